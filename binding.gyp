@@ -1,0 +1,29 @@
+{
+  'target_defaults': {
+    'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
+    'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
+    'cflags_cc': ['-std=c++17', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+  },
+  'targets': [{
+    'target_name': 'userdma',
+    'conditions': [
+      ['OS=="linux"', {
+        'sources': ['<!@(node -p "require(\'node:fs\').readdirSync(\'native\').filter(f => f.endsWith(\'.cc\')).map(f => \'native/\' + f).join(\' \')")'],
+        # A worker that ends unloads its addons; the SIGBUS handler must stay where it is.
+        'ldflags': ['-Wl,-z,nodelete'],
+      }, {
+        'type': 'none',
+      }],
+    ],
+  }, {
+    # Counts the accesses of one instruction; only in a checkout, for test/access.
+    'target_name': 'access_probe',
+    'conditions': [
+      ['OS=="linux" and target_arch=="x64" and "<!(node -p "require(\'node:fs\').existsSync(\'test/access/access_probe.cc\')")"=="true"', {
+        'sources': ['test/access/access_probe.cc'],
+      }, {
+        'type': 'none',
+      }],
+    ],
+  }],
+}

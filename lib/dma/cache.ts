@@ -1,0 +1,20 @@
+/**
+ * Cache maintenance, for devices that do not see the CPU's caches. A device without one is coherent: there the
+ * kernel's syncs do nothing either, as long as nothing is bounced.
+ */
+import type { DmaDirection } from './direction.ts';
+
+/**
+ * Makes the CPU's and the device's view of memory agree. Ranges are bytes of a buffer and may start and end inside a
+ * cache line; what shares the line is the implementation's to respect as the hardware does.
+ */
+export interface CacheMaintenance {
+  /** Bytes of the longest cache line involved, a power of two (dma_get_cache_alignment). */
+  readonly lineSize: number;
+
+  /** What the CPU wrote reaches the device: lines are cleaned, whatever the direction (arch_sync_dma_for_device). */
+  syncForDevice(buffer: ArrayBufferLike, offset: number, size: number, direction: DmaDirection): void;
+
+  /** What the device wrote reaches the CPU: lines are dropped, unless 'to-device' (arch_sync_dma_for_cpu). */
+  syncForCpu(buffer: ArrayBufferLike, offset: number, size: number, direction: DmaDirection): void;
+}

@@ -1,0 +1,104 @@
+/** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
+import { DmaError } from '../errors.ts';
+import type { Allocation } from './operations.ts';
+
+/** What a coherent buffer needs of the device it belongs to. */
+export interface CoherentOwner {
+  releaseCoherent(buffer: CoherentBuffer, allocation: Allocation): void;
+}
+
+/**
+ * Memory from `DmaDevice.allocCoherent` (dma_alloc_coherent). Plain typed arrays are right for descriptors and
+ * payload; a word that the *device* writes while the CPU polls it is read with `load32`/`load64`, because V8 merges
+ * and drops plain reads.
+ */
+export class CoherentBuffer {
+  /** Bytes asked for. */
+  readonly size: number;
+  /** Exactly `size` bytes, an ArrayBuffer of its own: `new Uint32Array(ring.buffer)` is right. */
+  readonly buffer: ArrayBuffer;
+  /** All of it. Length 0 once freed. */
+  readonly bytes: Uint8Array;
+
+  readonly #owner: CoherentOwner;
+  readonly #allocation: Allocation;
+  #dmaAddress: bigint | undefined;
+  #freed = false;
+
+  constructor(owner: CoherentOwner, size: number, allocation: Allocation) {
+    this.size = size;
+    this.buffer = allocation.buffer;
+    this.bytes = new Uint8Array(allocation.buffer);
+    this.#owner = owner;
+    this.#allocation = allocation;
+  }
+
+  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  get dmaAddress(): bigint {
+    this.#dmaAddress ??= BigInt(this.#allocation.address);
+    if (this.#freed) throw this.#usedAfterFree();
+    return this.#dmaAddress;
+  }
+
+  /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once freed */
+  get low(): number {
+    if (this.#freed) throw this.#usedAfterFree();
+    return this.#allocation.address >>> 0;
+  }
+
+  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  get high(): number {
+    if (this.#freed) throw this.#usedAfterFree();
+    return Math.floor(this.#allocation.address / 2 ** 32);
+  }
+
+  get freed(): boolean {
+    return this.#freed;
+  }
+
+  /** A 32-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
+  load32(offset: number): number {
+    this.#checkWord(offset, 4);
+    return Atomics.load(new Uint32Array(this.buffer, offset, 1), 0);
+  }
+
+  /** A 64-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
+  load64(offset: number): bigint {
+    this.#checkWord(offset, 8);
+    return Atomics.load(new BigUint64Array(this.buffer, offset, 1), 0);
+  }
+
+  /**
+   * Unmap, kill every view, recycle (dma_free_coherent).
+   * @throws DmaError EINVAL when freed before
+   */
+  free(): void {
+    if (this.#freed) throw this.#usedAfterFree();
+    this.#freed = true;
+    this.#owner.releaseCoherent(this, this.#allocation);
+  }
+
+  /** Frees what is still held; harmless after `free`. */
+  [Symbol.dispose](): void {
+    if (!this.#freed) this.free();
+  }
+
+  /** The device is closing: its operations release the memory themselves. */
+  revoke(): void {
+    this.#freed = true;
+  }
+
+  #checkWord(offset: number, width: number): void {
+    if (this.#freed) throw this.#usedAfterFree();
+    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size) return;
+    throw new DmaError('EINVAL', `no ${width * 8}-bit word at offset ${String(offset)} of ${this.size} bytes`, {
+      remedy: `use a multiple of ${width} inside the buffer`,
+    });
+  }
+
+  #usedAfterFree(): DmaError {
+    return new DmaError('EINVAL', `a coherent buffer of ${this.size} bytes was used after it was freed`, {
+      remedy: 'keep it until the device is done with it, and free it once',
+    });
+  }
+}

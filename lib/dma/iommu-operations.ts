@@ -1,0 +1,87 @@
+/**
+ * Operations behind an IOMMU: memory comes from anywhere, and we choose the address it has for the device
+ * (drivers/iommu/dma-iommu.c). Every allocation is mapped by itself and unmapped when released, so that a stale
+ * descriptor hits nothing.
+ */
+import { DmaError } from '../errors.ts';
+import type { Access, AddressSpace, IovaRange } from '../iommu/address-space.ts';
+import { IovaAllocator } from '../iommu/iova.ts';
+import type { MemorySource } from '../memory/source.ts';
+import { DEFAULT_MASK } from './mask.ts';
+import type { Allocation, DmaOperations } from './operations.ts';
+
+export class IommuOperations implements DmaOperations {
+  /** dma-iommu asks for 32 bits: the IOMMU reaches all memory with them. */
+  readonly requiredMask = DEFAULT_MASK;
+  /** The larger of the two page sizes: a mapping must not expose a neighbour that shares the page. */
+  readonly granule: number;
+  readonly mergeBoundary: number;
+
+  readonly #space: AddressSpace;
+  readonly #memory: MemorySource;
+  readonly #iova: IovaAllocator;
+
+  constructor(space: AddressSpace, memory: MemorySource) {
+    this.#space = space;
+    this.#memory = memory;
+    this.granule = Math.max(space.pageSize, memory.pageSize);
+    this.mergeBoundary = space.pageSize - 1;
+    this.#iova = new IovaAllocator(space.ranges, this.granule);
+  }
+
+  get ranges(): readonly IovaRange[] {
+    return this.#space.ranges;
+  }
+
+  supports(limit: number): boolean {
+    return this.#iova.supports(limit);
+  }
+
+  allocate(size: number, limit: number): Allocation {
+    const span = Math.ceil(size / this.granule) * this.granule;
+    const address = this.reserve(span, limit);
+    if (address < 0) {
+      throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
+        remedy: `free something (${this.#iova.used} bytes of addresses are in use) or widen the DMA mask`,
+      });
+    }
+    let buffer: ArrayBuffer | undefined;
+    try {
+      buffer = this.#memory.allocate(size);
+      this.place(address, buffer, 0, span, 'read-write');
+      return { buffer, address, span };
+    } catch (error) {
+      if (buffer !== undefined) this.#memory.free(buffer);
+      this.unreserve(address, span);
+      throw error;
+    }
+  }
+
+  release({ buffer, address, span }: Allocation): void {
+    this.displace(address, span);
+    this.#memory.free(buffer);
+    this.unreserve(address, span);
+  }
+
+  reserve(size: number, limit: number): number {
+    return this.#iova.alloc(size, limit);
+  }
+
+  place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
+    this.#space.map(address, buffer, offset, size, access);
+  }
+
+  displace(address: number, size: number): void {
+    this.#space.unmap(address, size);
+  }
+
+  unreserve(address: number, size: number): void {
+    this.#iova.free(address, size);
+  }
+
+  close(): void {
+    // Views die before the mappings go: nobody may mistake memory the device has lost for memory it still sees.
+    this.#memory.close();
+    this.#space.close();
+  }
+}

@@ -1,0 +1,58 @@
+/**
+ * How memory gets a device address. The kernel has two answers and so do we: with an IOMMU we choose the address
+ * (dma-iommu; iommu-operations.ts), without one the memory dictates it (dma-direct; direct-operations.ts).
+ */
+import type { Access, IovaRange } from '../iommu/address-space.ts';
+
+/** Memory that a device can reach. */
+export interface Allocation {
+  readonly buffer: ArrayBuffer;
+  /** Device address of the first byte. */
+  readonly address: number;
+  /** Bytes given to the device: the size asked for, rounded up to whole granules. */
+  readonly span: number;
+}
+
+export interface DmaOperations {
+  /** Windows of device addresses, ascending. */
+  readonly ranges: readonly IovaRange[];
+
+  /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
+  readonly granule: number;
+
+  /** Neighbours in a list merge when they meet at a multiple of this + 1; 0: never (dma_get_merge_boundary). */
+  readonly mergeBoundary: number;
+
+  /** The mask that would reach everything this device may ever be given (dma_get_required_mask). */
+  readonly requiredMask: bigint;
+
+  /** Can any memory be placed at or below `limit`? Changes nothing (dma_supported). */
+  supports(limit: number): boolean;
+
+  /**
+   * Zeroed memory, naturally aligned on the bus, all of it at or below `limit`. All or nothing.
+   * @throws DmaError ENOMEM, ENOSPC, ENODEV
+   */
+  allocate(size: number, limit: number): Allocation;
+
+  /** Take it from the device, then kill every view and recycle it: nothing the device still does can land in it. */
+  release(allocation: Allocation): void;
+
+  /**
+   * A run of device addresses for memory that is not ours, `size` a multiple of the granule; -1 when none is free
+   * at or below `limit`, and always -1 on direct operations, where foreign memory has no address.
+   */
+  reserve(size: number, limit: number): number;
+
+  /** Give the device whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
+  place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
+
+  /** Take back what was placed in [address, address + size). */
+  displace(address: number, size: number): void;
+
+  /** Return a run from `reserve`, displaced before; the same size. */
+  unreserve(address: number, size: number): void;
+
+  /** Release everything the device was ever given, then the address space and the memory. */
+  close(): void;
+}

@@ -1,0 +1,185 @@
+/**
+ * Memory that came from the device itself: coherent and noncoherent buffers, and what pools carve from them. It has
+ * an address already, so that mapping it is arithmetic.
+ *
+ *      view we handed out     --- a stamp on the view ---------->  address           (a few ns)
+ *      any other view of it   --- its buffer, a WeakMap -------->  region + offset   (tens of ns: `.buffer` is a call)
+ *      device address         --- two levels of Int32Array ----->  region            (a few ns)
+ */
+import { DEVICE_READS, DEVICE_WRITES } from './direction.ts';
+
+/**
+ * The key of the stamp: a symbol property, not enumerable, so that printing and comparing views shows nothing of it.
+ * A private field would need no check against copies, but asking a foreign view for one costs ten times as much.
+ */
+const STAMP = Symbol('userdma.address');
+
+/** What a view that we handed out carries. */
+interface Stamp {
+  /** The view itself: a stamp copied to another object is not believed. */
+  readonly view: Uint8Array;
+  readonly region: OwnRegion;
+  /** Device address of the view's first byte. */
+  readonly address: number;
+  bigAddress: bigint | undefined;
+}
+
+interface Stamped {
+  readonly [STAMP]?: Stamp;
+}
+
+export interface OwnRegionOptions {
+  readonly buffer: ArrayBuffer;
+  /** Device address of byte 0. */
+  readonly address: number;
+  /** Bytes of the buffer. */
+  readonly size: number;
+  /** Bytes the device was given. */
+  readonly span: number;
+  /** Whether CPU and device see each other's writes without a sync. */
+  readonly coherent: boolean;
+  /** What the device may do there, as DEVICE_READS and DEVICE_WRITES bits. Default: both. */
+  readonly bits?: number;
+}
+
+/** One piece of memory with one device address. */
+export class OwnRegion {
+  readonly buffer: ArrayBuffer;
+  readonly address: number;
+  readonly size: number;
+  readonly span: number;
+  readonly coherent: boolean;
+  readonly bits: number;
+  /** The registry it is in; another device's memory has no address here. Undefined once removed. */
+  owner: OwnMemory | undefined;
+  /** Its number in the page table, 0 while it is in none. */
+  index = 0;
+
+  constructor(owner: OwnMemory, { buffer, address, size, span, coherent, bits }: OwnRegionOptions) {
+    this.owner = owner;
+    this.buffer = buffer;
+    this.address = address;
+    this.size = size;
+    this.span = span;
+    this.coherent = coherent;
+    this.bits = bits ?? DEVICE_READS | DEVICE_WRITES;
+  }
+
+  /** A view of [offset, offset + size) that knows its device address. */
+  view(offset: number, size: number): Uint8Array {
+    const view = new Uint8Array(this.buffer, offset, size);
+    const stamp: Stamp = { view, region: this, address: this.address + offset, bigAddress: undefined };
+    Object.defineProperty(view, STAMP, { value: stamp });
+    return view;
+  }
+}
+
+/** Leaves of the page table hold 2^LEAF_BITS pages each. */
+const LEAF_BITS = 10;
+const LEAF_MASK = (1 << LEAF_BITS) - 1;
+const WORD = 2 ** 32;
+
+/** Directory of 4 GiB of addresses. */
+type Directory = (Int32Array | undefined)[];
+
+/** The memory of one device, by view, by buffer and by device address. */
+export class OwnMemory {
+  /** Region and address that the last successful `find` met. */
+  foundRegion: OwnRegion | undefined;
+  foundAddress = 0;
+
+  private readonly shift: number;
+  private readonly byBuffer = new WeakMap<ArrayBufferLike, OwnRegion>();
+  /** Number in the page table -> region; 0 is none. */
+  private readonly regions: (OwnRegion | undefined)[] = [undefined];
+  private readonly freeIndices: number[] = [];
+  private readonly low: Directory = [];
+  private readonly high = new Map<number, Directory>();
+
+  /** @param granule bytes, a power of two that every address and span here is a multiple of */
+  constructor(granule: number) {
+    this.shift = Math.log2(granule);
+  }
+
+  /** Enter memory that the device has just been given. */
+  add(options: OwnRegionOptions): OwnRegion {
+    const region = new OwnRegion(this, options);
+    region.index = this.freeIndices.pop() ?? this.regions.length;
+    this.regions[region.index] = region;
+    this.byBuffer.set(region.buffer, region);
+    this.#fill(region, region.index);
+    return region;
+  }
+
+  /** Forget memory that is about to be taken from the device. Its stamped views have no address any more. */
+  remove(region: OwnRegion): void {
+    this.#fill(region, 0);
+    this.byBuffer.delete(region.buffer);
+    this.regions[region.index] = undefined;
+    this.freeIndices.push(region.index);
+    region.index = 0;
+    region.owner = undefined;
+  }
+
+  /** Region and address of a view that was stamped, in `foundRegion` and `foundAddress`; false when it was not. */
+  findStamped(view: ArrayBufferView): boolean {
+    const stamp = (view as Stamped)[STAMP];
+    if (stamp === undefined || stamp.view !== view || stamp.region.owner !== this) return false;
+    this.foundRegion = stamp.region;
+    this.foundAddress = stamp.address;
+    return true;
+  }
+
+  /** The region a buffer belongs to. */
+  regionOf(buffer: ArrayBufferLike): OwnRegion | undefined {
+    return this.byBuffer.get(buffer);
+  }
+
+  /** Device address of a view's first byte, undefined when the memory is not ours or no more. */
+  addressOf(view: ArrayBufferView): bigint | undefined {
+    const stamp = (view as Stamped)[STAMP];
+    if (stamp !== undefined && stamp.view === view && stamp.region.owner === this) {
+      if (stamp.view.length === 0) return undefined;
+      stamp.bigAddress ??= BigInt(stamp.address);
+      return stamp.bigAddress;
+    }
+    const region = this.byBuffer.get(view.buffer);
+    if (region === undefined || view.byteLength === 0) return undefined;
+    return BigInt(region.address + view.byteOffset);
+  }
+
+  /** The region that holds a device address. */
+  regionAt(address: number): OwnRegion | undefined {
+    const low = address >>> 0;
+    const directory = low === address ? this.low : this.high.get(Math.floor(address / WORD));
+    const page = low >>> this.shift;
+    const leaf = directory?.[page >>> LEAF_BITS];
+    return leaf === undefined ? undefined : this.regions[leaf[page & LEAF_MASK]!];
+  }
+
+  #fill(region: OwnRegion, index: number): void {
+    const pageSize = 2 ** this.shift;
+    const end = region.address + region.span;
+    for (let address = region.address; address < end; ) {
+      const page = (address >>> 0) >>> this.shift;
+      const first = page & LEAF_MASK;
+      const pages = Math.min(LEAF_MASK + 1 - first, (end - address) / pageSize, (WORD - (address >>> 0)) / pageSize);
+      this.#leaf(Math.floor(address / WORD), page >>> LEAF_BITS).fill(index, first, first + pages);
+      address += pages * pageSize;
+    }
+  }
+
+  #leaf(word: number, index: number): Int32Array {
+    const directory = word === 0 ? this.low : this.#highDirectory(word);
+    directory[index] ??= new Int32Array(LEAF_MASK + 1);
+    return directory[index];
+  }
+
+  #highDirectory(word: number): Directory {
+    const found = this.high.get(word);
+    if (found !== undefined) return found;
+    const directory: Directory = [];
+    this.high.set(word, directory);
+    return directory;
+  }
+}

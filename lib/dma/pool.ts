@@ -1,0 +1,286 @@
+/**
+ * Pools of small blocks of coherent memory (mm/dmapool.c).
+ *
+ *      chunk    one allocation, mapped once: 1, 2, 4 ... units, up to 2 MiB
+ *        unit   one page, or one block when that is larger; carved when the blocks before it are all out
+ *          block  block  block  (gap before a boundary)  block ...
+ *
+ * Invariants: every block is out, free, or revoked (pool-block.ts). Memory is never given back before `destroy`, and
+ * nothing that the device can write decides what the pool does next.
+ */
+import { DmaError } from '../errors.ts';
+import type { DmaOperations } from './operations.ts';
+import { type DmaPoolBlock, END, hexAddress, OUT, PoolBlock, PoolChunk, REVOKED } from './pool-block.ts';
+import { type PoolLayout, type PoolOptions, poolLayout } from './pool-layout.ts';
+
+/** What a pool needs of the device it belongs to. */
+export interface PoolOwner {
+  readonly operations: DmaOperations;
+  /** Highest address that coherent memory may have now; read each time the pool grows. */
+  coherentLimit(): number;
+  /** The pool has been destroyed. */
+  forgetPool(pool: DmaPool): void;
+}
+
+/** What /sys/devices/.../pools shows of a pool, and the bytes it has taken. */
+export interface PoolStats {
+  readonly name: string;
+  /** Blocks out. */
+  readonly active: number;
+  /** Blocks carved so far, out or free. */
+  readonly total: number;
+  /** Bytes a block has, rounded up to the alignment. */
+  readonly size: number;
+  /** Units carved so far: pages, or blocks larger than a page. */
+  readonly pages: number;
+  /** Bytes mapped for the device, carved or not. */
+  readonly mapped: number;
+}
+
+/** A chunk grows no further: few mappings for a million blocks, little waste for a hundred. */
+const LARGEST_CHUNK = 2 ** 21;
+/** As the kernel cuts it: a string of 32 with its terminator. */
+const LONGEST_NAME = 31;
+/** Blocks named in the message of a busy `destroy`. */
+const NAMED = 4;
+
+export class DmaPool {
+  readonly name: string;
+  /** Bytes of each block: the size asked for, rounded up to the alignment. */
+  readonly size: number;
+
+  readonly #owner: PoolOwner;
+  readonly #layout: PoolLayout;
+  readonly #grows: boolean;
+  readonly #largest: number;
+  #top: PoolBlock = END;
+  #active = 0;
+  #total = 0;
+  #pages = 0;
+  #chunks: PoolChunk[] = [];
+  /** Units to ask for next. */
+  #next = 1;
+  #end: 'destroyed' | 'closed with its device' | undefined;
+
+  /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` */
+  constructor(name: string, options: PoolOptions, owner: PoolOwner) {
+    const { blocks = 0, grow = true } = options;
+    checkName(name);
+    const layout = poolLayout(options, owner.operations.granule);
+    checkBlocks(blocks, grow);
+    this.name = name.slice(0, LONGEST_NAME);
+    this.size = layout.size;
+    this.#owner = owner;
+    this.#layout = layout;
+    this.#grows = grow;
+    // Only units of a power of two can follow each other without a gap and all be naturally aligned.
+    this.#largest = layout.unit === layout.stride ? Math.max(1, LARGEST_CHUNK / layout.unit) : 1;
+    this.#fill(blocks);
+  }
+
+  /** The pool was destroyed, or its device closed. */
+  get closed(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /**
+   * A block, the one freed last first (dma_pool_alloc). Its bytes are what their last user left there. When none is
+   * free the pool grows, under the coherent mask of that moment; blocks it has already stay in use when the mask
+   * is narrowed.
+   * @returns null when there is no memory, no address or no mapping left, or the pool does not grow
+   * @throws DmaError ENODEV once destroyed · EFAULT in a poisoned pool: the block was written while it was free
+   */
+  alloc(): DmaPoolBlock | null {
+    let block = this.#top;
+    if (block === END) {
+      if (!this.#refill()) return null;
+      block = this.#top;
+    }
+    this.#top = block.link!;
+    block.link = OUT;
+    this.#active++;
+    return block;
+  }
+
+  /** `alloc`, and every byte of the block is 0 (dma_pool_zalloc). */
+  zalloc(): DmaPoolBlock | null {
+    const block = this.alloc() as PoolBlock | null;
+    if (block !== null) block.zero();
+    return block;
+  }
+
+  /**
+   * Give a block back (dma_pool_free).
+   * @throws DmaError EINVAL not a block of this pool, or freed before · ENODEV the pool is destroyed
+   */
+  free(block: DmaPoolBlock): void {
+    const ours = block as PoolBlock;
+    if (ours?.pool !== this || ours.link !== OUT) throw this.#refusal(block);
+    ours.link = this.#top;
+    this.#top = ours;
+    this.#active--;
+  }
+
+  stats(): PoolStats {
+    const { name, size } = this;
+    const mapped = this.#chunks.reduce((sum, chunk) => sum + chunk.allocation.span, 0);
+    return { name, active: this.#active, total: this.#total, size, pages: this.#pages, mapped };
+  }
+
+  /**
+   * Unmap and recycle the memory; every view of a block has length 0 afterwards (dma_pool_destroy).
+   *
+   * With blocks still out the device may still be using them, so that all memory stays mapped until the device is
+   * closed, as the kernel leaks it on purpose. The pool is gone in either case.
+   * @throws DmaError EBUSY blocks are still out, how many and where · ENODEV destroyed before
+   */
+  destroy(): void {
+    if (this.#end !== undefined) throw this.#gone();
+    const busy = this.#active === 0 ? undefined : this.#busy();
+    const chunks = this.#chunks;
+    this.#revoke('destroyed');
+    this.#owner.forgetPool(this);
+    if (busy !== undefined) throw busy;
+    for (const { allocation } of chunks) this.#owner.operations.release(allocation);
+  }
+
+  /** `destroy`, harmless when that has been done. @throws DmaError EBUSY */
+  [Symbol.dispose](): void {
+    if (this.#end === undefined) this.destroy();
+  }
+
+  /** The device is closing: its operations release the memory themselves. */
+  revoke(): void {
+    this.#revoke('closed with its device');
+  }
+
+  /** Called with each unit before its blocks are first handed out. */
+  protected prepare(_unit: Uint8Array): void {}
+
+  /** Never hand out a block again that is out now. */
+  protected discard(block: PoolBlock): void {
+    block.link = REVOKED;
+    this.#active--;
+  }
+
+  #revoke(end: 'destroyed' | 'closed with its device'): void {
+    this.#end = end;
+    this.#top = END;
+    for (const { blocks } of this.#chunks) for (const block of blocks) block.link = REVOKED;
+    this.#chunks = [];
+    this.#active = this.#total = this.#pages = 0;
+  }
+
+  #fill(blocks: number): void {
+    try {
+      while (this.#total < blocks) this.#grow();
+    } catch (error) {
+      for (const { allocation } of this.#chunks) this.#owner.operations.release(allocation);
+      throw error;
+    }
+  }
+
+  /** Whether there is a free block now. */
+  #refill(): boolean {
+    if (this.#end !== undefined) throw this.#gone();
+    if (!this.#grows) return false;
+    try {
+      this.#grow();
+      return true;
+    } catch (error) {
+      if (isExhaustion(error)) return false;
+      throw error;
+    }
+  }
+
+  #grow(): void {
+    const limit = this.#owner.coherentLimit();
+    const last = this.#chunks.at(-1);
+    if (last !== undefined && hasRoom(last, limit)) this.#carve(last);
+    else this.#carve(this.#addChunk(limit));
+  }
+
+  /** As many units as all before, or what is left of memory. */
+  #addChunk(limit: number): PoolChunk {
+    for (;;) {
+      try {
+        const chunk = new PoolChunk(this.#owner.operations.allocate(this.#next * this.#layout.unit, limit));
+        this.#chunks.push(chunk);
+        this.#next = Math.min(this.#next * 2, this.#largest);
+        return chunk;
+      } catch (error) {
+        if (this.#next === 1 || !isExhaustion(error)) throw error;
+        this.#next /= 2;
+      }
+    }
+  }
+
+  /** The next unit of the chunk becomes free blocks, the lowest on top. */
+  #carve(chunk: PoolChunk): void {
+    const { size, boundary, unit } = this.#layout;
+    const from = chunk.fresh;
+    const first = chunk.blocks.length;
+    chunk.fresh += unit;
+    this.prepare(chunk.bytes.subarray(from, chunk.fresh));
+    for (let base = from; base < chunk.fresh; base += boundary) {
+      for (let at = base; at + size <= base + boundary; at += size) {
+        chunk.blocks.push(new PoolBlock(this, chunk, at));
+      }
+    }
+    for (let index = chunk.blocks.length - 1; index >= first; index--) {
+      const block = chunk.blocks[index]!;
+      block.link = this.#top;
+      this.#top = block;
+    }
+    this.#pages++;
+    this.#total += chunk.blocks.length - first;
+  }
+
+  #refusal(block: unknown): DmaError {
+    const ours = block instanceof PoolBlock && block.pool === this;
+    if (ours && this.#end !== undefined) return this.#gone();
+    const remedy = 'free each block once, in the pool it came from';
+    if (ours)
+      return new DmaError('EINVAL', `pool '${this.name}': ${hexAddress(block)} is free already`, { remedy });
+    const what =
+      block instanceof PoolBlock ? `${hexAddress(block)} of pool '${block.pool.name}'` : String(typeof block);
+    return new DmaError('EINVAL', `pool '${this.name}': ${what} is not one of its blocks`, { remedy });
+  }
+
+  #gone(): DmaError {
+    return new DmaError('ENODEV', `pool '${this.name}' was ${this.#end}`, { remedy: 'create it again' });
+  }
+
+  #busy(): DmaError {
+    const out = this.#chunks.flatMap(({ blocks }) => blocks.filter(({ link }) => link === OUT));
+    const named = out.slice(0, NAMED).map(hexAddress).join(', ');
+    const more = out.length > NAMED ? ', ...' : '';
+    return new DmaError(
+      'EBUSY',
+      `pool '${this.name}' destroyed with ${this.#active} of ${this.#total} blocks still out (${named}${more})`,
+      { remedy: 'free every block first; until the device is closed their memory stays mapped' },
+    );
+  }
+}
+
+function hasRoom({ fresh, allocation }: PoolChunk, limit: number): boolean {
+  return fresh < allocation.buffer.byteLength && allocation.address + allocation.span - 1 <= limit;
+}
+
+function isExhaustion(error: unknown): boolean {
+  return error instanceof DmaError && (error.code === 'ENOMEM' || error.code === 'ENOSPC');
+}
+
+function checkName(name: string): void {
+  if (typeof name === 'string' && name !== '') return;
+  throw new DmaError('EINVAL', `the name of a pool is ${String(name)}`, {
+    remedy: 'pass a string for messages',
+  });
+}
+
+function checkBlocks(blocks: number, grows: boolean): void {
+  if (Number.isSafeInteger(blocks) && blocks >= 0 && (grows || blocks > 0)) return;
+  throw new DmaError('EINVAL', `a pool of ${String(blocks)} blocks`, {
+    remedy: grows ? 'pass a whole number' : 'say how many blocks a pool that does not grow shall have',
+  });
+}

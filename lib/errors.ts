@@ -1,0 +1,84 @@
+/**
+ * The one error of this library. `code` is the kernel's errno name, `errno` its negated Linux number (on every
+ * OS), so that a driver can be written against the kernel's documentation. The message ends with the remedy.
+ */
+
+/** Linux numbers of the errno names this library uses (include/uapi/asm-generic/errno*.h). */
+const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  ENXIO: 6,
+  EBADF: 9,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  ENODEV: 19,
+  EINVAL: 22,
+  EMFILE: 24,
+  ENOTTY: 25,
+  ENOSPC: 28,
+  ERANGE: 34,
+  ENOSYS: 38,
+  EOVERFLOW: 75,
+  EBADFD: 77,
+  EOPNOTSUPP: 95,
+  EADDRINUSE: 98,
+  ETIMEDOUT: 110,
+  EREMOTEIO: 121,
+  ECANCELED: 125,
+} as const;
+
+export type ErrnoName = keyof typeof ERRNO;
+
+const NAME_OF = new Map<number, ErrnoName>(
+  (Object.entries(ERRNO) as [ErrnoName, number][]).map(([name, number]) => [number, name]),
+);
+
+export interface DmaErrorOptions {
+  /** What the reader can do about it; appended to the message after a semicolon. */
+  readonly remedy?: string | undefined;
+  /** The system call or ioctl that failed, e.g. `VFIO_IOMMU_MAP_DMA`. */
+  readonly syscall?: string | undefined;
+  readonly cause?: unknown;
+}
+
+export class DmaError extends Error {
+  static {
+    DmaError.prototype.name = 'DmaError';
+  }
+
+  /** errno name, e.g. `EIO`. */
+  readonly code: ErrnoName;
+  /** Negated Linux errno number, e.g. -5, as the kernel returns it. */
+  readonly errno: number;
+  readonly syscall: string | undefined;
+
+  constructor(code: ErrnoName, message: string, options: DmaErrorOptions = {}) {
+    const { remedy, syscall, cause } = options;
+    super(remedy === undefined ? message : `${message}; ${remedy}`, cause === undefined ? {} : { cause });
+    this.code = code;
+    this.errno = -ERRNO[code];
+    this.syscall = syscall;
+  }
+}
+
+/** Name of an errno number of either sign; EIO for one that this library does not know. */
+export function errnoName(errno: number): ErrnoName {
+  return NAME_OF.get(Math.abs(errno)) ?? 'EIO';
+}
+
+/**
+ * A byte count a caller gave: an integer from 1 to `max` (default 2^53 - 1).
+ * @throws DmaError EINVAL
+ */
+export function checkSize(size: number, what: string, max: number = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isSafeInteger(size) && size > 0 && size <= max) return;
+  throw new DmaError('EINVAL', `${what} is ${String(size)}`, {
+    remedy: `pass a whole number of bytes from 1 to ${max}`,
+  });
+}

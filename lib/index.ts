@@ -1,0 +1,25 @@
+/** userdma: the Linux kernel's DMA API for TypeScript programs. */
+export type { CoherentBuffer } from './dma/coherent.ts';
+export { DmaDevice, type DmaDeviceOptions } from './dma/device.ts';
+export { dmaBitMask } from './dma/mask.ts';
+export type { DmaPool, PoolStats } from './dma/pool.ts';
+export type { DmaPoolBlock } from './dma/pool-block.ts';
+export type { PoolOptions } from './dma/pool-layout.ts';
+export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
+export type { Access, AddressSpace, IovaRange } from './iommu/address-space.ts';
+export type { MemorySource } from './memory/source.ts';
+export { Bar, type BarInfo } from './pci/bar.ts';
+export { type Capability, type ConfigSpace, PCI_CAPABILITY, PCI_COMMAND } from './pci/config-space.ts';
+export { findPci } from './pci/find.ts';
+export type { PciFunction } from './pci/function.ts';
+export type { Interrupt, Interrupts } from './pci/interrupt.ts';
+export { type OpenPciOptions, openPci } from './pci/open.ts';
+export type {
+  ConfigAccess,
+  InterruptAccess,
+  InterruptKind,
+  OpenedFunction,
+  OpenOptions,
+  PciSource,
+  PciTransport,
+} from './pci/transport.ts';

@@ -1,0 +1,59 @@
+/**
+ * The AddressSpace seam: what a device sees when it puts an address on the bus.
+ *
+ *      type1        a VFIO container, the kernel's IOMMU driver behind it
+ *      simulated    page tables in TypeScript, with faults one can read
+ *
+ * It maps and unmaps where it is told; which IOVA to use is decided above it (lib/iommu/iova.ts). I/O virtual
+ * addresses (IOVA) are plain numbers below 2^53 here; they become bigint at the public surface.
+ */
+
+/** A window of usable IOVA, both ends inclusive. */
+export interface IovaRange {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** What the device may do. Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
+export type Access = 'read' | 'write' | 'read-write';
+
+export interface AddressSpace {
+  /** Short name for people: `type1`, `simulated`. */
+  readonly name: string;
+
+  /** Smallest IOMMU page, bytes, a power of two. */
+  readonly pageSize: number;
+
+  /** Usable windows, ascending, disjoint, all below 2^53; reserved windows (MSI, host bridge) already taken out. */
+  readonly ranges: readonly IovaRange[];
+
+  /**
+   * Whether `map` takes memory that came from no MemorySource and keeps its pages alive by itself until `unmap`,
+   * even when the buffer is detached, transferred or collected meanwhile.
+   */
+  readonly pinsForeignMemory: boolean;
+
+  /**
+   * Where in its page the first byte of a buffer lies, 0 to `pageSize` - 1. 0 for buffers of a MemorySource; V8's
+   * own are not page-aligned. @throws DmaError EINVAL detached or resizable
+   */
+  pageOffset(buffer: ArrayBufferLike): number;
+
+  /**
+   * Let the device reach `buffer` bytes [offset, offset + size) at [iova, iova + size). `iova`, `size` and
+   * `pageOffset(buffer) + offset` are multiples of `pageSize`; `size` may run past the end of the buffer only into the rest of its last page, when it came from a
+   * MemorySource. The space keeps a reference to the buffer until `unmap`.
+   * @throws DmaError EEXIST overlap · EINVAL misaligned, size 0, outside `ranges` · ENOSPC no mappings left ·
+   *   ENOMEM locked-memory limit · EFAULT memory that cannot be pinned · ENODEV closed
+   */
+  map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
+
+  /**
+   * Remove every mapping inside [iova, iova + size); returns the bytes removed (0 when there was none).
+   * @throws DmaError EINVAL when the range would cut a mapping in two · ENODEV closed
+   */
+  unmap(iova: number, size: number): number;
+
+  /** Unmap everything and release the space. Harmless to call twice. */
+  close(): void;
+}

@@ -1,0 +1,269 @@
+/**
+ * A buddy allocator over one span of pages, free blocks as bits.
+ *
+ *      order 2   [ . . . . . . . 1 ]       one bit per block of 2^order pages, set when it is free as a whole;
+ *      order 1   [ . . . . . 1 ....]       each order has summary words above it (bit set: the word below is not
+ *      order 0   [ . . . . . . . . 1 ...]  zero), so the highest free block, below any ceiling, is a few loads away
+ *
+ * Invariants: no two bits of any orders cover the same page; two free halves are always merged; bit o of `orders`
+ * says whether order o has a free block. So a refusal is one test, and a block that could serve is never missed.
+ * `held` keeps the page count at the first page of every allocation: what is freed must be what was allocated.
+ * Cost: a quarter byte per page of bits, one byte per page of `held`, both untouched memory until used.
+ */
+
+/** Levels of words above the bits of the largest order: 32^4 blocks, 2^20 pages. */
+const LEVELS = 4;
+const STRIDE = LEVELS + 1;
+
+/** Sizes up to this many pages take a whole power of two and may be cached (the kernel's rcache rule). */
+const SMALL_PAGES = 32;
+/** In `held`: more than SMALL_PAGES pages, the count follows in the next three bytes, seven bits each. */
+const LARGE = SMALL_PAGES + 1;
+/** Marks those bytes, so that the middle of an allocation is never taken for the start of one. */
+const DIGIT = 0x80;
+
+export class Buddy {
+  /** Address of the first page. */
+  declare readonly base: number;
+  /** The last page of the span: pages are numbered from 0. */
+  declare readonly last: number;
+  /** Bit o is set when a free block of 2^o pages exists. */
+  orders = 0;
+  /** Where a window ends inside the span: pages, exclusive, ascending. */
+  readonly ends: number[] = [];
+
+  declare private readonly top: number;
+  /** Word offset of [order][level], -1 after the last level. */
+  declare private readonly at: Int32Array;
+  /** Highest level of each order. */
+  declare private readonly summit: Int32Array;
+  declare private readonly bits: Int32Array;
+  declare private readonly held: Uint8Array;
+
+  /** A span of 2^top pages (top <= 20), none of them usable: `open` those that are. */
+  constructor(base: number, top: number) {
+    this.base = base;
+    this.last = 2 ** top - 1;
+    this.top = top;
+    this.at = new Int32Array((top + 1) * STRIDE).fill(-1);
+    this.summit = new Int32Array(top + 1);
+    let words = 0;
+    for (let order = 0; order <= top; order++) {
+      let blocks = 2 ** (top - order);
+      let level = 0;
+      for (;;) {
+        this.at[order * STRIDE + level] = words;
+        blocks = Math.ceil(blocks / 32);
+        words += blocks;
+        if (blocks === 1) break;
+        level++;
+      }
+      this.summit[order] = level;
+    }
+    this.bits = new Int32Array(words);
+    this.held = new Uint8Array(2 ** top);
+  }
+
+  /** Free the pages [first, end) for the first time. Windows come in ascending order. */
+  open(first: number, end: number): void {
+    this.release(first, end);
+    if (end <= this.last) this.ends.push(end);
+  }
+
+  /** Every page of the span is free. */
+  get empty(): boolean {
+    return this.orders === 1 << this.top;
+  }
+
+  /**
+   * Take 2^order pages, aligned to their size, from the smallest block that can give them, the highest of those,
+   * so that the first `pages` of them end at or below page `last`. Returns the first page, or -1.
+   */
+  take(order: number, pages: number, last: number): number {
+    let avail = (this.orders >>> order) << order;
+    const ceiling = last - pages + 1;
+    if (ceiling < 0) return -1;
+    while (avail !== 0) {
+      const from = 31 - Math.clz32(avail & -avail);
+      const block = last === this.last ? this.highest(from) : this.highestUpTo(from, ceiling >>> from);
+      if (block >= 0) {
+        const target = Math.min(ceiling >>> order, ((block + 1) << (from - order)) - 1);
+        this.carve(from, block, order, target);
+        return target << order;
+      }
+      avail &= avail - 1;
+    }
+    return -1;
+  }
+
+  /** Take exactly `pages`, aligned to their power of two `order`: a free block of that order, its tail given back. */
+  takeExact(order: number, pages: number, last: number): number {
+    const page = this.take(order, pages, last);
+    if (page >= 0) this.release(page + pages, page + (1 << order));
+    return page;
+  }
+
+  /** The same where no whole block can be: at the end of a window that cuts it short. */
+  takeAtEnd(order: number, pages: number, last: number): number {
+    for (let i = this.ends.length - 1; i >= 0; i--) {
+      const end = this.ends[i]!;
+      const page = ((end - 1) >>> order) << order;
+      const fits = page + pages <= end && page + pages - 1 <= last;
+      if (!fits || !this.freeFrom(page, order, pages)) continue;
+      this.claim(page, pages);
+      return page;
+    }
+    return -1;
+  }
+
+  /** Give back a block of 2^order pages. Returns the order it grew to by merging with free neighbours. */
+  give(order: number, page: number): number {
+    let block = page >>> order;
+    let grown = order;
+    while (grown < this.top && this.isFree(grown, block ^ 1)) {
+      this.clear(grown, block ^ 1);
+      block >>>= 1;
+      grown++;
+    }
+    this.set(grown, block);
+    return grown;
+  }
+
+  /** Give back the pages [first, end). Returns the largest order that came of it, -1 for an empty range. */
+  release(first: number, end: number): number {
+    let largest = -1;
+    let page = first;
+    while (page < end) {
+      const fits = 31 - Math.clz32(end - page);
+      const aligned = page === 0 ? this.top : 31 - Math.clz32(page & -page);
+      const order = Math.min(fits, aligned);
+      largest = Math.max(largest, this.give(order, page));
+      page += 1 << order;
+    }
+    return largest;
+  }
+
+  /** Take the pages [first, first + pages), which must all be free. */
+  claim(first: number, pages: number): void {
+    const end = first + pages;
+    let page = first;
+    while (page < end) {
+      let order = 0;
+      while (!this.isFree(order, page >>> order)) order++;
+      this.clear(order, page >>> order);
+      const block = (page >>> order) << order;
+      const next = Math.min(end, block + (1 << order));
+      this.release(block, page);
+      this.release(next, block + (1 << order));
+      page = next;
+    }
+  }
+
+  /** Are the pages [first, first + pages) free? `first` is aligned to 2^order, and pages <= 2^order. */
+  freeFrom(first: number, order: number, pages: number): boolean {
+    let end = first;
+    // After a free block of some order the next is smaller, or the two would have merged: one pass downwards.
+    for (let o = order; o >= 0 && end < first + pages; o--) {
+      if (this.isFree(o, end >>> o)) end += 1 << o;
+    }
+    return end >= first + pages;
+  }
+
+  /** Remember an allocation of `pages` <= SMALL_PAGES at `page`. */
+  hold(page: number, pages: number): void {
+    this.held[page] = pages;
+  }
+
+  /** Forget one; false, and nothing changed, when there is none of exactly that size at `page`. */
+  drop(page: number, pages: number): boolean {
+    if (this.held[page] !== pages) return false;
+    this.held[page] = 0;
+    return true;
+  }
+
+  /** `hold` for more than SMALL_PAGES. */
+  holdLarge(page: number, pages: number): void {
+    this.held[page] = LARGE;
+    this.held[page + 1] = DIGIT | (pages & 0x7f);
+    this.held[page + 2] = DIGIT | ((pages >>> 7) & 0x7f);
+    this.held[page + 3] = DIGIT | (pages >>> 14);
+  }
+
+  /** `drop` for more than SMALL_PAGES. */
+  dropLarge(page: number, pages: number): boolean {
+    const held = this.held;
+    if (held[page] !== LARGE) return false;
+    const digits = (held[page + 1]! & 0x7f) | ((held[page + 2]! & 0x7f) << 7) | ((held[page + 3]! & 0x7f) << 14);
+    if (digits !== pages) return false;
+    held.fill(0, page, page + 4);
+    return true;
+  }
+
+  /** Take free block `block` of order `from`, keep `target` of `order` inside it, give the rest back. */
+  private carve(from: number, block: number, order: number, target: number): void {
+    this.clear(from, block);
+    for (let o = from - 1; o >= order; o--) this.set(o, (target >>> (o - order)) ^ 1);
+  }
+
+  private isFree(order: number, block: number): boolean {
+    return (this.bits[this.at[order * STRIDE]! + (block >>> 5)]! & (1 << block)) !== 0;
+  }
+
+  private set(order: number, block: number): void {
+    const bits = this.bits;
+    const at = this.at;
+    let index = block;
+    for (let level = order * STRIDE; at[level]! >= 0; level++) {
+      const word = at[level]! + (index >>> 5);
+      const old = bits[word]!;
+      bits[word] = old | (1 << index);
+      if (old !== 0) return;
+      index >>>= 5;
+    }
+    this.orders |= 1 << order;
+  }
+
+  private clear(order: number, block: number): void {
+    const bits = this.bits;
+    const at = this.at;
+    let index = block;
+    for (let level = order * STRIDE; at[level]! >= 0; level++) {
+      const word = at[level]! + (index >>> 5);
+      const left = bits[word]! & ~(1 << index);
+      bits[word] = left;
+      if (left !== 0) return;
+      index >>>= 5;
+    }
+    this.orders &= ~(1 << order);
+  }
+
+  /** The highest free block of an order that has one. */
+  private highest(order: number): number {
+    const first = order * STRIDE;
+    return this.descend(first, first + this.summit[order]! + 1, 0);
+  }
+
+  /** The highest free block of `order` with a number of at most `ceiling`, or -1. */
+  private highestUpTo(order: number, ceiling: number): number {
+    const bits = this.bits;
+    const at = this.at;
+    const first = order * STRIDE;
+    let index = ceiling;
+    for (let level = first; at[level]! >= 0; level++) {
+      const word = bits[at[level]! + (index >>> 5)]! & (-1 >>> (31 - (index & 31)));
+      if (word !== 0) return this.descend(first, level, (index & ~31) | (31 - Math.clz32(word)));
+      index = (index >>> 5) - 1;
+      if (index < 0) return -1;
+    }
+    return -1;
+  }
+
+  /** From bit `index` of the level at `level` down to the highest block below it. */
+  private descend(first: number, level: number, index: number): number {
+    let found = index;
+    for (let l = level - 1; l >= first; l--) {
+      found = (found << 5) | (31 - Math.clz32(this.bits[this.at[l]! + found]!));
+    }
+    return found;
+  }
+}

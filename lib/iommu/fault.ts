@@ -1,0 +1,60 @@
+/** DMA that went wrong, as a simulated IOMMU and bus report it (real hardware: a line of the kernel log at best). */
+
+export interface Fault {
+  /** First address that failed, as the device put it on the bus. */
+  readonly address: bigint;
+  /** Bytes that failed. */
+  readonly size: number;
+  /** What the device tried. A read got zeros, a write was dropped. */
+  readonly access: 'read' | 'write';
+  /** One of `FAULT`, or what a device model has to say. */
+  readonly reason: string;
+}
+
+/** Reasons of the simulated hardware itself. */
+export const FAULT = {
+  notMapped: 'not mapped',
+  noRead: 'no read permission',
+  noWrite: 'no write permission',
+  pastEnd: 'past the end of the buffer',
+  detached: 'buffer detached',
+  noMaster: 'bus mastering is off',
+} as const;
+
+/** The newest faults of one device, oldest first. */
+export class FaultLog {
+  readonly #faults: Fault[] = [];
+  readonly #limit: number;
+  readonly #onFault: (fault: Fault) => void;
+  #total = 0;
+
+  /** @param limit faults kept; older ones are forgotten */
+  constructor({
+    limit = 1000,
+    onFault = () => {},
+  }: { limit?: number; onFault?: (fault: Fault) => void } = {}) {
+    this.#limit = limit;
+    this.#onFault = onFault;
+  }
+
+  get list(): readonly Fault[] {
+    return this.#faults;
+  }
+
+  /** Faults ever recorded. */
+  get total(): number {
+    return this.#total;
+  }
+
+  record(fault: Fault): void {
+    this.#total++;
+    if (this.#faults.length === this.#limit) this.#faults.shift();
+    this.#faults.push(fault);
+    this.#onFault(fault);
+  }
+}
+
+/** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`. */
+export function describeFault({ address, size, access, reason }: Fault): string {
+  return `DMA ${access} of ${size} bytes at 0x${address.toString(16)}: ${reason}`;
+}

@@ -1,0 +1,169 @@
+/**
+ * I/O virtual addresses for one address space: the kernel's order, without its tree.
+ *
+ *      request -> magazine below 4 GiB -> buddy below 4 GiB -> magazine above -> buddies above, top-down
+ *                 (magazine.ts)          (buddy.ts)                             (spans.ts)
+ *              -> everything cached flushed, both buddies once more -> -1
+ *
+ * As drivers/iommu/dma-iommu.c and iova.c have it: below 4 GiB first whatever the mask, from the top down, aligned
+ * to the size rounded up to a power of two. Up to 32 pages that power of two is what is taken; larger allocations
+ * take their exact pages, and the rest of the aligned block stays available. Where a search ends:
+ *   - a small request fails only when no aligned free block of its rounded size is left below the limit,
+ *   - a large one only when no aligned hole of its exact pages is left there.
+ * Every allocation is on record at its first page, so a free of anything else changes nothing.
+ */
+import { checkSize, DmaError } from '../errors.ts';
+import type { IovaRange } from './address-space.ts';
+import { Magazines } from './magazine.ts';
+import { Spans } from './spans.ts';
+import { fitsEmpty, powerOfTwoCeil, trimWindows, type Window } from './windows.ts';
+
+// Own constants, not imported ones: V8 reads those from memory and checks them at every use.
+const SPAN = 2 ** 32;
+/** Up to 2^5 pages are a power of two from a magazine. */
+const SMALL_ORDER = 5;
+
+export class IovaAllocator {
+  declare private readonly windows: readonly Window[];
+  declare private readonly pageSize: number;
+  declare private readonly shift: number;
+  declare private readonly pageMask: number;
+  declare private readonly spans: Spans;
+  declare private readonly magazines: Magazines;
+  private limit = -1;
+  private held = 0;
+
+  /**
+   * @param ranges usable windows as in AddressSpace.ranges: inclusive ends below 2^53, ascending, disjoint
+   * @param pageSize the IOMMU page, a power of two from 4 KiB to 1 MiB
+   * @throws DmaError EINVAL
+   */
+  constructor(ranges: readonly IovaRange[], pageSize: number) {
+    const shift = Math.log2(pageSize);
+    if (!Number.isInteger(shift) || shift < 12 || shift > 20) {
+      throw new DmaError('EINVAL', `page size is ${String(pageSize)}`, {
+        remedy: 'pass a power of two from 4096 to 1048576',
+      });
+    }
+    this.windows = trimWindows(ranges, pageSize);
+    this.pageSize = pageSize;
+    this.shift = shift;
+    this.pageMask = pageSize - 1;
+    const spans = new Spans(this.windows, pageSize);
+    this.spans = spans;
+    this.magazines = new Magazines((iova, order) => spans.give(iova, order));
+  }
+
+  /** Bytes of address space that allocations hold, rounding included. */
+  get used(): number {
+    return this.held;
+  }
+
+  /**
+   * Reserve `size` bytes, rounded up to whole pages; see the top of this file for where.
+   * @param limit highest address the allocation may include: a DMA mask, or the lower of mask and bus limit
+   * @returns the IOVA, or -1 when nothing fits
+   * @throws DmaError EINVAL when size is not a whole number of bytes from 1 to 2^53 - 1
+   */
+  alloc(size: number, limit: number): number {
+    if (limit !== this.limit) this.aim(limit);
+    const pages = (size + this.pageMask) >>> this.shift;
+    if ((size | 0) !== size || (pages - 1) >>> SMALL_ORDER !== 0) return this.allocLarge(size);
+    const order = 32 - Math.clz32(pages - 1);
+    const bytes = this.pageSize << order;
+    let iova = this.magazines.popLow(order);
+    if (iova < 0) {
+      iova = this.allocMiss(order);
+      if (iova < 0) return -1;
+    }
+    this.spans.find(iova)!.hold((iova >>> 0) >>> this.shift, pages);
+    this.held += bytes;
+    return iova;
+  }
+
+  /**
+   * Give back what `alloc` returned, with the size it was asked for.
+   * @returns false, and nothing changed, when there is no such allocation (freed before, other size, other address)
+   */
+  free(iova: number, size: number): boolean {
+    const pages = (size + this.pageMask) >>> this.shift;
+    if ((size | 0) !== size || (pages - 1) >>> SMALL_ORDER !== 0) return this.freeLarge(iova, size);
+    const span = this.spans.find(iova);
+    const page = (iova >>> 0) >>> this.shift;
+    if (span === undefined || span.base + page * this.pageSize !== iova || !span.drop(page, pages)) return false;
+    const order = 32 - Math.clz32(pages - 1);
+    const bytes = this.pageSize << order;
+    this.magazines.push(iova, order, bytes);
+    this.held -= bytes;
+    return true;
+  }
+
+  /** Would `size` bytes (default one page) fit under `limit` if nothing were allocated? What setting a mask asks. */
+  supports(limit: number, size: number = this.pageSize): boolean {
+    checkSize(size, 'IOVA size');
+    const bytes = Math.ceil(size / this.pageSize) * this.pageSize;
+    return fitsEmpty(this.windows, bytes <= this.pageSize << SMALL_ORDER ? powerOfTwoCeil(bytes) : bytes, limit);
+  }
+
+  private aim(limit: number): void {
+    const whole = limit >= 0 ? Math.min(Math.floor(limit), Number.MAX_SAFE_INTEGER) : 0;
+    this.spans.aim(whole);
+    this.magazines.aim(whole);
+    this.limit = limit;
+  }
+
+  private allocMiss(order: number): number {
+    const pages = 1 << order;
+    let iova = this.spans.takeLow(order, pages, false);
+    if (iova < 0) iova = this.magazines.popHigh(order);
+    if (iova < 0) iova = this.spans.takeHigh(order, pages, false);
+    if (iova < 0 && this.flush()) {
+      iova = this.spans.takeLow(order, pages, false);
+      if (iova < 0) iova = this.spans.takeHigh(order, pages, false);
+    }
+    return iova;
+  }
+
+  private allocLarge(size: number): number {
+    checkSize(size, 'IOVA size');
+    const pages = Math.ceil(size / this.pageSize);
+    let iova = this.takeLarge(pages);
+    if (iova < 0 && this.flush()) iova = this.takeLarge(pages);
+    if (iova < 0) return -1;
+    const bytes = pages * this.pageSize;
+    if (bytes <= SPAN) this.spans.find(iova)!.holdLarge((iova >>> 0) >>> this.shift, pages);
+    this.held += bytes;
+    return iova;
+  }
+
+  private takeLarge(pages: number): number {
+    if (pages * this.pageSize > SPAN) return this.spans.takeHuge(pages * this.pageSize);
+    const order = 32 - Math.clz32(pages - 1);
+    const iova = this.spans.takeLow(order, pages, true);
+    return iova >= 0 ? iova : this.spans.takeHigh(order, pages, true);
+  }
+
+  private freeLarge(iova: number, size: number): boolean {
+    if (!Number.isSafeInteger(size) || size <= 0) return false;
+    const pages = Math.ceil(size / this.pageSize);
+    const bytes = pages * this.pageSize;
+    const freed = bytes > SPAN ? this.spans.giveHuge(iova, bytes) : this.giveLarge(iova, pages);
+    if (freed) this.held -= bytes;
+    return freed;
+  }
+
+  private giveLarge(iova: number, pages: number): boolean {
+    const span = this.spans.find(iova);
+    const page = (iova >>> 0) >>> this.shift;
+    if (span === undefined || span.base + page * this.pageSize !== iova || !span.dropLarge(page, pages)) return false;
+    this.spans.release(iova, pages);
+    return true;
+  }
+
+  /** Back to the buddies with everything cached, where it can merge; false when there was nothing. */
+  private flush(): boolean {
+    if (!this.magazines.stocked) return false;
+    this.magazines.flush();
+    return true;
+  }
+}

@@ -1,0 +1,78 @@
+/**
+ * Two-level page table: constant time from an address to what is mapped there.
+ *
+ *      address   |  block number (a Map)  | page in block | offset in page |
+ *                         |                      |
+ *                  T: all 512 pages      leaf[512]: T or undefined
+ *
+ * A block that is covered whole needs no leaf, as an IOMMU's large pages do not, so 1 GiB costs 512 entries.
+ */
+const PAGES_PER_BLOCK = 512;
+
+interface Leaf<T> {
+  readonly slots: (T | undefined)[];
+  used: number;
+}
+
+interface Block<T> {
+  whole: T | undefined;
+  leaf: Leaf<T> | undefined;
+}
+
+/** Addresses and sizes are multiples of `pageSize`, except for `get`. Overlaps are the caller's to prevent. */
+export class PageTable<T> {
+  readonly #pageSize: number;
+  readonly #blocks = new Map<number, Block<T>>();
+
+  constructor(pageSize: number) {
+    this.#pageSize = pageSize;
+  }
+
+  /** What is mapped at the page that holds `address`. */
+  get(address: number): T | undefined {
+    const page = Math.floor(address / this.#pageSize);
+    const block = this.#blocks.get(Math.floor(page / PAGES_PER_BLOCK));
+    return block === undefined ? undefined : (block.whole ?? block.leaf?.slots[page % PAGES_PER_BLOCK]);
+  }
+
+  set(address: number, size: number, value: T): void {
+    this.#eachRun(address, size, (number, slot, pages) => {
+      if (pages === PAGES_PER_BLOCK) {
+        this.#blocks.set(number, { whole: value, leaf: undefined });
+        return;
+      }
+      const leaf = this.#leaf(number);
+      leaf.slots.fill(value, slot, slot + pages);
+      leaf.used += pages;
+    });
+  }
+
+  clear(address: number, size: number): void {
+    this.#eachRun(address, size, (number, slot, pages) => {
+      const leaf = this.#blocks.get(number)?.leaf;
+      if (leaf !== undefined) {
+        leaf.slots.fill(undefined, slot, slot + pages);
+        leaf.used -= pages;
+      }
+      if (leaf === undefined || leaf.used === 0) this.#blocks.delete(number);
+    });
+  }
+
+  #leaf(number: number): Leaf<T> {
+    const found = this.#blocks.get(number)?.leaf;
+    if (found !== undefined) return found;
+    const leaf: Leaf<T> = { slots: new Array(PAGES_PER_BLOCK).fill(undefined), used: 0 };
+    this.#blocks.set(number, { whole: undefined, leaf });
+    return leaf;
+  }
+
+  #eachRun(address: number, size: number, visit: (block: number, slot: number, pages: number) => void): void {
+    const end = (address + size) / this.#pageSize;
+    for (let page = address / this.#pageSize; page < end; ) {
+      const slot = page % PAGES_PER_BLOCK;
+      const pages = Math.min(PAGES_PER_BLOCK - slot, end - page);
+      visit(Math.floor(page / PAGES_PER_BLOCK), slot, pages);
+      page += pages;
+    }
+  }
+}

@@ -1,0 +1,266 @@
+/**
+ * A simulated IOMMU: type1's rules and errno towards the driver, page tables towards the device.
+ *
+ * An access of the device that fails does what hardware does, and nothing more: a read gets zeros, a write is
+ * dropped, the device is told nothing. Here it is recorded too. Write-only mappings are enforced, as AMD's and
+ * virtio's IOMMUs do and Intel's and Arm's do not; so is the end of a buffer inside its last page, as none does.
+ */
+import { DmaError } from '../errors.ts';
+import { checkPageSize } from '../memory/page-size.ts';
+import type { Access, AddressSpace, IovaRange } from './address-space.ts';
+import { FAULT, FaultLog } from './fault.ts';
+import { PageTable } from './page-table.ts';
+
+/** What Intel VT-d with 39-bit addresses reports: the MSI window 0xfee00000-0xfeefffff is reserved. */
+const INTEL_RANGES: readonly IovaRange[] = [
+  { start: 0, end: 0xfedfffff },
+  { start: 0xfef00000, end: 0x7fffffffff },
+];
+
+export interface SimulatedAddressSpaceOptions {
+  /** Usable windows, ascending, disjoint, below 2^53. Default: Intel VT-d's. */
+  readonly ranges?: readonly IovaRange[];
+  /** Bytes, a power of two. Default 4096. */
+  readonly pageSize?: number;
+  /** Mappings that may exist at once (vfio_iommu_type1's dma_entry_limit). Default 65,535. */
+  readonly mappingLimit?: number;
+  readonly faults?: FaultLog;
+}
+
+interface Mapping {
+  readonly start: number;
+  /** Exclusive. */
+  readonly end: number;
+  readonly bytes: Uint8Array;
+  /** Bytes of the buffer from the mapping's first byte on, when it was mapped. */
+  readonly length: number;
+  readonly offset: number;
+  readonly access: Access;
+}
+
+/** Moves `size` bytes between `mapping` at byte `at` of its buffer and the device's data at `done`. */
+type Move = (mapping: Mapping, at: number, done: number, size: number) => void;
+
+export class SimulatedAddressSpace implements AddressSpace {
+  readonly name = 'simulated';
+  /** False: a buffer that is detached while mapped is out of the device's reach from then on. */
+  readonly pinsForeignMemory = false;
+  readonly pageSize: number;
+  readonly ranges: readonly IovaRange[];
+  readonly faults: FaultLog;
+  readonly #mappingLimit: number;
+  readonly #table: PageTable<Mapping>;
+  readonly #mappings = new Set<Mapping>();
+  #bytes = 0;
+  #closed = false;
+
+  /** @throws DmaError EINVAL when the page size is no power of two or the ranges are not ascending */
+  constructor(options: SimulatedAddressSpaceOptions = {}) {
+    const {
+      ranges = INTEL_RANGES,
+      pageSize = 4096,
+      mappingLimit = 65_535,
+      faults = new FaultLog(),
+    } = options;
+    checkPageSize(pageSize);
+    checkRanges(ranges);
+    this.pageSize = pageSize;
+    this.ranges = ranges;
+    this.faults = faults;
+    this.#mappingLimit = mappingLimit;
+    this.#table = new PageTable(pageSize);
+  }
+
+  /** What is mapped now. */
+  get stats(): { readonly mappings: number; readonly bytes: number } {
+    return { mappings: this.#mappings.size, bytes: this.#bytes };
+  }
+
+  /** 0: where V8 put the bytes makes no difference to a simulated device. */
+  pageOffset(buffer: ArrayBufferLike): number {
+    const { byteLength, resizable } = buffer as ArrayBufferLike & { readonly resizable?: boolean };
+    if (byteLength > 0 && resizable !== true) return 0;
+    throw new DmaError('EINVAL', resizable ? 'the buffer is resizable' : 'the buffer is empty or detached', {
+      remedy: 'pass a live buffer of fixed length',
+    });
+  }
+
+  map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
+    // In the order of vfio_dma_do_map, so that a call with two faults fails with the kernel's errno.
+    this.#checkOpen();
+    this.#checkAligned(iova, size, offset);
+    if (access !== 'read' && access !== 'write' && access !== 'read-write') {
+      throw new DmaError('EINVAL', `access is ${String(access)}`, {
+        remedy: `pass 'read', 'write' or 'read-write'`,
+      });
+    }
+    if (this.#mappingsIn(iova, iova + size).length > 0) {
+      throw new DmaError('EEXIST', `${span(iova, size)} overlaps a mapping`, { remedy: 'unmap that first' });
+    }
+    if (this.#mappings.size >= this.#mappingLimit) {
+      throw new DmaError('ENOSPC', `all ${this.#mappingLimit} mappings are in use`, {
+        remedy: 'map fewer, larger pieces, or raise the limit',
+      });
+    }
+    this.#checkInRange(iova, size);
+    this.#checkBacked(buffer, offset, size);
+    const bytes = new Uint8Array(buffer);
+    this.#insert({ start: iova, end: iova + size, bytes, offset, length: bytes.length - offset, access });
+  }
+
+  unmap(iova: number, size: number): number {
+    this.#checkOpen();
+    this.#checkAligned(iova, size, 0);
+    const end = iova + size;
+    const inside = this.#mappingsIn(iova, end);
+    if (inside.some((mapping) => mapping.start < iova || mapping.end > end)) {
+      throw new DmaError('EINVAL', `${span(iova, size)} would cut a mapping in two`, {
+        remedy: 'unmap what was mapped, whole',
+      });
+    }
+    let removed = 0;
+    for (const mapping of inside) {
+      removed += mapping.end - mapping.start;
+      this.#mappings.delete(mapping);
+      this.#table.clear(mapping.start, mapping.end - mapping.start);
+    }
+    this.#bytes -= removed;
+    return removed;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    for (const mapping of this.#mappings) this.#table.clear(mapping.start, mapping.end - mapping.start);
+    this.#mappings.clear();
+    this.#bytes = 0;
+    this.#closed = true;
+  }
+
+  /** The device reads memory into `into`; zeros where it may not. Never throws. */
+  read(address: bigint | number, into: Uint8Array): void {
+    into.fill(0);
+    this.#walk(address, into.length, 'read', (mapping, at, done, size) => {
+      into.set(mapping.bytes.subarray(at, at + size), done);
+    });
+  }
+
+  /** The device writes `from` to memory; nothing changes where it may not. Never throws. */
+  write(address: bigint | number, from: Uint8Array): void {
+    this.#walk(address, from.length, 'write', (mapping, at, done, size) => {
+      mapping.bytes.set(from.subarray(done, done + size), at);
+    });
+  }
+
+  #walk(address: bigint | number, size: number, access: 'read' | 'write', move: Move): void {
+    const start = Number(address);
+    if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {
+      this.#fault(BigInt(address), size, access, FAULT.notMapped);
+      return;
+    }
+    // Neighbouring pieces that fail for one reason are one fault.
+    let failed = 0;
+    let why = '';
+    const report = (until: number): void => {
+      if (failed > 0) this.#fault(BigInt(until - failed), failed, access, why);
+      failed = 0;
+    };
+    for (let done = 0; done < size; ) {
+      const at = start + done;
+      const { mapping, end, reason } = this.#resolve(at, access);
+      const piece = Math.min(size - done, end - at);
+      if (reason !== why) report(at);
+      if (reason === '') move(mapping!, mapping!.offset + at - mapping!.start, done, piece);
+      else failed += piece;
+      why = reason;
+      done += piece;
+    }
+    report(start + size);
+  }
+
+  /** What answers at `at`, up to which address the answer holds, and why it is a refusal if it is one. */
+  #resolve(at: number, access: 'read' | 'write'): { mapping?: Mapping; end: number; reason: string } {
+    const mapping = this.#table.get(at);
+    if (mapping === undefined) {
+      return { end: (Math.floor(at / this.pageSize) + 1) * this.pageSize, reason: FAULT.notMapped };
+    }
+    const { start, end, offset, length, bytes } = mapping;
+    if (mapping.access !== 'read-write' && mapping.access !== access) {
+      return { end, reason: access === 'read' ? FAULT.noRead : FAULT.noWrite };
+    }
+    if (bytes.length < offset + length) return { end, reason: FAULT.detached };
+    const dataEnd = Math.min(end, start + length);
+    return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
+  }
+
+  #fault(address: bigint, size: number, access: 'read' | 'write', reason: string): void {
+    this.faults.record({ address, size, access, reason });
+  }
+
+  /** Mappings that touch [start, end), by whichever is less work: look at its pages, or at all mappings. */
+  #mappingsIn(start: number, end: number): Mapping[] {
+    if ((end - start) / this.pageSize > this.#mappings.size) {
+      return [...this.#mappings].filter((mapping) => mapping.start < end && mapping.end > start);
+    }
+    const found: Mapping[] = [];
+    for (let at = start; at < end; ) {
+      const mapping = this.#table.get(at);
+      if (mapping !== undefined) found.push(mapping);
+      at = mapping?.end ?? at + this.pageSize;
+    }
+    return found;
+  }
+
+  #insert(mapping: Mapping): void {
+    const size = mapping.end - mapping.start;
+    this.#table.set(mapping.start, size, mapping);
+    this.#mappings.add(mapping);
+    this.#bytes += size;
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new DmaError('ENODEV', 'the address space is closed', { remedy: 'open the device again' });
+  }
+
+  #checkAligned(iova: number, size: number, offset: number): void {
+    const aligned = (value: number) =>
+      Number.isSafeInteger(value) && value >= 0 && value % this.pageSize === 0;
+    if (aligned(iova) && aligned(offset) && aligned(size) && size > 0 && Number.isSafeInteger(iova + size))
+      return;
+    throw new DmaError('EINVAL', `iova ${String(iova)}, size ${String(size)}, offset ${String(offset)}`, {
+      remedy: `all are multiples of ${this.pageSize}, and the size is not 0`,
+    });
+  }
+
+  #checkInRange(iova: number, size: number): void {
+    if (this.ranges.some(({ start, end }) => iova >= start && iova + size - 1 <= end)) return;
+    throw new DmaError('EINVAL', `${span(iova, size)} is outside the usable windows`, {
+      remedy: `stay inside ${this.ranges.map(({ start, end }) => span(start, end - start + 1)).join(' or ')}`,
+    });
+  }
+
+  #checkBacked(buffer: ArrayBufferLike, offset: number, size: number): void {
+    const pages = Math.ceil(buffer.byteLength / this.pageSize) * this.pageSize;
+    if (offset + size <= pages) return;
+    throw new DmaError('EFAULT', `bytes ${span(offset, size)} of a buffer of ${buffer.byteLength}`, {
+      remedy: 'map no more than the pages the buffer occupies',
+    });
+  }
+}
+
+/** @throws DmaError EINVAL */
+function checkRanges(ranges: readonly IovaRange[]): void {
+  let previous = -1;
+  for (const { start, end } of ranges) {
+    if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start <= previous || end < start) {
+      throw new DmaError('EINVAL', `IOVA window ${String(start)}-${String(end)}`, {
+        remedy: 'give whole numbers below 2^53, both ends inclusive, ascending and disjoint',
+      });
+    }
+    previous = end;
+  }
+}
+
+function span(start: number, size: number): string {
+  return `0x${start.toString(16)}-0x${(start + size - 1).toString(16)}`;
+}

@@ -1,0 +1,279 @@
+/**
+ * The address space as spans of 4 GiB, each a buddy that comes into being when something is first allocated in it:
+ *
+ *      0           4 GiB                                                       2^53
+ *      |  span 0   |  span 1  |  span 2  | ...                            |  ...  |
+ *        tried        tables on demand, the highest within reach first; an untouched space costs nothing
+ *        first
+ *
+ * Natural alignment keeps an allocation of up to 4 GiB inside one span. A larger one takes whole spans out of
+ * circulation, and the pages it needs of the next one.
+ */
+import { Buddy } from './buddy.ts';
+import { powerOfTwoCeil, type Window } from './windows.ts';
+
+const SPAN = 2 ** 32;
+/** Spans below 2^53: 2^21, found in two steps. */
+const CHUNK_BITS = 10;
+const CHUNKS = 2 ** 11;
+
+/** A span above 4 GiB. */
+class Span extends Buddy {
+  readonly number: number;
+  /** Its place in the ascending list. */
+  slot = 0;
+
+  constructor(number: number, top: number) {
+    super(number * SPAN, top);
+    this.number = number;
+  }
+}
+
+/** Whole spans [first, end) that one allocation took. */
+interface Taken {
+  readonly first: number;
+  readonly end: number;
+  readonly bytes: number;
+}
+
+export class Spans {
+  declare private readonly windows: readonly Window[];
+  declare private readonly pageSize: number;
+  declare private readonly shift: number;
+  private low: Buddy | undefined;
+  /** Touched spans above 4 GiB, ascending, and by number in chunks of 1024. */
+  private sorted: Span[] = [];
+  /** Those of them in which a window ends. */
+  private cutShort: Span[] = [];
+  private readonly table: ((Span | undefined)[] | undefined)[] = new Array(CHUNKS);
+  /** Per order: the highest slot that may have a block of it; falls with the order's rise, never below the truth. */
+  declare private readonly hint: Int32Array;
+  private readonly taken: Taken[] = [];
+
+  private limit = -1;
+  /** The span and its page that the limit falls into, and the last page of span 0 below it (-1: none). */
+  private limitSpan = -1;
+  private limitPage = -1;
+  private lowPage = -1;
+  /** The highest slot and the highest untouched span within the limit, -1 for none; valid while `settled`. */
+  private limitSlot = -1;
+  private untouched = -1;
+  private settled = false;
+
+  constructor(windows: readonly Window[], pageSize: number) {
+    this.windows = windows;
+    this.pageSize = pageSize;
+    this.shift = Math.log2(pageSize);
+    this.hint = new Int32Array(33 - this.shift).fill(-1);
+  }
+
+  /** Highest address that allocations from now on may include. */
+  aim(limit: number): void {
+    const pages = Math.floor((limit + 1) / this.pageSize);
+    const perSpan = SPAN / this.pageSize;
+    this.limit = limit;
+    this.lowPage = Math.min(pages, perSpan) - 1;
+    this.limitSpan = Math.floor((pages - 1) / perSpan);
+    this.limitPage = pages - 1 - this.limitSpan * perSpan;
+    this.settled = false;
+  }
+
+  /** The touched span that holds `iova`. */
+  find(iova: number): Buddy | undefined {
+    return iova < SPAN ? this.low : this.high((iova - (iova >>> 0)) / SPAN);
+  }
+
+  /**
+   * `pages`, aligned to their power of two 2^order, below 4 GiB; `exact`: the rest of the aligned block stays free.
+   * Returns the IOVA, or -1.
+   */
+  takeLow(order: number, pages: number, exact: boolean): number {
+    if (this.lowPage < 0) return -1;
+    this.low ??= this.populate(new Buddy(0, 32 - this.shift));
+    const low = this.low;
+    let page = exact ? low.takeExact(order, pages, this.lowPage) : low.take(order, pages, this.lowPage);
+    if (page < 0 && exact) page = low.takeAtEnd(order, pages, this.lowPage);
+    return page < 0 ? -1 : page * this.pageSize;
+  }
+
+  /** The same from 4 GiB up. */
+  takeHigh(order: number, pages: number, exact: boolean): number {
+    if (this.limitSpan < 1) return -1;
+    for (;;) {
+      if (!this.settled) this.settle();
+      const iova = this.takeTouched(order, pages, exact);
+      if (iova >= 0) return iova;
+      if (this.untouched < 0) return exact ? this.takeAtEnds(order, pages) : -1;
+      this.touch(this.untouched);
+    }
+  }
+
+  /** Give back the 2^order pages at `iova`. */
+  give(iova: number, order: number): void {
+    const span = this.find(iova)!;
+    this.raise(span, span.give(order, (iova >>> 0) >>> this.shift));
+  }
+
+  /** Give back [iova, iova + pages), inside one span. */
+  release(iova: number, pages: number): void {
+    const span = this.find(iova)!;
+    const page = (iova >>> 0) >>> this.shift;
+    this.raise(span, span.release(page, page + pages));
+  }
+
+  /** More than 4 GiB, whole pages, aligned to its power of two. The IOVA, or -1. */
+  takeHuge(bytes: number): number {
+    const align = powerOfTwoCeil(bytes);
+    for (let w = this.windows.length - 1; w >= 0; w--) {
+      const { start, end } = this.windows[w]!;
+      let iova = Math.floor((Math.min(end, this.limit + 1) - bytes) / align) * align;
+      while (iova >= start) {
+        const busy = this.busySpan(iova, bytes);
+        if (busy < 0) {
+          this.claimHuge(iova, bytes);
+          return iova;
+        }
+        const clear = Math.floor(((busy - Math.floor(bytes / SPAN)) * SPAN) / align) * align;
+        iova = Math.min(iova - align, clear);
+      }
+    }
+    return -1;
+  }
+
+  /** Give back what takeHuge gave; false when there is no such allocation. */
+  giveHuge(iova: number, bytes: number): boolean {
+    const index = this.taken.findIndex((taken) => taken.first * SPAN === iova && taken.bytes === bytes);
+    if (index < 0) return false;
+    const { end } = this.taken[index]!;
+    this.taken.splice(index, 1);
+    const rest = (bytes % SPAN) / this.pageSize;
+    if (rest > 0) this.release(end * SPAN, rest);
+    this.settled = false;
+    return true;
+  }
+
+  private high(span: number): Span | undefined {
+    return this.table[span >>> CHUNK_BITS]?.[span & (2 ** CHUNK_BITS - 1)];
+  }
+
+  /** Top-down through the touched spans that lie above every untouched one. */
+  private takeTouched(order: number, pages: number, exact: boolean): number {
+    for (let slot = Math.min(this.hint[order]!, this.limitSlot); slot >= 0; slot--) {
+      const span = this.sorted[slot]!;
+      if (span.number < this.untouched) return -1;
+      const last = this.lastPage(span);
+      const page = exact ? span.takeExact(order, pages, last) : span.take(order, pages, last);
+      if (page >= 0) return span.base + page * this.pageSize;
+      if (span.orders >>> order === 0 && this.hint[order] === slot) this.lower(order, slot - 1);
+    }
+    return -1;
+  }
+
+  private takeAtEnds(order: number, pages: number): number {
+    for (let i = this.cutShort.length - 1; i >= 0; i--) {
+      const span = this.cutShort[i]!;
+      if (span.number > this.limitSpan) continue;
+      const page = span.takeAtEnd(order, pages, this.lastPage(span));
+      if (page >= 0) return span.base + page * this.pageSize;
+    }
+    return -1;
+  }
+
+  private lastPage(span: Span): number {
+    return span.number === this.limitSpan ? this.limitPage : span.last;
+  }
+
+  /** No slot above `slot` has a block of `order`, hence none of a larger order. */
+  private lower(order: number, slot: number): void {
+    for (let o = order; o < this.hint.length && this.hint[o]! > slot; o++) this.hint[o] = slot;
+  }
+
+  /** `span` now has a block of `order`, hence can give any smaller one. */
+  private raise(span: Buddy, order: number): void {
+    if (!(span instanceof Span)) return;
+    for (let o = order; o >= 0 && this.hint[o]! < span.slot; o--) this.hint[o] = span.slot;
+  }
+
+  private settle(): void {
+    let slot = this.sorted.length - 1;
+    while (slot >= 0 && this.sorted[slot]!.number > this.limitSpan) slot--;
+    this.limitSlot = slot;
+    this.untouched = this.highestUntouched();
+    this.settled = true;
+  }
+
+  private highestUntouched(): number {
+    for (let w = this.windows.length - 1; w >= 0; w--) {
+      const { start, end } = this.windows[w]!;
+      const bottom = Math.max(1, Math.floor(start / SPAN));
+      let span = Math.floor((Math.min(end, this.limit + 1) - 1) / SPAN);
+      while (span >= bottom) {
+        const taken = this.taken.find(({ first, end: past }) => span >= first && span < past);
+        if (taken === undefined && this.high(span) === undefined) return span;
+        span = taken === undefined ? span - 1 : taken.first - 1;
+      }
+    }
+    return -1;
+  }
+
+  private touch(number: number): Span {
+    const span = this.populate(new Span(number, 32 - this.shift));
+    const chunk = (this.table[number >>> CHUNK_BITS] ??= new Array(2 ** CHUNK_BITS));
+    chunk[number & (2 ** CHUNK_BITS - 1)] = span;
+    this.renumber([...this.sorted, span].sort((a, b) => a.number - b.number));
+    return span;
+  }
+
+  /** Open what the windows hold of a span. */
+  private populate<T extends Buddy>(span: T): T {
+    const { base } = span;
+    for (const { start, end } of this.windows) {
+      const first = Math.max(start, base) - base;
+      const past = Math.min(end, base + SPAN) - base;
+      if (first < past) span.open(first / this.pageSize, past / this.pageSize);
+    }
+    return span;
+  }
+
+  private renumber(spans: Span[]): void {
+    this.sorted = spans;
+    this.cutShort = spans.filter(({ ends }) => ends.length > 0);
+    spans.forEach((span, slot) => {
+      span.slot = slot;
+    });
+    this.hint.fill(spans.length - 1);
+    this.settled = false;
+  }
+
+  /** The lowest span that keeps [iova, iova + bytes) from being taken, -1 when it is free. */
+  private busySpan(iova: number, bytes: number): number {
+    const first = iova / SPAN;
+    const end = first + Math.floor(bytes / SPAN);
+    const rest = (bytes % SPAN) / this.pageSize;
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const taken of this.taken) {
+      const overlaps = taken.first < end + (rest > 0 ? 1 : 0) && taken.end > first;
+      if (overlaps) lowest = Math.min(lowest, Math.max(taken.first, first));
+    }
+    for (const span of this.sorted) {
+      const { number } = span;
+      const whole = number >= first && number < end && !span.empty;
+      const tail = number === end && rest > 0 && !span.freeFrom(0, 32 - this.shift, rest);
+      if (whole || tail) lowest = Math.min(lowest, number);
+    }
+    return Number.isFinite(lowest) ? lowest : -1;
+  }
+
+  private claimHuge(iova: number, bytes: number): void {
+    const first = iova / SPAN;
+    const end = first + Math.floor(bytes / SPAN);
+    this.taken.push({ first, end, bytes });
+    for (const { number } of this.sorted) {
+      if (number < first || number >= end) continue;
+      this.table[number >>> CHUNK_BITS]![number & (2 ** CHUNK_BITS - 1)] = undefined;
+    }
+    this.renumber(this.sorted.filter(({ number }) => number < first || number >= end));
+    const rest = (bytes % SPAN) / this.pageSize;
+    if (rest > 0) (this.high(end) ?? this.touch(end)).claim(0, rest);
+  }
+}

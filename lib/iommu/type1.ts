@@ -1,0 +1,202 @@
+/**
+ * The IOMMU as VFIO's type1 driver offers it (drivers/vfio/vfio_iommu_type1.c, version 2 semantics).
+ *
+ *      container (/dev/vfio/vfio) --- this address space: mappings
+ *          group (/dev/vfio/N)    --- the functions that see it
+ *
+ * Mapping pins pages: the kernel counts them as locked memory, and the device keeps them however the process
+ * changes its own memory meanwhile.
+ */
+import { readFileSync } from 'node:fs';
+import { DmaError, errnoName } from '../errors.ts';
+import type { Handle } from '../native/addon.ts';
+import { VFIO_MAP, type VfioFunctions } from '../native/vfio.ts';
+import type { Access, AddressSpace, IovaRange } from './address-space.ts';
+import { memlockRemedy, readMemlock } from './memlock.ts';
+import { usableRanges } from './usable-ranges.ts';
+
+/** -EINVAL, as the native functions return it. */
+const EINVAL = -22;
+
+type Type1Functions = Pick<
+  VfioFunctions,
+  'vfioIommuInfo' | 'vfioMap' | 'vfioUnmap' | 'vfioPageOffset' | 'vfioContainerClose'
+>;
+
+interface Mapping {
+  readonly size: number;
+  /** Held so that it is not collected, and its memory not given to others, while the device has it. */
+  readonly buffer: ArrayBufferLike;
+}
+
+export class Type1AddressSpace implements AddressSpace {
+  readonly name = 'type1';
+  readonly pinsForeignMemory = true;
+  readonly pageSize: number;
+  readonly ranges: readonly IovaRange[];
+  readonly #native: Type1Functions;
+  readonly #container: Handle;
+  readonly #mappings = new Map<number, Mapping>();
+  #closed = false;
+
+  /**
+   * @param container with its groups attached and the IOMMU chosen; it belongs to this object from here on, unless
+   *   the constructor throws
+   * @param reserved addresses that the kernel would map but must not be used, such as windows of other functions
+   * @throws DmaError EOPNOTSUPP the kernel does not tell which addresses are valid
+   */
+  constructor(native: Type1Functions, container: Handle, reserved: readonly IovaRange[] = []) {
+    const info = native.vfioIommuInfo(container);
+    if (typeof info === 'number') {
+      throw new DmaError(errnoName(info), 'the kernel does not say which addresses a device may use', {
+        syscall: 'VFIO_IOMMU_GET_INFO',
+        remedy: 'use Linux 5.4 or newer',
+      });
+    }
+    this.#native = native;
+    this.#container = container;
+    this.pageSize = Number(info.pageSizes & -info.pageSizes);
+    this.ranges = usableRanges(info.ranges, reserved, this.pageSize);
+  }
+
+  pageOffset(buffer: ArrayBufferLike): number {
+    const result = isResizable(buffer) ? EINVAL : this.#native.vfioPageOffset(buffer, this.pageSize);
+    if (result >= 0) return result;
+    throw new DmaError('EINVAL', 'the buffer is resizable, shared, detached or no ArrayBuffer', {
+      remedy: 'pass a live ArrayBuffer of fixed length',
+    });
+  }
+
+  map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
+    if (this.#closed) throw closedError();
+    if (!this.#usable(iova, size)) throw this.#unusable(iova, size);
+    const result = isResizable(buffer)
+      ? EINVAL
+      : this.#native.vfioMap(this.#container, iova, buffer, offset, size, VFIO_MAP[access]);
+    if (result < 0) throw this.#mapError(result, iova, buffer, offset, size);
+    this.#mappings.set(iova, { size, buffer });
+  }
+
+  unmap(iova: number, size: number): number {
+    if (this.#closed) throw closedError();
+    const result = this.#native.vfioUnmap(this.#container, iova, size);
+    if (result < 0) throw this.#unmapError(result, iova, size);
+    this.#forget(iova, size, result);
+    return result;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // While a device is still open the container stays, and with it every mapping that is not taken out here.
+    this.#native.vfioUnmap(this.#container, 0, Number.MAX_SAFE_INTEGER - (this.pageSize - 1));
+    this.#native.vfioContainerClose(this.#container);
+    this.#mappings.clear();
+  }
+
+  /** Lets go of the buffers of the `removed` bytes that were unmapped in [iova, iova + size). */
+  #forget(iova: number, size: number, removed: number): void {
+    if (this.#mappings.get(iova)?.size === removed) {
+      this.#mappings.delete(iova);
+      return;
+    }
+    for (const start of this.#mappings.keys()) {
+      if (start >= iova && start < iova + size) this.#mappings.delete(start);
+    }
+  }
+
+  #usable(iova: number, size: number): boolean {
+    if (!(iova % this.pageSize === 0 && size % this.pageSize === 0 && size > 0)) return false;
+    for (const { start, end } of this.ranges) if (iova >= start && iova + size - 1 <= end) return true;
+    return false;
+  }
+
+  #unusable(iova: number, size: number): DmaError {
+    const misaligned = this.#misaligned(iova, size);
+    if (misaligned !== undefined) return misaligned;
+    const list = this.ranges.map(({ start, end }) => `${hex(start)}-${hex(end)}`).join(', ');
+    return new DmaError('EINVAL', `${span(iova, size)} is not usable behind this IOMMU`, {
+      remedy: `stay inside one of ${list}`,
+    });
+  }
+
+  #misaligned(iova: number, size: number): DmaError | undefined {
+    const whole = (value: number): boolean =>
+      Number.isSafeInteger(value) && value >= 0 && value % this.pageSize === 0;
+    if (whole(iova) && whole(size) && size > 0) return undefined;
+    return new DmaError('EINVAL', `${String(size)} bytes at ${hex(iova)} are not whole IOMMU pages`, {
+      remedy: `use an address and a size that are multiples of ${this.pageSize}, and a size above 0`,
+    });
+  }
+
+  #mapError(errno: number, iova: number, buffer: ArrayBufferLike, offset: number, size: number): DmaError {
+    const code = errnoName(errno);
+    const syscall = 'VFIO_IOMMU_MAP_DMA';
+    const fail = (what: string, remedy: string): DmaError => new DmaError(code, what, { syscall, remedy });
+    switch (code) {
+      case 'EBADF':
+        return closedError();
+      case 'EEXIST':
+        return fail(`${span(iova, size)} overlaps a mapping that is there`, 'unmap that one first');
+      case 'ENOSPC':
+        return fail(
+          `the IOMMU driver takes no more mappings (its limit is ${entryLimit()})`,
+          'free some, use fewer and larger buffers, or load vfio_iommu_type1 with a larger dma_entry_limit',
+        );
+      case 'ENOMEM':
+        return fail(
+          `${size} bytes cannot be locked in memory for DMA`,
+          memlockRemedy(size, readMemlock()) ?? 'the kernel has no memory left: free some',
+        );
+      case 'EFAULT':
+        return fail(
+          `${size} bytes of memory cannot be pinned for DMA`,
+          'use memory of this library, not a mapping of another device or of a file on disk',
+        );
+      case 'EINVAL':
+        return fail(
+          `bytes ${String(offset)} to ${String(offset + size)} of a buffer of ${buffer?.byteLength} cannot be mapped`,
+          'pass an ArrayBuffer that is not shared, resizable or detached, and whole pages of it that start on a ' +
+            `${this.pageSize}-byte boundary of memory`,
+        );
+      default:
+        return fail(`mapping ${span(iova, size)} failed with ${code}`, 'the kernel log (dmesg) may say why');
+    }
+  }
+
+  #unmapError(errno: number, iova: number, size: number): DmaError {
+    const code = errnoName(errno);
+    if (code === 'EBADF') return closedError();
+    const misaligned = this.#misaligned(iova, size);
+    if (misaligned !== undefined) return misaligned;
+    return new DmaError(code, `unmapping ${span(iova, size)} would cut a mapping in two`, {
+      syscall: 'VFIO_IOMMU_UNMAP_DMA',
+      remedy: 'unmap what was mapped, whole',
+    });
+  }
+}
+
+/** Its end may move while the device has it. */
+function isResizable(buffer: ArrayBufferLike): boolean {
+  return (buffer as { readonly resizable?: boolean } | undefined)?.resizable === true;
+}
+
+function closedError(): DmaError {
+  return new DmaError('ENODEV', 'the address space is closed', { remedy: 'open the function again' });
+}
+
+function entryLimit(): string {
+  try {
+    return readFileSync('/sys/module/vfio_iommu_type1/parameters/dma_entry_limit', 'utf8').trim();
+  } catch {
+    return '65535 unless changed';
+  }
+}
+
+function span(iova: number, size: number): string {
+  return `${hex(iova)}-${hex(iova + size - 1)}`;
+}
+
+function hex(value: number): string {
+  return Number.isSafeInteger(value) && value >= 0 ? `0x${value.toString(16)}` : String(value);
+}

@@ -1,0 +1,57 @@
+/**
+ * Which addresses exist: the usable windows of an address space, trimmed to what may ever be handed out.
+ * Page 0 never is, so that 0 stays a recognisable bad address; nor is the last page below 2^53, so that the end of
+ * an allocation is always a safe integer (the kernel keeps the last page of 2^64 for DMA_MAPPING_ERROR).
+ */
+import { DmaError } from '../errors.ts';
+import type { IovaRange } from './address-space.ts';
+
+/** Whole pages, ends exclusive. */
+export interface Window {
+  readonly start: number;
+  readonly end: number;
+}
+
+/**
+ * Ascending page-aligned windows; neighbours that touch become one.
+ * @throws DmaError EINVAL when the ranges are not ascending and disjoint, or not below 2^53
+ */
+export function trimWindows(ranges: readonly IovaRange[], pageSize: number): Window[] {
+  const roof = 2 ** 53 - pageSize;
+  const windows: { start: number; end: number }[] = [];
+  let previous = -1;
+  for (const range of ranges) {
+    checkRange(range, previous);
+    previous = range.end;
+    const start = Math.max(pageSize, Math.ceil(range.start / pageSize) * pageSize);
+    const end = Math.min(roof, Math.floor((range.end + 1) / pageSize) * pageSize);
+    if (start >= end) continue;
+    const below = windows.at(-1);
+    if (below !== undefined && below.end === start) below.end = end;
+    else windows.push({ start, end });
+  }
+  return windows;
+}
+
+function checkRange({ start, end }: IovaRange, previous: number): void {
+  if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && start > previous && end >= start) return;
+  throw new DmaError('EINVAL', `IOVA range ${start}..${end} after ${previous}`, {
+    remedy: 'pass windows in ascending order that do not overlap, with inclusive ends below 2^53',
+  });
+}
+
+/** The smallest power of two that is at least `value`; exact up to 2^53. */
+export function powerOfTwoCeil(value: number): number {
+  let power = 1;
+  while (power < value) power *= 2;
+  return power;
+}
+
+/** Does `bytes`, aligned to its power of two, fit into an empty space without passing `limit`? */
+export function fitsEmpty(windows: readonly Window[], bytes: number, limit: number): boolean {
+  const align = powerOfTwoCeil(bytes);
+  return windows.some(({ start, end }) => {
+    const first = Math.ceil(start / align) * align;
+    return first + bytes <= end && first + bytes - 1 <= limit;
+  });
+}

@@ -1,0 +1,109 @@
+/** Memory of the JavaScript heap's ArrayBuffers: what a simulated device reaches. Any OS, no addon. */
+import { MessageChannel } from 'node:worker_threads';
+import { checkSize, DmaError } from '../errors.ts';
+import { checkPageSize } from './page-size.ts';
+import type { MemorySource } from './source.ts';
+
+export interface HeapMemoryOptions {
+  /** Bytes, a power of two. Default 4096. */
+  readonly pageSize?: number;
+  /** Bytes that may be out at once, counted in whole pages; ENOMEM beyond. Default: as much as there is. */
+  readonly limit?: number;
+}
+
+export class HeapMemory implements MemorySource {
+  readonly name = 'heap';
+  readonly pageSize: number;
+  readonly #limit: number;
+  /** Bytes charged for each allocation that is out. */
+  readonly #live = new Map<ArrayBuffer, number>();
+  #used = 0;
+  #closed = false;
+
+  /** @throws DmaError EINVAL when `pageSize` is no power of two or `limit` no size */
+  constructor({ pageSize = 4096, limit = Number.MAX_SAFE_INTEGER }: HeapMemoryOptions = {}) {
+    checkSize(limit, 'the memory limit');
+    checkPageSize(pageSize);
+    this.pageSize = pageSize;
+    this.#limit = limit;
+  }
+
+  /** Bytes charged against the limit, in whole pages. */
+  get used(): number {
+    return this.#used;
+  }
+
+  allocate(size: number): ArrayBuffer {
+    if (this.#closed)
+      throw new DmaError('ENODEV', 'the memory is closed', { remedy: 'open the device again' });
+    checkSize(size, 'the size of an allocation');
+    const charge = Math.ceil(size / this.pageSize) * this.pageSize;
+    if (this.#used + charge > this.#limit) {
+      throw new DmaError(
+        'ENOMEM',
+        `${size} bytes wanted, ${this.#limit - this.#used} of ${this.#limit} left`,
+        {
+          remedy: 'free something or raise the memory limit of the simulation',
+        },
+      );
+    }
+    const buffer = newBuffer(size);
+    this.#live.set(buffer, charge);
+    this.#used += charge;
+    return buffer;
+  }
+
+  free(buffer: ArrayBuffer): void {
+    const charge = this.#live.get(buffer);
+    if (charge === undefined) {
+      throw new DmaError('EINVAL', 'not a live allocation of this memory', {
+        remedy: 'free it once, where it came from',
+      });
+    }
+    this.#live.delete(buffer);
+    // Detached before: someone took the bytes. They stay charged until close, as quarantined memory would.
+    if (buffer.byteLength === 0) return;
+    this.#used -= charge;
+    detach(buffer);
+  }
+
+  close(): void {
+    this.#closed = true;
+    for (const buffer of this.#live.keys()) detach(buffer);
+    this.#live.clear();
+    this.#used = 0;
+  }
+}
+
+function newBuffer(size: number): ArrayBuffer {
+  try {
+    return new ArrayBuffer(size);
+  } catch (cause) {
+    throw new DmaError('ENOMEM', `no ArrayBuffer of ${size} bytes can be had`, {
+      remedy: 'ask for less at once',
+      cause,
+    });
+  }
+}
+
+/** Every view of the buffer has length 0 afterwards. Nothing happens to one that was marked untransferable. */
+function detach(buffer: ArrayBuffer): void {
+  try {
+    transferAway(buffer);
+  } catch {
+    // Untransferable: its owner keeps the bytes, which nobody else is ever given.
+  }
+}
+
+const transferAway = detacher();
+
+function detacher(): (buffer: ArrayBuffer) => void {
+  if ('transfer' in ArrayBuffer.prototype) {
+    return (buffer) => void (buffer as ArrayBuffer & { transfer(size: number): ArrayBuffer }).transfer(0);
+  }
+  // Node 20: a message to a closed port is serialised, which detaches what it carries, and dropped. A third of the
+  // cost of structuredClone, and a closed port does not keep the process alive.
+  const { port1 } = new MessageChannel();
+  port1.close();
+  return (buffer) => port1.postMessage(undefined, [buffer]);
+}

@@ -1,0 +1,80 @@
+/**
+ * Free runs of pages of one region: first fit, at a boundary of the size rounded up to a power of two.
+ * Invariants: ascending, disjoint, never touching (neighbours are merged).
+ */
+export class PageRuns {
+  /** Pages not taken. */
+  free: number;
+  readonly #starts: number[];
+  readonly #ends: number[];
+
+  /** `pages` pages, all free. */
+  constructor(pages: number) {
+    this.free = pages;
+    this.#starts = [0];
+    this.#ends = [pages];
+  }
+
+  /** Takes `pages` (at least 1); returns the first of them, or -1. */
+  take(pages: number): number {
+    if (pages > this.free) return -1;
+    const align = 2 ** Math.ceil(Math.log2(pages));
+    for (let i = 0; i < this.#starts.length; i++) {
+      const page = Math.ceil(this.#starts[i]! / align) * align;
+      if (page + pages > this.#ends[i]!) continue;
+      this.#cut(i, page, page + pages);
+      this.free -= pages;
+      return page;
+    }
+    return -1;
+  }
+
+  /** Gives back what `take` returned for `pages`. */
+  give(page: number, pages: number): void {
+    const end = page + pages;
+    let i = this.#after(page);
+    this.#starts.splice(i, 0, page);
+    this.#ends.splice(i, 0, end);
+    this.free += pages;
+    if (this.#starts[i + 1] === end) this.#merge(i);
+    i--;
+    if (i >= 0 && this.#ends[i] === page) this.#merge(i);
+  }
+
+  /** Removes [page, end) from run `i`, which holds it. */
+  #cut(i: number, page: number, end: number): void {
+    const start = this.#starts[i]!;
+    const rest = this.#ends[i]!;
+    if (start < page && end < rest) {
+      this.#ends[i] = page;
+      this.#starts.splice(i + 1, 0, end);
+      this.#ends.splice(i + 1, 0, rest);
+    } else if (start < page) {
+      this.#ends[i] = page;
+    } else if (end < rest) {
+      this.#starts[i] = end;
+    } else {
+      this.#starts.splice(i, 1);
+      this.#ends.splice(i, 1);
+    }
+  }
+
+  /** Index of the first run that starts after `page`. */
+  #after(page: number): number {
+    let low = 0;
+    let high = this.#starts.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (this.#starts[middle]! > page) high = middle;
+      else low = middle + 1;
+    }
+    return low;
+  }
+
+  /** Makes one of runs `i` and `i + 1`. */
+  #merge(i: number): void {
+    this.#ends[i] = this.#ends[i + 1]!;
+    this.#starts.splice(i + 1, 1);
+    this.#ends.splice(i + 1, 1);
+  }
+}

@@ -1,0 +1,36 @@
+/**
+ * The MemorySource seam: where memory that a device may reach comes from.
+ *
+ *      memfd / hugetlb      large sealed regions, carved natively     (real hardware, Linux)
+ *      heap                 plain ArrayBuffers                        (simulation, any OS)
+ *
+ * The token for a piece of memory is its ArrayBuffer, in every world: an AddressSpace maps it, `free` kills it.
+ */
+export interface MemorySource {
+  /** Short name for people: `memfd`, `hugetlb`, `heap`. */
+  readonly name: string;
+
+  /** Bytes; every allocation starts on such a boundary and owns the rest of its last page. */
+  readonly pageSize: number;
+
+  /**
+   * Zeroed memory with an ArrayBuffer of its own, exactly `size` bytes long. The bytes from there to the end of
+   * the last page belong to the same allocation and are zero.
+   * @throws DmaError ENOMEM when there is no memory, ENODEV after `close`
+   */
+  allocate(size: number): ArrayBuffer;
+
+  /**
+   * Give an allocation back; every view of it has length 0 afterwards. No device may have it mapped any more.
+   * A buffer that arrives already detached was taken by someone (`transfer()`): its memory is kept out of reuse
+   * until `close`, so that the thief never sees another allocation's bytes.
+   * @throws DmaError EINVAL when the buffer is not a live allocation of this source
+   */
+  free(buffer: ArrayBuffer): void;
+
+  /**
+   * Revoke everything that is still out and release the memory. Harmless to call twice. A view that was stolen
+   * reads zeros of anonymous memory from here on.
+   */
+  close(): void;
+}

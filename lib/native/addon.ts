@@ -1,0 +1,85 @@
+/**
+ * The native border, typed: every function of the addon, as `native/*.cc` exports it.
+ *
+ * One convention: a result of 0 or more is the answer, a negative one is -errno (-EBADF: unknown or closed handle,
+ * -EINVAL: any other bad argument). Nothing here throws, whatever the arguments. Handles are integers, never
+ * reused, and belong to the environment (main thread or worker) that made them.
+ */
+import type { VfioFunctions } from './vfio.ts';
+
+export type Handle = number;
+
+/** Regions: sealed MAP_SHARED memfds carved into ArrayBuffers (native/region.h). */
+export interface RegionFunctions {
+  /** Bytes of the smallest CPU page. */
+  pageSize(): number;
+  /**
+   * A zeroed, populated region of `bytes`, rounded up to whole (huge) pages. -ENOMEM: not that much memory is
+   * available, or no huge pages are reserved.
+   */
+  regionCreate(bytes: number, hugetlb: boolean): Handle;
+  /** Bytes of the region, after rounding. */
+  regionSize(region: Handle): number;
+  /** The memfd, to make a udmabuf of; it stays the region's. */
+  regionFd(region: Handle): number;
+  /**
+   * An external ArrayBuffer of exactly [offset, offset + length), its whole pages zeroed. `offset` is a multiple of
+   * the page size. Keeping carvings apart is the caller's business.
+   */
+  regionCarve(region: Handle, offset: number, length: number): ArrayBuffer | number;
+  /** Anonymous memory takes the region's place under every view of it; the handle is dead, 0. */
+  regionRevoke(region: Handle): number;
+  /**
+   * 1: detached now, 0: it was already. -EOPNOTSUPP from Node 22 on, where detaching from native code can abort
+   * the process and `ArrayBuffer.prototype.transfer` does it safely.
+   */
+  detach(buffer: ArrayBuffer): number;
+}
+
+/**
+ * Registers: each call is one access of its width, ordered after earlier memory writes (and, for a read, before
+ * later reads). -EINVAL: outside the window, misaligned, or a value that is not an unsigned integer of the width.
+ * -EIO: the device did not answer (SIGBUS, or the kernel refused).
+ */
+export interface MmioFunctions {
+  mmioSize(window: Handle): number;
+  mmioRead8(window: Handle, offset: number): number;
+  mmioRead16(window: Handle, offset: number): number;
+  mmioRead32(window: Handle, offset: number): number;
+  /** A bigint is the value, a number is -errno. */
+  mmioRead64(window: Handle, offset: number): bigint | number;
+  mmioWrite8(window: Handle, offset: number, value: number): number;
+  mmioWrite16(window: Handle, offset: number, value: number): number;
+  mmioWrite32(window: Handle, offset: number, value: number): number;
+  mmioWrite64(window: Handle, offset: number, value: bigint): number;
+}
+
+/** Interrupts: an eventfd watched by the event loop of the calling environment (native/interrupt.h). */
+export interface InterruptFunctions {
+  /** `deliver` runs from the event loop with the number of signals since it last ran; it keeps the loop alive. */
+  interruptCreate(deliver: (count: number) => void): Handle;
+  /** The eventfd; it stays the interrupt's. */
+  interruptFd(interrupt: Handle): number;
+  /** `deliver` is not called again. */
+  interruptClose(interrupt: Handle): number;
+  /** Whether it keeps the event loop alive. */
+  interruptRef(interrupt: Handle, ref: boolean): number;
+}
+
+/** For tests only: what takes a device otherwise. */
+export interface TestingFunctions {
+  /** Signals an interrupt `count` times, as a device would. */
+  signal(interrupt: Handle, count: number): number;
+  /**
+   * A window over region bytes [offset, offset + size). Its bytes [hole, hole + holeSize) are not mapped but
+   * reached through the memfd, like a BAR that the kernel lets be mapped only in part.
+   */
+  windowFromRegion(region: Handle, offset: number, size: number, hole: number, holeSize: number): Handle;
+  /** A window of `size` bytes that answers every access with SIGBUS. */
+  windowPastEnd(size: number): Handle;
+  windowClose(window: Handle): number;
+}
+
+export interface Addon extends RegionFunctions, MmioFunctions, InterruptFunctions, VfioFunctions {
+  readonly testing: TestingFunctions;
+}

@@ -1,0 +1,191 @@
+/**
+ * Why a function cannot be opened, said once, with the fix. Most of it shows in /sys before anything is opened
+ * (`diagnose`); the rest is an errno of one of the steps of opening (`openError`), read together with those facts.
+ */
+import { userInfo } from 'node:os';
+import { DmaError, errnoName } from '../../errors.ts';
+import { type FunctionFacts, type GroupMember, isVfioDriver } from './sysfs.ts';
+
+/** Steps of opening a function, by the node or ioctl that can fail. */
+export type OpenStep =
+  | 'open /dev/vfio/vfio'
+  | 'open /dev/vfio/N'
+  | 'VFIO_GROUP_GET_STATUS'
+  | 'VFIO_GROUP_SET_CONTAINER'
+  | 'VFIO_SET_IOMMU'
+  | 'VFIO_GROUP_GET_DEVICE_FD';
+
+/** Drivers that leave DMA to the others in their group (driver_managed_dma in the kernel). */
+const HARMLESS = new Set(['pcieport', 'pci-stub']);
+
+/** The first thing that stands in the way of opening, or undefined when the files show nothing. */
+export function diagnose(facts: FunctionFacts): DmaError | undefined {
+  if (!facts.exists) return absent(facts);
+  if (facts.group === undefined) return noGroup(facts);
+  if (!isVfioDriver(facts.driver))
+    return facts.driver === undefined ? unbound(facts) : taken(facts, facts.driver);
+  if (!facts.vfio) return noModule();
+  return obstacles(facts).length > 0 ? notViable(facts) : undefined;
+}
+
+/**
+ * A step of opening failed with `errno` (either sign).
+ * @param held processes that hold the group node, as far as is known
+ */
+export function openError(
+  facts: FunctionFacts,
+  step: OpenStep,
+  errno: number,
+  held: readonly string[],
+): DmaError {
+  const code = errnoName(errno);
+  const node = step === 'open /dev/vfio/vfio' ? '/dev/vfio/vfio' : `/dev/vfio/${facts.group}`;
+  const about = { syscall: step.replace('/N', `/${facts.group}`) };
+  if (code === 'EACCES' || (code === 'EPERM' && step.startsWith('open'))) {
+    return new DmaError('EACCES', `${facts.address}: no permission to open ${node}`, {
+      ...about,
+      remedy: permissionRemedy(node),
+    });
+  }
+  if (code === 'EMFILE') {
+    return new DmaError(code, `${facts.address}: this process has too many open files`, {
+      ...about,
+      remedy: 'close some, or raise the limit with ulimit -n',
+    });
+  }
+  if (code === 'EBUSY') {
+    const who = held.length > 0 ? `: held by ${held.join(', ')}` : '';
+    return new DmaError(code, `${facts.address}: IOMMU group ${facts.group} (${node}) is in use${who}`, {
+      ...about,
+      remedy: 'a group belongs to one opener at a time: close the other one first',
+    });
+  }
+  if (code === 'EOPNOTSUPP') return noType1(about.syscall);
+  if (step === 'open /dev/vfio/vfio') return noModule(about.syscall);
+  if (step === 'open /dev/vfio/N') return noNode(facts, node, about.syscall);
+  if (step === 'VFIO_GROUP_GET_STATUS' || (step === 'VFIO_GROUP_SET_CONTAINER' && code === 'EPERM')) {
+    return notViable(facts, about.syscall);
+  }
+  if (step === 'VFIO_SET_IOMMU' && code === 'EPERM') return unsafeInterrupts(facts, about.syscall);
+  if (step === 'VFIO_SET_IOMMU' && code === 'ENODEV') return noType1(about.syscall);
+  return new DmaError(code, `${facts.address}: ${about.syscall} failed with ${code}`, {
+    ...about,
+    remedy: 'the kernel log (dmesg) may say why',
+  });
+}
+
+/** Shell commands, for root, that give a function to vfio-pci. */
+export function bindCommands(address: string, driver: string | undefined): string {
+  const device = `/sys/bus/pci/devices/${address}`;
+  return [
+    'modprobe vfio-pci',
+    `echo vfio-pci > ${device}/driver_override`,
+    ...(driver === undefined ? [] : [`echo ${address} > ${device}/driver/unbind`]),
+    `echo ${address} > /sys/bus/pci/drivers_probe`,
+  ].join(' && ');
+}
+
+function absent({ address, similar }: FunctionFacts): DmaError {
+  const others =
+    similar.length > 0 ? `did you mean ${similar.slice(0, 8).join(', ')}?` : 'lspci -D lists what is there';
+  return new DmaError('ENODEV', `there is no PCI function at ${address}`, { remedy: others });
+}
+
+function noGroup({ address, iommu }: FunctionFacts): DmaError {
+  if (iommu) {
+    return new DmaError('ENODEV', `${address} is behind no IOMMU, although this machine runs one`, {
+      remedy: 'use a slot the IOMMU covers; dmesg | grep -i -e DMAR -e AMD-Vi -e smmu shows what it found',
+    });
+  }
+  return new DmaError('ENODEV', `${address} has no IOMMU group: the IOMMU is off`, {
+    remedy:
+      'switch it on in the firmware setup (Intel VT-d, AMD-Vi, or SMMU) and, on Intel, boot with intel_iommu=on ' +
+      'on the kernel command line (amd_iommu=off must not be there)',
+  });
+}
+
+function taken({ address }: FunctionFacts, driver: string): DmaError {
+  return new DmaError('EBUSY', `${address} is bound to the driver ${driver}, not to vfio-pci`, {
+    remedy: `if nothing on this machine needs it, as root: ${bindCommands(address, driver)}`,
+  });
+}
+
+function unbound({ address }: FunctionFacts): DmaError {
+  return new DmaError('ENODEV', `${address} is bound to no driver`, {
+    remedy: `as root: ${bindCommands(address, undefined)}`,
+  });
+}
+
+function noModule(syscall?: string): DmaError {
+  return new DmaError('ENODEV', 'VFIO is not there: /dev/vfio/vfio cannot be opened', {
+    syscall,
+    remedy: 'as root: modprobe vfio-pci (the kernel needs CONFIG_VFIO and CONFIG_VFIO_PCI)',
+  });
+}
+
+function noType1(syscall: string): DmaError {
+  return new DmaError('ENODEV', 'the kernel offers no type1v2 IOMMU to VFIO', {
+    syscall,
+    remedy: 'as root: modprobe vfio_iommu_type1 (the kernel needs CONFIG_VFIO_IOMMU_TYPE1)',
+  });
+}
+
+function noNode({ address, group }: FunctionFacts, node: string, syscall: string): DmaError {
+  return new DmaError('ENODEV', `${address}: the node ${node} of its IOMMU group is missing`, {
+    syscall,
+    remedy:
+      `in a container, pass --device=${node} --device=/dev/vfio/vfio; where /dev/vfio/noiommu-${group} is there ` +
+      'instead, the kernel runs VFIO without an IOMMU, which cannot map memory',
+  });
+}
+
+function notViable(facts: FunctionFacts, syscall?: string): DmaError {
+  const others = obstacles(facts);
+  const named =
+    others.length > 0
+      ? others.map((m) => `${m.address} (${m.driver})`).join(', ')
+      : 'a function the kernel does not name';
+  const commands = others.map((m) => bindCommands(m.address, m.driver)).join(' && ');
+  return new DmaError(
+    'EPERM',
+    `${facts.address}: IOMMU group ${facts.group} is not viable, because the kernel still drives ${named} in it`,
+    {
+      syscall,
+      remedy: `give ${others.length > 1 ? 'those' : 'that one'} to VFIO too${commands && `, as root: ${commands}`}`,
+    },
+  );
+}
+
+function unsafeInterrupts({ address }: FunctionFacts, syscall: string): DmaError {
+  return new DmaError('EPERM', `${address}: the IOMMU does not isolate interrupts (no interrupt remapping)`, {
+    syscall,
+    remedy:
+      'switch on interrupt remapping (firmware setup; no intremap=off on the kernel command line) or, where the ' +
+      'device is trusted, as root: echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts',
+  });
+}
+
+/** Members of the group that a kernel driver uses for itself. */
+function obstacles({ members }: FunctionFacts): GroupMember[] {
+  return members.filter(
+    ({ driver }) => driver !== undefined && !isVfioDriver(driver) && !HARMLESS.has(driver),
+  );
+}
+
+function permissionRemedy(node: string): string {
+  if (node === '/dev/vfio/vfio')
+    return `as root: chmod 0666 ${node} (its usual mode; every user may open it)`;
+  const user = userName();
+  return (
+    `as root: chown ${user} ${node}, or for good, a file in /etc/udev/rules.d with the line ` +
+    `SUBSYSTEM=="vfio", OWNER="${user}"`
+  );
+}
+
+function userName(): string {
+  try {
+    return userInfo().username;
+  } catch {
+    return String(process.getuid?.() ?? 'USER'); // a user id without a passwd entry
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). One kind is on at a time. Vectors cannot be added everywhere once
+ * a kind is on (VFIO_IRQ_INFO_NORESIZE), so the first one armed turns all of them on without an eventfd, and each
+ * is then given its own; the last one disarmed turns the kind off.
+ */
+import { DmaError, errnoName } from '../../errors.ts';
+import type { Handle, InterruptFunctions } from '../../native/addon.ts';
+import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
+import type { InterruptAccess, InterruptKind } from '../transport.ts';
+
+type Native = InterruptFunctions &
+  Pick<VfioFunctions, 'vfioIrqCount' | 'vfioIrqArm' | 'vfioIrqOff' | 'vfioIrqUnmask'>;
+
+export class VfioInterrupts implements InterruptAccess {
+  readonly #native: Native;
+  readonly #device: Handle;
+  readonly #limits: Readonly<Record<InterruptKind, number>>;
+  readonly #armed = new Map<number, Handle>();
+  #kind: InterruptKind | undefined;
+  /** Vectors the system gave to the active kind. */
+  #granted = 0;
+  #closed = false;
+
+  constructor(native: Native, device: Handle) {
+    this.#native = native;
+    this.#device = device;
+    const limit = (kind: InterruptKind): number => Math.max(0, native.vfioIrqCount(device, VFIO_IRQ[kind]));
+    this.#limits = { intx: limit('intx'), msi: limit('msi'), msix: limit('msix') };
+  }
+
+  limit(kind: InterruptKind): number {
+    return this.#limits[kind] ?? 0;
+  }
+
+  enable(kind: InterruptKind, vector: number, deliver: (count: number) => void): void {
+    this.#checkFree(kind, vector);
+    const interrupt = this.#native.interruptCreate(deliver);
+    if (interrupt < 0) throw failed(kind, interrupt, 'eventfd');
+    try {
+      if (this.#kind === undefined) this.#turnOn(kind);
+      if (vector >= this.#granted) throw tooFew(kind, vector, this.#granted);
+      this.#arm(kind, vector, 1, interrupt);
+      this.#armed.set(vector, interrupt);
+    } catch (error) {
+      this.#native.interruptClose(interrupt);
+      this.#turnOffWhenIdle();
+      throw error;
+    }
+  }
+
+  disable(kind: InterruptKind, vector: number): void {
+    const interrupt = this.#kind === kind ? this.#armed.get(vector) : undefined;
+    if (interrupt === undefined) return;
+    this.#armed.delete(vector);
+    // A device that is gone cannot be told any more; without its eventfd nothing is delivered either way.
+    if (this.#armed.size > 0) this.#native.vfioIrqArm(this.#device, VFIO_IRQ[kind], vector, 1, 0);
+    this.#turnOffWhenIdle();
+    this.#native.interruptClose(interrupt);
+  }
+
+  unmaskIntx(): void {
+    this.#checkOpen();
+    if (this.#kind !== 'intx') {
+      throw new DmaError('EINVAL', 'INTx is not armed', { remedy: 'arm it before unmasking it' });
+    }
+    const result = this.#native.vfioIrqUnmask(this.#device, VFIO_IRQ.intx);
+    if (result < 0) throw failed('intx', result);
+  }
+
+  setRef(kind: InterruptKind, vector: number, ref: boolean): void {
+    const interrupt = this.#kind === kind ? this.#armed.get(vector) : undefined;
+    if (interrupt !== undefined) this.#native.interruptRef(interrupt, ref);
+  }
+
+  /** Disarm all. Harmless to call twice. */
+  close(): void {
+    this.#closed = true;
+    const kind = this.#kind;
+    if (kind === undefined) return;
+    for (const vector of [...this.#armed.keys()]) this.disable(kind, vector);
+  }
+
+  #checkFree(kind: InterruptKind, vector: number): void {
+    this.#checkOpen();
+    const limit = this.limit(kind);
+    if (!Number.isInteger(vector) || vector < 0 || vector >= limit) {
+      throw new DmaError('EINVAL', `no ${String(kind)} vector ${String(vector)}`, {
+        remedy: limit === 0 ? `the function has no ${String(kind)}` : `it has vectors 0 to ${limit - 1}`,
+      });
+    }
+    if (this.#kind !== undefined && this.#kind !== kind) {
+      throw new DmaError('EBUSY', `${kind} cannot be armed while ${this.#kind} is`, {
+        remedy: `disarm every ${this.#kind} vector first: a function uses one kind at a time`,
+      });
+    }
+    if (this.#armed.has(vector)) {
+      throw new DmaError('EBUSY', `${kind} vector ${vector} is armed already`, { remedy: 'disarm it first' });
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new DmaError('ENODEV', 'the function is closed', { remedy: 'open it again' });
+  }
+
+  #turnOn(kind: InterruptKind): void {
+    // INTx has one vector and is on from the moment it has an eventfd.
+    this.#granted = kind === 'intx' ? 1 : this.#allocate(kind, this.limit(kind));
+    this.#kind = kind;
+  }
+
+  /** Allocates up to `wanted` vectors; the kernel answers a number that is too large with one that is not. */
+  #allocate(kind: InterruptKind, wanted: number): number {
+    const available = this.#arm(kind, 0, wanted, 0);
+    return available === 0 ? wanted : this.#allocate(kind, Math.min(available, wanted - 1));
+  }
+
+  #arm(kind: InterruptKind, start: number, count: number, interrupt: Handle): number {
+    const result =
+      count === 0 ? ENOSPC : this.#native.vfioIrqArm(this.#device, VFIO_IRQ[kind], start, count, interrupt);
+    if (result < 0) throw failed(kind, result);
+    return result;
+  }
+
+  #turnOffWhenIdle(): void {
+    if (this.#kind === undefined || this.#armed.size > 0) return;
+    this.#native.vfioIrqOff(this.#device, VFIO_IRQ[this.#kind]);
+    this.#kind = undefined;
+    this.#granted = 0;
+  }
+}
+
+/** -ENOSPC, as a native function would return it. */
+const ENOSPC = -28;
+
+function tooFew(kind: InterruptKind, vector: number, granted: number): DmaError {
+  return new DmaError('ENOSPC', `no ${kind} vector ${vector}: the system granted ${granted}`, {
+    remedy: `use vectors 0 to ${granted - 1}`,
+  });
+}
+
+function failed(kind: InterruptKind, errno: number, syscall = 'VFIO_DEVICE_SET_IRQS'): DmaError {
+  const code = errnoName(errno) === 'EBADF' ? 'ENODEV' : errnoName(errno);
+  const remedies: Partial<Record<string, string>> = {
+    ENODEV: 'the function is closed or the device is gone: open it again',
+    EMFILE: 'raise the limit of open files (ulimit -n)',
+    ENOSPC: 'the system has no interrupt vectors left: disarm some of other functions',
+  };
+  return new DmaError(code, `${kind} cannot be set (${code})`, {
+    syscall,
+    remedy: remedies[code] ?? 'the kernel log (dmesg) may say why',
+  });
+}

@@ -1,0 +1,146 @@
+/** One PCI function through VFIO (drivers/vfio/pci): configuration space, BARs, interrupts, reset. */
+import { DmaError, type ErrnoName, errnoName } from '../../errors.ts';
+import type { Addon, Handle } from '../../native/addon.ts';
+import { VFIO_CONFIG_REGION } from '../../native/vfio.ts';
+import type { Bar, BarInfo } from '../bar.ts';
+import { PCI_COMMAND } from '../config-space.ts';
+import type { ConfigAccess, PciTransport } from '../transport.ts';
+import { VfioBar } from './bar.ts';
+import { VfioInterrupts } from './interrupts.ts';
+
+/** Offsets in the type 0 header. */
+const COMMAND = 0x04;
+const FIRST_BAR = 0x10;
+const BARS = 6;
+
+/** Bits of a base address register. */
+const BAR_IO = 1 << 0;
+const BAR_64BIT = 1 << 2;
+const BAR_PREFETCHABLE = 1 << 3;
+
+export class VfioTransport implements PciTransport {
+  readonly name = 'vfio';
+  readonly address: string;
+  readonly config: ConfigAccess;
+  readonly bars: readonly (Bar | undefined)[];
+  readonly interrupts: VfioInterrupts;
+  readonly #native: Addon;
+  readonly #device: Handle;
+  #closed = false;
+
+  /**
+   * Decoding of the BARs that the function has is on afterwards; bus mastering is left as it was, off.
+   * @param device belongs to this object from here on, unless the constructor throws
+   * @throws DmaError EIO configuration space does not answer · ENOMEM a BAR cannot be mapped
+   */
+  constructor(native: Addon, device: Handle, address: string) {
+    this.#native = native;
+    this.#device = device;
+    this.address = address;
+    this.config = new VfioConfig(native, device, address);
+    this.bars = Array.from({ length: BARS }, (_, index) => this.#openBar(index));
+    this.interrupts = new VfioInterrupts(native, device);
+    this.#enableDecode();
+  }
+
+  reset(): void {
+    const result = this.#native.vfioDeviceReset(this.#device);
+    if (result >= 0) return;
+    const { code, remedy } = resetFailure(errnoName(result));
+    throw new DmaError(code, `${this.address} was not reset`, { syscall: 'VFIO_DEVICE_RESET', remedy });
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.interrupts.close();
+    this.#native.vfioDeviceClose(this.#device);
+  }
+
+  #openBar(index: number): Bar | undefined {
+    const size = this.#native.vfioRegionSize(this.#device, index);
+    if (size <= 0) return undefined; // not there, or the upper half of a 64-bit one
+    const window = this.#native.vfioBarOpen(this.#device, index);
+    if (window < 0) {
+      throw new DmaError(
+        errnoName(window),
+        `${this.address}: BAR ${index} (${size} bytes) cannot be mapped`,
+        {
+          syscall: 'mmap',
+          remedy: 'free address space, or raise ulimit -v',
+        },
+      );
+    }
+    return new VfioBar(this.#barInfo(index, size), this.#native, window);
+  }
+
+  #barInfo(index: number, size: number): BarInfo {
+    const value = this.config.read(FIRST_BAR + 4 * index, 4);
+    const io = (value & BAR_IO) !== 0;
+    return {
+      index,
+      size,
+      kind: io ? 'io' : 'memory',
+      is64Bit: !io && (value & BAR_64BIT) !== 0,
+      prefetchable: !io && (value & BAR_PREFETCHABLE) !== 0,
+    };
+  }
+
+  /** VFIO leaves the command register as it was, and a BAR that is not decoded answers with a bus error. */
+  #enableDecode(): void {
+    const command = this.config.read(COMMAND, 2);
+    let wanted = command;
+    for (const bar of this.bars) {
+      if (bar !== undefined) wanted |= bar.info.kind === 'io' ? PCI_COMMAND.io : PCI_COMMAND.memory;
+    }
+    if (wanted !== command) this.config.write(COMMAND, 2, wanted);
+  }
+}
+
+class VfioConfig implements ConfigAccess {
+  readonly size: number;
+  readonly #native: Addon;
+  readonly #device: Handle;
+  readonly #address: string;
+
+  constructor(native: Addon, device: Handle, address: string) {
+    this.#native = native;
+    this.#device = device;
+    this.#address = address;
+    this.size = this.#checked(native.vfioRegionSize(device, VFIO_CONFIG_REGION));
+  }
+
+  read(offset: number, width: 1 | 2 | 4): number {
+    return this.#checked(this.#native.vfioRegionRead(this.#device, VFIO_CONFIG_REGION, offset, width));
+  }
+
+  write(offset: number, width: 1 | 2 | 4, value: number): void {
+    this.#checked(this.#native.vfioRegionWrite(this.#device, VFIO_CONFIG_REGION, offset, width, value));
+  }
+
+  #checked(result: number): number {
+    if (result >= 0) return result;
+    const closed = errnoName(result) === 'EBADF';
+    const what = closed ? 'is closed' : `configuration space failed (${errnoName(result)})`;
+    throw new DmaError(closed ? 'ENODEV' : 'EIO', `${this.#address} ${what}`, {
+      remedy: closed ? 'open it again' : 'the device may be gone or asleep: reset it or open it again',
+    });
+  }
+}
+
+function resetFailure(code: ErrnoName): { code: ErrnoName; remedy: string } {
+  switch (code) {
+    case 'EINVAL':
+    case 'ENOTTY':
+      return {
+        code: 'EOPNOTSUPP',
+        remedy: 'it has no reset of its own: use registers of the device, or close it',
+      };
+    case 'EAGAIN':
+      return { code, remedy: 'it is busy: try again' };
+    case 'EBADF':
+      return { code: 'ENODEV', remedy: 'it is closed: open it again' };
+    default:
+      return { code, remedy: 'the device may be gone; the kernel log (dmesg) may say why' };
+  }
+}

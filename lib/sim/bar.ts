@@ -1,0 +1,95 @@
+/** Registers of a simulated device: every access is one call of the model. */
+import { DmaError } from '../errors.ts';
+import { Bar, type BarInfo, barAccessError, registerValue } from '../pci/bar.ts';
+import type { BusPort, SimulatedBus } from './bus.ts';
+import type { DeviceModel, Width } from './model.ts';
+
+/** What a register read costs on a real link, roughly; writes are posted and cost the driver nothing. */
+const READ_MICROSECONDS = 1;
+
+export class SimulatedBar extends Bar {
+  readonly #bus: SimulatedBus;
+  readonly #model: DeviceModel;
+  #port: BusPort | undefined;
+
+  constructor(info: BarInfo, bus: SimulatedBus, port: BusPort) {
+    super(info);
+    this.#bus = bus;
+    this.#model = bus.model;
+    this.#port = port;
+  }
+
+  override read8(offset: number): number {
+    return this.#read(offset, 1);
+  }
+
+  override read16(offset: number): number {
+    return this.#read(offset, 2);
+  }
+
+  override read32(offset: number): number {
+    return this.#read(offset, 4);
+  }
+
+  override read64(offset: number): bigint {
+    this.#begin(offset, 8);
+    this.#bus.clock.advance(READ_MICROSECONDS);
+    const { index } = this.info;
+    if (this.#model.read64 !== undefined) return BigInt.asUintN(64, this.#model.read64(index, offset));
+    const low = this.#model.read(index, offset, 4) >>> 0;
+    return (BigInt(this.#model.read(index, offset + 4, 4) >>> 0) << 32n) | BigInt(low);
+  }
+
+  override write8(offset: number, value: number): void {
+    this.#write(offset, 1, value);
+  }
+
+  override write16(offset: number, value: number): void {
+    this.#write(offset, 2, value);
+  }
+
+  override write32(offset: number, value: number): void {
+    this.#write(offset, 4, value);
+  }
+
+  override write64(offset: number, value: bigint): void {
+    this.#begin(offset, 8);
+    if (typeof value !== 'bigint' || BigInt.asUintN(64, value) !== value) {
+      throw new DmaError('EINVAL', `${String(value)} does not fit a 64-bit register`, {
+        remedy: 'pass a bigint from 0 to 2^64 - 1',
+      });
+    }
+    const { index } = this.info;
+    if (this.#model.write64 !== undefined) {
+      this.#model.write64(index, offset, value);
+    } else {
+      this.#model.write(index, offset, 4, Number(value & 0xffffffffn));
+      this.#model.write(index, offset + 4, 4, Number(value >> 32n));
+    }
+  }
+
+  /** The function was closed: every access from here on throws ENODEV. */
+  close(): void {
+    this.#port = undefined;
+  }
+
+  #read(offset: number, width: Width): number {
+    this.#begin(offset, width);
+    this.#bus.clock.advance(READ_MICROSECONDS);
+    const value = this.#model.read(this.info.index, offset, width) >>> 0;
+    return width === 4 ? value : value & (2 ** (8 * width) - 1);
+  }
+
+  #write(offset: number, width: Width, value: number): void {
+    this.#begin(offset, width);
+    this.#model.write(this.info.index, offset, width, registerValue(value, width));
+  }
+
+  #begin(offset: number, width: number): void {
+    const { info } = this;
+    if (this.#port === undefined) throw barAccessError(info, offset, width, 'ENODEV');
+    const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= info.size;
+    if (!inside || offset % width !== 0) throw barAccessError(info, offset, width, 'EINVAL');
+    if (!this.#port.config.decodes(info.kind)) throw barAccessError(info, offset, width, 'EIO');
+  }
+}

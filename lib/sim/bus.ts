@@ -1,0 +1,113 @@
+/**
+ * The slot a simulated device sits in. The device is there for as long as the simulation; a driver's connection
+ * to it (a BusPort) comes and goes with open and close.
+ */
+import { DmaError } from '../errors.ts';
+import { FAULT, type FaultLog } from '../iommu/fault.ts';
+import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
+import type { BarInfo } from '../pci/bar.ts';
+import { SimulatedClock } from './clock.ts';
+import type { SimulatedConfigSpace } from './config-space.ts';
+import { describeBars } from './description.ts';
+import type { SimulatedInterrupts } from './interrupts.ts';
+import type { DeviceBus, DeviceModel } from './model.ts';
+
+/** What stands between the device and a driver that has opened it. */
+export interface BusPort {
+  readonly config: SimulatedConfigSpace;
+  readonly interrupts: SimulatedInterrupts;
+  readonly addressSpace: SimulatedAddressSpace;
+}
+
+/** A message interrupt is a memory write to this address (Intel SDM volume 3, 11.11). */
+const MESSAGE_ADDRESS = 0xfee00000n;
+
+export class SimulatedBus implements DeviceBus {
+  readonly clock = new SimulatedClock();
+  readonly faults: FaultLog;
+  readonly model: DeviceModel;
+  readonly bars: readonly BarInfo[];
+  #port: BusPort | undefined;
+  #line = false;
+
+  /** @throws DmaError EINVAL the model describes what no function can be */
+  constructor(model: DeviceModel, faults: FaultLog) {
+    this.bars = describeBars(model);
+    this.model = model;
+    this.faults = faults;
+    model.attach(this);
+    model.reset();
+  }
+
+  /** @throws DmaError EBUSY when a driver has the function open */
+  connect(port: BusPort): void {
+    if (this.#port !== undefined) {
+      throw new DmaError('EBUSY', 'the simulated function is open', {
+        remedy: 'close it before opening it again',
+      });
+    }
+    this.#port = port;
+    this.#updateLine(this.#line);
+    this.clock.start();
+  }
+
+  disconnect(): void {
+    this.#port = undefined;
+    this.clock.stop();
+  }
+
+  /** Function-level reset: nothing the device had begun will happen. */
+  reset(): void {
+    this.clock.clear();
+    this.lower();
+    this.model.reset();
+  }
+
+  dmaRead(address: bigint | number, into: Uint8Array): void {
+    if (this.#port?.config.busMaster) {
+      this.#port.addressSpace.read(address, into);
+    } else {
+      into.fill(0);
+      this.report(address, into.length, 'read', FAULT.noMaster);
+    }
+  }
+
+  dmaWrite(address: bigint | number, from: Uint8Array): void {
+    if (this.#port?.config.busMaster) this.#port.addressSpace.write(address, from);
+    else this.report(address, from.length, 'write', FAULT.noMaster);
+  }
+
+  raise(vector = 0): void {
+    this.#checkVector(vector);
+    if (!this.#port?.interrupts.messages) this.#updateLine(true);
+    else if (this.#port.config.busMaster) this.#port.interrupts.message(vector);
+    else this.report(MESSAGE_ADDRESS, 4, 'write', FAULT.noMaster);
+  }
+
+  lower(): void {
+    this.#updateLine(false);
+  }
+
+  after(microseconds: number, action: () => void): void {
+    this.clock.after(microseconds, action);
+  }
+
+  report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
+    this.faults.record({ address: BigInt(address), size, access, reason });
+  }
+
+  #updateLine(level: boolean): void {
+    this.#line = level && (this.model.config.intx ?? false);
+    this.#port?.config.setInterruptStatus(this.#line);
+    this.#port?.interrupts.updateLine(this.#line);
+  }
+
+  #checkVector(vector: number): void {
+    const { msi = 0, msix } = this.model.config;
+    const vectors = Math.max(1, msi, msix?.vectors ?? 0);
+    if (Number.isInteger(vector) && vector >= 0 && vector < vectors) return;
+    throw new DmaError('EINVAL', `the model raised interrupt ${String(vector)}`, {
+      remedy: `its config describes vectors 0 to ${vectors - 1}`,
+    });
+  }
+}

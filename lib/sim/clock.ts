@@ -1,0 +1,73 @@
+/**
+ * Simulated time: a queue of actions, run in order of their due time and never by the wall clock, so that every run
+ * is the same. Time advances when somebody says so, and straight to the next action when the event loop is idle.
+ */
+interface Event {
+  readonly due: number;
+  readonly action: () => void;
+}
+
+export class SimulatedClock {
+  /** Ascending; events due together keep the order they were asked for. */
+  #queue: Event[] = [];
+  #now = 0;
+  #running = false;
+  #turn: NodeJS.Immediate | undefined;
+
+  /** Microseconds since power-up. */
+  get now(): number {
+    return this.#now;
+  }
+
+  /** @param microseconds at least 1, so that time passes however an action repeats itself */
+  after(microseconds: number, action: () => void): void {
+    const due = this.#now + Math.max(1, microseconds);
+    let at = this.#queue.length;
+    while (at > 0 && this.#queue[at - 1]!.due > due) at--;
+    this.#queue.splice(at, 0, { due, action });
+    this.#schedule();
+  }
+
+  /** Let time pass, with all that happens in it. */
+  advance(microseconds: number): void {
+    this.#runUntil(this.#now + microseconds);
+  }
+
+  /** Let time pass by itself while the event loop turns. */
+  start(): void {
+    this.#running = true;
+    this.#schedule();
+  }
+
+  stop(): void {
+    this.#running = false;
+    clearImmediate(this.#turn);
+    this.#turn = undefined;
+  }
+
+  /** Forget everything that was to happen. */
+  clear(): void {
+    this.#queue = [];
+  }
+
+  #schedule(): void {
+    if (!this.#running || this.#turn !== undefined || this.#queue.length === 0) return;
+    this.#turn = setImmediate(() => {
+      this.#turn = undefined;
+      try {
+        this.#runUntil(this.#queue[0]?.due ?? this.#now);
+      } finally {
+        this.#schedule();
+      }
+    });
+  }
+
+  #runUntil(time: number): void {
+    for (let next = this.#queue[0]; next !== undefined && next.due <= time; next = this.#queue[0]) {
+      this.#queue.shift();
+      this.#now = Math.max(this.#now, next.due);
+      next.action();
+    }
+    this.#now = Math.max(this.#now, time);
+  }
+}

@@ -1,0 +1,12 @@
+/** userdma/sim: simulated devices, and what it takes to write one. */
+export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
+export { EduModel, type EduOptions } from './edu.ts';
+export type {
+  BarDescription,
+  DeviceBus,
+  DeviceModel,
+  FunctionDescription,
+  MsixDescription,
+  Width,
+} from './model.ts';
+export { type SimulatedSource, type SimulateOptions, simulate } from './simulate.ts';

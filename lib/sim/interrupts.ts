@@ -1,0 +1,163 @@
+/**
+ * Interrupts of a simulated function, delivered as an eventfd delivers a real one: from the event loop, never
+ * inside another call, with all that came since counted into one delivery.
+ */
+import { DmaError } from '../errors.ts';
+import type { InterruptAccess, InterruptKind } from '../pci/transport.ts';
+import type { SimulatedConfigSpace } from './config-space.ts';
+import type { FunctionDescription } from './model.ts';
+
+export class SimulatedInterrupts implements InterruptAccess {
+  readonly #config: SimulatedConfigSpace;
+  readonly #limits: Readonly<Record<InterruptKind, number>>;
+  readonly #armed = new Map<number, ArmedVector>();
+  readonly #keepAlive = new KeepAlive();
+  #kind: InterruptKind | undefined;
+  #line = false;
+  #lineMasked = false;
+  #closed = false;
+
+  constructor({ intx, msi, msix }: FunctionDescription, config: SimulatedConfigSpace) {
+    this.#config = config;
+    this.#limits = { intx: intx ? 1 : 0, msi: msi ?? 0, msix: msix?.vectors ?? 0 };
+  }
+
+  limit(kind: InterruptKind): number {
+    return this.#limits[kind];
+  }
+
+  enable(kind: InterruptKind, vector: number, deliver: (count: number) => void): void {
+    if (this.#closed) {
+      throw new DmaError('ENODEV', 'the function is closed', { remedy: 'open it again' });
+    }
+    this.#checkVector(kind, vector);
+    this.#checkFree(kind, vector);
+    this.#armed.set(vector, new ArmedVector(deliver));
+    this.#keepAlive.add(this.#armed.get(vector)!);
+    if (this.#kind === undefined) this.#turnOn(kind);
+  }
+
+  disable(kind: InterruptKind, vector: number): void {
+    const armed = this.#find(kind, vector);
+    if (armed === undefined) return;
+    armed.disarm();
+    this.#keepAlive.delete(armed);
+    this.#armed.delete(vector);
+    if (this.#armed.size > 0) return;
+    this.#kind = undefined;
+    if (kind !== 'intx') this.#config.setMessagesEnabled(kind, false);
+  }
+
+  unmaskIntx(): void {
+    this.#lineMasked = false;
+    this.updateLine(this.#line);
+  }
+
+  setRef(kind: InterruptKind, vector: number, ref: boolean): void {
+    const armed = this.#find(kind, vector);
+    if (armed === undefined) return;
+    if (ref) this.#keepAlive.add(armed);
+    else this.#keepAlive.delete(armed);
+  }
+
+  close(): void {
+    if (this.#kind !== undefined)
+      for (const vector of [...this.#armed.keys()]) this.disable(this.#kind, vector);
+    this.#closed = true;
+  }
+
+  /** Whether the function sends messages rather than moving its line. */
+  get messages(): boolean {
+    return this.#kind === 'msi' || this.#kind === 'msix';
+  }
+
+  /** A message arrived. One for a vector that nobody armed is lost, as on hardware. */
+  message(vector: number): void {
+    this.#armed.get(vector)?.signal();
+  }
+
+  /** The INTx line is at `level`. It is level triggered: while up and not masked, it fires. */
+  updateLine(level: boolean): void {
+    this.#line = level;
+    if (!level || this.#lineMasked || this.#kind !== 'intx' || this.#config.intxDisabled) return;
+    this.#lineMasked = true;
+    this.#armed.get(0)?.signal();
+  }
+
+  /** The command register changed. */
+  updateCommand(): void {
+    this.updateLine(this.#line);
+  }
+
+  #turnOn(kind: InterruptKind): void {
+    this.#kind = kind;
+    this.#lineMasked = false;
+    if (kind === 'intx') this.updateLine(this.#line);
+    else this.#config.setMessagesEnabled(kind, true);
+  }
+
+  #find(kind: InterruptKind, vector: number): ArmedVector | undefined {
+    return this.#kind === kind ? this.#armed.get(vector) : undefined;
+  }
+
+  #checkVector(kind: InterruptKind, vector: number): void {
+    const limit = this.#limits[kind];
+    if (Number.isInteger(vector) && vector >= 0 && vector < limit) return;
+    throw new DmaError('EINVAL', `no ${kind} vector ${String(vector)}`, {
+      remedy: limit === 0 ? `the function has no ${kind}` : `it has vectors 0 to ${limit - 1}`,
+    });
+  }
+
+  #checkFree(kind: InterruptKind, vector: number): void {
+    if (this.#kind !== undefined && this.#kind !== kind) {
+      throw new DmaError('EBUSY', `${this.#kind} is armed`, { remedy: `disarm it before arming ${kind}` });
+    }
+    if (this.#armed.has(vector)) {
+      throw new DmaError('EBUSY', `${kind} vector ${vector} is armed`, { remedy: 'disarm it first' });
+    }
+  }
+}
+
+class ArmedVector {
+  readonly #deliver: (count: number) => void;
+  #pending = 0;
+  #turn: NodeJS.Immediate | undefined;
+
+  constructor(deliver: (count: number) => void) {
+    this.#deliver = deliver;
+  }
+
+  signal(): void {
+    this.#pending++;
+    this.#turn ??= setImmediate(() => {
+      const count = this.#pending;
+      this.#pending = 0;
+      this.#turn = undefined;
+      this.#deliver(count);
+    });
+  }
+
+  disarm(): void {
+    clearImmediate(this.#turn);
+  }
+}
+
+/** Keeps the process alive while it holds a vector, as the poll of an eventfd does. */
+class KeepAlive {
+  static readonly #LONGEST_DELAY = 2 ** 31 - 1;
+
+  readonly #holders = new Set<ArmedVector>();
+  #timer: NodeJS.Timeout | undefined;
+
+  add(holder: ArmedVector): void {
+    this.#holders.add(holder);
+    this.#timer ??= setInterval(() => {}, KeepAlive.#LONGEST_DELAY);
+  }
+
+  delete(holder: ArmedVector): void {
+    this.#holders.delete(holder);
+    if (this.#holders.size > 0) return;
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}

@@ -1,0 +1,101 @@
+/** What the author of a simulated device writes: one DeviceModel. What it gets: one DeviceBus. */
+
+/** A width of a register access that JavaScript numbers hold. */
+export type Width = 1 | 2 | 4;
+
+/** What the function's configuration space says about it. */
+export interface FunctionDescription {
+  readonly vendorId: number;
+  readonly deviceId: number;
+  /** Default 0. */
+  readonly revision?: number;
+  /** Base class, subclass, programming interface: 0xBBSSPP. Default 0xff0000, "fits no class". */
+  readonly classCode?: number;
+  /** Default: the vendor's. */
+  readonly subsystemVendorId?: number;
+  readonly subsystemId?: number;
+  /** Whether it has a legacy interrupt line (INTA). Default false. */
+  readonly intx?: boolean;
+  /** MSI vectors: 1, 2, 4, 8, 16 or 32. Default: no MSI. */
+  readonly msi?: number;
+  readonly msix?: MsixDescription;
+  /** PCI Express endpoint with 4096 bytes of configuration space; default false: conventional, 256 bytes. */
+  readonly express?: boolean;
+  /** Whether the function can be reset alone. Default false. */
+  readonly functionLevelReset?: boolean;
+}
+
+/** Where the MSI-X table and the pending bits are. The host owns them: the model's registers are elsewhere. */
+export interface MsixDescription {
+  /** 1 to 2048. */
+  readonly vectors: number;
+  readonly bar: number;
+  /** Offsets in that BAR, multiples of 8. */
+  readonly table: number;
+  readonly pending: number;
+}
+
+export interface BarDescription {
+  /** 0 to 5. A 64-bit BAR takes the next number too. */
+  readonly index: number;
+  /** Bytes, a power of two: at least 16 of memory, 4 of I/O. */
+  readonly size: number;
+  /** Default `memory`. */
+  readonly kind?: 'memory' | 'io';
+  /** Default false. */
+  readonly is64Bit?: boolean;
+  /** Default false. */
+  readonly prefetchable?: boolean;
+}
+
+/**
+ * A device. Its methods run inside the driver's register accesses and must not wait: what takes time is handed to
+ * `bus.after`. Offsets are inside the BAR and multiples of the width; values are unsigned and fit the width.
+ */
+export interface DeviceModel {
+  readonly config: FunctionDescription;
+  readonly bars: readonly BarDescription[];
+
+  /** Called once, before anything else. */
+  attach(bus: DeviceBus): void;
+
+  /** Registers as after power-up: called after `attach`, and at each function-level reset. */
+  reset(): void;
+
+  read(bar: number, offset: number, width: Width): number;
+  write(bar: number, offset: number, width: Width, value: number): void;
+
+  /** One 64-bit access. Without these two the bus makes two 32-bit ones of it, low word first. */
+  read64?(bar: number, offset: number): bigint;
+  write64?(bar: number, offset: number, value: bigint): void;
+}
+
+/** The device's side of the slot it is plugged into. */
+export interface DeviceBus {
+  /**
+   * Read memory. As on hardware the device is not told of a fault: it gets zeros where it may not read. Faults are
+   * recorded; so is any DMA while the driver has not enabled bus mastering.
+   */
+  dmaRead(address: bigint | number, into: Uint8Array): void;
+  /** Write memory; nothing changes where the device may not write. */
+  dmaWrite(address: bigint | number, from: Uint8Array): void;
+
+  /**
+   * Interrupt: the MSI or MSI-X message of `vector` when the driver has enabled messages, else the INTx line goes
+   * up and stays up until `lower`.
+   * @throws DmaError EINVAL the function described no such vector
+   */
+  raise(vector?: number): void;
+  /** Let the INTx line go. Nothing to do for messages. */
+  lower(): void;
+
+  /**
+   * Run `action` once, `microseconds` (at least 1) of simulated time from now. A reset cancels it. Time passes at
+   * 1 us for each register read, and straight to the next action whenever the driver is idle; it stands still
+   * while the function is closed.
+   */
+  after(microseconds: number, action: () => void): void;
+
+  /** Record a mistake of the driver that only this device notices, beside the DMA faults. */
+  report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void;
+}

@@ -1,0 +1,83 @@
+/** How a driver reaches a simulated function while it has it open. */
+import { DmaError } from '../errors.ts';
+import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
+import type { Bar } from '../pci/bar.ts';
+import type { ConfigAccess, PciTransport } from '../pci/transport.ts';
+import { SimulatedBar } from './bar.ts';
+import type { SimulatedBus } from './bus.ts';
+import { SimulatedConfigSpace } from './config-space.ts';
+import { SimulatedInterrupts } from './interrupts.ts';
+
+export interface SimulatedTransportOptions {
+  readonly address: string;
+  readonly bus: SimulatedBus;
+  readonly addressSpace: SimulatedAddressSpace;
+}
+
+export class SimulatedTransport implements PciTransport {
+  readonly name = 'simulated';
+  readonly address: string;
+  readonly config: ConfigAccess;
+  readonly bars: readonly (Bar | undefined)[];
+  readonly interrupts: SimulatedInterrupts;
+  readonly #bus: SimulatedBus;
+  readonly #registers: readonly SimulatedBar[];
+  #closed = false;
+
+  /** @throws DmaError EBUSY the function is open */
+  constructor({ address, bus, addressSpace }: SimulatedTransportOptions) {
+    const description = bus.model.config;
+    const config = new SimulatedConfigSpace(description, bus.bars);
+    const interrupts = new SimulatedInterrupts(description, config);
+    const port = { config, interrupts, addressSpace };
+    bus.connect(port);
+    this.address = address;
+    this.interrupts = interrupts;
+    this.config = this.#guard(config);
+    this.#bus = bus;
+    this.#registers = bus.bars.map((info) => new SimulatedBar(info, bus, port));
+    this.bars = Array.from({ length: 6 }, (_, index) =>
+      this.#registers.find((bar) => bar.info.index === index),
+    );
+  }
+
+  reset(): void {
+    this.#checkOpen();
+    if (!this.#bus.model.config.functionLevelReset) {
+      throw new DmaError('EOPNOTSUPP', `${this.address} cannot be reset alone`, {
+        remedy: 'bring the device to rest through its own registers',
+      });
+    }
+    this.#bus.reset();
+  }
+
+  /** As the kernel leaves a function: quiet, and reset where it can be. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.interrupts.close();
+    for (const bar of this.#registers) bar.close();
+    if (this.#bus.model.config.functionLevelReset) this.#bus.reset();
+    this.#bus.disconnect();
+  }
+
+  #guard(config: SimulatedConfigSpace): ConfigAccess {
+    return {
+      size: config.size,
+      read: (offset, width) => {
+        this.#checkOpen();
+        return config.read(offset, width);
+      },
+      write: (offset, width, value) => {
+        this.#checkOpen();
+        config.write(offset, width, value);
+        this.interrupts.updateCommand();
+      },
+    };
+  }
+
+  #checkOpen(): void {
+    if (!this.#closed) return;
+    throw new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+  }
+}

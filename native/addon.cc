@@ -1,0 +1,46 @@
+// Entry point: one Addon per environment, however often and in however many workers this file is loaded.
+#include "addon.h"
+
+#include <utility>
+
+namespace userdma {
+
+bool Call::Text(size_t index, size_t max, std::string* out) const {
+  size_t length = 0;
+  if (napi_get_value_string_utf8(env, arguments_[index], nullptr, 0, &length) != napi_ok || length > max) {
+    return false;
+  }
+  std::string text(length + 1, '\0');
+  if (napi_get_value_string_utf8(env, arguments_[index], text.data(), text.size(), &length) != napi_ok) {
+    return false;
+  }
+  text.resize(length);
+  if (text.find('\0') != std::string::npos) return false;
+  *out = std::move(text);
+  return true;
+}
+
+bool Call::Buffer(size_t index, void** data, size_t* length) const {
+  bool is_buffer = false;
+  bool detached = false;
+  if (napi_is_arraybuffer(env, arguments_[index], &is_buffer) != napi_ok || !is_buffer) return false;
+  if (napi_is_detached_arraybuffer(env, arguments_[index], &detached) != napi_ok || detached) return false;
+  return napi_get_arraybuffer_info(env, arguments_[index], data, length) == napi_ok;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Addon());
+  Napi::Object testing = Napi::Object::New(env);
+  InitRegion(env, exports);
+  InitMmio(env, exports, testing);
+  InitInterrupt(env, exports, testing);
+  InitVfioContainer(env, exports);
+  InitVfioDevice(env, exports);
+  exports.Set("testing", testing);
+  return exports;
+}
+
+}  // namespace userdma
+
+using userdma::Init;
+NODE_API_MODULE(userdma, Init)

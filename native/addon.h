@@ -1,0 +1,151 @@
+// The state of the addon in one JavaScript environment (main thread or worker), and how its files plug in.
+//
+// Conventions of every native function
+//   - plain functions on integer handles (an ObjectWrap costs 75 ns a call);
+//   - a result >= 0 is the answer, a result < 0 is -errno; nothing is ever thrown, TypeScript builds the
+//   error;
+//   - hostile arguments (NaN, strings, stale handles, missing ones) give -EINVAL or -EBADF, never a crash:
+//     -EBADF is an unknown or closed handle, -EINVAL any other bad argument;
+//   - no mutable statics: what lives, lives in Addon, reached through Call::addon.
+//
+// To add functions, write one file with
+//
+//   static napi_value Answer(Call& call) {
+//     uint64_t n;
+//     if (!call.Unsigned(0, 100, &n)) return call.Return(-EINVAL);
+//     return call.Return(n * 2);
+//   }
+//   void InitAnswer(Napi::Env env, Napi::Object exports) { Export<Answer>(env, exports, "answer"); }
+//
+// declare its Init below, call it in addon.cc, and document the function in lib/native/addon.ts.
+#pragma once
+
+#include <napi.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "handle_table.h"
+
+namespace userdma {
+
+struct Mapping;        // region.h
+struct MmioWindow;     // mmio.h
+struct Interrupt;      // interrupt.h
+struct VfioContainer;  // vfio_container.cc
+struct VfioDevice;     // vfio_device.cc
+
+/** Destroyed with the environment, members in reverse order: devices stop before the memory they know goes.
+ */
+struct Addon {
+  HandleTable<Mapping> regions{1};
+  HandleTable<VfioContainer> containers{2};
+  HandleTable<VfioDevice> devices{3};
+  HandleTable<MmioWindow> windows{4};
+  HandleTable<Interrupt> interrupts{5};
+
+  /** Live regions by their first byte, for FindRegion. A region leaves when it is revoked. */
+  std::map<const char*, const Mapping*> live;
+
+  /** The live region that holds all of [pointer, pointer + length), or nullptr. Regions are whole pages, so
+   * the rest of the last page lies inside it too and may be mapped for a device. */
+  const Mapping* FindRegion(const void* pointer, size_t length) const;
+};
+
+/** The arguments and the result of one call from JavaScript. No accessor runs JavaScript or leaves an
+ * exception. */
+class Call {
+ public:
+  static constexpr size_t kMaxArguments = 8;
+  static constexpr uint64_t kMaxSafeInteger = (uint64_t{1} << 53) - 1;
+
+  Call(napi_env environment, napi_callback_info info) : env(environment) {
+    void* data = nullptr;
+    napi_get_cb_info(env, info, &count_, arguments_, nullptr, &data);
+    addon = static_cast<Addon*>(data);
+  }
+
+  const napi_env env;
+  Addon* addon = nullptr;
+
+  /** The raw argument, undefined when missing. `index` < kMaxArguments. */
+  napi_value operator[](size_t index) const { return arguments_[index]; }
+
+  /** A Number that is an integer from 0 to `max` (at most 2^53 - 1). */
+  bool Unsigned(size_t index, uint64_t max, uint64_t* out) const {
+    double number;
+    if (napi_get_value_double(env, arguments_[index], &number) != napi_ok) return false;
+    if (!(number >= 0 && number <= static_cast<double>(max))) return false;
+    *out = static_cast<uint64_t>(number);
+    return static_cast<double>(*out) == number;
+  }
+
+  /** Any handle number; 0, which no table knows, when it is not one. */
+  Handle GetHandle(size_t index) const {
+    uint64_t number = 0;
+    return Unsigned(index, kMaxHandle, &number) ? static_cast<Handle>(number) : 0;
+  }
+
+  /** A BigInt from 0 to 2^64 - 1. */
+  bool BigUint64(size_t index, uint64_t* out) const {
+    bool lossless = false;
+    return napi_get_value_bigint_uint64(env, arguments_[index], out, &lossless) == napi_ok && lossless;
+  }
+
+  bool Boolean(size_t index, bool* out) const {
+    return napi_get_value_bool(env, arguments_[index], out) == napi_ok;
+  }
+
+  /** A string of at most `max` bytes of UTF-8 without NUL. */
+  bool Text(size_t index, size_t max, std::string* out) const;
+
+  /** An ArrayBuffer (not a view, not shared) that is not detached; it may be empty. */
+  bool Buffer(size_t index, void** data, size_t* length) const;
+
+  bool IsFunction(size_t index) const {
+    napi_valuetype type;
+    return napi_typeof(env, arguments_[index], &type) == napi_ok && type == napi_function;
+  }
+
+  /** A Number. Below 2^53 in size. */
+  napi_value Return(int64_t number) const {
+    napi_value value = nullptr;
+    napi_create_int64(env, number, &value);
+    return value;
+  }
+
+  napi_value ReturnBigInt(uint64_t number) const {
+    napi_value value = nullptr;
+    napi_create_bigint_uint64(env, number, &value);
+    return value;
+  }
+
+ private:
+  size_t count_ = kMaxArguments;
+  napi_value arguments_[kMaxArguments];
+};
+
+/** Exports `Function` under `name`, with the environment's Addon as its data: free to reach, unlike instance
+ * data. */
+template <napi_value (*Function)(Call&)>
+void Export(Napi::Env env, Napi::Object exports, const char* name) {
+  const napi_callback callback = [](napi_env environment, napi_callback_info info) -> napi_value {
+    Call call(environment, info);
+    return Function(call);
+  };
+  napi_value function = nullptr;
+  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, env.GetInstanceData<Addon>(), &function);
+  exports.Set(name, Napi::Value(env, function));
+}
+
+void InitRegion(Napi::Env env, Napi::Object exports);
+void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing);
+void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing);
+void InitVfioContainer(Napi::Env env, Napi::Object exports);
+void InitVfioDevice(Napi::Env env, Napi::Object exports);
+
+}  // namespace userdma

@@ -1,0 +1,158 @@
+#include "mmio.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "mmio_access.h"
+#include "region.h"
+#include "sigbus_guard.h"
+
+namespace userdma {
+
+namespace {
+
+/** The mapped register at `offset`, or nullptr. An area holds whole 8-byte units, so an aligned access is
+ * inside. */
+template <class T>
+volatile T* Mapped(const MmioWindow& window, uint64_t offset) {
+  for (const MmioArea& area : window.areas) {
+    const uint64_t inside = offset - area.offset;  // huge when below the area
+    if (inside < area.size) return reinterpret_cast<T*>(static_cast<char*>(area.memory.get()) + inside);
+  }
+  return nullptr;
+}
+
+template <class T>
+int Read(const MmioWindow& window, uint64_t offset, T* value) {
+  if (const volatile T* mapped = Mapped<T>(window, offset)) return Load(mapped, value) ? 0 : -EIO;
+  if (window.file == nullptr) return -EIO;
+  const off_t position = static_cast<off_t>(window.file_offset + offset);
+  return pread(window.file->get(), value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
+}
+
+template <class T>
+int Write(const MmioWindow& window, uint64_t offset, T value) {
+  if (volatile T* mapped = Mapped<T>(window, offset)) return Store(mapped, value) ? 0 : -EIO;
+  if (window.file == nullptr) return -EIO;
+  const off_t position = static_cast<off_t>(window.file_offset + offset);
+  return pwrite(window.file->get(), &value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
+}
+
+/** The window of argument 0 and the offset of argument 1 for an access of `width` bytes; 0 or -errno. */
+inline int Locate(const Call& call, size_t width, const MmioWindow** window, uint64_t* offset) {
+  *window = call.addon->windows.Get(call.GetHandle(0));
+  if (*window == nullptr) return -EBADF;
+  if (!call.Unsigned(1, Call::kMaxSafeInteger, offset)) return -EINVAL;
+  const uint64_t size = (*window)->size;
+  return *offset % width == 0 && size >= width && *offset <= size - width ? 0 : -EINVAL;
+}
+
+template <class T>
+napi_value MmioRead(Call& call) {
+  const MmioWindow* window;
+  uint64_t offset;
+  T value = 0;
+  int error = Locate(call, sizeof(T), &window, &offset);
+  if (error == 0) error = Read(*window, offset, &value);
+  if (error != 0) return call.Return(error);
+  if constexpr (sizeof(T) == 8) return call.ReturnBigInt(value);
+  return call.Return(static_cast<int64_t>(value));
+}
+
+template <class T>
+napi_value MmioWrite(Call& call) {
+  const MmioWindow* window;
+  uint64_t offset;
+  const int error = Locate(call, sizeof(T), &window, &offset);
+  if (error != 0) return call.Return(error);
+  uint64_t value;
+  const bool valid =
+      sizeof(T) == 8 ? call.BigUint64(2, &value) : call.Unsigned(2, static_cast<T>(~T{0}), &value);
+  return call.Return(valid ? Write(*window, offset, static_cast<T>(value)) : -EINVAL);
+}
+
+napi_value MmioSize(Call& call) {
+  const MmioWindow* window = call.addon->windows.Get(call.GetHandle(0));
+  return call.Return(window == nullptr ? -EBADF : static_cast<int64_t>(window->size));
+}
+
+napi_value ReturnWindow(const Call& call, MmioWindow window) {
+  const Handle handle = AddWindow(*call.addon, std::move(window));
+  return call.Return(handle == 0 ? -ENOSPC : static_cast<int64_t>(handle));
+}
+
+napi_value WindowFromRegion(Call& call) {
+  const std::shared_ptr<Mapping> mapping = call.addon->regions.Share(call.GetHandle(0));
+  if (mapping == nullptr) return call.Return(-EBADF);
+  uint64_t start;
+  uint64_t size;
+  uint64_t hole;
+  uint64_t hole_size;
+  if (!call.Unsigned(1, mapping->size, &start) || !call.Unsigned(2, mapping->size - start, &size) ||
+      !call.Unsigned(3, size, &hole) || !call.Unsigned(4, size - hole, &hole_size) ||
+      (start | size | hole | hole_size) % 8 != 0) {
+    return call.Return(-EINVAL);
+  }
+  const auto area = [&](uint64_t offset, uint64_t length) {
+    return MmioArea{offset, length, std::shared_ptr<void>(mapping, mapping->base + start + offset)};
+  };
+  MmioWindow window;
+  window.size = size;
+  window.areas = {area(0, hole), area(hole + hole_size, size - hole - hole_size)};
+  window.file = std::shared_ptr<const Fd>(mapping, &mapping->fd);
+  window.file_offset = start;
+  return ReturnWindow(call, std::move(window));
+}
+
+napi_value WindowPastEnd(Call& call) {
+  uint64_t size;
+  if (!call.Unsigned(0, uint64_t{1} << 30, &size) || size == 0 || size % 8 != 0) return call.Return(-EINVAL);
+  const Fd empty(memfd_create("userdma-past-end", MFD_CLOEXEC));
+  if (!empty) return call.Return(-errno);
+  std::shared_ptr<void> memory = MapMmio(empty.get(), 0, size, true, true);
+  if (memory == nullptr) return call.Return(-errno);
+  MmioWindow window;
+  window.size = size;
+  window.areas = {MmioArea{0, size, std::move(memory)}};
+  return ReturnWindow(call, std::move(window));
+}
+
+napi_value WindowClose(Call& call) {
+  return call.Return(call.addon->windows.Remove(call.GetHandle(0)) == nullptr ? -EBADF : 0);
+}
+
+}  // namespace
+
+std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size, bool readable, bool writable) {
+  const int protection = (readable ? PROT_READ : 0) | (writable ? PROT_WRITE : 0);
+  void* base = mmap(nullptr, size, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
+  if (base == MAP_FAILED) return nullptr;
+  return std::shared_ptr<void>(base, [size](void* memory) { munmap(memory, size); });
+}
+
+Handle AddWindow(Addon& addon, MmioWindow window) {
+  ArmSigbusGuard();
+  return addon.windows.Add(std::make_shared<MmioWindow>(std::move(window)));
+}
+
+void RemoveWindow(Addon& addon, Handle handle) { addon.windows.Remove(handle); }
+
+void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing) {
+  Export<MmioSize>(env, exports, "mmioSize");
+  Export<MmioRead<uint8_t>>(env, exports, "mmioRead8");
+  Export<MmioRead<uint16_t>>(env, exports, "mmioRead16");
+  Export<MmioRead<uint32_t>>(env, exports, "mmioRead32");
+  Export<MmioRead<uint64_t>>(env, exports, "mmioRead64");
+  Export<MmioWrite<uint8_t>>(env, exports, "mmioWrite8");
+  Export<MmioWrite<uint16_t>>(env, exports, "mmioWrite16");
+  Export<MmioWrite<uint32_t>>(env, exports, "mmioWrite32");
+  Export<MmioWrite<uint64_t>>(env, exports, "mmioWrite64");
+  Export<WindowFromRegion>(env, testing, "windowFromRegion");
+  Export<WindowPastEnd>(env, testing, "windowPastEnd");
+  Export<WindowClose>(env, testing, "windowClose");
+}
+
+}  // namespace userdma

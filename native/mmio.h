@@ -1,0 +1,44 @@
+// MMIO windows: device registers, reached by one access of exactly the width asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "addon.h"
+#include "fd.h"
+
+namespace userdma {
+
+/** A part of a window that is mapped into this process. */
+struct MmioArea {
+  uint64_t offset;               // inside the window, a multiple of 8
+  uint64_t size;                 // bytes, a multiple of 8
+  std::shared_ptr<void> memory;  // its first byte; unmapped when the last holder lets go (see MapMmio)
+};
+
+/** One BAR. Bytes that no area covers are reached by pread/pwrite on `file`, where there is one. */
+struct MmioWindow {
+  uint64_t size = 0;               // bytes
+  std::vector<MmioArea> areas;     // disjoint; empty when nothing can be mapped (an I/O port BAR)
+  std::shared_ptr<const Fd> file;  // the VFIO device; nullptr: only the areas answer
+  uint64_t file_offset = 0;        // of the window's first byte in `file`
+};
+
+/**
+ * Maps registers MAP_SHARED, PROT_READ | PROT_WRITE as `flags` says. Returns nullptr with errno set on
+ * failure. `offset` and `size` are multiples of the page size.
+ */
+std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size, bool readable, bool writable);
+
+/**
+ * Opens a window to JavaScript's mmio functions and arms the SIGBUS guard. Returns 0 when the table is full.
+ * The window keeps `file` and the areas open: RemoveWindow before the device has to be closed for the kernel.
+ */
+Handle AddWindow(Addon& addon, MmioWindow window);
+
+/** Later accesses by this handle give -EBADF. Harmless for a handle that is not live. */
+void RemoveWindow(Addon& addon, Handle handle);
+
+}  // namespace userdma

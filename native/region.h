@@ -1,0 +1,31 @@
+// Regions: large pieces of memory that a device may reach, carved into ArrayBuffers.
+//
+//      sealed memfd  --mmap MAP_SHARED-->  [ carved ArrayBuffer | carved ... | free ]
+//
+// The memfd is shared rather than private so that a fork cannot move pages away from the device, and so that
+// a udmabuf can be made of it. Shrink and grow are sealed: no access can SIGBUS.
+//
+// Who may hold what: the handle table owns the Mapping until regionRevoke; every ArrayBuffer carved from it,
+// also one whose backing store was stolen by transfer(), shares it. Revoking puts anonymous memory in place
+// of the file, so late views touch nothing that a device or another allocation sees; the addresses are given
+// back only when the last of them is gone.
+#pragma once
+
+#include <cstddef>
+
+#include "fd.h"
+
+namespace userdma {
+
+struct Mapping {
+  char* base = nullptr;
+  size_t size = 0;  // whole pages (huge pages when hugetlb)
+  Fd fd;            // the memfd; holds none once revoked
+
+  Mapping() = default;
+  Mapping(const Mapping&) = delete;
+  Mapping& operator=(const Mapping&) = delete;
+  ~Mapping();
+};
+
+}  // namespace userdma

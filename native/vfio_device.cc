@@ -1,0 +1,287 @@
+// VFIO PCI devices (drivers/vfio/pci/vfio_pci_core.c).
+//
+// Registers: the parts of a BAR that the kernel lets us map become areas of an MMIO window; the rest (I/O
+// port BARs, what surrounds a sparse area) is reached through the file, where the kernel checks each access.
+//
+// Interrupts: the kernel signals eventfds. One kind (INTx, MSI, MSI-X) at a time; enabling vectors beyond
+// those of the first call is not possible everywhere (VFIO_IRQ_INFO_NORESIZE), so the caller asks for all of
+// them at first, without eventfds, and arms them one by one.
+#include "vfio_device.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <string>
+
+#include "addon.h"
+#include "interrupt.h"
+#include "mmio.h"
+#include "vfio_container.h"
+#include "vfio_info.h"
+
+namespace userdma {
+namespace {
+
+constexpr uint64_t kMaxVectors = 2048;  // of MSI-X, the kind with the most
+constexpr uint32_t kMaxRegions = 256;   // far beyond what any driver shows
+constexpr uint64_t kMaxIndex = 0xffffffff;
+
+uint64_t PageSize() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
+
+/** One region; an index the device does not have reads as an empty one. 0 or -errno. */
+int ReadRegion(int fd, uint32_t index, VfioRegion* out) {
+  vfio_region_info seed = {};
+  seed.index = index;
+  VfioInfo info;
+  const int error = info.Read(fd, VFIO_DEVICE_GET_REGION_INFO, seed);
+  if (error == -EINVAL) return 0;
+  if (error != 0) return error;
+  const auto head = info.Head<vfio_region_info>();
+  out->size = head.size;
+  out->offset = head.offset;
+  out->flags = head.flags;
+  if ((head.flags & VFIO_REGION_INFO_FLAG_MMAP) == 0 || head.size == 0) return 0;
+  vfio_region_info_cap_sparse_mmap sparse;
+  size_t tail;
+  const uint32_t first = (head.flags & VFIO_REGION_INFO_FLAG_CAPS) != 0 ? head.cap_offset : 0;
+  if (!info.Find(first, VFIO_REGION_INFO_CAP_SPARSE_MMAP, &sparse, &tail)) {
+    out->areas = {{0, head.size}};
+  } else if (!info.ReadArray(tail, sparse.nr_areas, &out->areas)) {
+    out->areas.clear();
+  }
+  return 0;
+}
+
+/** vfioDeviceOpen(container, group, name): handle. `name` is the PCI address. */
+napi_value DeviceOpen(Call& call) {
+  const VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
+  if (container == nullptr) return call.Return(-EBADF);
+  uint64_t number;
+  std::string name;
+  if (!call.Unsigned(1, kMaxHandle, &number) || !call.Text(2, 64, &name)) return call.Return(-EINVAL);
+  const auto group = container->groups.find(static_cast<uint32_t>(number));
+  if (group == container->groups.end()) return call.Return(-EINVAL);
+  const int fd = VfioIoctl(group->second.get(), VFIO_GROUP_GET_DEVICE_FD, name.c_str());
+  if (fd < 0) return call.Return(fd);
+
+  auto device = std::make_shared<VfioDevice>();
+  device->file = std::make_shared<const Fd>(fd);
+  vfio_device_info info = {};
+  info.argsz = sizeof info;
+  if (const int error = VfioIoctl(fd, VFIO_DEVICE_GET_INFO, &info)) return call.Return(error);
+  if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) return call.Return(-ENODEV);
+  device->regions.resize(std::min(info.num_regions, kMaxRegions));
+  for (uint32_t index = 0; index < device->regions.size(); index++) {
+    if (const int error = ReadRegion(fd, index, &device->regions[index])) return call.Return(error);
+  }
+  const Handle handle = call.addon->devices.Add(std::move(device));
+  return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
+}
+
+/** vfioDeviceClose(device): 0. Its windows go first; the kernel clears bus master and stops the interrupts.
+ */
+napi_value DeviceClose(Call& call) {
+  const std::shared_ptr<VfioDevice> device = call.addon->devices.Remove(call.GetHandle(0));
+  if (device == nullptr) return call.Return(-EBADF);
+  for (const Handle window : device->windows) RemoveWindow(*call.addon, window);
+  return call.Return(0);
+}
+
+/** vfioDeviceReset(device): 0. -EINVAL no reset that touches this function alone, -EAGAIN busy. */
+napi_value DeviceReset(Call& call) {
+  const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
+  if (device == nullptr) return call.Return(-EBADF);
+  return call.Return(VfioIoctl(device->file->get(), VFIO_DEVICE_RESET, 0));
+}
+
+/** The device of argument 0 and its region of argument 1; 0 or -errno. */
+int FindRegion(const Call& call, VfioDevice** device, const VfioRegion** region) {
+  *device = call.addon->devices.Get(call.GetHandle(0));
+  if (*device == nullptr) return -EBADF;
+  uint64_t index;
+  if (!call.Unsigned(1, kMaxIndex, &index) || index >= (*device)->regions.size()) return -EINVAL;
+  *region = &(*device)->regions[index];
+  return 0;
+}
+
+/** vfioRegionSize(device, index): bytes, 0 when there is none. */
+napi_value RegionSize(Call& call) {
+  VfioDevice* device;
+  const VfioRegion* region;
+  if (const int error = FindRegion(call, &device, &region)) return call.Return(error);
+  return call.Return(region->size > Call::kMaxSafeInteger ? -EOVERFLOW : static_cast<int64_t>(region->size));
+}
+
+/** The file offset of arguments 2 and 3 (offset, width 1, 2 or 4) in the region; 0 or -errno. */
+int FileOffset(const Call& call, const VfioRegion& region, uint64_t* width, off_t* offset) {
+  uint64_t inside;
+  if (!call.Unsigned(2, Call::kMaxSafeInteger, &inside) || !call.Unsigned(3, 4, width)) return -EINVAL;
+  if (*width == 0 || *width == 3) return -EINVAL;
+  if (inside >= region.size || *width > region.size - inside) return -EINVAL;
+  *offset = static_cast<off_t>(region.offset + inside);
+  return 0;
+}
+
+/** vfioRegionRead(device, index, offset, width): little-endian value of 1, 2 or 4 bytes. */
+napi_value RegionRead(Call& call) {
+  VfioDevice* device;
+  const VfioRegion* region;
+  uint64_t width;
+  off_t offset;
+  if (const int error = FindRegion(call, &device, &region)) return call.Return(error);
+  if (const int error = FileOffset(call, *region, &width, &offset)) return call.Return(error);
+  uint8_t bytes[4] = {};
+  const ssize_t count = pread(device->file->get(), bytes, width, offset);
+  if (count < 0) return call.Return(-errno);
+  if (static_cast<uint64_t>(count) != width) return call.Return(-EIO);
+  uint32_t value = 0;
+  for (uint64_t i = 0; i < width; i++) value |= static_cast<uint32_t>(bytes[i]) << (8 * i);
+  return call.Return(value);
+}
+
+/** vfioRegionWrite(device, index, offset, width, value): 0. */
+napi_value RegionWrite(Call& call) {
+  VfioDevice* device;
+  const VfioRegion* region;
+  uint64_t width, value;
+  off_t offset;
+  if (const int error = FindRegion(call, &device, &region)) return call.Return(error);
+  if (const int error = FileOffset(call, *region, &width, &offset)) return call.Return(error);
+  if (!call.Unsigned(4, (uint64_t{1} << (8 * width)) - 1, &value)) return call.Return(-EINVAL);
+  uint8_t bytes[4];
+  for (uint64_t i = 0; i < width; i++) bytes[i] = static_cast<uint8_t>(value >> (8 * i));
+  const ssize_t count = pwrite(device->file->get(), bytes, width, offset);
+  if (count < 0) return call.Return(-errno);
+  return call.Return(static_cast<uint64_t>(count) == width ? 0 : -EIO);
+}
+
+/**
+ * Maps what the kernel allows of `region` into `window`. The last page of an area may reach past the end of a
+ * BAR smaller than a page: the kernel rounds up there, and nothing past the BAR becomes part of the window.
+ * An area it will not map is reached through the file. 0 or -errno.
+ */
+int MapAreas(int fd, const VfioRegion& region, MmioWindow* window) {
+  const uint64_t page = PageSize();
+  const bool readable = (region.flags & VFIO_REGION_INFO_FLAG_READ) != 0;
+  const bool writable = (region.flags & VFIO_REGION_INFO_FLAG_WRITE) != 0;
+  for (const SparseArea& area : region.areas) {
+    const bool inside = area.offset <= region.size && area.size <= region.size - area.offset;
+    if (!inside || area.size == 0 || area.size % 8 != 0 || area.offset % page != 0) continue;
+    const uint64_t whole = (area.size + page - 1) / page * page;
+    std::shared_ptr<void> memory = MapMmio(fd, region.offset + area.offset, whole, readable, writable);
+    if (memory == nullptr && errno == ENOMEM) return -ENOMEM;
+    if (memory != nullptr) window->areas.push_back({area.offset, area.size, std::move(memory)});
+  }
+  return 0;
+}
+
+/** vfioBarOpen(device, bar): handle of an MMIO window over all of the BAR. It closes with the device. */
+napi_value BarOpen(Call& call) {
+  VfioDevice* device;
+  const VfioRegion* region;
+  if (const int error = FindRegion(call, &device, &region)) return call.Return(error);
+  if (region->size == 0 || region > &device->regions[VFIO_PCI_BAR5_REGION_INDEX]) return call.Return(-EINVAL);
+  MmioWindow window;
+  window.size = region->size;
+  window.file = device->file;
+  window.file_offset = region->offset;
+  if (const int error = MapAreas(device->file->get(), *region, &window)) return call.Return(error);
+  const Handle handle = AddWindow(*call.addon, std::move(window));
+  if (handle == 0) return call.Return(-EMFILE);
+  device->windows.push_back(handle);
+  return call.Return(handle);
+}
+
+/** The device of argument 0 and the interrupt index of argument 1; 0 or -errno. */
+int FindIrqs(const Call& call, VfioDevice** device, uint32_t* index) {
+  uint64_t number;
+  *device = call.addon->devices.Get(call.GetHandle(0));
+  if (*device == nullptr) return -EBADF;
+  if (!call.Unsigned(1, kMaxIndex, &number)) return -EINVAL;
+  *index = static_cast<uint32_t>(number);
+  return 0;
+}
+
+/** vfioIrqCount(device, kind): vectors, 0 when it has none. `kind`: VFIO_PCI_INTX_IRQ_INDEX, ... */
+napi_value IrqCount(Call& call) {
+  VfioDevice* device;
+  vfio_irq_info info = {};
+  info.argsz = sizeof info;
+  if (const int error = FindIrqs(call, &device, &info.index)) return call.Return(error);
+  const int error = VfioIoctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, &info);
+  if (error == -EINVAL) return call.Return(0);
+  return call.Return(error < 0 ? error : static_cast<int64_t>(info.count));
+}
+
+/** VFIO_DEVICE_SET_IRQS with one eventfd (or -1, none) for each of `count` vectors, or without any data. */
+int SetIrqs(const VfioDevice& device, uint32_t index, uint32_t action, uint32_t start, uint32_t count,
+            const int* fd) {
+  const size_t data = fd == nullptr ? 0 : count * sizeof(int32_t);
+  std::vector<char> bytes(sizeof(vfio_irq_set) + data);
+  vfio_irq_set set = {};
+  set.argsz = static_cast<uint32_t>(bytes.size());
+  set.flags = action | (fd == nullptr ? VFIO_IRQ_SET_DATA_NONE : VFIO_IRQ_SET_DATA_EVENTFD);
+  set.index = index;
+  set.start = start;
+  set.count = count;
+  std::memcpy(bytes.data(), &set, sizeof set);
+  if (fd != nullptr) std::fill_n(reinterpret_cast<int32_t*>(bytes.data() + sizeof set), count, *fd);
+  return VfioIoctl(device.file->get(), VFIO_DEVICE_SET_IRQS, bytes.data());
+}
+
+/**
+ * vfioIrqArm(device, kind, start, count, interrupt): 0; a positive number when the system grants only so many
+ * vectors (nothing is armed then). Vectors [start, start + count) signal `interrupt`, or nothing when it is
+ * 0.
+ */
+napi_value IrqArm(Call& call) {
+  VfioDevice* device;
+  uint32_t index;
+  uint64_t start, count;
+  if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
+  const bool valid =
+      call.Unsigned(2, kMaxVectors, &start) && call.Unsigned(3, kMaxVectors, &count) && count > 0;
+  if (!valid) return call.Return(-EINVAL);
+  uint64_t none = 1;
+  int fd = -1;
+  if (!call.Unsigned(4, 0, &none)) {
+    fd = InterruptFd(*call.addon, call.GetHandle(4));
+    if (fd < 0) return call.Return(-EBADF);
+  }
+  return call.Return(SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, static_cast<uint32_t>(start),
+                             static_cast<uint32_t>(count), &fd));
+}
+
+/** vfioIrqOff(device, kind): 0. No vector of this kind fires any more, and another kind may be used. */
+napi_value IrqOff(Call& call) {
+  VfioDevice* device;
+  uint32_t index;
+  if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
+  return call.Return(SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, nullptr));
+}
+
+/** vfioIrqUnmask(device, kind): 0. For INTx, which the kernel masks each time it fires. */
+napi_value IrqUnmask(Call& call) {
+  VfioDevice* device;
+  uint32_t index;
+  if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
+  return call.Return(SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, nullptr));
+}
+
+}  // namespace
+
+void InitVfioDevice(Napi::Env env, Napi::Object exports) {
+  Export<DeviceOpen>(env, exports, "vfioDeviceOpen");
+  Export<DeviceClose>(env, exports, "vfioDeviceClose");
+  Export<DeviceReset>(env, exports, "vfioDeviceReset");
+  Export<RegionSize>(env, exports, "vfioRegionSize");
+  Export<RegionRead>(env, exports, "vfioRegionRead");
+  Export<RegionWrite>(env, exports, "vfioRegionWrite");
+  Export<BarOpen>(env, exports, "vfioBarOpen");
+  Export<IrqCount>(env, exports, "vfioIrqCount");
+  Export<IrqArm>(env, exports, "vfioIrqArm");
+  Export<IrqOff>(env, exports, "vfioIrqOff");
+  Export<IrqUnmask>(env, exports, "vfioIrqUnmask");
+}
+
+}  // namespace userdma

@@ -1,0 +1,33 @@
+// A function that VFIO handed out: configuration space, BARs, interrupts, reset.
+#pragma once
+
+#include <linux/vfio.h>
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "fd.h"
+#include "handle_table.h"
+
+namespace userdma {
+
+/** Part of a region that the kernel lets us map. */
+using SparseArea = vfio_region_sparse_mmap_area;
+
+/** What VFIO_DEVICE_GET_REGION_INFO says of one region. */
+struct VfioRegion {
+  uint64_t size = 0;    // bytes; 0 when there is none
+  uint64_t offset = 0;  // in the device file
+  uint32_t flags = 0;   // VFIO_REGION_INFO_FLAG_*
+  std::vector<SparseArea> areas;
+};
+
+/** Open windows keep the file, and with it the device, open: they go first. */
+struct VfioDevice {
+  std::shared_ptr<const Fd> file;
+  std::vector<VfioRegion> regions;  // by index: BAR 0-5, ROM, configuration space, ...
+  std::vector<Handle> windows;      // what vfioBarOpen gave out
+};
+
+}  // namespace userdma

@@ -1,0 +1,89 @@
+/**
+ * Builds the native addon with node-gyp when its sources are newer than it. Part of `npm run build`.
+ *
+ * Without a compiler it says so in one line and succeeds: simulation needs no addon. A compile error fails.
+ */
+import { spawnSync } from 'node:child_process';
+import { accessSync, constants, existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { delimiter, dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { packageRoot } from '../lib/native/load.ts';
+
+const COMPILERS = ['g++', 'c++', 'clang++'];
+
+/** What is missing to compile the addon, in words; empty when nothing is. */
+export function missingTools(env: NodeJS.ProcessEnv = process.env): string[] {
+  const compilers = env.CXX === undefined ? COMPILERS : [env.CXX];
+  const missing: string[] = [];
+  if (!compilers.some((name) => onPath(name, env))) missing.push('a C++ compiler');
+  if (!onPath('make', env)) missing.push('make');
+  if (!onPath('python3', env)) missing.push('Python 3');
+  return missing;
+}
+
+function onPath(name: string, env: NodeJS.ProcessEnv): boolean {
+  const program = name.trim().split(/\s+/)[0] ?? name;
+  const folders = program.includes('/') ? [''] : (env.PATH ?? '').split(delimiter);
+  return folders.some((folder) => {
+    try {
+      accessSync(join(folder, program), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+/** Whether anything the addon in `root` is made of is newer than it, or it is not there. */
+export function isStale(root: string): boolean {
+  const addon = addonPath(root);
+  if (!existsSync(addon)) return true;
+  const built = statSync(addon).mtimeMs;
+  const sources = [join(root, 'binding.gyp'), ...nativeSources(root)];
+  return sources.some((path) => statSync(path).mtimeMs > built);
+}
+
+function addonPath(root: string): string {
+  return join(root, 'build', 'Release', 'userdma.node');
+}
+
+function nativeSources(root: string): string[] {
+  const native = join(root, 'native');
+  const probe = join(root, 'test', 'access', 'access_probe.cc');
+  // The folder itself: its time tells of files that went.
+  const sources = [native, ...readdirSync(native).map((name) => join(native, name))];
+  return existsSync(probe) ? [...sources, probe] : sources;
+}
+
+/** Runs node-gyp in `root`; quiet when it works. Returns its exit status. */
+export function nodeGyp(root: string, env: NodeJS.ProcessEnv = process.env): number {
+  const script = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
+  const prefix = dirname(dirname(process.execPath));
+  const headers = existsSync(join(prefix, 'include', 'node', 'node.h')) ? [`--nodedir=${prefix}`] : [];
+  const args = [script, 'configure', 'build', '--silent', `--directory=${root}`, ...headers];
+  const run = spawnSync(process.execPath, args, { encoding: 'utf8', env });
+  if (run.status !== 0) {
+    process.stderr.write(`${run.stdout}${run.stderr}`);
+    return run.status ?? 1;
+  }
+  const now = new Date();
+  utimesSync(addonPath(root), now, now); // make leaves it alone when a change made no difference
+  return 0;
+}
+
+function main(): number {
+  if (process.platform !== 'linux') return 0;
+  const root = packageRoot();
+  if (!isStale(root)) return 0;
+  const missing = missingTools();
+  if (missing.length > 0) {
+    console.log(
+      `native addon not built: ${missing.join(', ')} not found; tests of it are skipped, simulation works`,
+    );
+    return 0;
+  }
+  return nodeGyp(root);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = main();

@@ -1,0 +1,137 @@
+/** Register accesses: values, bounds, parts that are not mapped, and a device that does not answer. */
+import type { Addon } from '../../lib/native/addon.ts';
+import { assert, it } from '../harness.ts';
+import { describeNative, runScript } from './support.ts';
+
+const EIO = -5;
+const EBADF = -9;
+const EINVAL = -22;
+const SIZE = 8192;
+
+/** A window over a region, and the same bytes as memory. */
+function open(addon: Addon, hole = 0, holeSize = 0) {
+  const region = addon.regionCreate(SIZE, false);
+  const buffer = addon.regionCarve(region, 0, SIZE) as ArrayBuffer;
+  const window = addon.testing.windowFromRegion(region, 0, SIZE, hole, holeSize);
+  assert.ok(window > 0);
+  return { region, window, view: new DataView(buffer) };
+}
+
+describeNative('a register window', (addon) => {
+  it('moves values of every width, little-endian, at both ends', () => {
+    const { window, view } = open(addon);
+    for (const end of [0, SIZE]) {
+      const at = (width: number) => (end === 0 ? 0 : end - width);
+      assert.equal(addon.mmioWrite8(window, at(1), 0xfe), 0);
+      assert.equal(view.getUint8(at(1)), 0xfe);
+      assert.equal(addon.mmioRead8(window, at(1)), 0xfe);
+      assert.equal(addon.mmioWrite16(window, at(2), 0xfedc), 0);
+      assert.equal(view.getUint16(at(2), true), 0xfedc);
+      assert.equal(addon.mmioRead16(window, at(2)), 0xfedc);
+      assert.equal(addon.mmioWrite32(window, at(4), 0xfedcba98), 0);
+      assert.equal(view.getUint32(at(4), true), 0xfedcba98);
+      assert.equal(addon.mmioRead32(window, at(4)), 0xfedcba98);
+      assert.equal(addon.mmioWrite64(window, at(8), 0xfedcba9876543210n), 0);
+      assert.equal(view.getBigUint64(at(8), true), 0xfedcba9876543210n);
+      assert.equal(addon.mmioRead64(window, at(8)), 0xfedcba9876543210n);
+    }
+  });
+
+  it('touches only the bytes of the access', () => {
+    const { window, view } = open(addon);
+    for (const width of [1, 2, 4, 8]) {
+      for (let i = 0; i < 24; i++) view.setUint8(i, 0x11);
+      if (width === 8) addon.mmioWrite64(window, 8, 0n);
+      else addon[`mmioWrite${(width * 8) as 8 | 16 | 32}`](window, 8, 0);
+      for (let i = 0; i < 24; i++) assert.equal(view.getUint8(i), i >= 8 && i < 8 + width ? 0 : 0x11);
+    }
+  });
+
+  it('refuses what lies outside, is misaligned, or does not fit, and changes nothing', () => {
+    const { window, view } = open(addon);
+    for (const offset of [
+      -4,
+      SIZE,
+      SIZE - 3,
+      SIZE - 2,
+      1,
+      2,
+      3,
+      2 ** 32,
+      2 ** 53,
+      2 ** 64,
+      Number.NaN,
+      0.5,
+    ]) {
+      assert.equal(addon.mmioRead32(window, offset), EINVAL);
+      assert.equal(addon.mmioWrite32(window, offset, 1), EINVAL);
+    }
+    for (const value of [-1, 2 ** 32, 1.5, Number.NaN])
+      assert.equal(addon.mmioWrite32(window, 0, value), EINVAL);
+    assert.equal(addon.mmioWrite8(window, 0, 256), EINVAL);
+    assert.equal(addon.mmioWrite16(window, 0, 65536), EINVAL);
+    assert.equal(addon.mmioWrite64(window, 0, -1n), EINVAL);
+    assert.equal(addon.mmioWrite64(window, 0, 2n ** 64n), EINVAL);
+    assert.equal(addon.mmioWrite64(window, 4, 1n), EINVAL);
+    for (let i = 0; i < SIZE; i += 8) assert.equal(view.getBigUint64(i), 0n);
+  });
+
+  it('reaches what is not mapped through the file, at the same offsets', () => {
+    const { window, view } = open(addon, 64, 128);
+    for (const offset of [56, 64, 128, 184, 192]) {
+      assert.equal(addon.mmioWrite64(window, offset, BigInt(offset)), 0);
+      assert.equal(view.getBigUint64(offset, true), BigInt(offset));
+      view.setUint32(offset, ~offset, true);
+      assert.equal(addon.mmioRead32(window, offset), ~offset >>> 0);
+      assert.equal(addon.mmioRead16(window, offset), ~offset & 0xffff);
+      assert.equal(addon.mmioRead8(window, offset), ~offset & 0xff);
+    }
+  });
+
+  it('is dead once closed, also when its slot is used again', () => {
+    const first = open(addon);
+    assert.equal(addon.testing.windowClose(first.window), 0);
+    const second = open(addon);
+    assert.notEqual(second.window, first.window);
+    assert.equal(addon.mmioRead32(first.window, 0), EBADF);
+    assert.equal(addon.mmioWrite32(first.window, 0, 1), EBADF);
+    assert.equal(addon.mmioSize(first.window), EBADF);
+    assert.equal(addon.testing.windowClose(first.window), EBADF);
+    assert.equal(addon.mmioRead32(second.window, 0), 0);
+  });
+
+  it('does not answer to the handle of something else', () => {
+    const { region, window } = open(addon);
+    assert.equal(addon.mmioRead32(region, 0), EBADF);
+    assert.equal(addon.regionSize(window), EBADF);
+  });
+
+  it('reads zeros, not the old memory, after its region was revoked', () => {
+    const { region, window, view } = open(addon);
+    view.setUint32(0, 0x12345678);
+    addon.regionRevoke(region);
+    assert.equal(addon.mmioRead32(window, 0), 0);
+  });
+});
+
+describeNative('a device that does not answer', (addon) => {
+  it('gives EIO for every width and direction, as often as one tries', () => {
+    const window = addon.testing.windowPastEnd(4096);
+    for (let i = 0; i < 1000; i++) {
+      assert.equal(addon.mmioRead8(window, 1), EIO);
+      assert.equal(addon.mmioRead16(window, 2), EIO);
+      assert.equal(addon.mmioRead32(window, 4), EIO);
+      assert.equal(addon.mmioRead64(window, 8), EIO);
+      assert.equal(addon.mmioWrite8(window, 1, 1), EIO);
+      assert.equal(addon.mmioWrite16(window, 2, 1), EIO);
+      assert.equal(addon.mmioWrite32(window, 4, 1), EIO);
+      assert.equal(addon.mmioWrite64(window, 8, 1n), EIO);
+    }
+  });
+
+  it("leaves everybody else's SIGBUS alone", () => {
+    const script =
+      'addon.testing.windowPastEnd(4096); process.kill(process.pid, "SIGBUS"); setTimeout(() => {}, 9e4)';
+    assert.deepEqual(runScript(script).signal, 'SIGBUS');
+  });
+});

@@ -1,0 +1,41 @@
+/** What the tests of the addon share: finding it, skipping without it, and running code in a process of its own. */
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import * as node from 'node:test';
+import type { Addon } from '../../lib/native/addon.ts';
+import { loadAddon, packageRoot } from '../../lib/native/load.ts';
+import { describe, it } from '../harness.ts';
+
+const folder = join(packageRoot(), 'build', 'Release');
+
+/** Files for the scripts of child processes and workers, which have no TypeScript. */
+export const addonPath = join(folder, 'userdma.node');
+export const probePath = join(folder, 'access_probe.node');
+
+const vitest = process.env.VITEST === undefined ? undefined : await import('vitest');
+
+/** As `describe`, with the addon; skipped with the reason when it is not built, or when `unless` is a reason. */
+export function describeNative(name: string, body: (addon: Addon) => void, unless?: string): void {
+  const reason = unless ?? (existsSync(addonPath) ? undefined : 'the native addon is not built');
+  const why = () => it(`skipped: ${reason}`, () => {});
+  if (reason === undefined) describe(name, () => body(loadAddon()));
+  else if (vitest === undefined) node.describe(name, { skip: reason }, why);
+  else vitest.describe.skip(name, why);
+}
+
+export interface Outcome {
+  /** Exit code; null when a signal ended it. */
+  readonly status: number | null;
+  readonly signal: NodeJS.Signals | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs CommonJS `script` in a new Node.js process, where `addon` is the addon, loaded when first used. */
+export function runScript(script: string, flags: readonly string[] = []): Outcome {
+  const getter = `{ get: () => require(${JSON.stringify(addonPath)}) }`;
+  const code = `Object.defineProperty(globalThis, 'addon', ${getter});\n${script}`;
+  const child = spawnSync(process.execPath, [...flags, '-e', code], { encoding: 'utf8', timeout: 60_000 });
+  return { status: child.status, signal: child.signal, stdout: child.stdout, stderr: child.stderr };
+}

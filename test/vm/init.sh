@@ -1,0 +1,80 @@
+#!/bin/sh
+# The guest's first process, run by busybox from the initrd. It loads modules, puts a writable layer over the
+# host's read-only root, binds devices, runs one command in there and leaves its exit status on the share.
+#
+#   /share        the host folder that results go to (9p, writable)
+#   /share/config MODULES (one a line, with parameters) and BIND (PCI addresses for vfio-pci), as shell variables
+#   /share/command.sh   what to run; sees the share as /run/userdma
+#   EARLY_MODULES       from the kernel command line
+
+PATH=/bin
+
+stage() {
+  read -r up _ </proc/uptime
+  echo "userdma-vm: $up s: $1" >/dev/console
+}
+
+fail() {
+  stage "failed: $1"
+  poweroff -f
+}
+
+mount_9p() { # tag folder options
+  mount -t 9p -o "trans=virtio,version=9p2000.L,msize=262144,$3" "$1" "$2" || fail "mount $2"
+}
+
+bind_vfio() { # address
+  device=/sys/bus/pci/devices/$1
+  echo vfio-pci >"$device/driver_override"
+  [ -e "$device/driver" ] && echo "$1" >"$device/driver/unbind"
+  echo "$1" >/sys/bus/pci/drivers_probe
+}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
+mkdir -p /dev/shm /dev/pts
+mount -t tmpfs tmpfs /dev/shm
+mount -t devpts devpts /dev/pts
+stage booted
+
+for module in $EARLY_MODULES virtio_pci virtio_console 9pnet_virtio 9p overlay; do
+  modprobe -q "$module"
+done
+mount_9p share /share cache=none
+. /share/config
+printf '%s\n' "$MODULES" | while read -r module; do
+  [ -z "$module" ] || modprobe -q $module || stage "cannot load $module"
+done
+stage 'modules loaded'
+
+mount_9p host /host ro,cache=loose
+mount -t tmpfs tmpfs /layer
+mkdir /layer/upper /layer/work
+mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work overlay /root || fail 'mount overlay'
+mount -t proc proc /root/proc
+mount --rbind /sys /root/sys
+mount --rbind /dev /root/dev
+mount -t tmpfs tmpfs /root/run
+mkdir /root/run/userdma
+mount --bind /share /root/run/userdma
+ifconfig lo up
+stage 'root mounted'
+
+for address in $BIND; do
+  bind_vfio "$address" 2>/dev/null || stage "cannot bind $address to vfio-pci"
+done
+
+for port in /sys/class/virtio-ports/*; do
+  [ "$(cat "$port/name")" = userdma.output ] && output=/dev/${port##*/}
+done
+[ -n "$output" ] || fail 'no output port'
+
+stage 'command started'
+chroot /root /bin/sh /run/userdma/command.sh </dev/null >"$output" 2>&1
+status=$?
+echo "$status" >/share/status.new
+mv /share/status.new /share/status
+stage "command ended with status $status"
+poweroff -f

@@ -1,0 +1,73 @@
+/**
+ * The guest's first root: a static busybox, our /init and the kernel modules a machine may ask for. It depends on
+ * the kernel and on those files only, so it is built once and kept; what differs from run to run is on the share.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { cpioArchive, directory, type Entry, file, link, program } from './cpio.ts';
+import type { Kernel } from './kernel.ts';
+import { type Module, ModuleTree, optionalModules, requiredModules } from './modules.ts';
+import { packagesHint, SetupError } from './setup-error.ts';
+
+const applets =
+  'sh mount mkdir mv cat echo printf modprobe insmod ifconfig chroot poweroff ls dmesg grep sleep'.split(' ');
+
+function busybox(): Buffer {
+  const path = ['/bin/busybox', '/usr/bin/busybox'].find(existsSync);
+  const content = path === undefined ? undefined : readFileSync(path);
+  // A program that needs no loader names none.
+  if (content === undefined || content.includes('/lib64/ld-linux')) {
+    throw new SetupError(`a static busybox is needed; ${packagesHint}`);
+  }
+  return content;
+}
+
+/** modules.dep for busybox modprobe: each file, then all it needs, nearest first. */
+function dependencyTable(modules: readonly Module[]): string {
+  const byName = new Map(modules.map((module) => [module.name, module]));
+  const chain = (name: string): string[] => {
+    const needs = (byName.get(name)?.needs ?? []).filter((need) => byName.has(need));
+    return [...needs, ...needs.flatMap(chain)];
+  };
+  const line = ({ name }: Module) =>
+    `${name}.ko: ${[...new Set(chain(name))].map((need) => `${need}.ko`).join(' ')}\n`;
+  return modules.map(line).join('');
+}
+
+function contents(kernel: Kernel, init: string, shell: Buffer): Entry[] {
+  const modules = new ModuleTree(kernel.modules).closure([...requiredModules, ...optionalModules]);
+  const folder = `lib/modules/${kernel.version}`;
+  return [
+    ...['bin', 'dev', 'proc', 'sys', 'host', 'layer', 'root', 'share', 'lib', 'lib/modules', folder].map(
+      directory,
+    ),
+    program('init', init),
+    program('bin/busybox', shell),
+    ...applets.map((name) => link(`bin/${name}`, 'busybox')),
+    file(`${folder}/modules.dep`, dependencyTable(modules)),
+    ...modules.map((module) => file(`${folder}/${module.name}.ko`, module.content)),
+  ];
+}
+
+/** What the archive depends on; this file itself counts, because it decides what goes in. */
+function fingerprint(kernel: Kernel, init: string, shell: Buffer): string {
+  const hash = createHash('sha256').update(init).update(shell).update(contents.toString());
+  hash.update(JSON.stringify([kernel, requiredModules, optionalModules, applets]));
+  hash.update(readFileSync(kernel.image));
+  return hash.digest('hex').slice(0, 16);
+}
+
+/** Builds the initrd for `kernel`, or finds it in `cache`. Returns its path. */
+export function prepareInitrd(kernel: Kernel, initScript: string, cache: string): string {
+  const init = readFileSync(initScript, 'utf8');
+  const shell = busybox();
+  const path = join(cache, `initrd-${kernel.version}-${fingerprint(kernel, init, shell)}.cpio`);
+  if (!existsSync(path)) {
+    mkdirSync(dirname(path), { recursive: true });
+    const unfinished = `${path}.${process.pid}`;
+    writeFileSync(unfinished, cpioArchive(contents(kernel, init, shell)));
+    renameSync(unfinished, path);
+  }
+  return path;
+}

@@ -1,0 +1,79 @@
+/**
+ * Which kernel the guest runs: the one named by USERDMA_VM_KERNEL, else this computer's own when it has what we
+ * need, else Debian's package, fetched once.
+ */
+import { accessSync, closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname, join } from 'node:path';
+import { debianKernel } from './debian-kernel.ts';
+import { ModuleTree, requiredModules } from './modules.ts';
+import { SetupError } from './setup-error.ts';
+
+export interface Kernel {
+  readonly version: string;
+  /** Path of the bzImage. */
+  readonly image: string;
+  /** Its `/lib/modules/<version>` folder. */
+  readonly modules: string;
+}
+
+function readable(path: string): boolean {
+  try {
+    accessSync(path, constants.R_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The version a bzImage carries in its setup header (Documentation/arch/x86/boot.rst, kernel_version). */
+export function imageVersion(image: string): string {
+  const header = Buffer.alloc(0x4000);
+  const fd = openSync(image, 'r');
+  try {
+    readSync(fd, header, 0, header.length, 0);
+  } finally {
+    closeSync(fd);
+  }
+  if (header.toString('latin1', 0x202, 0x206) !== 'HdrS')
+    throw new SetupError(`${image} is not an x86 bzImage`);
+  const start = header.readUInt16LE(0x20e) + 0x200;
+  return header.toString('latin1', start, start + 256).split(/[ \0]/)[0]!;
+}
+
+function missingModules(folder: string): string[] {
+  const tree = new ModuleTree(folder);
+  return requiredModules.filter((name) => !tree.has(name));
+}
+
+function namedKernel(image: string): Kernel {
+  if (!readable(image)) throw new SetupError(`USERDMA_VM_KERNEL: cannot read ${image}`);
+  const version = imageVersion(image);
+  const beside = ['../lib/modules', '../usr/lib/modules', '.'].map((folder) =>
+    join(dirname(image), folder, version),
+  );
+  const candidates = [process.env.USERDMA_VM_MODULES, ...beside, `/lib/modules/${version}`];
+  const modules = candidates.find((folder) => folder !== undefined && existsSync(folder));
+  if (modules === undefined) {
+    throw new SetupError(
+      `no modules of ${version} found for ${image}: name their folder in USERDMA_VM_MODULES`,
+    );
+  }
+  const missing = missingModules(modules);
+  if (missing.length > 0)
+    throw new SetupError(`${modules} has no ${missing.join(', ')}: this kernel cannot be used`);
+  return { version, image, modules };
+}
+
+function ownKernel(): Kernel | undefined {
+  const version = release();
+  const image = `/boot/vmlinuz-${version}`;
+  const modules = `/lib/modules/${version}`;
+  const usable = readable(image) && existsSync(modules) && missingModules(modules).length === 0;
+  return usable ? { version, image, modules } : undefined;
+}
+
+export function findKernel(cache: string): Kernel {
+  const named = process.env.USERDMA_VM_KERNEL;
+  return named ? namedKernel(named) : (ownKernel() ?? debianKernel(cache));
+}

@@ -1,0 +1,143 @@
+/**
+ * Machines as data: which IOMMU, which PCI devices at which address, which kernel modules, who drives what.
+ *
+ * Every machine is a q35 with one CPU and nothing in it that is not named here. Guest programs write to a
+ * virtio-serial port that is QEMU's standard output; the kernel's own log goes to a file, so that the two never
+ * mix. The host's root is visible read-only; a second, writable folder brings results back.
+ */
+
+/** A PCI device: QEMU's `-device` text and, where a test needs to find it, its address and who drives it. */
+export interface Device {
+  readonly qemu: string;
+  /** Address in the guest, fixed by `addr=` here, so that no test has to search. */
+  readonly address?: string;
+  /** Driver bound before the command starts; without one the kernel decides. */
+  readonly driver?: 'vfio-pci';
+  /** Environment variable that tells guest programs the address. */
+  readonly variable?: string;
+}
+
+export interface Machine {
+  readonly name: string;
+  readonly iommu: 'intel' | 'virtio' | 'none';
+  /** Modules loaded after the root is mounted, in this order, with their parameters. */
+  readonly modules: readonly string[];
+  readonly devices: readonly Device[];
+}
+
+const vfio = ['vfio_iommu_type1', 'vfio-pci'];
+
+/** The edu device as it comes: a 28-bit DMA mask. */
+const edu: Device = {
+  qemu: 'edu,addr=0x10',
+  address: '0000:00:10.0',
+  driver: 'vfio-pci',
+  variable: 'USERDMA_TEST_EDU',
+};
+
+/** An edu device that takes addresses of up to 40 bits. */
+const wideEdu: Device = {
+  qemu: 'edu,addr=0x11,dma_mask=0xffffffffff',
+  address: '0000:00:11.0',
+  driver: 'vfio-pci',
+  variable: 'USERDMA_TEST_EDU_WIDE',
+};
+
+/**
+ * One IOMMU group of three devices behind a conventional bridge. The kernel's own virtio driver holds the third,
+ * so the group is not viable for VFIO until someone unbinds it.
+ */
+const sharedGroup: readonly Device[] = [
+  { qemu: 'pcie-root-port,id=rootport,chassis=1,slot=1,addr=0x4' },
+  { qemu: 'pcie-pci-bridge,id=bridge,bus=rootport' },
+  {
+    qemu: 'edu,bus=bridge,addr=0x1',
+    address: '0000:02:01.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_SHARED',
+  },
+  { qemu: 'edu,bus=bridge,addr=0x2', address: '0000:02:02.0' },
+  {
+    qemu: 'virtio-rng-pci,bus=bridge,addr=0x3',
+    address: '0000:02:03.0',
+    variable: 'USERDMA_TEST_SIBLING',
+  },
+];
+
+/** What `npm run vm` boots, and where tests run that ask for no other machine. */
+export const defaultMachine: Machine = {
+  name: 'intel',
+  iommu: 'intel',
+  modules: vfio,
+  devices: [edu, wideEdu, ...sharedGroup],
+};
+
+/** Every machine; the tests of the ones below live in the folder `test/vm/<name>`. */
+export const machines: readonly Machine[] = [
+  defaultMachine,
+  {
+    // No interrupt remapping on this one: VFIO refuses it unless told that this is fine.
+    name: 'virtio-iommu',
+    iommu: 'virtio',
+    modules: ['vfio_iommu_type1 allow_unsafe_interrupts=1', 'vfio-pci'],
+    devices: [edu, wideEdu],
+  },
+  { name: 'no-iommu', iommu: 'none', modules: vfio, devices: [{ ...edu }] },
+  {
+    name: 'no-vfio',
+    iommu: 'intel',
+    modules: [],
+    devices: [{ qemu: edu.qemu, address: '0000:00:10.0', variable: 'USERDMA_TEST_EDU' }],
+  },
+];
+
+/** Files a machine is started from, and where its results go. */
+export interface BootFiles {
+  readonly kernel: string;
+  readonly initrd: string;
+  /** Host folder the guest may write to. */
+  readonly share: string;
+  /** Host file that receives the guest kernel's console. */
+  readonly console: string;
+}
+
+const iommuDevice = {
+  intel: ['-device', 'intel-iommu,intremap=on,caching-mode=on'],
+  virtio: ['-device', 'virtio-iommu-pci,addr=0x1e'],
+  none: [],
+} as const;
+
+/**
+ * Kernel parameters. A kernel BUG must end the run at once instead of hanging it, hence `panic=-1 oops=panic`
+ * (with `-no-reboot`). Words the kernel does not know become environment variables of the guest's /init.
+ */
+function kernelCommandLine(machine: Machine): string {
+  const words = ['console=ttyS0', 'quiet', 'panic=-1', 'oops=panic', 'iommu=nopt'];
+  words.push(`intel_iommu=${machine.iommu === 'intel' ? 'on' : 'off'}`);
+  // Must be there before the first driver of a device behind it.
+  if (machine.iommu === 'virtio') words.push('EARLY_MODULES=virtio-iommu');
+  return words.join(' ');
+}
+
+/** QEMU's arguments for `machine`. `accel` is tcg unless the caller was told that KVM works here. */
+export function qemuArguments(machine: Machine, files: BootFiles, accel: string): string[] {
+  return [
+    ...['-nodefaults', '-machine', 'q35,kernel-irqchip=split', '-accel', accel],
+    ...['-cpu', 'max', '-smp', '1', '-m', '1G', '-display', 'none', '-monitor', 'none', '-no-reboot'],
+    ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelCommandLine(machine)],
+    ...['-serial', `file:${files.console}`],
+    ...iommuDevice[machine.iommu], // before the devices it serves
+    ...machine.devices.flatMap((device) => ['-device', device.qemu]),
+    ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=output,signal=off'],
+    ...['-device', 'virtserialport,chardev=output,name=userdma.output'],
+    ...share('/', 'host', 'readonly=on,multidevs=remap'),
+    ...share(files.share, 'share', 'multidevs=remap'),
+  ];
+}
+
+function share(path: string, tag: string, options: string): string[] {
+  return [
+    '-virtfs',
+    `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,${options}`,
+  ];
+}

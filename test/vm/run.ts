@@ -1,0 +1,185 @@
+/**
+ * Boots a machine, runs one command in it and returns how it ended.
+ *
+ * QEMU exits 0 after a kernel panic as after a normal power-off, so its exit status says nothing. What counts is a
+ * file on the writable share, which /init writes when the command has ended. QEMU runs under timeout(1), so that
+ * it ends even when this process is killed.
+ */
+import { spawn } from 'node:child_process';
+import {
+  accessSync,
+  existsSync,
+  constants as fsConstants,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { delimiter, join } from 'node:path';
+import { type Machine, qemuArguments } from './machine.ts';
+import { packagesHint, SetupError } from './setup-error.ts';
+
+const qemu = 'qemu-system-x86_64';
+/** Where the guest sees the share. */
+export const guestShare = '/run/userdma';
+
+export interface Job {
+  readonly machine: Machine;
+  readonly kernel: string;
+  readonly initrd: string;
+  /** Program and arguments. */
+  readonly command: readonly string[];
+  /** Folder the command starts in; the same path as on the host. */
+  readonly folder: string;
+  readonly environment: Readonly<Record<string, string>>;
+  /** Seconds of wall time until the machine is switched off. */
+  readonly limit: number;
+  /** Gets the share's host path after the machine is off, before it is deleted. */
+  collect?(share: string): void;
+}
+
+export type Outcome =
+  | { readonly kind: 'exited'; readonly status: number; readonly seconds: number }
+  | {
+      readonly kind: 'timeout' | 'died';
+      readonly seconds: number;
+      /** The last step /init reported, or nothing when it never started. */
+      readonly stage: string | undefined;
+      /** The kernel's own reason, when it stopped itself. */
+      readonly panic: string | undefined;
+      /** Last lines of the kernel's console. */
+      readonly console: readonly string[];
+      /** What QEMU itself complained about. */
+      readonly complaint: string;
+    };
+
+const quote = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`;
+
+/** Variables that tell the command which devices the machine has. */
+function deviceVariables(machine: Machine): Record<string, string> {
+  const named = machine.devices.filter((device) => device.variable !== undefined);
+  return Object.fromEntries(named.map((device) => [device.variable!, device.address!]));
+}
+
+function commandScript({ machine, command, folder, environment }: Job): string {
+  const variables = { ...environment, ...deviceVariables(machine), USERDMA_VM: machine.name };
+  const assignments = Object.entries(variables).map(([name, value]) => quote(`${name}=${value}`));
+  return `cd ${quote(folder)} || exit\nexec env -i ${[...assignments, ...command.map(quote)].join(' ')}\n`;
+}
+
+function writeInstructions(share: string, job: Job): void {
+  const bind = job.machine.devices.flatMap(({ driver, address }) => (driver ? [address] : []));
+  writeFileSync(
+    join(share, 'config'),
+    `MODULES=${quote(job.machine.modules.join('\n'))}\nBIND=${quote(bind.join(' '))}\n`,
+  );
+  writeFileSync(join(share, 'command.sh'), commandScript(job));
+}
+
+function requireTool(name: string): void {
+  const found = (process.env.PATH ?? '').split(delimiter).some((folder) => {
+    try {
+      accessSync(join(folder, name), fsConstants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (!found) throw new SetupError(`${name} is not installed; ${packagesHint}`);
+}
+
+interface Ended {
+  readonly status: number | null;
+  readonly complaint: string;
+}
+
+/** Runs QEMU to its end; the guest's output goes to our standard output as it comes. */
+function runQemu(args: readonly string[], limit: number): Promise<Ended> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('timeout', ['--kill-after=5', String(limit), qemu, ...args], {
+      // An input at its end would count as a disconnected port, on which the guest's writes block: keep it open.
+      stdio: ['pipe', 'inherit', 'pipe'],
+    });
+    const stop = () => child.kill('SIGTERM'); // timeout passes it on
+    process.on('SIGINT', stop).on('SIGTERM', stop);
+    let complaint = '';
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      complaint = (complaint + text).slice(-4096);
+    });
+    child.on('error', reject);
+    child.on('close', (status) => {
+      process.off('SIGINT', stop).off('SIGTERM', stop);
+      resolve({ status, complaint: complaint.trim() });
+    });
+  });
+}
+
+const stagePattern = /userdma-vm: (.*)/;
+
+interface ConsoleLog {
+  readonly stage: string | undefined;
+  readonly panic: string | undefined;
+  readonly lines: readonly string[];
+}
+
+function readConsole(path: string): ConsoleLog {
+  const text = existsSync(path) ? readFileSync(path, 'latin1') : '';
+  const lines = text.split(/[\r\n]+/).map((line) => line.trim());
+  const stages = lines.flatMap((line) => stagePattern.exec(line)?.[1] ?? []);
+  const panic = lines.map((line) => /Kernel panic.*/.exec(line)?.[0]).find((line) => line !== undefined);
+  return { stage: stages.at(-1), panic, lines: lines.filter((line) => line !== '') };
+}
+
+const timeoutStatuses: readonly (number | null)[] = [124, 137];
+
+async function attempt(job: Job): Promise<Outcome> {
+  const share = mkdtempSync(join(tmpdir(), 'userdma-vm-'));
+  const start = performance.now();
+  try {
+    writeInstructions(share, job);
+    const files = { kernel: job.kernel, initrd: job.initrd, share, console: join(share, 'console.log') };
+    const accel = process.env.USERDMA_VM_ACCEL ?? 'tcg';
+    const ended = await runQemu(qemuArguments(job.machine, files, accel), job.limit);
+    const seconds = (performance.now() - start) / 1000;
+    job.collect?.(share);
+    const statusFile = join(share, 'status');
+    if (existsSync(statusFile))
+      return { kind: 'exited', status: Number(readFileSync(statusFile, 'utf8')), seconds };
+    const { stage, panic, lines } = readConsole(files.console);
+    const kind = timeoutStatuses.includes(ended.status) ? 'timeout' : 'died';
+    return { kind, seconds, stage, panic, console: lines.slice(-15), complaint: ended.complaint };
+  } finally {
+    rmSync(share, { recursive: true, force: true });
+  }
+}
+
+/**
+ * Runs the job. A machine that dies before /init starts is started once more: that is the emulator tripping over
+ * the kernel's self-modifying boot code, rare and not the command's doing.
+ */
+export async function run(job: Job): Promise<Outcome> {
+  for (const tool of [qemu, 'timeout']) requireTool(tool);
+  const first = await attempt(job);
+  if (first.kind !== 'died' || first.stage !== undefined || first.complaint !== '') return first;
+  console.error('vm: the kernel died before its first process; starting once more');
+  return attempt(job);
+}
+
+/** A few lines for a person: what happened, how far it came, what the kernel said last. */
+export function explain(outcome: Outcome): string {
+  if (outcome.kind === 'exited') return `command ended with status ${outcome.status}`;
+  const after = `${outcome.seconds.toFixed(1)} s`;
+  const what =
+    outcome.kind === 'timeout' ? `switched off at the limit, after ${after}` : `died after ${after}`;
+  const came = outcome.stage ?? 'the kernel never started its first process';
+  const head = [`vm: the machine ${what}; it came as far as: ${came}`];
+  const _panic = outcome.panic === undefined ? [] : [`vm: ${outcome.panic}`];
+  if (outcome.complaint !== '') head.push(`vm: QEMU says: ${outcome.complaint}`);
+  return [
+    ...head,
+    ...panic,
+    'vm: last lines of the kernel console:',
+    ...outcome.console.map((line) => `  | ${line}`),
+  ].join('\n');
+}
