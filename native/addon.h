@@ -63,7 +63,8 @@ class Call {
   static constexpr size_t kMaxArguments = 8;
   static constexpr uint64_t kMaxSafeInteger = (uint64_t{1} << 53) - 1;
 
-  Call(napi_env environment, napi_callback_info info) : env(environment) {
+  Call(napi_env environment, napi_callback_info info, size_t arguments)
+      : env(environment), count_(arguments) {
     void* data = nullptr;
     napi_get_cb_info(env, info, &count_, arguments_, nullptr, &data);
     addon = static_cast<Addon*>(data);
@@ -72,7 +73,8 @@ class Call {
   const napi_env env;
   Addon* addon = nullptr;
 
-  /** The raw argument, undefined when missing. `index` < kMaxArguments. */
+  /** The raw argument, undefined when missing. `index` is below the number given to Export, here and below.
+   */
   napi_value operator[](size_t index) const { return arguments_[index]; }
 
   /** A Number that is an integer from 0 to `max` (at most 2^53 - 1). */
@@ -125,16 +127,18 @@ class Call {
   }
 
  private:
-  size_t count_ = kMaxArguments;
+  size_t count_;
   napi_value arguments_[kMaxArguments];
 };
 
-/** Exports `Function` under `name`, with the environment's Addon as its data: free to reach, unlike instance
- * data. */
-template <napi_value (*Function)(Call&)>
+/**
+ * Exports `Function` under `name`, with the environment's Addon as its data: free to reach, unlike instance
+ * data. `Arguments` is how many it reads; each costs a few ns, given or not.
+ */
+template <napi_value (*Function)(Call&), size_t Arguments = Call::kMaxArguments>
 void Export(Napi::Env env, Napi::Object exports, const char* name) {
   const napi_callback callback = [](napi_env environment, napi_callback_info info) -> napi_value {
-    Call call(environment, info);
+    Call call(environment, info, Arguments);
     return Function(call);
   };
   napi_value function = nullptr;

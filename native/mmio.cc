@@ -141,15 +141,15 @@ Handle AddWindow(Addon& addon, MmioWindow window) {
 void RemoveWindow(Addon& addon, Handle handle) { addon.windows.Remove(handle); }
 
 void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing) {
-  Export<MmioSize>(env, exports, "mmioSize");
-  Export<MmioRead<uint8_t>>(env, exports, "mmioRead8");
-  Export<MmioRead<uint16_t>>(env, exports, "mmioRead16");
-  Export<MmioRead<uint32_t>>(env, exports, "mmioRead32");
-  Export<MmioRead<uint64_t>>(env, exports, "mmioRead64");
-  Export<MmioWrite<uint8_t>>(env, exports, "mmioWrite8");
-  Export<MmioWrite<uint16_t>>(env, exports, "mmioWrite16");
-  Export<MmioWrite<uint32_t>>(env, exports, "mmioWrite32");
-  Export<MmioWrite<uint64_t>>(env, exports, "mmioWrite64");
+  Export<MmioSize, 1>(env, exports, "mmioSize");
+  Export<MmioRead<uint8_t>, 2>(env, exports, "mmioRead8");
+  Export<MmioRead<uint16_t>, 2>(env, exports, "mmioRead16");
+  Export<MmioRead<uint32_t>, 2>(env, exports, "mmioRead32");
+  Export<MmioRead<uint64_t>, 2>(env, exports, "mmioRead64");
+  Export<MmioWrite<uint8_t>, 3>(env, exports, "mmioWrite8");
+  Export<MmioWrite<uint16_t>, 3>(env, exports, "mmioWrite16");
+  Export<MmioWrite<uint32_t>, 3>(env, exports, "mmioWrite32");
+  Export<MmioWrite<uint64_t>, 3>(env, exports, "mmioWrite64");
   Export<WindowFromRegion>(env, testing, "windowFromRegion");
   Export<WindowPastEnd>(env, testing, "windowPastEnd");
   Export<WindowClose>(env, testing, "windowClose");

@@ -166,7 +166,7 @@ const Mapping* Addon::FindRegion(const void* pointer, size_t length) const {
 }
 
 void InitRegion(Napi::Env env, Napi::Object exports) {
-  Export<PageSize>(env, exports, "pageSize");
+  Export<PageSize, 0>(env, exports, "pageSize");
   Export<RegionCreate>(env, exports, "regionCreate");
   Export<RegionSize>(env, exports, "regionSize");
   Export<RegionFd>(env, exports, "regionFd");

@@ -2,7 +2,7 @@
 //
 // Order of opening: container, group, status, attach, set IOMMU; only then are there ranges and mappings, and
 // devices. What is mapped stays pinned: if the process unmaps or frees the memory meanwhile, the device keeps
-// the old pages. So the caller keeps each ArrayBuffer alive and attached until it has unmapped it.
+// the old pages. So the container holds memory that is not ours from mapping to unmapping (backing_store.h).
 #include "vfio_container.h"
 
 #include <fcntl.h>
@@ -11,6 +11,7 @@
 #include <string>
 
 #include "addon.h"
+#include "backing_store.h"
 #include "vfio_info.h"
 
 namespace userdma {
@@ -159,10 +160,19 @@ bool MappedMemory(const Call& call, size_t index, uint64_t offset, uint64_t size
   return size <= whole - offset && call.addon->FindRegion(*out, size) != nullptr;
 }
 
-/** vfioMap(container, iova, buffer, offset, size, flags): 0. `flags`: 1 the device reads, 2 writes, 3 both.
+/** vfioCanMapForeign(): whether vfioMap takes memory that is in none of our regions. */
+napi_value CanMapForeign(Call& call) {
+  napi_value result = nullptr;
+  napi_get_boolean(call.env, CanHoldBackingStores(), &result);
+  return result;
+}
+
+/**
+ * vfioMap(container, iova, buffer, offset, size, flags): 0. `flags`: 1 the device reads, 2 writes, 3 both.
+ * -EOPNOTSUPP for memory in none of our regions that cannot be held.
  */
 napi_value Map(Call& call) {
-  const VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
+  VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
   uint64_t iova, offset, size, access;
   char* memory;
@@ -171,18 +181,26 @@ napi_value Map(Call& call) {
                      call.Unsigned(4, Call::kMaxSafeInteger, &size) && call.Unsigned(5, kAccess, &access) &&
                      MappedMemory(call, 2, offset, size, &memory);
   if (!valid) return call.Return(-EINVAL);
+  std::shared_ptr<void> held;
+  if (call.addon->FindRegion(memory, size) == nullptr) {
+    held = HoldBackingStore(call[2]);
+    if (held == nullptr) return call.Return(-EOPNOTSUPP);
+  }
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof map;
   map.flags = static_cast<uint32_t>(access);
   map.vaddr = reinterpret_cast<uintptr_t>(memory);
   map.iova = iova;
   map.size = size;
-  return call.Return(VfioIoctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map));
+  const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
+  if (error < 0) return call.Return(error);
+  if (held != nullptr) container->held[iova] = std::move(held);
+  return call.Return(0);
 }
 
 /** vfioUnmap(container, iova, size): bytes unmapped. Whole mappings only. */
 napi_value Unmap(Call& call) {
-  const VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
+  VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
   uint64_t iova, size;
   if (!call.Unsigned(1, Call::kMaxSafeInteger, &iova) || !call.Unsigned(2, Call::kMaxSafeInteger, &size)) {
@@ -193,7 +211,10 @@ napi_value Unmap(Call& call) {
   unmap.iova = iova;
   unmap.size = size;
   const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_UNMAP_DMA, &unmap);
-  return call.Return(error < 0 ? error : static_cast<int64_t>(unmap.size));
+  if (error < 0) return call.Return(error);
+  auto& held = container->held;
+  held.erase(held.lower_bound(iova), held.lower_bound(iova + size));
+  return call.Return(static_cast<int64_t>(unmap.size));
 }
 
 }  // namespace
@@ -207,6 +228,7 @@ void InitVfioContainer(Napi::Env env, Napi::Object exports) {
   Export<SetIommu>(env, exports, "vfioSetIommu");
   Export<IommuInfo>(env, exports, "vfioIommuInfo");
   Export<PageOffset>(env, exports, "vfioPageOffset");
+  Export<CanMapForeign>(env, exports, "vfioCanMapForeign");
   Export<Map>(env, exports, "vfioMap");
   Export<Unmap>(env, exports, "vfioUnmap");
 }

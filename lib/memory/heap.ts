@@ -2,7 +2,7 @@
 import { MessageChannel } from 'node:worker_threads';
 import { checkSize, DmaError } from '../errors.ts';
 import { checkPageSize } from './page-size.ts';
-import type { MemorySource } from './source.ts';
+import type { Coherence, MemorySource } from './source.ts';
 
 export interface HeapMemoryOptions {
   /** Bytes, a power of two. Default 4096. */
@@ -11,12 +11,18 @@ export interface HeapMemoryOptions {
   readonly limit?: number;
 }
 
+/** An allocation that is out. */
+interface Live {
+  /** Bytes charged for it. */
+  readonly charge: number;
+  readonly coherence: Coherence;
+}
+
 export class HeapMemory implements MemorySource {
   readonly name = 'heap';
   readonly pageSize: number;
   readonly #limit: number;
-  /** Bytes charged for each allocation that is out. */
-  readonly #live = new Map<ArrayBuffer, number>();
+  readonly #live = new Map<ArrayBuffer, Live>();
   #used = 0;
   #closed = false;
 
@@ -33,7 +39,12 @@ export class HeapMemory implements MemorySource {
     return this.#used;
   }
 
-  allocate(size: number): ArrayBuffer {
+  /** How an allocation of this memory was asked for; undefined for anything else. */
+  coherenceOf(buffer: ArrayBufferLike): Coherence | undefined {
+    return this.#live.get(buffer as ArrayBuffer)?.coherence;
+  }
+
+  allocate(size: number, coherence: Coherence = 'coherent'): ArrayBuffer {
     if (this.#closed)
       throw new DmaError('ENODEV', 'the memory is closed', { remedy: 'open the device again' });
     checkSize(size, 'the size of an allocation');
@@ -48,14 +59,14 @@ export class HeapMemory implements MemorySource {
       );
     }
     const buffer = newBuffer(size);
-    this.#live.set(buffer, charge);
+    this.#live.set(buffer, { charge, coherence });
     this.#used += charge;
     return buffer;
   }
 
   free(buffer: ArrayBuffer): void {
-    const charge = this.#live.get(buffer);
-    if (charge === undefined) {
+    const live = this.#live.get(buffer);
+    if (live === undefined) {
       throw new DmaError('EINVAL', 'not a live allocation of this memory', {
         remedy: 'free it once, where it came from',
       });
@@ -63,7 +74,7 @@ export class HeapMemory implements MemorySource {
     this.#live.delete(buffer);
     // Detached before: someone took the bytes. They stay charged until close, as quarantined memory would.
     if (buffer.byteLength === 0) return;
-    this.#used -= charge;
+    this.#used -= live.charge;
     detach(buffer);
   }
 

@@ -3,6 +3,7 @@
  *
  *      memfd / hugetlb      large sealed regions, carved natively     (real hardware, Linux)
  *      heap                 plain ArrayBuffers                        (simulation, any OS)
+ *      physical             those, with addresses (addressed.ts)      (simulation without an IOMMU)
  *
  * The token for a piece of memory is its ArrayBuffer, in every world: an AddressSpace maps it, `free` kills it.
  */
@@ -15,10 +16,11 @@ export interface MemorySource {
 
   /**
    * Zeroed memory with an ArrayBuffer of its own, exactly `size` bytes long. The bytes from there to the end of
-   * the last page belong to the same allocation and are zero.
+   * the last page belong to the same allocation and are zero. 'coherent' unless said otherwise; a source of memory
+   * that is always coherent need not ask.
    * @throws DmaError ENOMEM when there is no memory, ENODEV after `close`
    */
-  allocate(size: number): ArrayBuffer;
+  allocate(size: number, coherence?: Coherence): ArrayBuffer;
 
   /**
    * Give an allocation back; every view of it has length 0 afterwards. No device may have it mapped any more.
@@ -34,3 +36,10 @@ export interface MemorySource {
    */
   close(): void;
 }
+
+/**
+ * What the CPU does with memory that a device reaches without seeing the CPU's caches: 'coherent' memory it leaves
+ * uncached, so that both see each other's writes; 'noncoherent' memory it caches, and somebody has to sync. To a
+ * device that does see the caches both are the same.
+ */
+export type Coherence = 'coherent' | 'noncoherent';

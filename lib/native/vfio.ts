@@ -41,7 +41,8 @@ export interface VfioFunctions {
   vfioPageOffset(buffer: ArrayBufferLike, pageSize: number): number;
   /**
    * Pins buffer bytes [offset, offset + size) at [iova, iova + size). They may run past the end of the buffer only
-   * into the rest of its last page, in one of our regions. The memory must stay where it is until it is unmapped.
+   * into the rest of its last page, in one of our regions. Memory that is in none of
+   * our regions is kept from being freed until it is unmapped; -EOPNOTSUPP where that is not possible.
    */
   vfioMap(
     container: Handle,
@@ -51,6 +52,8 @@ export interface VfioFunctions {
     size: number,
     flags: number,
   ): number;
+  /** Whether vfioMap takes memory that is in none of our regions. */
+  vfioCanMapForeign(): boolean;
   /** Bytes unmapped; whole mappings only. */
   vfioUnmap(container: Handle, iova: number, size: number): number;
 

@@ -143,4 +143,11 @@ describeNative('an environment that ends', () => {
     const outcome = runScript(inWorkers(body, 8));
     assert.deepEqual([outcome.status, outcome.stdout.trim()], [0, '[0,0,0,0,0,0,0,0]'], outcome.stderr);
   });
+
+  it('workers that are gone leave a SIGBUS handler that still works', () => {
+    const body = 'release(); addon.interruptClose(closing);';
+    const after = 'console.log(JSON.stringify(codes)); process.kill(process.pid, "SIGBUS");';
+    const script = inWorkers(body, 4).replace('console.log(JSON.stringify(codes));', after);
+    assert.equal(runScript(script).signal, 'SIGBUS');
+  });
 });

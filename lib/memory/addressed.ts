@@ -1,0 +1,28 @@
+/**
+ * Memory that dictates its device address: what a device without an IOMMU reaches.
+ *
+ *      physical     a simulated machine's     (simulation, any OS)
+ */
+import type { IovaRange } from '../iommu/address-space.ts';
+import type { Coherence, MemorySource } from './source.ts';
+
+export interface AddressedMemory extends MemorySource {
+  /** Device addresses at which there is memory, ascending, disjoint, whole pages below 2^53; both ends inclusive. */
+  readonly ranges: readonly IovaRange[];
+
+  /** The last of them. */
+  readonly highest: number;
+
+  /**
+   * Device address of the first byte of an allocation; the rest follows it without a gap.
+   * @throws DmaError EINVAL not a live allocation of this memory
+   */
+  addressOf(buffer: ArrayBuffer): number;
+
+  /**
+   * As `allocate`, with all of it at or below device address `limit`, starting at a multiple of the smallest power of
+   * two of pages that holds it.
+   * @throws DmaError EINVAL size · ENOMEM no such memory is left · ENODEV closed
+   */
+  allocateBelow(size: number, limit: number, coherence?: Coherence): ArrayBuffer;
+}
