@@ -29,7 +29,7 @@ export interface AddressSpace {
 
   /**
    * Whether `map` takes memory that came from no MemorySource and keeps its pages alive by itself until `unmap`,
-   * even when the buffer is detached, transferred or collected meanwhile.
+   * or puts them out of the device's reach, even when the buffer is detached, transferred or collected meanwhile.
    */
   readonly pinsForeignMemory: boolean;
 

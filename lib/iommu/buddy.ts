@@ -23,8 +23,6 @@ const LARGE = SMALL_PAGES + 1;
 const DIGIT = 0x80;
 
 export class Buddy {
-  /** Address of the first page. */
-  declare readonly base: number;
   /** The last page of the span: pages are numbered from 0. */
   declare readonly last: number;
   /** Bit o is set when a free block of 2^o pages exists. */
@@ -41,8 +39,7 @@ export class Buddy {
   declare private readonly held: Uint8Array;
 
   /** A span of 2^top pages (top <= 20), none of them usable: `open` those that are. */
-  constructor(base: number, top: number) {
-    this.base = base;
+  constructor(top: number) {
     this.last = 2 ** top - 1;
     this.top = top;
     this.at = new Int32Array((top + 1) * STRIDE).fill(-1);
@@ -76,24 +73,23 @@ export class Buddy {
   }
 
   /**
-   * Take 2^order pages, aligned to their size, from the smallest block that can give them, the highest of those,
-   * so that the first `pages` of them end at or below page `last`. Returns the first page, or -1.
+   * Take the highest free 2^order pages, aligned to their size, of which the first `pages` end at or below page
+   * `last`. Returns the first page, or -1. Highest, not best fitting: the low pages are all that a narrow mask has.
    */
   take(order: number, pages: number, last: number): number {
-    let avail = (this.orders >>> order) << order;
     const ceiling = last - pages + 1;
     if (ceiling < 0) return -1;
-    while (avail !== 0) {
-      const from = 31 - Math.clz32(avail & -avail);
-      const block = last === this.last ? this.highest(from) : this.highestUpTo(from, ceiling >>> from);
-      if (block >= 0) {
-        const target = Math.min(ceiling >>> order, ((block + 1) << (from - order)) - 1);
-        this.carve(from, block, order, target);
-        return target << order;
-      }
-      avail &= avail - 1;
+    let [from, block, target] = [0, 0, -1];
+    for (let avail = (this.orders >>> order) << order; avail !== 0; avail &= avail - 1) {
+      const o = 31 - Math.clz32(avail & -avail);
+      const candidate = last === this.last ? this.highest(o) : this.highestUpTo(o, ceiling >>> o);
+      if (candidate < 0) continue;
+      const within = Math.min(ceiling >>> order, ((candidate + 1) << (o - order)) - 1);
+      if (within > target) [from, block, target] = [o, candidate, within];
     }
-    return -1;
+    if (target < 0) return -1;
+    this.carve(from, block, order, target);
+    return target << order;
   }
 
   /** Take exactly `pages`, aligned to their power of two `order`: a free block of that order, its tail given back. */
@@ -108,8 +104,7 @@ export class Buddy {
     for (let i = this.ends.length - 1; i >= 0; i--) {
       const end = this.ends[i]!;
       const page = ((end - 1) >>> order) << order;
-      const fits = page + pages <= end && page + pages - 1 <= last;
-      if (!fits || !this.freeFrom(page, order, pages)) continue;
+      if (page + pages - 1 > last || !this.freeFrom(page, order, pages)) continue;
       this.claim(page, pages);
       return page;
     }
@@ -193,9 +188,10 @@ export class Buddy {
   dropLarge(page: number, pages: number): boolean {
     const held = this.held;
     if (held[page] !== LARGE) return false;
-    const digits = (held[page + 1]! & 0x7f) | ((held[page + 2]! & 0x7f) << 7) | ((held[page + 3]! & 0x7f) << 14);
+    const digits =
+      (held[page + 1]! & 0x7f) | ((held[page + 2]! & 0x7f) << 7) | ((held[page + 3]! & 0x7f) << 14);
     if (digits !== pages) return false;
-    held.fill(0, page, page + 4);
+    held[page] = 0;
     return true;
   }
 

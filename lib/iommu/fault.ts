@@ -14,6 +14,7 @@ export interface Fault {
 /** Reasons of the simulated hardware itself. */
 export const FAULT = {
   notMapped: 'not mapped',
+  noMemory: 'no memory there',
   noRead: 'no read permission',
   noWrite: 'no write permission',
   pastEnd: 'past the end of the buffer',

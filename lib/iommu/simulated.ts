@@ -24,6 +24,14 @@ export interface SimulatedAddressSpaceOptions {
   readonly pageSize?: number;
   /** Mappings that may exist at once (vfio_iommu_type1's dma_entry_limit). Default 65,535. */
   readonly mappingLimit?: number;
+  /** Whether memory that came from no MemorySource can be mapped in place. Default true. */
+  readonly pinsForeignMemory?: boolean;
+  /** Where in its page the first byte of a buffer lies, as hardware would have it. Default: at its start. */
+  readonly pageOffset?: (buffer: ArrayBufferLike) => number;
+  /** What the device sees of a buffer, as many bytes. Default: what the CPU sees. */
+  readonly deviceView?: (buffer: ArrayBufferLike) => Uint8Array;
+  /** Why an access fails where nothing is mapped. Default `FAULT.notMapped`. */
+  readonly nothingThere?: string;
   readonly faults?: FaultLog;
 }
 
@@ -31,6 +39,9 @@ interface Mapping {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
+  /** The buffer as the CPU sees it: empty once it was detached. */
+  readonly memory: Uint8Array;
+  /** As the device sees it. */
   readonly bytes: Uint8Array;
   /** Bytes of the buffer from the mapping's first byte on, when it was mapped. */
   readonly length: number;
@@ -43,12 +54,15 @@ type Move = (mapping: Mapping, at: number, done: number, size: number) => void;
 
 export class SimulatedAddressSpace implements AddressSpace {
   readonly name = 'simulated';
-  /** False: a buffer that is detached while mapped is out of the device's reach from then on. */
-  readonly pinsForeignMemory = false;
+  /** A buffer that is detached while mapped is out of the device's reach from then on. */
+  readonly pinsForeignMemory: boolean;
   readonly pageSize: number;
   readonly ranges: readonly IovaRange[];
   readonly faults: FaultLog;
   readonly #mappingLimit: number;
+  readonly #pageOffset: (buffer: ArrayBufferLike) => number;
+  readonly #deviceView: (buffer: ArrayBufferLike) => Uint8Array;
+  readonly #nothingThere: string;
   readonly #table: PageTable<Mapping>;
   readonly #mappings = new Set<Mapping>();
   #bytes = 0;
@@ -60,6 +74,10 @@ export class SimulatedAddressSpace implements AddressSpace {
       ranges = INTEL_RANGES,
       pageSize = 4096,
       mappingLimit = 65_535,
+      pinsForeignMemory = true,
+      pageOffset = () => 0,
+      deviceView = (buffer) => new Uint8Array(buffer),
+      nothingThere = FAULT.notMapped,
       faults = new FaultLog(),
     } = options;
     checkPageSize(pageSize);
@@ -67,6 +85,10 @@ export class SimulatedAddressSpace implements AddressSpace {
     this.pageSize = pageSize;
     this.ranges = ranges;
     this.faults = faults;
+    this.pinsForeignMemory = pinsForeignMemory;
+    this.#pageOffset = pageOffset;
+    this.#deviceView = deviceView;
+    this.#nothingThere = nothingThere;
     this.#mappingLimit = mappingLimit;
     this.#table = new PageTable(pageSize);
   }
@@ -76,10 +98,9 @@ export class SimulatedAddressSpace implements AddressSpace {
     return { mappings: this.#mappings.size, bytes: this.#bytes };
   }
 
-  /** 0: where V8 put the bytes makes no difference to a simulated device. */
   pageOffset(buffer: ArrayBufferLike): number {
     const { byteLength, resizable } = buffer as ArrayBufferLike & { readonly resizable?: boolean };
-    if (byteLength > 0 && resizable !== true) return 0;
+    if (byteLength > 0 && resizable !== true) return this.#pageOffset(buffer);
     throw new DmaError('EINVAL', resizable ? 'the buffer is resizable' : 'the buffer is empty or detached', {
       remedy: 'pass a live buffer of fixed length',
     });
@@ -88,7 +109,7 @@ export class SimulatedAddressSpace implements AddressSpace {
   map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
     // In the order of vfio_dma_do_map, so that a call with two faults fails with the kernel's errno.
     this.#checkOpen();
-    this.#checkAligned(iova, size, offset);
+    this.#checkAligned(iova, size, offset, this.#pageOffset(buffer));
     if (access !== 'read' && access !== 'write' && access !== 'read-write') {
       throw new DmaError('EINVAL', `access is ${String(access)}`, {
         remedy: `pass 'read', 'write' or 'read-write'`,
@@ -104,13 +125,22 @@ export class SimulatedAddressSpace implements AddressSpace {
     }
     this.#checkInRange(iova, size);
     this.#checkBacked(buffer, offset, size);
-    const bytes = new Uint8Array(buffer);
-    this.#insert({ start: iova, end: iova + size, bytes, offset, length: bytes.length - offset, access });
+    const memory = new Uint8Array(buffer);
+    const bytes = this.#deviceView(buffer);
+    this.#insert({
+      start: iova,
+      end: iova + size,
+      memory,
+      bytes,
+      offset,
+      length: bytes.length - offset,
+      access,
+    });
   }
 
   unmap(iova: number, size: number): number {
     this.#checkOpen();
-    this.#checkAligned(iova, size, 0);
+    this.#checkAligned(iova, size, 0, 0);
     const end = iova + size;
     const inside = this.#mappingsIn(iova, end);
     if (inside.some((mapping) => mapping.start < iova || mapping.end > end)) {
@@ -154,7 +184,7 @@ export class SimulatedAddressSpace implements AddressSpace {
   #walk(address: bigint | number, size: number, access: 'read' | 'write', move: Move): void {
     const start = Number(address);
     if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {
-      this.#fault(BigInt(address), size, access, FAULT.notMapped);
+      this.#fault(BigInt(address), size, access, this.#nothingThere);
       return;
     }
     // Neighbouring pieces that fail for one reason are one fault.
@@ -181,13 +211,13 @@ export class SimulatedAddressSpace implements AddressSpace {
   #resolve(at: number, access: 'read' | 'write'): { mapping?: Mapping; end: number; reason: string } {
     const mapping = this.#table.get(at);
     if (mapping === undefined) {
-      return { end: (Math.floor(at / this.pageSize) + 1) * this.pageSize, reason: FAULT.notMapped };
+      return { end: (Math.floor(at / this.pageSize) + 1) * this.pageSize, reason: this.#nothingThere };
     }
-    const { start, end, offset, length, bytes } = mapping;
+    const { start, end, offset, length, memory } = mapping;
     if (mapping.access !== 'read-write' && mapping.access !== access) {
       return { end, reason: access === 'read' ? FAULT.noRead : FAULT.noWrite };
     }
-    if (bytes.length < offset + length) return { end, reason: FAULT.detached };
+    if (memory.length < offset + length) return { end, reason: FAULT.detached };
     const dataEnd = Math.min(end, start + length);
     return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
   }
@@ -222,13 +252,14 @@ export class SimulatedAddressSpace implements AddressSpace {
     throw new DmaError('ENODEV', 'the address space is closed', { remedy: 'open the device again' });
   }
 
-  #checkAligned(iova: number, size: number, offset: number): void {
+  #checkAligned(iova: number, size: number, offset: number, pageOffset: number): void {
     const aligned = (value: number) =>
       Number.isSafeInteger(value) && value >= 0 && value % this.pageSize === 0;
-    if (aligned(iova) && aligned(offset) && aligned(size) && size > 0 && Number.isSafeInteger(iova + size))
+    const start = offset >= 0 ? pageOffset + offset : offset;
+    if (aligned(iova) && aligned(start) && aligned(size) && size > 0 && Number.isSafeInteger(iova + size))
       return;
     throw new DmaError('EINVAL', `iova ${String(iova)}, size ${String(size)}, offset ${String(offset)}`, {
-      remedy: `all are multiples of ${this.pageSize}, and the size is not 0`,
+      remedy: `iova, size and ${pageOffset} + offset are multiples of ${this.pageSize}, and the size is not 0`,
     });
   }
 
@@ -240,8 +271,9 @@ export class SimulatedAddressSpace implements AddressSpace {
   }
 
   #checkBacked(buffer: ArrayBufferLike, offset: number, size: number): void {
-    const pages = Math.ceil(buffer.byteLength / this.pageSize) * this.pageSize;
-    if (offset + size <= pages) return;
+    const before = this.#pageOffset(buffer);
+    const pages = Math.ceil((before + buffer.byteLength) / this.pageSize) * this.pageSize;
+    if (before + offset + size <= pages) return;
     throw new DmaError('EFAULT', `bytes ${span(offset, size)} of a buffer of ${buffer.byteLength}`, {
       remedy: 'map no more than the pages the buffer occupies',
     });

@@ -13,44 +13,46 @@ import { Buddy } from './buddy.ts';
 import { powerOfTwoCeil, type Window } from './windows.ts';
 
 const SPAN = 2 ** 32;
-/** Spans below 2^53: 2^21, found in two steps. */
-const CHUNK_BITS = 10;
-const CHUNKS = 2 ** 11;
+/** Entries of the table of spans found last, by the low bits of their number: neighbours do not collide. */
+const RECENT = 256;
 
-/** A span above 4 GiB. */
 class Span extends Buddy {
-  readonly number: number;
-  /** Its place in the ascending list. */
-  slot = 0;
+  /** Its address divided by 4 GiB. */
+  declare readonly number: number;
+  /** As the allocator's `bankOf` has it. */
+  bank = -1;
+  /** Its place in the ascending list; -1 for span 0, which is not in it. */
+  slot = -1;
 
   constructor(number: number, top: number) {
-    super(number * SPAN, top);
+    super(top);
     this.number = number;
+  }
+
+  /** Address of its first page. A field would be an integer in one span and a double in the next. */
+  get base(): number {
+    return this.number * SPAN;
   }
 }
 
-/** Whole spans [first, end) that one allocation took. */
-interface Taken {
-  readonly first: number;
-  readonly end: number;
-  readonly bytes: number;
-}
+/** Whole spans [first, end) that one allocation of `bytes` took. */
+type Taken = { readonly first: number; readonly end: number; readonly bytes: number };
 
 export class Spans {
   declare private readonly windows: readonly Window[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;
-  private low: Buddy | undefined;
-  /** Touched spans above 4 GiB, ascending, and by number in chunks of 1024. */
+  declare private readonly bankOf: (start: number, end: number) => number;
+  private low: Span | undefined = undefined;
+  /** Touched spans above 4 GiB, ascending, and those of them in which a window ends. */
   private sorted: Span[] = [];
-  /** Those of them in which a window ends. */
   private cutShort: Span[] = [];
-  private readonly table: ((Span | undefined)[] | undefined)[] = new Array(CHUNKS);
+  private readonly recent: (Span | undefined)[] = new Array(RECENT).fill(undefined);
   /** Per order: the highest slot that may have a block of it; falls with the order's rise, never below the truth. */
   declare private readonly hint: Int32Array;
   private readonly taken: Taken[] = [];
 
-  private limit = -1;
+  private limit = Number.NaN;
   /** The span and its page that the limit falls into, and the last page of span 0 below it (-1: none). */
   private limitSpan = -1;
   private limitPage = -1;
@@ -60,7 +62,9 @@ export class Spans {
   private untouched = -1;
   private settled = false;
 
-  constructor(windows: readonly Window[], pageSize: number) {
+  /** `bankOf` names what addresses [start, end) have in common; kept in `Span.bank` until `rebank`. */
+  constructor(windows: readonly Window[], pageSize: number, bankOf: (start: number, end: number) => number) {
+    this.bankOf = bankOf;
     this.windows = windows;
     this.pageSize = pageSize;
     this.shift = Math.log2(pageSize);
@@ -72,15 +76,29 @@ export class Spans {
     const pages = Math.floor((limit + 1) / this.pageSize);
     const perSpan = SPAN / this.pageSize;
     this.limit = limit;
-    this.lowPage = Math.min(pages, perSpan) - 1;
-    this.limitSpan = Math.floor((pages - 1) / perSpan);
-    this.limitPage = pages - 1 - this.limitSpan * perSpan;
+    this.lowPage = (Math.min(pages, perSpan) - 1) | 0;
+    this.limitSpan = Math.floor((pages - 1) / perSpan) | 0;
+    this.limitPage = (pages - 1 - this.limitSpan * perSpan) | 0;
     this.settled = false;
   }
 
-  /** The touched span that holds `iova`. */
-  find(iova: number): Buddy | undefined {
-    return iova < SPAN ? this.low : this.high((iova - (iova >>> 0)) / SPAN);
+  /** Ask `bankOf` anew. */
+  rebank(): void {
+    for (const span of this.low === undefined ? this.sorted : [this.low, ...this.sorted]) {
+      span.bank = this.bankOf(span.base, span.base + SPAN);
+    }
+  }
+
+  /** The touched span that holds `iova`; for what is no address, any span: check its `number`. */
+  find(iova: number): Span | undefined {
+    const number = (iova / SPAN) | 0;
+    const span = this.recent[number & (RECENT - 1)];
+    return span !== undefined && span.number === number ? span : this.lookUp(number);
+  }
+
+  /** Nothing of this order is free below 4 GiB: a cheap test before takeLow. */
+  lowLacks(order: number): boolean {
+    return this.low !== undefined && this.low.orders >>> order === 0;
   }
 
   /**
@@ -89,7 +107,7 @@ export class Spans {
    */
   takeLow(order: number, pages: number, exact: boolean): number {
     if (this.lowPage < 0) return -1;
-    this.low ??= this.populate(new Buddy(0, 32 - this.shift));
+    this.low ??= this.populate(new Span(0, 32 - this.shift));
     const low = this.low;
     let page = exact ? low.takeExact(order, pages, this.lowPage) : low.take(order, pages, this.lowPage);
     if (page < 0 && exact) page = low.takeAtEnd(order, pages, this.lowPage);
@@ -152,8 +170,23 @@ export class Spans {
     return true;
   }
 
-  private high(span: number): Span | undefined {
-    return this.table[span >>> CHUNK_BITS]?.[span & (2 ** CHUNK_BITS - 1)];
+  private lookUp(number: number): Span | undefined {
+    const span = number === 0 ? this.low : this.sorted[this.slotUpTo(number)];
+    if (span?.number !== number) return undefined;
+    this.recent[number & (RECENT - 1)] = span;
+    return span;
+  }
+
+  /** Slot of the highest touched span that is not above span `number`; -1 when there is none. */
+  private slotUpTo(number: number): number {
+    let below = -1;
+    let above = this.sorted.length;
+    while (above - below > 1) {
+      const middle = (below + above) >>> 1;
+      if (this.sorted[middle]!.number <= number) below = middle;
+      else above = middle;
+    }
+    return below;
   }
 
   /** Top-down through the touched spans that lie above every untouched one. */
@@ -189,15 +222,12 @@ export class Spans {
   }
 
   /** `span` now has a block of `order`, hence can give any smaller one. */
-  private raise(span: Buddy, order: number): void {
-    if (!(span instanceof Span)) return;
+  private raise(span: Span, order: number): void {
     for (let o = order; o >= 0 && this.hint[o]! < span.slot; o--) this.hint[o] = span.slot;
   }
 
   private settle(): void {
-    let slot = this.sorted.length - 1;
-    while (slot >= 0 && this.sorted[slot]!.number > this.limitSpan) slot--;
-    this.limitSlot = slot;
+    this.limitSlot = this.slotUpTo(this.limitSpan);
     this.untouched = this.highestUntouched();
     this.settled = true;
   }
@@ -207,9 +237,11 @@ export class Spans {
       const { start, end } = this.windows[w]!;
       const bottom = Math.max(1, Math.floor(start / SPAN));
       let span = Math.floor((Math.min(end, this.limit + 1) - 1) / SPAN);
+      let slot = this.slotUpTo(span);
       while (span >= bottom) {
         const taken = this.taken.find(({ first, end: past }) => span >= first && span < past);
-        if (taken === undefined && this.high(span) === undefined) return span;
+        while (slot >= 0 && this.sorted[slot]!.number > span) slot--;
+        if (taken === undefined && this.sorted[slot]?.number !== span) return span;
         span = taken === undefined ? span - 1 : taken.first - 1;
       }
     }
@@ -218,14 +250,13 @@ export class Spans {
 
   private touch(number: number): Span {
     const span = this.populate(new Span(number, 32 - this.shift));
-    const chunk = (this.table[number >>> CHUNK_BITS] ??= new Array(2 ** CHUNK_BITS));
-    chunk[number & (2 ** CHUNK_BITS - 1)] = span;
     this.renumber([...this.sorted, span].sort((a, b) => a.number - b.number));
     return span;
   }
 
   /** Open what the windows hold of a span. */
-  private populate<T extends Buddy>(span: T): T {
+  private populate(span: Span): Span {
+    span.bank = this.bankOf(span.base, span.base + SPAN);
     const { base } = span;
     for (const { start, end } of this.windows) {
       const first = Math.max(start, base) - base;
@@ -268,12 +299,9 @@ export class Spans {
     const first = iova / SPAN;
     const end = first + Math.floor(bytes / SPAN);
     this.taken.push({ first, end, bytes });
-    for (const { number } of this.sorted) {
-      if (number < first || number >= end) continue;
-      this.table[number >>> CHUNK_BITS]![number & (2 ** CHUNK_BITS - 1)] = undefined;
-    }
+    this.recent.fill(undefined);
     this.renumber(this.sorted.filter(({ number }) => number < first || number >= end));
     const rest = (bytes % SPAN) / this.pageSize;
-    if (rest > 0) (this.high(end) ?? this.touch(end)).claim(0, rest);
+    if (rest > 0) (this.lookUp(end) ?? this.touch(end)).claim(0, rest);
   }
 }

@@ -5,7 +5,8 @@
  *          group (/dev/vfio/N)    --- the functions that see it
  *
  * Mapping pins pages: the kernel counts them as locked memory, and the device keeps them however the process
- * changes its own memory meanwhile.
+ * changes its own memory meanwhile. So memory that is not of this library is kept from being freed while it is
+ * mapped, also when its buffer is transferred or collected.
  */
 import { readFileSync } from 'node:fs';
 import { DmaError, errnoName } from '../errors.ts';
@@ -15,28 +16,21 @@ import type { Access, AddressSpace, IovaRange } from './address-space.ts';
 import { memlockRemedy, readMemlock } from './memlock.ts';
 import { usableRanges } from './usable-ranges.ts';
 
-/** -EINVAL, as the native functions return it. */
+/** What the native functions return for a bad argument. */
 const EINVAL = -22;
 
 type Type1Functions = Pick<
   VfioFunctions,
-  'vfioIommuInfo' | 'vfioMap' | 'vfioUnmap' | 'vfioPageOffset' | 'vfioContainerClose'
+  'vfioIommuInfo' | 'vfioCanMapForeign' | 'vfioMap' | 'vfioUnmap' | 'vfioPageOffset' | 'vfioContainerClose'
 >;
-
-interface Mapping {
-  readonly size: number;
-  /** Held so that it is not collected, and its memory not given to others, while the device has it. */
-  readonly buffer: ArrayBufferLike;
-}
 
 export class Type1AddressSpace implements AddressSpace {
   readonly name = 'type1';
-  readonly pinsForeignMemory = true;
+  readonly pinsForeignMemory: boolean;
   readonly pageSize: number;
   readonly ranges: readonly IovaRange[];
   readonly #native: Type1Functions;
   readonly #container: Handle;
-  readonly #mappings = new Map<number, Mapping>();
   #closed = false;
 
   /**
@@ -55,6 +49,7 @@ export class Type1AddressSpace implements AddressSpace {
     }
     this.#native = native;
     this.#container = container;
+    this.pinsForeignMemory = native.vfioCanMapForeign();
     this.pageSize = Number(info.pageSizes & -info.pageSizes);
     this.ranges = usableRanges(info.ranges, reserved, this.pageSize);
   }
@@ -74,14 +69,12 @@ export class Type1AddressSpace implements AddressSpace {
       ? EINVAL
       : this.#native.vfioMap(this.#container, iova, buffer, offset, size, VFIO_MAP[access]);
     if (result < 0) throw this.#mapError(result, iova, buffer, offset, size);
-    this.#mappings.set(iova, { size, buffer });
   }
 
   unmap(iova: number, size: number): number {
     if (this.#closed) throw closedError();
     const result = this.#native.vfioUnmap(this.#container, iova, size);
     if (result < 0) throw this.#unmapError(result, iova, size);
-    this.#forget(iova, size, result);
     return result;
   }
 
@@ -91,18 +84,6 @@ export class Type1AddressSpace implements AddressSpace {
     // While a device is still open the container stays, and with it every mapping that is not taken out here.
     this.#native.vfioUnmap(this.#container, 0, Number.MAX_SAFE_INTEGER - (this.pageSize - 1));
     this.#native.vfioContainerClose(this.#container);
-    this.#mappings.clear();
-  }
-
-  /** Lets go of the buffers of the `removed` bytes that were unmapped in [iova, iova + size). */
-  #forget(iova: number, size: number, removed: number): void {
-    if (this.#mappings.get(iova)?.size === removed) {
-      this.#mappings.delete(iova);
-      return;
-    }
-    for (const start of this.#mappings.keys()) {
-      if (start >= iova && start < iova + size) this.#mappings.delete(start);
-    }
   }
 
   #usable(iova: number, size: number): boolean {

@@ -90,7 +90,9 @@ export function barAccessError(info: BarInfo, offset: number, width: number, cod
       ? new DmaError(code, `${what} is outside its ${info.size} bytes`, {
           remedy: 'check the offset against bar.info.size',
         })
-      : new DmaError(code, `${what} is misaligned`, { remedy: `use an offset that is a multiple of ${width}` });
+      : new DmaError(code, `${what} is misaligned`, {
+          remedy: `use an offset that is a multiple of ${width}`,
+        });
   }
   return new DmaError(code, `${what} got no answer`, {
     remedy: 'enable memory decode (command register bit 1) and power state D0, or reset the function',

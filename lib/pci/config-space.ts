@@ -23,7 +23,13 @@ const FIRST_CAPABILITY = 0x40;
 export const PCI_COMMAND = { io: 1 << 0, memory: 1 << 1, master: 1 << 2, intxDisable: 1 << 10 } as const;
 
 /** Capability ids a driver looks for (PCI Code and ID Assignment). */
-export const PCI_CAPABILITY = { powerManagement: 0x01, msi: 0x05, vendor: 0x09, pciExpress: 0x10, msix: 0x11 } as const;
+export const PCI_CAPABILITY = {
+  powerManagement: 0x01,
+  msi: 0x05,
+  vendor: 0x09,
+  pciExpress: 0x10,
+  msix: 0x11,
+} as const;
 
 export interface Capability {
   readonly id: number;
@@ -144,7 +150,8 @@ export class ConfigSpace {
   }
 
   #check(offset: number, width: number): void {
-    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size) return;
+    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size)
+      return;
     throw new DmaError('EINVAL', `${width * 8}-bit access at ${String(offset)} of configuration space`, {
       remedy: `use a multiple of ${width} below ${this.size}`,
     });

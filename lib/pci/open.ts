@@ -20,7 +20,10 @@ const NO_HARDWARE: readonly ErrnoName[] = ['ENODEV', 'ENOSYS'];
  * @throws DmaError EINVAL malformed address · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to another
  *   driver or in use · EPERM group not viable · EACCES no permission · ENOSYS addon not built
  */
-export async function openPci(target: string | PciSource, options: OpenPciOptions = {}): Promise<PciFunction> {
+export async function openPci(
+  target: string | PciSource,
+  options: OpenPciOptions = {},
+): Promise<PciFunction> {
   const { fallback, ...rest } = options;
   if (typeof target !== 'string') return track(target, rest);
   try {

@@ -7,6 +7,7 @@
  * A transport moves raw accesses; PciFunction (function.ts) is what a driver holds.
  */
 import type { DmaDevice } from '../dma/device.ts';
+import type { StreamingOptions } from '../dma/streaming.ts';
 import type { Bar } from './bar.ts';
 
 export type InterruptKind = 'intx' | 'msi' | 'msix';
@@ -69,4 +70,6 @@ export interface PciSource {
 export interface OpenOptions {
   /** Take memory from huge pages (vfio only). Default false. @throws DmaError ENOMEM when none are reserved */
   readonly hugepages?: boolean;
+  /** How much is bounced, and when. The copybreak is measured on hardware and 32 KiB in the simulation by default. */
+  readonly streaming?: Omit<StreamingOptions, 'cache'>;
 }

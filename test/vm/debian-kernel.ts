@@ -16,8 +16,8 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { HarnessError } from './harness-error.ts';
 import type { Kernel } from './kernel.ts';
-import { SetupError } from './setup-error.ts';
 
 /** Tried in this order. Both carry a 6.12 kernel with VFIO type1, udmabuf, dma-heaps and virtio-iommu. */
 const suites = ['bookworm-backports', 'trixie'];
@@ -59,7 +59,7 @@ function systemMirror(): Mirror {
   });
   const mirror = mirrors.find(({ uri }) => /\/debian\/?$/.test(uri));
   if (mirror === undefined) {
-    throw new SetupError(
+    throw new HarnessError(
       `no kernel for the virtual machine: apt has no Debian mirror to fetch one from; ${ownNames}`,
     );
   }
@@ -162,5 +162,5 @@ export function debianKernel(cache: string): Kernel {
       failures.push(`${suite}: ${reason(error)}`);
     }
   }
-  throw new SetupError(`no kernel for the virtual machine (${failures.join('; ')}); ${ownNames}`);
+  throw new HarnessError(`no kernel for the virtual machine (${failures.join('; ')}); ${ownNames}`);
 }

@@ -5,10 +5,11 @@
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { cpioArchive, directory, type Entry, file, link, program } from './cpio.ts';
+import { HarnessError, packagesHint } from './harness-error.ts';
 import type { Kernel } from './kernel.ts';
 import { type Module, ModuleTree, optionalModules, requiredModules } from './modules.ts';
-import { packagesHint, SetupError } from './setup-error.ts';
 
 const applets =
   'sh mount mkdir mv cat echo printf modprobe insmod ifconfig chroot poweroff ls dmesg grep sleep'.split(' ');
@@ -18,7 +19,7 @@ function busybox(): Buffer {
   const content = path === undefined ? undefined : readFileSync(path);
   // A program that needs no loader names none.
   if (content === undefined || content.includes('/lib64/ld-linux')) {
-    throw new SetupError(`a static busybox is needed; ${packagesHint}`);
+    throw new HarnessError(`a static busybox is needed; ${packagesHint}`);
   }
   return content;
 }
@@ -50,11 +51,11 @@ function contents(kernel: Kernel, init: string, shell: Buffer): Entry[] {
   ];
 }
 
-/** What the archive depends on; this file itself counts, because it decides what goes in. */
+/** What the archive depends on. This program counts too, because it decides what goes in. */
 function fingerprint(kernel: Kernel, init: string, shell: Buffer): string {
-  const hash = createHash('sha256').update(init).update(shell).update(contents.toString());
-  hash.update(JSON.stringify([kernel, requiredModules, optionalModules, applets]));
-  hash.update(readFileSync(kernel.image));
+  const hash = createHash('sha256').update(init).update(shell);
+  hash.update(JSON.stringify([kernel, requiredModules, optionalModules]));
+  for (const path of [kernel.image, fileURLToPath(import.meta.url)]) hash.update(readFileSync(path));
   return hash.digest('hex').slice(0, 16);
 }
 

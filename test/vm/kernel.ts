@@ -6,8 +6,8 @@ import { accessSync, closeSync, constants, existsSync, openSync, readSync } from
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
 import { debianKernel } from './debian-kernel.ts';
+import { HarnessError } from './harness-error.ts';
 import { ModuleTree, requiredModules } from './modules.ts';
-import { SetupError } from './setup-error.ts';
 
 export interface Kernel {
   readonly version: string;
@@ -36,7 +36,7 @@ export function imageVersion(image: string): string {
     closeSync(fd);
   }
   if (header.toString('latin1', 0x202, 0x206) !== 'HdrS')
-    throw new SetupError(`${image} is not an x86 bzImage`);
+    throw new HarnessError(`${image} is not an x86 bzImage`);
   const start = header.readUInt16LE(0x20e) + 0x200;
   return header.toString('latin1', start, start + 256).split(/[ \0]/)[0]!;
 }
@@ -47,7 +47,7 @@ function missingModules(folder: string): string[] {
 }
 
 function namedKernel(image: string): Kernel {
-  if (!readable(image)) throw new SetupError(`USERDMA_VM_KERNEL: cannot read ${image}`);
+  if (!readable(image)) throw new HarnessError(`USERDMA_VM_KERNEL: cannot read ${image}`);
   const version = imageVersion(image);
   const beside = ['../lib/modules', '../usr/lib/modules', '.'].map((folder) =>
     join(dirname(image), folder, version),
@@ -55,13 +55,13 @@ function namedKernel(image: string): Kernel {
   const candidates = [process.env.USERDMA_VM_MODULES, ...beside, `/lib/modules/${version}`];
   const modules = candidates.find((folder) => folder !== undefined && existsSync(folder));
   if (modules === undefined) {
-    throw new SetupError(
+    throw new HarnessError(
       `no modules of ${version} found for ${image}: name their folder in USERDMA_VM_MODULES`,
     );
   }
   const missing = missingModules(modules);
   if (missing.length > 0)
-    throw new SetupError(`${modules} has no ${missing.join(', ')}: this kernel cannot be used`);
+    throw new HarnessError(`${modules} has no ${missing.join(', ')}: this kernel cannot be used`);
   return { version, image, modules };
 }
 

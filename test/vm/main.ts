@@ -8,15 +8,15 @@
  * or could not be started.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { homedir } from 'node:os';
+import { availableParallelism, homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { HarnessError } from './harness-error.ts';
 import { prepareInitrd } from './initrd.ts';
 import { findKernel } from './kernel.ts';
-import { defaultMachine } from './machine.ts';
+import { defaultMachine, type Machine, machines } from './machine.ts';
 import type { ReportLine, Result } from './reporter.ts';
 import { explain, guestShare, type Job, type Outcome, run } from './run.ts';
-import { SetupError } from './setup-error.ts';
 import { findSuites, type Suite } from './suites.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
@@ -28,8 +28,17 @@ type Counts = Record<Result, number>;
 function timeLimit(fallback: number): number {
   const text = process.env.USERDMA_VM_LIMIT ?? '';
   const seconds = text === '' ? fallback : Number(text);
-  if (!(seconds > 0)) throw new SetupError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
+  if (!(seconds > 0)) throw new HarnessError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
   return seconds;
+}
+
+/** The machine `run` boots: the default one, or that named by USERDMA_VM_MACHINE. */
+function chosenMachine(): Machine {
+  const name = process.env.USERDMA_VM_MACHINE || defaultMachine.name;
+  const machine = machines.find((candidate) => candidate.name === name);
+  if (machine !== undefined) return machine;
+  const names = machines.map((candidate) => candidate.name).join(', ');
+  throw new HarnessError(`USERDMA_VM_MACHINE=${name}: there are ${names}`);
 }
 
 /** The guest's environment: made anew, so that it is the same on every host. */
@@ -49,10 +58,10 @@ type Host = Pick<Job, 'kernel' | 'initrd' | 'folder' | 'environment'>;
 
 function prepare(): Host {
   if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new SetupError('the virtual machine needs a Linux host on x86-64, whose programs it runs');
+    throw new HarnessError('the virtual machine needs a Linux host on x86-64, whose programs it runs');
   }
   const init = join(checkout, 'test/vm/init.sh');
-  if (!existsSync(init)) throw new SetupError(`${init} not found: start this from the checkout`);
+  if (!existsSync(init)) throw new HarnessError(`${init} not found: start this from the checkout`);
   const cache = resolve(process.env.USERDMA_VM_CACHE || join(homedir(), '.cache/userdma'));
   const kernel = findKernel(cache);
   const initrd = prepareInitrd(kernel, init, cache);
@@ -64,9 +73,12 @@ function exitStatus(outcome: Outcome): number {
   return outcome.kind === 'timeout' ? 124 : 125;
 }
 
+const showOutput = (text: string) => void process.stdout.write(text);
+
 async function runCommand(command: readonly string[]): Promise<number> {
-  if (command.length === 0) throw new SetupError('nothing to run; example: npm run vm -- npm start -- edu');
-  const outcome = await run({ ...prepare(), machine: defaultMachine, command, limit: timeLimit(600) });
+  if (command.length === 0) throw new HarnessError('nothing to run; example: npm run vm -- npm start -- edu');
+  const job = { ...prepare(), machine: chosenMachine(), command, limit: timeLimit(600), print: showOutput };
+  const outcome = await run(job);
   if (outcome.kind !== 'exited') console.error(explain(outcome));
   return exitStatus(outcome);
 }
@@ -96,26 +108,25 @@ function testCommand(files: readonly string[]): string[] {
   return [process.execPath, '--test', '--test-concurrency=1', ...reporters, ...files];
 }
 
-async function runSuite(host: Host, { machine, files }: Suite): Promise<Counts> {
-  console.log(`vm: ${files.length} test file${files.length === 1 ? '' : 's'} on machine ${machine.name}`);
+async function runSuite(host: Host, { machine, files }: Suite, print: Job['print']): Promise<Counts> {
+  print(`vm: ${files.length} test file${files.length === 1 ? '' : 's'} on machine ${machine.name}\n`);
   let report: ReportLine[] = [];
   const collect = (share: string) => {
     report = readReport(join(share, 'report'));
   };
-  const outcome = await run({
-    ...host,
-    machine,
-    command: testCommand(files),
-    limit: timeLimit(240),
-    collect,
-  });
+  const job = { ...host, machine, command: testCommand(files), limit: timeLimit(400), print, collect };
+  const outcome = await run(job);
   const counts = count(report);
   const complete = report.some((line) => 'end' in line);
   // A run without an end, or with an exit status nobody accounts for, is one failure more.
   const unexplained = !complete || (exitStatus(outcome) !== 0 && counts.failed === 0);
   if (unexplained) counts.failed++;
-  if (outcome.kind !== 'exited' || unexplained) console.error(explain(outcome));
-  console.log(`vm: ${machine.name}: ${summary(counts)} in ${outcome.seconds.toFixed(1)} s`);
+  if (outcome.kind !== 'exited' || unexplained) {
+    print(`${explain(outcome)}\n`);
+    const last = report.findLast((line) => 'result' in line);
+    print(`vm: last test that ended: ${last === undefined ? 'none' : last.name}\n`);
+  }
+  print(`vm: ${machine.name}: ${summary(counts)} in ${outcome.seconds.toFixed(1)} s\n`);
   return counts;
 }
 
@@ -123,15 +134,35 @@ function summary({ passed, failed, skipped }: Counts): string {
   return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ''}`;
 }
 
+/**
+ * Two machines at a time, since each keeps one processor busy. The first one's output is shown as it comes, that
+ * of the others in order once all are off.
+ */
+async function runSuites(host: Host, suites: readonly Suite[]): Promise<Counts[]> {
+  const results: Counts[] = [];
+  const output = suites.map(() => '');
+  const waiting = [...suites.entries()];
+  const lane = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const [index, suite] = next;
+      const keep = (text: string) => {
+        output[index] += text;
+      };
+      results[index] = await runSuite(host, suite, index === 0 ? showOutput : keep);
+    }
+  };
+  const lanes = Array.from({ length: Math.min(2, availableParallelism()) }, lane);
+  await Promise.all(lanes).finally(() => showOutput(output.join('')));
+  return results;
+}
+
 async function runTests(filters: readonly string[]): Promise<number> {
   const suites = findSuites(dirname(here), filters);
-  if (suites.length === 0) throw new SetupError(`no test file matches ${filters.join(' ')}`);
+  if (suites.length === 0) throw new HarnessError(`no test file matches ${filters.join(' ')}`);
   const host = prepare();
-  const total: Counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const suite of suites) {
-    const counts = await runSuite(host, suite);
-    for (const result of Object.keys(total) as Result[]) total[result] += counts[result];
-  }
+  const results = await runSuites(host, suites);
+  const sum = (result: Result) => results.reduce((total, counts) => total + counts[result], 0);
+  const total: Counts = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skipped') };
   console.log(`vm: ${summary(total)}`);
   return total.failed === 0 && total.passed > 0 ? 0 : 1;
 }
@@ -140,9 +171,9 @@ const [mode, ...rest] = process.argv.slice(2);
 try {
   if (mode === 'run') process.exitCode = await runCommand(rest);
   else if (mode === 'test') process.exitCode = await runTests(rest);
-  else throw new SetupError('usage: main.js run CMD... | main.js test [FILTER...]');
+  else throw new HarnessError('usage: main.js run CMD... | main.js test [FILTER...]');
 } catch (error) {
-  if (!(error instanceof SetupError)) throw error;
+  if (!(error instanceof HarnessError)) throw error;
   console.error(`vm: ${error.message}`);
   process.exitCode = 125;
 }

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
-import { packagesHint, SetupError } from './setup-error.ts';
+import { HarnessError, packagesHint } from './harness-error.ts';
 
 /** Without these the guest cannot reach its root or open a device. */
 export const requiredModules: readonly string[] = [
@@ -34,7 +34,7 @@ function readModule(file: string): Buffer {
     return execFileSync(tool!, [...args, file], { maxBuffer: 1 << 28 });
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') throw cause;
-    throw new SetupError(`${tool} is needed to read ${file}; ${packagesHint}`);
+    throw new HarnessError(`${tool} is needed to read ${file}; ${packagesHint}`);
   }
 }
 

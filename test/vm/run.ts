@@ -17,8 +17,8 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { HarnessError, packagesHint } from './harness-error.ts';
 import { type Machine, qemuArguments } from './machine.ts';
-import { packagesHint, SetupError } from './setup-error.ts';
 
 const qemu = 'qemu-system-x86_64';
 /** Where the guest sees the share. */
@@ -35,6 +35,8 @@ export interface Job {
   readonly environment: Readonly<Record<string, string>>;
   /** Seconds of wall time until the machine is switched off. */
   readonly limit: number;
+  /** Gets what the command prints, as it comes. */
+  print(text: string): void;
   /** Gets the share's host path after the machine is off, before it is deleted. */
   collect?(share: string): void;
 }
@@ -86,31 +88,37 @@ function requireTool(name: string): void {
       return false;
     }
   });
-  if (!found) throw new SetupError(`${name} is not installed; ${packagesHint}`);
+  if (!found) throw new HarnessError(`${name} is not installed; ${packagesHint}`);
 }
 
 interface Ended {
   readonly status: number | null;
+  readonly interrupted: boolean;
   readonly complaint: string;
 }
 
-/** Runs QEMU to its end; the guest's output goes to our standard output as it comes. */
-function runQemu(args: readonly string[], limit: number): Promise<Ended> {
+/** Runs QEMU to its end. */
+function runQemu(args: readonly string[], { limit, print }: Job): Promise<Ended> {
   return new Promise((resolve, reject) => {
     const child = spawn('timeout', ['--kill-after=5', String(limit), qemu, ...args], {
       // An input at its end would count as a disconnected port, on which the guest's writes block: keep it open.
-      stdio: ['pipe', 'inherit', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     });
-    const stop = () => child.kill('SIGTERM'); // timeout passes it on
+    let interrupted = false;
+    const stop = () => {
+      interrupted = true;
+      child.kill('SIGTERM'); // timeout passes it on
+    };
     process.on('SIGINT', stop).on('SIGTERM', stop);
+    child.stdout.setEncoding('utf8').on('data', print);
     let complaint = '';
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
-      complaint = (complaint + text).slice(-4096);
+      complaint = (complaint + text).slice(0, 4096);
     });
     child.on('error', reject);
     child.on('close', (status) => {
       process.off('SIGINT', stop).off('SIGTERM', stop);
-      resolve({ status, complaint: complaint.trim() });
+      resolve({ status, interrupted, complaint: complaint.trim().split('\n').slice(0, 3).join('\n') });
     });
   });
 }
@@ -140,7 +148,8 @@ async function attempt(job: Job): Promise<Outcome> {
     writeInstructions(share, job);
     const files = { kernel: job.kernel, initrd: job.initrd, share, console: join(share, 'console.log') };
     const accel = process.env.USERDMA_VM_ACCEL ?? 'tcg';
-    const ended = await runQemu(qemuArguments(job.machine, files, accel), job.limit);
+    const ended = await runQemu(qemuArguments(job.machine, files, accel), job);
+    if (ended.interrupted) throw new HarnessError('interrupted');
     const seconds = (performance.now() - start) / 1000;
     job.collect?.(share);
     const statusFile = join(share, 'status');
@@ -162,7 +171,7 @@ export async function run(job: Job): Promise<Outcome> {
   for (const tool of [qemu, 'timeout']) requireTool(tool);
   const first = await attempt(job);
   if (first.kind !== 'died' || first.stage !== undefined || first.complaint !== '') return first;
-  console.error('vm: the kernel died before its first process; starting once more');
+  job.print(`vm: ${first.panic ?? 'the kernel died before its first process'}; starting once more\n`);
   return attempt(job);
 }
 
@@ -174,7 +183,7 @@ export function explain(outcome: Outcome): string {
     outcome.kind === 'timeout' ? `switched off at the limit, after ${after}` : `died after ${after}`;
   const came = outcome.stage ?? 'the kernel never started its first process';
   const head = [`vm: the machine ${what}; it came as far as: ${came}`];
-  const _panic = outcome.panic === undefined ? [] : [`vm: ${outcome.panic}`];
+  const panic = outcome.panic === undefined ? [] : [`vm: ${outcome.panic}`];
   if (outcome.complaint !== '') head.push(`vm: QEMU says: ${outcome.complaint}`);
   return [
     ...head,

@@ -25,7 +25,7 @@ import { VfioTransport } from './transport.ts';
  * @param text PCI address of a function bound to vfio-pci; bus mastering is off and no interrupt armed at first
  * @throws DmaError as `openPci`; nothing stays open then
  */
-export function openVfio(text: string, { hugepages = false }: OpenOptions = {}): OpenedFunction {
+export function openVfio(text: string, { hugepages = false, streaming }: OpenOptions = {}): OpenedFunction {
   const address = parseAddress(text);
   const native = loadAddon();
   const facts = readFacts(address);
@@ -44,7 +44,8 @@ export function openVfio(text: string, { hugepages = false }: OpenOptions = {}):
     const memory = new MemfdMemory({ hugepages });
     undo.push(() => memory.close());
     const addressSpace = new Type1AddressSpace(native, container, mmioWindows());
-    return { transport, dma: new DmaDevice({ name: address, memory, addressSpace }) };
+    const dma = new DmaDevice({ copybreak: 'measure', ...streaming, name: address, memory, addressSpace });
+    return { transport, dma };
   } catch (error) {
     for (const close of undo.reverse()) close();
     throw error;
