@@ -1,13 +1,23 @@
 /** userdma: the Linux kernel's DMA API for TypeScript programs. */
+export { DMA_ATTR } from './dma/attributes.ts';
+export type { BounceOptions, BounceStats } from './dma/bounce.ts';
+export type { CacheMaintenance } from './dma/cache.ts';
 export type { CoherentBuffer } from './dma/coherent.ts';
 export { DmaDevice, type DmaDeviceOptions } from './dma/device.ts';
+export type { DmaDirection } from './dma/direction.ts';
+export type { IovaState } from './dma/iova-state.ts';
+export type { DmaLimits } from './dma/limits.ts';
+export type { MappingWay, StreamingMapping } from './dma/mapping.ts';
 export { dmaBitMask } from './dma/mask.ts';
+export type { NoncoherentBuffer } from './dma/noncoherent.ts';
 export type { DmaPool, PoolStats } from './dma/pool.ts';
 export type { DmaPoolBlock } from './dma/pool-block.ts';
 export type { PoolOptions } from './dma/pool-layout.ts';
+export type { DmaSegment, SgMapping } from './dma/sg-mapping.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { Access, AddressSpace, IovaRange } from './iommu/address-space.ts';
-export type { MemorySource } from './memory/source.ts';
+export type { AddressedMemory } from './memory/addressed.ts';
+export type { Coherence, MemorySource } from './memory/source.ts';
 export { Bar, type BarInfo } from './pci/bar.ts';
 export { type Capability, type ConfigSpace, PCI_CAPABILITY, PCI_COMMAND } from './pci/config-space.ts';
 export { findPci } from './pci/find.ts';

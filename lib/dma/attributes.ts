@@ -32,7 +32,12 @@ const REMOVED = (1 << 0) | (1 << 3);
 
 /** @throws DmaError EINVAL for bits that mean nothing, any more or at all */
 export function checkAttributes(attributes: number): void {
-  if (Number.isSafeInteger(attributes) && attributes >= 0 && attributes <= KNOWN && (attributes & ~KNOWN) === 0) {
+  if (
+    Number.isSafeInteger(attributes) &&
+    attributes >= 0 &&
+    attributes <= KNOWN &&
+    (attributes & ~KNOWN) === 0
+  ) {
     return;
   }
   const removed = (attributes & REMOVED) !== 0 ? 'bits 0 and 3 were removed from the kernel; ' : '';
@@ -48,5 +53,7 @@ export function checkAttributes(attributes: number): void {
 export function checkMemoryAttributes(attributes: number): void {
   checkAttributes(attributes);
   if ((attributes & DMA_ATTR.MMIO) === 0) return;
-  throw new DmaError('EINVAL', 'DMA_ATTR.MMIO is for registers, and this is memory', { remedy: 'leave it out' });
+  throw new DmaError('EINVAL', 'DMA_ATTR.MMIO is for registers, and this is memory', {
+    remedy: 'leave it out',
+  });
 }

@@ -58,15 +58,15 @@ export class BounceSlots {
     if (depth < 0) return -1;
     this.depths[order] = depth;
     const slot = this.stacks[order * DEPTH + depth]!;
-    this.#hold(slot, order);
+    this.hold(slot, order);
     return slot;
   }
 
   /** The same from what was never handed out, or was split differently before. */
   takeFresh(order: number): number {
     let slot = this.buddy.take(order, 1 << order, this.buddy.last);
-    if (slot < 0 && this.#spill()) slot = this.buddy.take(order, 1 << order, this.buddy.last);
-    if (slot >= 0) this.#hold(slot, order);
+    if (slot < 0 && this.spill()) slot = this.buddy.take(order, 1 << order, this.buddy.last);
+    if (slot >= 0) this.hold(slot, order);
     return slot;
   }
 
@@ -89,25 +89,25 @@ export class BounceSlots {
   openChunk(chunk: number): void {
     if (this.open[chunk]) return;
     this.open[chunk] = true;
-    this.#eachFree(chunk, (slot) => this.buddy.give(0, slot));
+    this.eachFree(chunk, (slot) => this.buddy.give(0, slot));
   }
 
   /** Hand them out no more; runs that are taken stay valid. */
   closeChunk(chunk: number): void {
     if (!this.open[chunk]) return;
-    this.#spill();
-    this.#eachFree(chunk, (slot) => this.buddy.claim(slot, 1));
+    this.spill();
+    this.eachFree(chunk, (slot) => this.buddy.claim(slot, 1));
     this.open[chunk] = false;
   }
 
-  #hold(slot: number, order: number): void {
+  private hold(slot: number, order: number): void {
     this.taken[slot] = order + 1;
     this.used += 1 << order;
     if (this.used > this.peak) this.peak = this.used;
   }
 
   /** What the stacks hold goes back to the buddy, where it can merge; false when they hold nothing. */
-  #spill(): boolean {
+  private spill(): boolean {
     let any = false;
     for (let order = 0; order < this.classes; order++) {
       for (let i = 0; i < this.depths[order]!; i++) {
@@ -119,7 +119,7 @@ export class BounceSlots {
     return any;
   }
 
-  #eachFree(chunk: number, visit: (slot: number) => void): void {
+  private eachFree(chunk: number, visit: (slot: number) => void): void {
     const first = chunk * this.chunkSlots;
     const end = Math.min(first + this.chunkSlots, this.last + 1);
     for (let slot = first; slot < end; ) {

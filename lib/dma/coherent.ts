@@ -1,10 +1,10 @@
 /** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
 import { DmaError } from '../errors.ts';
-import type { Allocation } from './operations.ts';
+import type { OwnRegion } from './own-memory.ts';
 
 /** What a coherent buffer needs of the device it belongs to. */
 export interface CoherentOwner {
-  releaseCoherent(buffer: CoherentBuffer, allocation: Allocation): void;
+  releaseCoherent(buffer: CoherentBuffer, region: OwnRegion): void;
 }
 
 /**
@@ -21,21 +21,21 @@ export class CoherentBuffer {
   readonly bytes: Uint8Array;
 
   readonly #owner: CoherentOwner;
-  readonly #allocation: Allocation;
+  readonly #region: OwnRegion;
   #dmaAddress: bigint | undefined;
   #freed = false;
 
-  constructor(owner: CoherentOwner, size: number, allocation: Allocation) {
-    this.size = size;
-    this.buffer = allocation.buffer;
-    this.bytes = new Uint8Array(allocation.buffer);
+  constructor(owner: CoherentOwner, region: OwnRegion) {
+    this.size = region.size;
+    this.buffer = region.buffer;
+    this.bytes = region.view(0, region.size);
     this.#owner = owner;
-    this.#allocation = allocation;
+    this.#region = region;
   }
 
   /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
   get dmaAddress(): bigint {
-    this.#dmaAddress ??= BigInt(this.#allocation.address);
+    this.#dmaAddress ??= BigInt(this.#region.address);
     if (this.#freed) throw this.#usedAfterFree();
     return this.#dmaAddress;
   }
@@ -43,13 +43,13 @@ export class CoherentBuffer {
   /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once freed */
   get low(): number {
     if (this.#freed) throw this.#usedAfterFree();
-    return this.#allocation.address >>> 0;
+    return this.#region.address >>> 0;
   }
 
   /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
   get high(): number {
     if (this.#freed) throw this.#usedAfterFree();
-    return Math.floor(this.#allocation.address / 2 ** 32);
+    return Math.floor(this.#region.address / 2 ** 32);
   }
 
   get freed(): boolean {
@@ -75,7 +75,7 @@ export class CoherentBuffer {
   free(): void {
     if (this.#freed) throw this.#usedAfterFree();
     this.#freed = true;
-    this.#owner.releaseCoherent(this, this.#allocation);
+    this.#owner.releaseCoherent(this, this.#region);
   }
 
   /** Frees what is still held; harmless after `free`. */
@@ -90,10 +90,15 @@ export class CoherentBuffer {
 
   #checkWord(offset: number, width: number): void {
     if (this.#freed) throw this.#usedAfterFree();
-    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size) return;
-    throw new DmaError('EINVAL', `no ${width * 8}-bit word at offset ${String(offset)} of ${this.size} bytes`, {
-      remedy: `use a multiple of ${width} inside the buffer`,
-    });
+    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size)
+      return;
+    throw new DmaError(
+      'EINVAL',
+      `no ${width * 8}-bit word at offset ${String(offset)} of ${this.size} bytes`,
+      {
+        remedy: `use a multiple of ${width} inside the buffer`,
+      },
+    );
   }
 
   #usedAfterFree(): DmaError {

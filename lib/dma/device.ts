@@ -4,35 +4,83 @@
  */
 import { checkSize, DmaError } from '../errors.ts';
 import type { AddressSpace } from '../iommu/address-space.ts';
+import type { AddressedMemory } from '../memory/addressed.ts';
 import type { MemorySource } from '../memory/source.ts';
+import type { BounceStats } from './bounce.ts';
+import type { CacheMaintenance } from './cache.ts';
 import { CoherentBuffer, type CoherentOwner } from './coherent.ts';
+import { DirectOperations } from './direct-operations.ts';
+import { accessFor, type DmaDirection, directionBits } from './direction.ts';
 import { IommuOperations } from './iommu-operations.ts';
+import { type IovaOwner, IovaState } from './iova-state.ts';
+import type { DmaLimits } from './limits.ts';
+import type { StreamingMapping } from './mapping.ts';
 import { checkMask, DEFAULT_MASK, maskLimit } from './mask.ts';
-import type { Allocation, DmaOperations } from './operations.ts';
+import { NoncoherentBuffer, type NoncoherentOwner } from './noncoherent.ts';
+import type { DmaOperations } from './operations.ts';
+import { OwnMemory, type OwnRegion } from './own-memory.ts';
 import { PoisonedPool } from './poisoned-pool.ts';
 import { DmaPool, type PoolOwner } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
+import { ScatterGather } from './scatter-gather.ts';
+import type { SgMapping } from './sg-mapping.ts';
+import { Streaming, type StreamingOptions } from './streaming.ts';
 
-export interface DmaDeviceOptions {
+export interface DeviceOptions extends StreamingOptions {
   /** For messages, e.g. the PCI address. */
   readonly name: string;
-  /** Both belong to the device from here on: closing it closes them. */
+}
+
+/** A device behind an IOMMU. Memory and address space belong to it from here on: closing it closes them. */
+export interface TranslatedDeviceOptions extends DeviceOptions {
   readonly memory: MemorySource;
   readonly addressSpace: AddressSpace;
 }
 
-export class DmaDevice implements CoherentOwner {
+/** A device without an IOMMU: the memory, which belongs to it from here on, dictates the addresses. */
+export interface DirectDeviceOptions extends DeviceOptions {
+  readonly memory: AddressedMemory;
+  readonly addressSpace?: undefined;
+}
+
+export type DmaDeviceOptions = TranslatedDeviceOptions | DirectDeviceOptions;
+
+export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   readonly name: string;
+  /** How CPU and device are made to agree; undefined on a coherent device. */
+  readonly cache: CacheMaintenance | undefined;
+
   readonly #operations: DmaOperations;
+  readonly #own: OwnMemory;
+  readonly #streaming: Streaming;
   readonly #coherent = new Set<CoherentBuffer>();
+  readonly #noncoherent = new Set<NoncoherentBuffer>();
   readonly #pools = new Set<DmaPool>();
+  readonly #lists: ScatterGather;
+  readonly #iovas = new Set<IovaState>();
   #mask = DEFAULT_MASK;
   #coherentMask = DEFAULT_MASK;
   #closed = false;
 
-  constructor({ name, memory, addressSpace }: DmaDeviceOptions) {
-    this.name = name;
-    this.#operations = new IommuOperations(addressSpace, memory);
+  constructor(options: DmaDeviceOptions) {
+    this.name = options.name;
+    this.cache = options.cache;
+    const operations = operationsFor(options);
+    this.#operations = operations;
+    this.#own = new OwnMemory(operations.granule);
+    this.#streaming = new Streaming(
+      { name: options.name, operations, own: this.#own },
+      maskLimit(this.#mask),
+      options,
+    );
+    this.#lists = new ScatterGather({
+      name: options.name,
+      operations,
+      own: this.#own,
+      streaming: this.#streaming,
+      cache: options.cache,
+      limit: maskLimit(this.#mask),
+    });
   }
 
   /** Ceiling of streaming mappings (dma_get_mask); 32 bits until set. */
@@ -69,6 +117,8 @@ export class DmaDevice implements CoherentOwner {
   setMask(mask: bigint): void {
     this.#checkSupported(mask);
     this.#mask = mask;
+    this.#streaming.setLimit(maskLimit(mask));
+    this.#lists.setLimit(maskLimit(mask));
   }
 
   /** Ceiling of the coherent memory allocated from now on (dma_set_coherent_mask). Errors as `setMask`. */
@@ -92,8 +142,30 @@ export class DmaDevice implements CoherentOwner {
     this.#checkOpen();
     checkSize(size, 'the size of a coherent buffer');
     const allocation = this.#operations.allocate(size, maskLimit(this.#coherentMask));
-    const buffer = new CoherentBuffer(this, size, allocation);
+    const buffer = new CoherentBuffer(this, this.#own.add({ ...allocation, size, coherent: true }));
     this.#coherent.add(buffer);
+    return buffer;
+  }
+
+  /**
+   * Memory that CPU and device take turns with (dma_alloc_noncoherent): as `allocCoherent`, but cached where the two
+   * differ, and given to the device only for `direction`. Syncs hand it over.
+   * @throws DmaError EINVAL size, direction · otherwise as `allocCoherent`
+   */
+  allocNoncoherent(size: number, direction: DmaDirection): NoncoherentBuffer {
+    this.#checkOpen();
+    checkSize(size, 'the size of a noncoherent buffer');
+    const bits = directionBits(direction);
+    const allocation = this.#operations.allocate(
+      size,
+      maskLimit(this.#coherentMask),
+      accessFor(bits),
+      'noncoherent',
+    );
+    const coherent = this.cache === undefined;
+    const region = this.#own.add({ ...allocation, size, coherent, bits });
+    const buffer = new NoncoherentBuffer(this, region, direction);
+    this.#noncoherent.add(buffer);
     return buffer;
   }
 
@@ -104,8 +176,11 @@ export class DmaDevice implements CoherentOwner {
   createPool(name: string, options: PoolOptions): DmaPool {
     this.#checkOpen();
     const owner: PoolOwner = {
-      operations: this.#operations,
+      granule: this.#operations.granule,
       coherentLimit: () => maskLimit(this.#coherentMask),
+      allocate: (size, limit) =>
+        this.#own.add({ ...this.#operations.allocate(size, limit), size, coherent: true }),
+      release: (region) => this.#release(region),
       forgetPool: (pool) => void this.#pools.delete(pool),
     };
     const pool = new (options.poison === true ? PoisonedPool : DmaPool)(name, options, owner);
@@ -113,10 +188,89 @@ export class DmaDevice implements CoherentOwner {
     return pool;
   }
 
+  /**
+   * Lend the bytes of a view to the device (dma_map_single): in place where that is possible, else through a copy;
+   * `way` of the result tells. The CPU must not touch them until `unmap` or `syncForCpu`.
+   * @param attributes members of DMA_ATTR, combined with |
+   * @throws DmaError EINVAL direction, attributes, or a view that is empty, detached, resizable or shared · ENOMEM too
+   *   long to bounce, or no room · EPERM DMA_ATTR.REQUIRE_COHERENT and a copy or a sync would be needed · ENODEV closed
+   */
+  mapSingle(view: ArrayBufferView, direction: DmaDirection, attributes = 0): StreamingMapping {
+    return this.#streaming.mapSingle(view, direction, attributes);
+  }
+
+  /**
+   * Lend a list of views to the device (dma_map_sg, dma_map_sgtable), all of it or nothing. Neighbours that become
+   * contiguous for the device are one segment of the result, within `limits`; without an IOMMU none are.
+   * @param attributes members of DMA_ATTR, combined with |
+   * @throws DmaError EINVAL an empty list, or what `mapSingle` refuses in any element · ENOMEM no room: retry later ·
+   *   EIO anything else that kept an element from being mapped · ENODEV closed
+   */
+  mapSg(views: readonly ArrayBufferView[], direction: DmaDirection, attributes = 0): SgMapping {
+    return this.#lists.mapSg(views, direction, attributes);
+  }
+
+  /**
+   * Addresses to link memory into, piece by piece (dma_iova_try_alloc); null when there are none under the streaming
+   * mask or the device has no IOMMU: use `mapSg` then.
+   * @param size bytes @param first the view that will be linked at offset 0, when it starts inside a granule
+   * @throws DmaError EINVAL size, view · ENODEV closed
+   */
+  reserveIova(size: number, first?: ArrayBufferView): IovaState | null {
+    this.#checkOpen();
+    const owner: IovaOwner = {
+      name: this.name,
+      own: this.#own,
+      pinning: this.#streaming.pinning,
+      forgetIova: (state) => void this.#iovas.delete(state),
+    };
+    const state = IovaState.reserve(owner, size, first, maskLimit(this.#mask));
+    if (state !== null) this.#iovas.add(state);
+    return state;
+  }
+
+  /** Whether syncs of this mapping do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
+  needSync(mapping: StreamingMapping): boolean {
+    return mapping.needSync;
+  }
+
+  /**
+   * Device address of the first byte of a view of this device's own memory (coherent, noncoherent, a pool's block).
+   * @throws DmaError EINVAL foreign or freed memory: map it
+   */
+  addressOf(view: ArrayBufferView): bigint {
+    const address = ArrayBuffer.isView(view) ? this.#own.addressOf(view) : undefined;
+    if (address !== undefined) return address;
+    throw new DmaError('EINVAL', `${this.name}: these bytes have no address for the device`, {
+      remedy: 'map them, or use memory that the device allocated and that is not freed',
+    });
+  }
+
+  /** What the device can take at once: segment size and boundary, alignment, longest mapping. */
+  get limits(): DmaLimits {
+    return this.#streaming.limits;
+  }
+
+  /** Whether the masks leave out memory that the device may be given (dma_addressing_limited). */
+  get addressingLimited(): boolean {
+    return this.#mask < this.requiredMask;
+  }
+
+  /** What bouncing has taken and copied so far. */
+  get bounceStats(): BounceStats {
+    return this.#streaming.bounce.stats;
+  }
+
   /** Called by `CoherentBuffer.free`. */
-  releaseCoherent(buffer: CoherentBuffer, allocation: Allocation): void {
+  releaseCoherent(buffer: CoherentBuffer, region: OwnRegion): void {
     this.#coherent.delete(buffer);
-    this.#operations.release(allocation);
+    this.#release(region);
+  }
+
+  /** Called by `NoncoherentBuffer.free`. */
+  releaseNoncoherent(buffer: NoncoherentBuffer, region: OwnRegion): void {
+    this.#noncoherent.delete(buffer);
+    this.#release(region);
   }
 
   /** Coherent buffers not freed yet, oldest first. */
@@ -133,9 +287,20 @@ export class DmaDevice implements CoherentOwner {
     this.#closed = true;
     for (const buffer of this.#coherent) buffer.revoke();
     this.#coherent.clear();
+    for (const buffer of this.#noncoherent) buffer.revoke();
+    this.#noncoherent.clear();
+    this.#lists.close();
+    for (const state of this.#iovas) state.revoke();
+    this.#iovas.clear();
+    this.#streaming.close();
     for (const pool of this.#pools) pool.revoke();
     this.#pools.clear();
     this.#operations.close();
+  }
+
+  #release(region: OwnRegion): void {
+    this.#own.remove(region);
+    this.#operations.release(region);
   }
 
   #checkSupported(mask: bigint): void {
@@ -149,4 +314,9 @@ export class DmaDevice implements CoherentOwner {
     if (!this.#closed) return;
     throw new DmaError('ENODEV', `${this.name} is closed`, { remedy: 'open it again' });
   }
+}
+
+function operationsFor(options: DmaDeviceOptions): DmaOperations {
+  if (options.addressSpace === undefined) return new DirectOperations(options.memory);
+  return new IommuOperations(options.addressSpace, options.memory);
 }

@@ -6,7 +6,7 @@
 import { DmaError } from '../errors.ts';
 import type { Access, AddressSpace, IovaRange } from '../iommu/address-space.ts';
 import { IovaAllocator } from '../iommu/iova.ts';
-import type { MemorySource } from '../memory/source.ts';
+import type { Coherence, MemorySource } from '../memory/source.ts';
 import { DEFAULT_MASK } from './mask.ts';
 import type { Allocation, DmaOperations } from './operations.ts';
 
@@ -37,7 +37,15 @@ export class IommuOperations implements DmaOperations {
     return this.#iova.supports(limit);
   }
 
-  allocate(size: number, limit: number): Allocation {
+  get pinsForeignMemory(): boolean {
+    return this.#space.pinsForeignMemory;
+  }
+
+  pageOffset(buffer: ArrayBufferLike): number {
+    return this.#space.pageOffset(buffer);
+  }
+
+  allocate(size: number, limit: number, access: Access = 'read-write', coherence?: Coherence): Allocation {
     const span = Math.ceil(size / this.granule) * this.granule;
     const address = this.reserve(span, limit);
     if (address < 0) {
@@ -47,8 +55,8 @@ export class IommuOperations implements DmaOperations {
     }
     let buffer: ArrayBuffer | undefined;
     try {
-      buffer = this.#memory.allocate(size);
-      this.place(address, buffer, 0, span, 'read-write');
+      buffer = this.#memory.allocate(size, coherence);
+      this.place(address, buffer, 0, span, access);
       return { buffer, address, span };
     } catch (error) {
       if (buffer !== undefined) this.#memory.free(buffer);

@@ -12,7 +12,7 @@ export interface LimitSource {
   /** Bytes of a cache line that syncs have to respect, 1 when the device is coherent. */
   readonly cacheAlignment: number;
   /** Largest streaming mapping that can be made now, bytes. */
-  maxMappingSize(minAlignMask: number): number;
+  maxMappingSize(): number;
 }
 
 /** The limits of one device. The defaults are those of a PCI function. */
@@ -28,7 +28,7 @@ export class DmaLimits {
 
   /** Bytes of the largest streaming mapping (dma_max_mapping_size). */
   get maxMappingSize(): number {
-    return this.#source.maxMappingSize(this.#minAlignMask);
+    return this.#source.maxMappingSize();
   }
 
   /** Bytes up to which mappings are cheap (dma_opt_mapping_size): 32 pages with an IOMMU. */

@@ -186,9 +186,13 @@ function isInside(record: MappingRecord, offset: number, size: number): boolean 
 }
 
 function outside({ size: whole }: MappingRecord, offset: number, size: number): DmaError {
-  return new DmaError('EINVAL', `no ${String(size)} bytes at offset ${String(offset)} of a mapping of ${whole} bytes`, {
-    remedy: 'sync a part of what is mapped, at least one byte',
-  });
+  return new DmaError(
+    'EINVAL',
+    `no ${String(size)} bytes at offset ${String(offset)} of a mapping of ${whole} bytes`,
+    {
+      remedy: 'sync a part of what is mapped, at least one byte',
+    },
+  );
 }
 
 /** Unmapped records that are kept before one is used again. */
@@ -214,10 +218,15 @@ export class MappingTable {
     return this.live;
   }
 
-  /** A record that is now MAPPED. Its address, size and so on are the caller's to fill in. */
-  take(): MappingRecord {
-    const record = this.waiting > RING_MINIMUM ? this.#oldest() : new MappingRecord(this.owner);
+  /** A record that is now MAPPED; what else its way needs is the caller's to fill in. */
+  take(address: number, size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
+    const record = this.waiting > RING_MINIMUM ? this.oldest() : new MappingRecord(this.owner);
     record.state = MAPPED;
+    record.address = address;
+    record.size = size;
+    record.bits = bits;
+    record.attributes = attributes;
+    record.way = way;
     record.bigAddress = undefined;
     const newest = this.newest;
     record.next = newest;
@@ -257,7 +266,7 @@ export class MappingTable {
     this.live = 0;
   }
 
-  #oldest(): MappingRecord {
+  private oldest(): MappingRecord {
     const record = this.ring[this.first]!;
     this.first = (this.first + 1) & (RING_SIZE - 1);
     this.waiting--;

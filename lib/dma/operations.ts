@@ -3,6 +3,7 @@
  * (dma-iommu; iommu-operations.ts), without one the memory dictates it (dma-direct; direct-operations.ts).
  */
 import type { Access, IovaRange } from '../iommu/address-space.ts';
+import type { Coherence } from '../memory/source.ts';
 
 /** Memory that a device can reach. */
 export interface Allocation {
@@ -29,11 +30,18 @@ export interface DmaOperations {
   /** Can any memory be placed at or below `limit`? Changes nothing (dma_supported). */
   supports(limit: number): boolean;
 
+  /** Whether foreign memory can be given to the device in place: `reserve`, then `place`. */
+  readonly pinsForeignMemory: boolean;
+
+  /** Where in its granule the first byte of a buffer lies. @throws DmaError EINVAL detached or resizable */
+  pageOffset(buffer: ArrayBufferLike): number;
+
   /**
-   * Zeroed memory, naturally aligned on the bus, all of it at or below `limit`. All or nothing.
+   * Zeroed memory, naturally aligned on the bus, all of it at or below `limit`. All or nothing. `access` is what the
+   * device may do with it, by default everything; `coherence` is 'coherent' unless the owner of the memory syncs.
    * @throws DmaError ENOMEM, ENOSPC, ENODEV
    */
-  allocate(size: number, limit: number): Allocation;
+  allocate(size: number, limit: number, access?: Access, coherence?: Coherence): Allocation;
 
   /** Take it from the device, then kill every view and recycle it: nothing the device still does can land in it. */
   release(allocation: Allocation): void;

@@ -15,7 +15,7 @@ import { DEVICE_READS, DEVICE_WRITES } from './direction.ts';
 const STAMP = Symbol('userdma.address');
 
 /** What a view that we handed out carries. */
-interface Stamp {
+export interface Stamp {
   /** The view itself: a stamp copied to another object is not believed. */
   readonly view: Uint8Array;
   readonly region: OwnRegion;
@@ -66,7 +66,7 @@ export class OwnRegion {
   }
 
   /** A view of [offset, offset + size) that knows its device address. */
-  view(offset: number, size: number): Uint8Array {
+  view(offset: number, size: number): Uint8Array<ArrayBuffer> {
     const view = new Uint8Array(this.buffer, offset, size);
     const stamp: Stamp = { view, region: this, address: this.address + offset, bigAddress: undefined };
     Object.defineProperty(view, STAMP, { value: stamp });
@@ -107,18 +107,24 @@ export class OwnMemory {
     region.index = this.freeIndices.pop() ?? this.regions.length;
     this.regions[region.index] = region;
     this.byBuffer.set(region.buffer, region);
-    this.#fill(region, region.index);
+    this.fill(region, region.index);
     return region;
   }
 
   /** Forget memory that is about to be taken from the device. Its stamped views have no address any more. */
   remove(region: OwnRegion): void {
-    this.#fill(region, 0);
+    this.fill(region, 0);
     this.byBuffer.delete(region.buffer);
     this.regions[region.index] = undefined;
     this.freeIndices.push(region.index);
     region.index = 0;
     region.owner = undefined;
+  }
+
+  /** Region and address of a view that was stamped; undefined when it was not, or its memory is not ours any more. */
+  stampOf(view: ArrayBufferView): Stamp | undefined {
+    const stamp = (view as Stamped)[STAMP];
+    return stamp !== undefined && stamp.view === view && stamp.region.owner === this ? stamp : undefined;
   }
 
   /** Region and address of a view that was stamped, in `foundRegion` and `foundAddress`; false when it was not. */
@@ -157,25 +163,29 @@ export class OwnMemory {
     return leaf === undefined ? undefined : this.regions[leaf[page & LEAF_MASK]!];
   }
 
-  #fill(region: OwnRegion, index: number): void {
+  private fill(region: OwnRegion, index: number): void {
     const pageSize = 2 ** this.shift;
     const end = region.address + region.span;
     for (let address = region.address; address < end; ) {
       const page = (address >>> 0) >>> this.shift;
       const first = page & LEAF_MASK;
-      const pages = Math.min(LEAF_MASK + 1 - first, (end - address) / pageSize, (WORD - (address >>> 0)) / pageSize);
-      this.#leaf(Math.floor(address / WORD), page >>> LEAF_BITS).fill(index, first, first + pages);
+      const pages = Math.min(
+        LEAF_MASK + 1 - first,
+        (end - address) / pageSize,
+        (WORD - (address >>> 0)) / pageSize,
+      );
+      this.leaf(Math.floor(address / WORD), page >>> LEAF_BITS).fill(index, first, first + pages);
       address += pages * pageSize;
     }
   }
 
-  #leaf(word: number, index: number): Int32Array {
-    const directory = word === 0 ? this.low : this.#highDirectory(word);
+  private leaf(word: number, index: number): Int32Array {
+    const directory = word === 0 ? this.low : this.highDirectory(word);
     directory[index] ??= new Int32Array(LEAF_MASK + 1);
     return directory[index];
   }
 
-  #highDirectory(word: number): Directory {
+  private highDirectory(word: number): Directory {
     const found = this.high.get(word);
     if (found !== undefined) return found;
     const directory: Directory = [];

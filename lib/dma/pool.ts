@@ -9,15 +9,20 @@
  * nothing that the device can write decides what the pool does next.
  */
 import { DmaError } from '../errors.ts';
-import type { DmaOperations } from './operations.ts';
-import { type DmaPoolBlock, END, hexAddress, OUT, PoolBlock, PoolChunk, REVOKED } from './pool-block.ts';
+import type { OwnRegion } from './own-memory.ts';
+import { type DmaPoolBlock, hexAddress, PoolBlock, PoolChunk } from './pool-block.ts';
 import { type PoolLayout, type PoolOptions, poolLayout } from './pool-layout.ts';
 
 /** What a pool needs of the device it belongs to. */
 export interface PoolOwner {
-  readonly operations: DmaOperations;
+  /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
+  readonly granule: number;
   /** Highest address that coherent memory may have now; read each time the pool grows. */
   coherentLimit(): number;
+  /** Zeroed, naturally aligned, all or nothing, as `DmaOperations.allocate`. @throws DmaError */
+  allocate(size: number, limit: number): OwnRegion;
+  /** Unmap and recycle. */
+  release(region: OwnRegion): void;
   /** The pool has been destroyed. */
   forgetPool(pool: DmaPool): void;
 }
@@ -37,6 +42,8 @@ export interface PoolStats {
   readonly mapped: number;
 }
 
+/** Instead of an index: no block. */
+const END = -1;
 /** A chunk grows no further: few mappings for a million blocks, little waste for a hundred. */
 const LARGEST_CHUNK = 2 ** 21;
 /** As the kernel cuts it: a string of 32 with its terminator. */
@@ -53,11 +60,13 @@ export class DmaPool {
   readonly #layout: PoolLayout;
   readonly #grows: boolean;
   readonly #largest: number;
-  #top: PoolBlock = END;
+  /** Index of the first free block, or END. */
+  #top = END;
   #active = 0;
-  #total = 0;
   #pages = 0;
   #chunks: PoolChunk[] = [];
+  /** All of them, in the order in which they were carved. */
+  #blocks: PoolBlock[] = [];
   /** Units to ask for next. */
   #next = 1;
   #end: 'destroyed' | 'closed with its device' | undefined;
@@ -66,7 +75,7 @@ export class DmaPool {
   constructor(name: string, options: PoolOptions, owner: PoolOwner) {
     const { blocks = 0, grow = true } = options;
     checkName(name);
-    const layout = poolLayout(options, owner.operations.granule);
+    const layout = poolLayout(options, owner.granule);
     checkBlocks(blocks, grow);
     this.name = name.slice(0, LONGEST_NAME);
     this.size = layout.size;
@@ -91,13 +100,9 @@ export class DmaPool {
    * @throws DmaError ENODEV once destroyed · EFAULT in a poisoned pool: the block was written while it was free
    */
   alloc(): DmaPoolBlock | null {
-    let block = this.#top;
-    if (block === END) {
-      if (!this.#refill()) return null;
-      block = this.#top;
-    }
-    this.#top = block.link!;
-    block.link = OUT;
+    if (this.#top === END && !this.#refill()) return null;
+    const block = this.#blocks[this.#top]!;
+    this.#top = block.take();
     this.#active++;
     return block;
   }
@@ -115,16 +120,16 @@ export class DmaPool {
    */
   free(block: DmaPoolBlock): void {
     const ours = block as PoolBlock;
-    if (ours?.pool !== this || ours.link !== OUT) throw this.#refusal(block);
+    if (ours?.pool !== this || !ours.out) throw this.#refusal(block);
     ours.link = this.#top;
-    this.#top = ours;
+    this.#top = ours.index;
     this.#active--;
   }
 
   stats(): PoolStats {
     const { name, size } = this;
-    const mapped = this.#chunks.reduce((sum, chunk) => sum + chunk.allocation.span, 0);
-    return { name, active: this.#active, total: this.#total, size, pages: this.#pages, mapped };
+    const mapped = this.#chunks.reduce((sum, chunk) => sum + chunk.region.span, 0);
+    return { name, active: this.#active, total: this.#blocks.length, size, pages: this.#pages, mapped };
   }
 
   /**
@@ -141,7 +146,7 @@ export class DmaPool {
     this.#revoke('destroyed');
     this.#owner.forgetPool(this);
     if (busy !== undefined) throw busy;
-    for (const { allocation } of chunks) this.#owner.operations.release(allocation);
+    for (const { region } of chunks) this.#owner.release(region);
   }
 
   /** `destroy`, harmless when that has been done. @throws DmaError EBUSY */
@@ -159,23 +164,24 @@ export class DmaPool {
 
   /** Never hand out a block again that is out now. */
   protected discard(block: PoolBlock): void {
-    block.link = REVOKED;
+    block.revoke();
     this.#active--;
   }
 
   #revoke(end: 'destroyed' | 'closed with its device'): void {
     this.#end = end;
     this.#top = END;
-    for (const { blocks } of this.#chunks) for (const block of blocks) block.link = REVOKED;
+    for (const block of this.#blocks) block.revoke();
+    this.#blocks = [];
     this.#chunks = [];
-    this.#active = this.#total = this.#pages = 0;
+    this.#active = this.#pages = 0;
   }
 
   #fill(blocks: number): void {
     try {
-      while (this.#total < blocks) this.#grow();
+      while (this.#blocks.length < blocks) this.#grow();
     } catch (error) {
-      for (const { allocation } of this.#chunks) this.#owner.operations.release(allocation);
+      for (const { region } of this.#chunks) this.#owner.release(region);
       throw error;
     }
   }
@@ -204,7 +210,7 @@ export class DmaPool {
   #addChunk(limit: number): PoolChunk {
     for (;;) {
       try {
-        const chunk = new PoolChunk(this.#owner.operations.allocate(this.#next * this.#layout.unit, limit));
+        const chunk = new PoolChunk(this.#owner.allocate(this.#next * this.#layout.unit, limit));
         this.#chunks.push(chunk);
         this.#next = Math.min(this.#next * 2, this.#largest);
         return chunk;
@@ -218,22 +224,20 @@ export class DmaPool {
   /** The next unit of the chunk becomes free blocks, the lowest on top. */
   #carve(chunk: PoolChunk): void {
     const { size, boundary, unit } = this.#layout;
+    const blocks = this.#blocks;
+    const first = blocks.length;
     const from = chunk.fresh;
-    const first = chunk.blocks.length;
     chunk.fresh += unit;
     this.prepare(chunk.bytes.subarray(from, chunk.fresh));
     for (let base = from; base < chunk.fresh; base += boundary) {
       for (let at = base; at + size <= base + boundary; at += size) {
-        chunk.blocks.push(new PoolBlock(this, chunk, at));
+        blocks.push(new PoolBlock(this, chunk, at, blocks.length));
       }
     }
-    for (let index = chunk.blocks.length - 1; index >= first; index--) {
-      const block = chunk.blocks[index]!;
-      block.link = this.#top;
-      this.#top = block;
-    }
+    for (let index = first; index < blocks.length - 1; index++) blocks[index]!.link = index + 1;
+    blocks[blocks.length - 1]!.link = this.#top;
+    this.#top = first;
     this.#pages++;
-    this.#total += chunk.blocks.length - first;
   }
 
   #refusal(block: unknown): DmaError {
@@ -252,19 +256,19 @@ export class DmaPool {
   }
 
   #busy(): DmaError {
-    const out = this.#chunks.flatMap(({ blocks }) => blocks.filter(({ link }) => link === OUT));
+    const out = this.#blocks.filter((block) => block.out);
     const named = out.slice(0, NAMED).map(hexAddress).join(', ');
     const more = out.length > NAMED ? ', ...' : '';
     return new DmaError(
       'EBUSY',
-      `pool '${this.name}' destroyed with ${this.#active} of ${this.#total} blocks still out (${named}${more})`,
+      `pool '${this.name}' destroyed with ${this.#active} of ${this.#blocks.length} blocks still out (${named}${more})`,
       { remedy: 'free every block first; until the device is closed their memory stays mapped' },
     );
   }
 }
 
-function hasRoom({ fresh, allocation }: PoolChunk, limit: number): boolean {
-  return fresh < allocation.buffer.byteLength && allocation.address + allocation.span - 1 <= limit;
+function hasRoom({ fresh, region }: PoolChunk, limit: number): boolean {
+  return fresh < region.buffer.byteLength && region.address + region.span - 1 <= limit;
 }
 
 function isExhaustion(error: unknown): boolean {

@@ -85,11 +85,11 @@ export class SegmentList {
   /** Bytes of each segment. */
   lengths: Float64Array;
 
-  #end = -1;
-  #granuleMask = 0;
-  #boundaryLow = 0;
-  #boundaryHigh = 0;
-  #maxSegmentSize = 0;
+  private end = -1;
+  private granuleMask = 0;
+  private boundaryLow = 0;
+  private boundaryHigh = 0;
+  private maxSegmentSize = 0;
 
   constructor(limits: SegmentLimits, capacity = 16) {
     this.addresses = new Float64Array(capacity);
@@ -100,21 +100,21 @@ export class SegmentList {
   /** Empty, for a list under these limits. */
   reset({ granule, maxSegmentSize, segmentBoundary }: SegmentLimits): void {
     this.count = 0;
-    this.#end = -1;
-    this.#granuleMask = granule - 1;
-    this.#maxSegmentSize = maxSegmentSize;
-    this.#boundaryLow = segmentBoundary | 0;
-    this.#boundaryHigh = (segmentBoundary / WORD) | 0;
+    this.end = -1;
+    this.granuleMask = granule - 1;
+    this.maxSegmentSize = maxSegmentSize;
+    this.boundaryLow = segmentBoundary | 0;
+    this.boundaryHigh = (segmentBoundary / WORD) | 0;
   }
 
   /** The next element, merged into the last segment when it may be. */
   push(address: number, length: number): void {
     const last = this.count - 1;
-    if (address === this.#end && this.#mergesAt(address)) {
+    if (address === this.end && this.#mergesAt(address)) {
       const merged = this.lengths[last]! + length;
-      if (merged <= this.#maxSegmentSize) {
+      if (merged <= this.maxSegmentSize) {
         this.lengths[last] = merged;
-        this.#end = address + length;
+        this.end = address + length;
         return;
       }
     }
@@ -128,13 +128,13 @@ export class SegmentList {
     this.addresses[index] = address;
     this.lengths[index] = length;
     this.count = index + 1;
-    this.#end = address + length;
+    this.end = address + length;
   }
 
   #mergesAt(address: number): boolean {
     const low = address | 0;
-    if ((low & this.#granuleMask) !== 0) return false;
-    return (low & this.#boundaryLow) !== 0 || (Math.floor(address / WORD) & this.#boundaryHigh) !== 0;
+    if ((low & this.granuleMask) !== 0) return false;
+    return (low & this.boundaryLow) !== 0 || (Math.floor(address / WORD) & this.boundaryHigh) !== 0;
   }
 
   #grow(): void {

@@ -2,19 +2,34 @@
 import { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
-import { type Fault, FaultLog } from '../iommu/fault.ts';
+import { FAULT, type Fault, FaultLog } from '../iommu/fault.ts';
 import { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import { HeapMemory } from '../memory/heap.ts';
-import type { OpenedFunction, PciSource } from '../pci/transport.ts';
+import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
 import { SimulatedBus } from './bus.ts';
+import { SimulatedCache } from './cache.ts';
 import type { DeviceModel } from './model.ts';
+import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
 import { SimulatedTransport } from './transport.ts';
 
 export interface SimulateOptions {
   /** `domain:bus:device.function`. Default `0000:00:10.0`. */
   readonly address?: string;
-  /** Usable IOVA windows, ascending, disjoint, both ends inclusive. Default: Intel VT-d's with 39 bits. */
+  /** Whether there is an IOMMU. Without one memory dictates its device address. Default true. */
+  readonly iommu?: boolean;
+  /**
+   * Device addresses that exist, ascending, disjoint, both ends inclusive: usable IOVA windows, by default Intel VT-d's
+   * with 39 bits; without an IOMMU where memory is, by default 1 MiB to 3 GiB and 4 to 20 GiB.
+   */
   readonly ranges?: readonly IovaRange[];
+  /** Whether the device sees the CPU's caches. If not, a driver that forgets a sync fails. Default true. */
+  readonly coherent?: boolean;
+  /** Of a cache line, when the device is not coherent: bytes, a power of two. Default 64. */
+  readonly lineSize?: number;
+  /** Whether the IOMMU maps the program's own memory in place. Default true. */
+  readonly pinsForeignMemory?: boolean;
+  /** Where in its page the program's own memory starts, every buffer of it: V8's are not aligned. Default 16. */
+  readonly foreignPageOffset?: number;
   /** Of the IOMMU and of memory: bytes, a power of two. Default 4096. */
   readonly pageSize?: number;
   /** Mappings the IOMMU takes at once; ENOSPC beyond. Default 65,535. */
@@ -39,26 +54,57 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
  *   result: EBUSY while it is open, EINVAL page size, windows or memory limit
  */
 export function simulate<M extends DeviceModel>(model: M, options: SimulateOptions = {}): SimulatedSource<M> {
-  const { address = '0000:00:10.0', pageSize = 4096, ranges, mappingLimit, memoryLimit, onFault } = options;
+  const { address = '0000:00:10.0', onFault } = options;
   checkAddress(address);
   const faults = new FaultLog(onFault === undefined ? {} : { onFault });
   const bus = new SimulatedBus(model, faults);
-  const newMemory = () =>
-    new HeapMemory({ pageSize, ...(memoryLimit !== undefined && { limit: memoryLimit }) });
-  const newSpace = () =>
-    new SimulatedAddressSpace({
-      pageSize,
-      faults,
-      ...(ranges !== undefined && { ranges }),
-      ...(mappingLimit !== undefined && { mappingLimit }),
-    });
-
-  const open = (): OpenedFunction => {
-    const addressSpace = newSpace();
-    const dma = new DmaDevice({ name: address, memory: newMemory(), addressSpace });
+  const open = ({ streaming }: OpenOptions): OpenedFunction => {
+    const { memory, addressSpace, cache } = newMachine(options, faults);
+    const common = { ...streaming, name: address, cache };
+    const dma =
+      options.iommu === false
+        ? new DmaDevice({ ...common, memory: new SimulatedPhysicalMemory({ heap: memory, addressSpace }) })
+        : new DmaDevice({ ...common, memory, addressSpace });
     return { dma, transport: new SimulatedTransport({ address, bus, addressSpace }) };
   };
   return { model, faults: faults.list, open };
+}
+
+interface Machine {
+  readonly memory: HeapMemory;
+  readonly addressSpace: SimulatedAddressSpace;
+  readonly cache: SimulatedCache | undefined;
+}
+
+/** Memory, and what the device sees of it. */
+function newMachine(options: SimulateOptions, faults: FaultLog): Machine {
+  const { iommu = true, coherent = true, pageSize = 4096, foreignPageOffset = 16 } = options;
+  checkPageOffset(foreignPageOffset, pageSize);
+  const { lineSize, memoryLimit, ranges, mappingLimit, pinsForeignMemory } = options;
+  const memory = new HeapMemory({ pageSize, ...(memoryLimit !== undefined && { limit: memoryLimit }) });
+  const coherenceOf = (buffer: ArrayBufferLike) => memory.coherenceOf(buffer);
+  const pageOffset = (buffer: ArrayBufferLike) => (coherenceOf(buffer) === undefined ? foreignPageOffset : 0);
+  const cache = coherent
+    ? undefined
+    : new SimulatedCache({ coherenceOf, pageOffset, ...(lineSize !== undefined && { lineSize }) });
+  const addressSpace = new SimulatedAddressSpace({
+    pageSize,
+    faults,
+    pageOffset,
+    ...(cache !== undefined && { deviceView: (buffer) => cache.deviceView(buffer) }),
+    ...(ranges !== undefined && { ranges }),
+    ...(mappingLimit !== undefined && { mappingLimit }),
+    ...(pinsForeignMemory !== undefined && { pinsForeignMemory }),
+    ...(!iommu && { ranges: ranges ?? PC_MEMORY, mappingLimit: Infinity, nothingThere: FAULT.noMemory }),
+  });
+  return { memory, addressSpace, cache };
+}
+
+function checkPageOffset(offset: number, pageSize: number): void {
+  if (Number.isInteger(offset) && offset >= 0 && offset < pageSize) return;
+  throw new DmaError('EINVAL', `the page offset of foreign memory is ${String(offset)}`, {
+    remedy: `pass a whole number from 0 to ${pageSize - 1}`,
+  });
 }
 
 function checkAddress(address: string): void {

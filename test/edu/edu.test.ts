@@ -6,6 +6,8 @@ import { type CoherentBuffer, DmaError, dmaBitMask } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
 import { worlds } from './worlds.ts';
 
+const DEVICE_ROOM = 4095;
+
 /** Deterministic bytes and numbers, so that a failure can be repeated from its seed. */
 function generator(seed: number): { bytes(length: number): Uint8Array; below(limit: number): number } {
   let counter = 0;
@@ -49,8 +51,9 @@ for (const world of worlds) {
       const random = generator(seed);
       for (let i = 0; i < world.transfers / 2; i++) {
         const length = i === 0 ? MAX_TRANSFER : i === 1 ? 1 : 1 + random.below(MAX_TRANSFER);
+        // QEMU before 8.2 stops the machine at the last byte of the device's memory.
+        const deviceOffset = random.below(DEVICE_ROOM - length + 1);
         const room = 4096 - length;
-        const deviceOffset = random.below(room + 1);
         const sent = random.bytes(length);
         edu.page.bytes.fill(0xee);
         await edu.write(sent, deviceOffset, random.below(room + 1));
@@ -59,8 +62,14 @@ for (const world of worlds) {
         const got = await edu.read(length, deviceOffset, pageOffset);
         const where = `seed ${seed}, round ${i}, ${length} bytes at ${pageOffset}`;
         assert.deepEqual(got, sent, where);
-        const rest = [...edu.page.bytes.subarray(0, pageOffset), ...edu.page.bytes.subarray(pageOffset + length)];
-        assert.ok(rest.every((byte) => byte === 0xdd), `${where}: bytes beside the transfer changed`);
+        const rest = [
+          ...edu.page.bytes.subarray(0, pageOffset),
+          ...edu.page.bytes.subarray(pageOffset + length),
+        ];
+        assert.ok(
+          rest.every((byte) => byte === 0xdd),
+          `${where}: bytes beside the transfer changed`,
+        );
       }
     });
 
@@ -93,7 +102,8 @@ for (const world of worlds) {
       assert.equal(fn.dma.supported(dmaBitMask(64)), true);
     });
 
-    it('cannot reach an address that was never mapped, nor one that was freed', async () => {
+    const translated = world.translated ? it : () => {};
+    translated('cannot reach an address that was never mapped, nor one that was freed', async () => {
       using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
       const { dma } = edu.fn;
       await edu.write(new Uint8Array(2048).fill(0xa5));
@@ -105,10 +115,15 @@ for (const world of worlds) {
       dma.setCoherentMask(dmaBitMask(24));
       const after = Array.from({ length: 16 }, (_, i) => fill(dma.allocCoherent(4096), 16 + i));
       const never = 0x10_0000n;
-      assert.ok([...before, ...after].every((buffer) => buffer.dmaAddress !== never && buffer.dmaAddress !== stale));
+      assert.ok(
+        [...before, ...after].every((buffer) => buffer.dmaAddress !== never && buffer.dmaAddress !== stale),
+      );
       for (const address of [stale, never]) await edu.writeAnywhere(address, 2048);
       for (const [i, buffer] of [...before, ...after].entries()) {
-        assert.ok(buffer.bytes.every((byte) => byte === i + 1), `buffer ${i} changed`);
+        assert.ok(
+          buffer.bytes.every((byte) => byte === i + 1),
+          `buffer ${i} changed`,
+        );
       }
       // and the device is none the worse for it
       assert.deepEqual(await edu.read(16), new Uint8Array(16).fill(0xa5));
@@ -137,7 +152,15 @@ for (const world of worlds) {
     it('refuses bad sizes and stays usable', async () => {
       using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
       const { dma } = edu.fn;
-      for (const size of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 53, '4096' as unknown as number]) {
+      for (const size of [
+        0,
+        -1,
+        1.5,
+        Number.NaN,
+        Number.POSITIVE_INFINITY,
+        2 ** 53,
+        '4096' as unknown as number,
+      ]) {
         assert.throws(() => dma.allocCoherent(size), hasCode('EINVAL'), String(size));
       }
       assert.throws(() => dma.allocCoherent(2 ** 45), hasCode('ENOMEM'));
@@ -149,7 +172,17 @@ for (const world of worlds) {
       using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
       const bar = edu.fn.bar(0);
       const { size } = bar.info;
-      for (const offset of [-4, 1, 2, size, size - 2, Number.NaN, 2 ** 32, 2 ** 53, '0' as unknown as number]) {
+      for (const offset of [
+        -4,
+        1,
+        2,
+        size,
+        size - 2,
+        Number.NaN,
+        2 ** 32,
+        2 ** 53,
+        '0' as unknown as number,
+      ]) {
         assert.throws(() => bar.read32(offset), hasCode('EINVAL'), `read ${offset}`);
         assert.throws(() => bar.write32(offset, 0), hasCode('EINVAL'), `write ${offset}`);
       }
@@ -165,7 +198,10 @@ for (const world of worlds) {
 }
 
 function fill(buffer: CoherentBuffer, index: number): CoherentBuffer {
-  assert.ok(buffer.bytes.every((byte) => byte === 0), 'zeroed');
+  assert.ok(
+    buffer.bytes.every((byte) => byte === 0),
+    'zeroed',
+  );
   buffer.bytes.fill(index + 1);
   return buffer;
 }

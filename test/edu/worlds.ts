@@ -1,6 +1,6 @@
 /** Where the edu driver is tested: the simulation, or the devices the virtual machine offers. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
-import { EduModel, simulate } from '../../lib/sim/index.ts';
+import { EduModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 
 export interface EduWorld {
   readonly name: string;
@@ -8,6 +8,8 @@ export interface EduWorld {
   readonly dmaBits: number;
   /** Transfers worth doing: QEMU's edu takes 100 ms for each. */
   readonly transfers: number;
+  /** Whether an IOMMU keeps the device to what is mapped. */
+  readonly translated: boolean;
   open(): Promise<PciFunction>;
 }
 
@@ -15,15 +17,32 @@ const narrow = process.env['USERDMA_TEST_EDU'];
 const wide = process.env['USERDMA_TEST_EDU_WIDE'];
 
 function hardware(address: string, dmaBits: number, transfers: number): EduWorld {
-  return { name: `vfio ${address}, ${dmaBits} bits`, dmaBits, transfers, open: () => openPci(address) };
+  return {
+    name: `vfio ${address}, ${dmaBits} bits`,
+    dmaBits,
+    transfers,
+    translated: true,
+    open: () => openPci(address),
+  };
 }
 
-function simulation(dmaBits: number): EduWorld {
-  const open = (): Promise<PciFunction> => openPci(simulate(new EduModel({ dmaBits })));
-  return { name: `simulation, ${dmaBits} bits`, dmaBits, transfers: 1000, open };
+function simulation(dmaBits: number, what = '', options: SimulateOptions = {}): EduWorld {
+  const open = (): Promise<PciFunction> => openPci(simulate(new EduModel({ dmaBits }), options));
+  const translated = options.iommu !== false;
+  return { name: `${what}simulation, ${dmaBits} bits`, dmaBits, transfers: 1000, translated, open };
 }
+
+const simulations: readonly EduWorld[] = [
+  simulation(28),
+  simulation(32),
+  simulation(40),
+  simulation(28, 'direct ', { iommu: false }),
+  simulation(40, 'direct ', { iommu: false }),
+  simulation(28, 'incoherent ', { coherent: false }),
+  simulation(28, 'direct incoherent ', { iommu: false, coherent: false }),
+];
 
 export const worlds: readonly EduWorld[] =
   narrow === undefined
-    ? [simulation(28), simulation(32), simulation(40)]
-    : [hardware(narrow, 28, 60), ...(wide === undefined ? [] : [hardware(wide, 32, 10)])];
+    ? simulations
+    : [hardware(narrow, 28, 60), ...(wide === undefined ? [] : [hardware(wide, 40, 10)])];

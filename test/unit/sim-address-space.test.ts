@@ -124,6 +124,15 @@ describe('map and unmap, by type1 rules', () => {
     expectCode('EINVAL', () => new SimulatedAddressSpace({ ranges: [{ start: 5, end: 4 }] }));
   });
 
+  it('maps whole pages of memory that starts in the middle of one', () => {
+    space = new SimulatedAddressSpace({ pageOffset: () => 16 });
+    expect(space.pageOffset(memory.buffer)).toBe(16);
+    for (const offset of [0, 16, PAGE, -16]) expectCode('EINVAL', () => map(0x1000, PAGE, offset));
+    map(0x1000, 3 * PAGE, PAGE - 16);
+    expect(read(0x1000, 2)).toEqual(memory.slice(PAGE - 16, PAGE - 14));
+    expectCode('EFAULT', () => map(0x10000, 5 * PAGE, PAGE - 16));
+  });
+
   it('says where a buffer lies in its page', () => {
     // ES2024, which the compiler's library does not know yet.
     const resizable: ArrayBuffer = Reflect.construct(ArrayBuffer, [8, { maxByteLength: 16 }]);

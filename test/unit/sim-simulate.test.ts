@@ -46,6 +46,7 @@ describe('simulate', () => {
     const source = simulate(new EduModel());
     const first = await openPci(source);
     first.setMaster();
+    first.dma.setMaskAndCoherent(dmaBitMask(28));
     const lost = first.dma.allocCoherent(4096);
     startTransfer(first, lost.dmaAddress);
     first.close();

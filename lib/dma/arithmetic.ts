@@ -1,0 +1,44 @@
+/**
+ * Mappings of the device's own memory: it has an address, so nothing is mapped and nothing copied. What remains is to
+ * keep the caches right where the device does not see them, and never for coherent memory.
+ */
+import { DMA_ATTR } from './attributes.ts';
+import type { CacheMaintenance } from './cache.ts';
+import { directionOf } from './direction.ts';
+import type { MappingRecord, MappingTable } from './mapping.ts';
+import type { OwnRegion } from './own-memory.ts';
+
+export class ArithmeticMappings {
+  private readonly table: MappingTable;
+  private readonly cache: CacheMaintenance | undefined;
+
+  constructor(table: MappingTable, cache: CacheMaintenance | undefined) {
+    this.table = table;
+    this.cache = cache;
+  }
+
+  /** `size` bytes of a region, the first at device address `address`. */
+  map(region: OwnRegion, address: number, size: number, bits: number, attributes: number): MappingRecord {
+    const record = this.table.take(address, size, bits, attributes, 'arithmetic');
+    record.region = region;
+    if (this.cache !== undefined && (attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) {
+      this.syncForDevice(record, 0, size);
+    }
+    return record;
+  }
+
+  unmap(record: MappingRecord): void {
+    if (this.cache === undefined || (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0) return;
+    this.syncForCpu(record, 0, record.size);
+  }
+
+  syncForCpu({ region, address, bits }: MappingRecord, offset: number, size: number): void {
+    if (this.cache === undefined || region!.coherent) return;
+    this.cache.syncForCpu(region!.buffer, address - region!.address + offset, size, directionOf(bits));
+  }
+
+  syncForDevice({ region, address, bits }: MappingRecord, offset: number, size: number): void {
+    if (this.cache === undefined || region!.coherent) return;
+    this.cache.syncForDevice(region!.buffer, address - region!.address + offset, size, directionOf(bits));
+  }
+}

@@ -1,0 +1,112 @@
+/** Memory that CPU and device take turns with (dma_alloc_noncoherent): cached, so each hands it over by a sync. */
+import { DmaError } from '../errors.ts';
+import type { CacheMaintenance } from './cache.ts';
+import type { DmaDirection } from './direction.ts';
+import type { OwnRegion } from './own-memory.ts';
+
+/** What a noncoherent buffer needs of the device it belongs to. */
+export interface NoncoherentOwner {
+  /** Undefined when the device sees the CPU's caches. */
+  readonly cache: CacheMaintenance | undefined;
+  releaseNoncoherent(buffer: NoncoherentBuffer, region: OwnRegion): void;
+}
+
+/**
+ * Memory from `DmaDevice.allocNoncoherent`. The device owns it from `syncForDevice` on, the CPU from `syncForCpu` on;
+ * fresh memory is the CPU's.
+ */
+export class NoncoherentBuffer {
+  /** Bytes asked for. */
+  readonly size: number;
+  readonly direction: DmaDirection;
+  /** Exactly `size` bytes, an ArrayBuffer of its own. */
+  readonly buffer: ArrayBuffer;
+  /** All of it. Length 0 once freed. */
+  readonly bytes: Uint8Array;
+
+  readonly #owner: NoncoherentOwner;
+  readonly #region: OwnRegion;
+  #dmaAddress: bigint | undefined;
+  #freed = false;
+
+  constructor(owner: NoncoherentOwner, region: OwnRegion, direction: DmaDirection) {
+    this.size = region.size;
+    this.direction = direction;
+    this.buffer = region.buffer;
+    this.bytes = region.view(0, region.size);
+    this.#owner = owner;
+    this.#region = region;
+  }
+
+  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  get dmaAddress(): bigint {
+    this.#checkAlive();
+    this.#dmaAddress ??= BigInt(this.#region.address);
+    return this.#dmaAddress;
+  }
+
+  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  get low(): number {
+    this.#checkAlive();
+    return this.#region.address >>> 0;
+  }
+
+  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  get high(): number {
+    this.#checkAlive();
+    return Math.floor(this.#region.address / 2 ** 32);
+  }
+
+  get freed(): boolean {
+    return this.#freed;
+  }
+
+  /** Bytes [offset, offset + size) are the CPU's (dma_sync_single_for_cpu). @throws DmaError EINVAL freed, outside */
+  syncForCpu(offset = 0, size: number = this.size - offset): void {
+    this.#checkRange(offset, size);
+    this.#owner.cache?.syncForCpu(this.buffer, offset, size, this.direction);
+  }
+
+  /** Bytes [offset, offset + size) are the device's (dma_sync_single_for_device). @throws DmaError as `syncForCpu` */
+  syncForDevice(offset = 0, size: number = this.size - offset): void {
+    this.#checkRange(offset, size);
+    this.#owner.cache?.syncForDevice(this.buffer, offset, size, this.direction);
+  }
+
+  /** Unmap, kill every view, recycle (dma_free_noncoherent). @throws DmaError EINVAL when freed before */
+  free(): void {
+    this.#checkAlive();
+    this.#freed = true;
+    this.#owner.releaseNoncoherent(this, this.#region);
+  }
+
+  /** Frees what is still held; harmless after `free`. */
+  [Symbol.dispose](): void {
+    if (!this.#freed) this.free();
+  }
+
+  /** The device is closing: its operations release the memory themselves. */
+  revoke(): void {
+    this.#freed = true;
+  }
+
+  #checkRange(offset: number, size: number): void {
+    this.#checkAlive();
+    const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
+    if (whole && offset >= 0 && size > 0 && size <= this.size - offset) return;
+    throw new DmaError(
+      'EINVAL',
+      `no ${String(size)} bytes at offset ${String(offset)} of ${this.size} bytes`,
+      {
+        remedy: 'sync a part of the buffer, at least one byte',
+      },
+    );
+  }
+
+  #checkAlive(): void {
+    if (!this.#freed) return;
+    throw new DmaError('EINVAL', `a noncoherent buffer of ${this.size} bytes was used after it was freed`, {
+      remedy: 'keep it until the device is done with it, and free it once',
+    });
+  }
+}

@@ -1,0 +1,87 @@
+/** The mapped lists of a device, and the records of lists that wait to be used again, oldest first. */
+import { MAPPED, REVOKED, UNMAPPED } from './mapping.ts';
+import type { SegmentLimits } from './segments.ts';
+import { NO_PARTS, type SgOwner, SgRecord } from './sg-mapping.ts';
+
+/** Unmapped records that are kept before one is used again. */
+const RING_MINIMUM = 1024;
+/** Places in the ring; what does not fit is left to the garbage collector. A power of two. */
+const RING_SIZE = 2048;
+
+export class SgTable {
+  private readonly owner: SgOwner;
+  private readonly limits: SegmentLimits;
+  private readonly ring: (SgRecord | undefined)[] = new Array(RING_SIZE).fill(undefined);
+  private first = 0;
+  private waiting = 0;
+  private newest: SgRecord | undefined = undefined;
+  private live = 0;
+
+  constructor(owner: SgOwner, limits: SegmentLimits) {
+    this.owner = owner;
+    this.limits = limits;
+  }
+
+  /** Lists that are mapped. */
+  get count(): number {
+    return this.live;
+  }
+
+  /** A record to fill in; it is not live before `enter`. */
+  take(): SgRecord {
+    if (this.waiting <= RING_MINIMUM) return new SgRecord(this.owner, this.limits);
+    const record = this.ring[this.first]!;
+    this.first = (this.first + 1) & (RING_SIZE - 1);
+    this.waiting--;
+    return record;
+  }
+
+  /** The record is MAPPED from here on. */
+  enter(record: SgRecord): void {
+    record.state = MAPPED;
+    const newest = this.newest;
+    record.next = newest;
+    if (newest !== undefined) newest.previous = record;
+    this.newest = record;
+    this.live++;
+  }
+
+  /** It is UNMAPPED from here on, and holds nothing of the caller's. */
+  leave(record: SgRecord): void {
+    const { previous, next } = record;
+    if (previous === undefined) this.newest = next;
+    else previous.next = next;
+    if (next !== undefined) next.previous = previous;
+    this.live--;
+    release(record, UNMAPPED);
+    this.give(record);
+  }
+
+  /** A record from `take` that was never entered, or has left. */
+  give(record: SgRecord): void {
+    if (this.waiting === RING_SIZE) return;
+    this.ring[(this.first + this.waiting) & (RING_SIZE - 1)] = record;
+    this.waiting++;
+  }
+
+  /** The device is closing: every list is REVOKED. */
+  revoke(): void {
+    let record = this.newest;
+    while (record !== undefined) {
+      const next: SgRecord | undefined = record.next;
+      release(record, REVOKED);
+      record = next;
+    }
+    this.newest = undefined;
+    this.live = 0;
+  }
+}
+
+function release(record: SgRecord, state: number): void {
+  record.state = state;
+  record.parts = NO_PARTS;
+  record.run = undefined;
+  if (record.cached.length > 0) record.cached.length = 0;
+  record.previous = undefined;
+  record.next = undefined;
+}

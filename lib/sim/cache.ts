@@ -1,0 +1,137 @@
+/**
+ * The cache of a simulated CPU, in front of memory that a device reaches without seeing the cache.
+ *
+ *      CPU     <-->  the ArrayBuffer     what the cache holds; a typed array never sees anything else
+ *                    `memory`            what the device reads and writes
+ *                    `clean`             each line as it was when it was last read from memory or written back
+ *
+ * Lines whose bytes differ from `clean` are dirty. As on arm64 (arch/arm64/mm/cache.S) cleaning writes dirty lines to
+ * memory, whole; invalidating throws lines away, except that those covered only in part are cleaned first. So what
+ * shares a line with a device's buffer is lost, or destroys what the device wrote, as it would be on hardware.
+ * A real cache also writes back and reads ahead on its own; this one never does, which no driver may rely on, but
+ * makes every forgotten sync visible.
+ */
+import type { CacheMaintenance } from '../dma/cache.ts';
+import type { DmaDirection } from '../dma/direction.ts';
+import { checkPageSize } from '../memory/page-size.ts';
+import type { Coherence } from '../memory/source.ts';
+
+/** What memory holds before anything was written back: nothing that a test takes for data, or for zeros. */
+const POISON = 0xdb;
+
+export interface SimulatedCacheOptions {
+  /** Bytes, a power of two. Default 64. */
+  readonly lineSize?: number;
+  /** What the cache leaves alone: buffers that were allocated as 'coherent'. */
+  readonly coherenceOf: (buffer: ArrayBufferLike) => Coherence | undefined;
+  /** Where in its page, and so in its line, a buffer starts. */
+  readonly pageOffset: (buffer: ArrayBufferLike) => number;
+}
+
+/** A cached buffer, all three of the same length. */
+interface Cached {
+  /** Empty once the buffer was detached, so that nothing more happens to it. */
+  readonly cpu: Buffer;
+  readonly memory: Uint8Array;
+  readonly clean: Uint8Array;
+  /** Bytes between the start of the first line and the buffer's first. */
+  readonly lead: number;
+}
+
+export class SimulatedCache implements CacheMaintenance {
+  readonly lineSize: number;
+  readonly #coherenceOf: (buffer: ArrayBufferLike) => Coherence | undefined;
+  readonly #pageOffset: (buffer: ArrayBufferLike) => number;
+  readonly #cached = new WeakMap<ArrayBufferLike, Cached>();
+
+  /** @throws DmaError EINVAL line size */
+  constructor({ lineSize = 64, coherenceOf, pageOffset }: SimulatedCacheOptions) {
+    checkPageSize(lineSize, 'the cache line size');
+    this.lineSize = lineSize;
+    this.#coherenceOf = coherenceOf;
+    this.#pageOffset = pageOffset;
+  }
+
+  /** What the device sees of a buffer. */
+  deviceView(buffer: ArrayBufferLike): Uint8Array {
+    return this.#find(buffer)?.memory ?? new Uint8Array(buffer);
+  }
+
+  syncForDevice(buffer: ArrayBufferLike, offset: number, size: number): void {
+    const cached = this.#find(buffer);
+    if (cached !== undefined) this.#clean(cached, offset, offset + size);
+  }
+
+  syncForCpu(buffer: ArrayBufferLike, offset: number, size: number, direction: DmaDirection): void {
+    if (direction === 'to-device') return;
+    const cached = this.#find(buffer);
+    if (cached === undefined) return;
+    const start = this.#lineStart(cached, offset);
+    const last = this.#lineStart(cached, offset + size - 1);
+    if (start < offset) this.#clean(cached, offset, offset + 1);
+    if (last + this.lineSize > offset + size) this.#clean(cached, offset + size - 1, offset + size);
+    fill(cached, Math.max(start, 0), Math.min(last + this.lineSize, cached.cpu.length));
+  }
+
+  /** Undefined for memory that is not cached. */
+  #find(buffer: ArrayBufferLike): Cached | undefined {
+    const found = this.#cached.get(buffer);
+    if (found !== undefined || this.#coherenceOf(buffer) === 'coherent') return found;
+    const cached: Cached = {
+      cpu: Buffer.from(buffer),
+      memory: new Uint8Array(buffer.byteLength).fill(POISON),
+      clean: new Uint8Array(buffer.byteLength).fill(POISON),
+      lead: this.#pageOffset(buffer) % this.lineSize,
+    };
+    this.#cached.set(buffer, cached);
+    return cached;
+  }
+
+  /** Offset of the line that holds byte `offset`; below 0 when it starts before the buffer. */
+  #lineStart({ lead }: Cached, offset: number): number {
+    return offset - ((lead + offset) % this.lineSize);
+  }
+
+  /** Write back the dirty lines among those that hold bytes [from, to). */
+  #clean(cached: Cached, from: number, to: number): void {
+    const length = cached.cpu.length;
+    const end = Math.min(this.#lineStart(cached, to - 1) + this.lineSize, length);
+    let start = Math.max(this.#lineStart(cached, from), 0);
+    if (length === 0 || isClean(cached, start, end)) return;
+    // Lines that are dirty one after the other go together.
+    for (let line = start; line < end; ) {
+      const next = Math.min(this.#lineStart(cached, line) + this.lineSize, end);
+      if (isLineClean(cached, line, next)) {
+        writeBack(cached, start, line);
+        start = next;
+      }
+      line = next;
+    }
+    writeBack(cached, start, end);
+  }
+}
+
+function isClean({ cpu, clean }: Cached, start: number, end: number): boolean {
+  return cpu.compare(clean, start, end, start, end) === 0;
+}
+
+/** The same, where the first byte is likely to tell. */
+function isLineClean({ cpu, clean }: Cached, start: number, end: number): boolean {
+  let at = start;
+  while (at < end && cpu[at] === clean[at]) at++;
+  return at === end;
+}
+
+function writeBack({ cpu, memory, clean }: Cached, start: number, end: number): void {
+  if (start === end) return;
+  const bytes = cpu.subarray(start, end);
+  memory.set(bytes, start);
+  clean.set(bytes, start);
+}
+
+function fill({ cpu, memory, clean }: Cached, start: number, end: number): void {
+  if (start >= end) return;
+  const bytes = memory.subarray(start, end);
+  cpu.set(bytes, start);
+  clean.set(bytes, start);
+}

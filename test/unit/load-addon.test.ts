@@ -1,0 +1,67 @@
+/** What a person reads when the addon cannot be loaded: from a copy of the package in which nothing is built. */
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { packageRoot } from '../../lib/native/load.ts';
+
+let copy: string;
+
+beforeEach(() => {
+  const root = packageRoot();
+  mkdirSync(join(root, 'build'), { recursive: true });
+  copy = mkdtempSync(join(root, 'build', 'unbuilt-'));
+  for (const name of ['package.json', 'lib/errors.ts', 'lib/native']) {
+    cpSync(join(root, name), join(copy, name), { recursive: true });
+  }
+});
+
+afterEach(() => rmSync(copy, { recursive: true }));
+
+async function failure(): Promise<unknown> {
+  const { loadAddon } = await import(pathToFileURL(join(copy, 'lib/native/load.ts')).href);
+  try {
+    loadAddon();
+  } catch (error) {
+    return error;
+  }
+  return undefined;
+}
+
+describe.runIf(process.platform === 'linux')('on Linux', () => {
+  test('one that is not built: how to build it, and that simulation needs none', async () => {
+    expect(await failure()).toMatchObject({
+      name: 'DmaError',
+      code: 'ENOSYS',
+      message: expect.stringMatching(
+        /cannot be used.*it is not built; run `npm run build`.*simulation needs no/,
+      ),
+      cause: expect.any(Error),
+    });
+  });
+
+  test('one that is no addon of this machine: what the loader says', async () => {
+    mkdirSync(join(copy, 'build', 'Release'), { recursive: true });
+    writeFileSync(
+      join(copy, 'build', 'Release', 'userdma.node'),
+      'no ELF file, and long enough to look like one'.repeat(9),
+    );
+    expect(await failure()).toMatchObject({
+      code: 'ENOSYS',
+      message: expect.stringMatching(/does not load: .*ELF.*another processor.*run `npm run build`/),
+    });
+  });
+});
+
+test('another operating system: its name, and that a simulated device works there', async () => {
+  const platform = Object.getOwnPropertyDescriptor(process, 'platform')!;
+  Object.defineProperty(process, 'platform', { ...platform, value: 'darwin' });
+  try {
+    expect(await failure()).toMatchObject({
+      code: 'ENOSYS',
+      message: expect.stringMatching(/needs Linux, and this is darwin; open a simulated device/),
+    });
+  } finally {
+    Object.defineProperty(process, 'platform', platform);
+  }
+});

@@ -1,0 +1,152 @@
+/**
+ * The VFIO transport against a kernel that is stricter than the one at hand: fewer vectors than the function has,
+ * none that can be added later, and decoding off at open.
+ */
+import { describe, expect, it } from 'vitest';
+import { DmaError } from '../../lib/errors.ts';
+import type { Addon } from '../../lib/native/addon.ts';
+import { VfioInterrupts } from '../../lib/pci/vfio/interrupts.ts';
+import { VfioTransport } from '../../lib/pci/vfio/transport.ts';
+
+const DEVICE = 1;
+const EINVAL = -22;
+const ENOSPC = -28;
+
+/** What VFIO_DEVICE_SET_IRQS does with vectors (vfio_pci_intrs.c), for a function with 8 MSI-X and 1 MSI vector. */
+class Irqs {
+  readonly granted: number;
+  kind: number | undefined;
+  allocated = 0;
+  readonly signals = new Map<number, number>();
+  readonly open = new Set<number>();
+  #next = 100;
+
+  constructor(granted: number) {
+    this.granted = granted;
+  }
+
+  vfioIrqCount = (_device: number, kind: number): number => [1, 1, 8][kind] ?? 0;
+
+  vfioIrqArm = (_device: number, kind: number, start: number, count: number, interrupt: number): number => {
+    if (this.kind !== undefined && this.kind !== kind) return EINVAL;
+    if (this.kind === undefined) {
+      if (start + count > this.granted) return this.granted > 0 ? this.granted : ENOSPC;
+      this.kind = kind;
+      this.allocated = start + count;
+    }
+    if (start + count > this.allocated) return EINVAL; // VFIO_IRQ_INFO_NORESIZE
+    for (let vector = start; vector < start + count; vector++) this.signals.set(vector, interrupt);
+    return 0;
+  };
+
+  vfioIrqOff = (_device: number, kind: number): number => {
+    if (this.kind !== kind) return EINVAL;
+    this.kind = undefined;
+    this.allocated = 0;
+    this.signals.clear();
+    return 0;
+  };
+
+  vfioIrqUnmask = (): number => 0;
+  interruptCreate = (): number => {
+    this.open.add(++this.#next);
+    return this.#next;
+  };
+  interruptClose = (interrupt: number): number => (this.open.delete(interrupt) ? 0 : -9);
+  interruptRef = (): number => 0;
+  interruptFd = (): number => 3;
+
+  get armed(): number[] {
+    return [...this.signals].filter(([, interrupt]) => interrupt !== 0).map(([vector]) => vector);
+  }
+}
+
+function code(action: () => void): string {
+  try {
+    action();
+  } catch (error) {
+    if (error instanceof DmaError) return error.code;
+    throw error;
+  }
+  return 'none';
+}
+
+describe('interrupts that cannot be added later', () => {
+  const enable = (interrupts: VfioInterrupts, vector: number) => () =>
+    interrupts.enable('msix', vector, () => {});
+
+  it('can be armed one by one, in any order', () => {
+    const kernel = new Irqs(8);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    for (const vector of [0, 7, 3]) enable(interrupts, vector)();
+    expect(kernel.armed.sort()).toEqual([0, 3, 7]);
+    interrupts.disable('msix', 0);
+    expect(kernel.armed.sort()).toEqual([3, 7]);
+    interrupts.close();
+    expect(kernel.kind).toBeUndefined();
+    expect(kernel.open.size).toBe(0);
+  });
+
+  it('beyond what the system grants are ENOSPC, and leave nothing behind', () => {
+    const kernel = new Irqs(3);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    expect(code(enable(interrupts, 3))).toBe('ENOSPC');
+    expect(kernel.kind).toBeUndefined();
+    for (const vector of [2, 0]) enable(interrupts, vector)();
+    expect(code(enable(interrupts, 3))).toBe('ENOSPC');
+    expect(kernel.armed.sort()).toEqual([0, 2]);
+    expect(kernel.open.size).toBe(2);
+  });
+
+  it('are ENOSPC when the system grants none at all', () => {
+    const kernel = new Irqs(0);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    expect(code(enable(interrupts, 0))).toBe('ENOSPC');
+    expect(kernel.open.size).toBe(0);
+  });
+
+  it('are off again after the last one, so that another kind can be used', () => {
+    const kernel = new Irqs(8);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    enable(interrupts, 5)();
+    expect(code(() => interrupts.enable('msi', 0, () => {}))).toBe('EBUSY');
+    interrupts.disable('msix', 5);
+    interrupts.enable('msi', 0, () => {});
+    expect(kernel.kind).toBe(1);
+  });
+});
+
+describe('opening a transport', () => {
+  /** A function with BARs of these sizes and raw values, and a command register of 0. */
+  function open(bars: { size: number; value: number }[]): number {
+    let command = 0x0100;
+    const native = {
+      ...Object.fromEntries(Object.entries(new Irqs(8))),
+      vfioRegionSize: (_device: number, region: number) => (region === 7 ? 256 : (bars[region]?.size ?? 0)),
+      vfioRegionRead: (_device: number, _region: number, offset: number) =>
+        offset === 4 ? command : bars[(offset - 0x10) / 4]!.value,
+      vfioRegionWrite: (_device: number, _region: number, offset: number, _width: number, value: number) => {
+        if (offset === 4) command = value;
+        return 0;
+      },
+      vfioBarOpen: () => 1,
+      vfioDeviceClose: () => 0,
+    } as unknown as Addon;
+    const transport = new VfioTransport(native, DEVICE, '0000:00:10.0');
+    const kinds = transport.bars.flatMap((bar) => (bar === undefined ? [] : [bar.info.kind]));
+    expect(kinds).toEqual(bars.map(({ value }) => ((value & 1) === 1 ? 'io' : 'memory')));
+    return command;
+  }
+
+  it('turns on the decoding that its BARs need, and never bus mastering', () => {
+    expect(open([])).toBe(0x0100);
+    expect(open([{ size: 4096, value: 0 }])).toBe(0x0102);
+    expect(open([{ size: 32, value: 1 }])).toBe(0x0101);
+    expect(
+      open([
+        { size: 4096, value: 0xc },
+        { size: 32, value: 0xc001 },
+      ]),
+    ).toBe(0x0103);
+  });
+});

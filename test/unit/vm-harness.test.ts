@@ -1,0 +1,125 @@
+/** The parts of the virtual machine's harness that need no machine. */
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestEvent } from 'node:test/reporters';
+import { afterEach, beforeEach, describe, it } from 'vitest';
+import { cpioArchive, directory, file } from '../vm/cpio.ts';
+import { imageVersion } from '../vm/kernel.ts';
+import { type Machine, machines, qemuArguments } from '../vm/machine.ts';
+import report from '../vm/reporter.ts';
+import { findSuites } from '../vm/suites.ts';
+
+const here = '/checkout/dist/test/a.test.js';
+
+async function results(...events: object[]): Promise<unknown[]> {
+  async function* source() {
+    yield* events as TestEvent[];
+  }
+  const lines: string[] = [];
+  for await (const line of report(source())) lines.push(line);
+  return lines.map((line) => JSON.parse(line)).map((line) => line.result ?? line);
+}
+
+const pass = (data: object) => ({ type: 'test:pass', data: { file: here, details: {}, ...data } });
+const fail = (data: object, failureType = 'testCodeFailure', type?: string) => ({
+  type: 'test:fail',
+  data: { file: here, details: { error: { failureType }, type }, ...data },
+});
+
+describe('the reporter', () => {
+  it('counts tests, not suites that merely contain them', async () => {
+    const suite = fail({ name: 'suite' }, 'subtestsFailed', 'suite');
+    const events = [pass({ name: 'one' }), fail({ name: 'two' }), suite];
+    assert.deepEqual(await results(...events), ['passed', 'failed', { end: true }]);
+  });
+
+  it('counts a suite whose hook fails', async () => {
+    assert.deepEqual(await results(fail({ name: 'suite' }, 'hookFailed', 'suite')), [
+      'failed',
+      { end: true },
+    ]);
+  });
+
+  it('counts a file that crashed, and one without a single test, as failed', async () => {
+    assert.deepEqual(await results(fail({ name: here }), pass({ name: here })), [
+      'failed',
+      'failed',
+      { end: true },
+    ]);
+  });
+
+  it('counts neither skipped tests nor those yet to do as passed', async () => {
+    const events = [pass({ name: 'one', skip: 'no device' }), fail({ name: 'two', todo: true })];
+    assert.deepEqual(await results(...events), ['skipped', 'skipped', { end: true }]);
+  });
+});
+
+describe('a machine', () => {
+  const files = { kernel: '/k', initrd: '/i', share: '/tmp/with,comma', console: '/c' };
+
+  for (const machine of machines) {
+    it(`${machine.name} names an address for each device it binds or announces`, () => {
+      for (const device of machine.devices) {
+        if (device.driver ?? device.variable)
+          assert.match(device.address ?? '', /^0000:[\da-f]{2}:[\da-f]{2}\.[0-7]$/);
+      }
+    });
+  }
+
+  it('has its IOMMU before the devices behind it', () => {
+    const args = qemuArguments(machines[0]!, files, 'tcg');
+    const iommu = args.findIndex((arg) => arg.startsWith('intel-iommu'));
+    assert.ok(iommu > 0 && iommu < args.findIndex((arg) => arg.startsWith('edu')));
+  });
+
+  it('survives a comma in a path', () => {
+    assert.ok(
+      qemuArguments(machines[0]!, files, 'tcg').some((arg) => arg.includes('path=/tmp/with,,comma,')),
+    );
+  });
+});
+
+describe('files of the harness', () => {
+  let folder: string;
+  beforeEach(() => {
+    folder = mkdtempSync(join(tmpdir(), 'userdma-unit-'));
+  });
+  afterEach(() => rmSync(folder, { recursive: true }));
+
+  const names = (filters: string[]) =>
+    findSuites(folder, filters).map(({ machine, files }: { machine: Machine; files: readonly string[] }) => [
+      machine.name,
+      files.map((path) => path.slice(folder.length + 1)),
+    ]);
+
+  it('go to the machine their folder names', () => {
+    for (const name of ['vm/no-vfio', 'edu']) mkdirSync(join(folder, name), { recursive: true });
+    for (const name of ['vm/a.test.js', 'vm/a.js', 'vm/no-vfio/b.test.js', 'edu/c.test.js']) {
+      writeFileSync(join(folder, name), '');
+    }
+    const other = ['no-vfio', ['vm/no-vfio/b.test.js']];
+    assert.deepEqual(names([]), [['intel', ['vm/a.test.js', 'edu/c.test.js']], other]);
+    assert.deepEqual(names(['edu']), [['intel', ['edu/c.test.js']]]);
+    assert.deepEqual(names(['no-vfio']), [other]);
+    assert.deepEqual(names(['nothing']), []);
+  });
+
+  it('are refused as a kernel when they are none', () => {
+    writeFileSync(join(folder, 'image'), 'not a kernel');
+    assert.throws(() => imageVersion(join(folder, 'image')), /not an x86 bzImage/);
+  });
+
+  it('are archived in the form the kernel unpacks: aligned to four bytes, closed by a trailer', () => {
+    const archive = cpioArchive([directory('d'), file('d/f', 'abcde')]);
+    assert.equal(archive.length % 4, 0);
+    assert.equal(archive.toString('latin1', 0, 6), '070701');
+    const second = archive.indexOf('070701', 6);
+    assert.equal(second % 4, 0);
+    assert.equal(Number.parseInt(archive.toString('latin1', second + 54, second + 62), 16), 5);
+    assert.equal(archive.toString('latin1', second + 110, second + 114), 'd/f\0');
+    assert.equal(archive.toString('latin1', second + 116, second + 121), 'abcde');
+    assert.ok(archive.includes('TRAILER!!!\0'));
+  });
+});
