@@ -2,7 +2,14 @@
  * A driver for QEMU's `edu` teaching device (QEMU documentation, "EDU device"). Written once against PciFunction and
  * DmaDevice: nothing in it knows whether the device is real or simulated.
  */
-import { type Bar, type CoherentBuffer, DmaError, dmaBitMask, type Interrupt, type PciFunction } from '../../lib/index.ts';
+import {
+  type Bar,
+  type CoherentBuffer,
+  DmaError,
+  dmaBitMask,
+  type Interrupt,
+  type PciFunction,
+} from '../../lib/index.ts';
 
 export const EDU_VENDOR = 0x1234;
 export const EDU_DEVICE = 0x11e8;
@@ -69,7 +76,9 @@ export class Edu {
   identify(): { major: number; minor: number } {
     const id = this.#registers.read32(ID);
     if ((id & 0xff) !== 0xed) {
-      throw new DmaError('EIO', `identification register reads 0x${id.toString(16)}`, { remedy: 'reset the device' });
+      throw new DmaError('EIO', `identification register reads 0x${id.toString(16)}`, {
+        remedy: 'reset the device',
+      });
     }
     return { major: id >>> 24, minor: (id >>> 16) & 0xff };
   }
@@ -110,7 +119,9 @@ export class Edu {
   /** Start a transfer to or from any bus address without waiting for it. */
   start(source: bigint, destination: bigint, length: number, direction: number): void {
     if (!Number.isInteger(length) || length < 1 || length > MAX_TRANSFER) {
-      throw new DmaError('EINVAL', `a transfer of ${String(length)} bytes`, { remedy: `use 1 to ${MAX_TRANSFER}` });
+      throw new DmaError('EINVAL', `a transfer of ${String(length)} bytes`, {
+        remedy: `use 1 to ${MAX_TRANSFER}`,
+      });
     }
     this.#registers.write64(DMA_SOURCE, source);
     this.#registers.write64(DMA_DESTINATION, destination);

@@ -22,7 +22,8 @@ async function open(target: string | undefined): Promise<PciFunction> {
   const [address] = findPci(EDU_VENDOR, EDU_DEVICE);
   if (address === undefined) {
     throw new DmaError('ENODEV', 'this machine has no edu device', {
-      remedy: 'run `npm start` for the simulated one, or `npm run vm -- npm start -- edu` for one in a virtual machine',
+      remedy:
+        'run `npm start` for the simulated one, or `npm run vm -- npm start -- edu` for one in a virtual machine',
     });
   }
   return openPci(address);
@@ -54,17 +55,35 @@ async function run(fn: PciFunction): Promise<void> {
 
   section('Masks');
   console.log(`  as opened       streaming ${hex(dma.mask)}, coherent ${hex(dma.coherentMask)}`);
-  const edu = await timed('asked for 28 bits', () => new Edu(fn), () => `granted ${hex(dma.mask)}`);
+  const edu = await timed(
+    'asked for 28 bits',
+    () => new Edu(fn),
+    () => `granted ${hex(dma.mask)}`,
+  );
   for (const bits of [12, 64]) {
-    console.log(`  could it be ${String(bits).padStart(2)} bits?  ${dma.supported(dmaBitMask(bits)) ? 'yes' : 'no'}`);
+    console.log(
+      `  could it be ${String(bits).padStart(2)} bits?  ${dma.supported(dmaBitMask(bits)) ? 'yes' : 'no'}`,
+    );
   }
 
   section('Registers');
-  await timed('identification', () => edu.identify(), ({ major, minor }) => `edu, version ${major}.${minor}`);
-  await timed('liveness', () => edu.isAlive(0x1234_5678), (alive) => check(alive, 'answers with the complement'));
+  await timed(
+    'identification',
+    () => edu.identify(),
+    ({ major, minor }) => `edu, version ${major}.${minor}`,
+  );
+  await timed(
+    'liveness',
+    () => edu.isAlive(0x1234_5678),
+    (alive) => check(alive, 'answers with the complement'),
+  );
 
   section('Interrupts');
-  await timed('10! by interrupt', () => edu.factorial(10), (n) => check(n === 3_628_800, String(n)));
+  await timed(
+    '10! by interrupt',
+    () => edu.factorial(10),
+    (n) => check(n === 3_628_800, String(n)),
+  );
   const before = edu.interrupt.count;
   const many = async (): Promise<number> => {
     for (let i = 0; i < FACTORIALS; i++) await edu.factorial(i % 13);
@@ -75,7 +94,11 @@ async function run(fn: PciFunction): Promise<void> {
   section('DMA');
   for (const length of [1, 64, 1500, MAX_TRANSFER]) {
     const sent = randomBytes(length);
-    await timed(`${length} bytes to the device`, () => edu.write(sent), () => `from bus ${hex(edu.page.dmaAddress)}`);
+    await timed(
+      `${length} bytes to the device`,
+      () => edu.write(sent),
+      () => `from bus ${hex(edu.page.dmaAddress)}`,
+    );
     edu.page.bytes.fill(0);
     const back = () => edu.read(length);
     await timed(`${length} bytes back`, back, (got) => check(sent.equals(got), 'equal'));
@@ -90,7 +113,11 @@ async function run(fn: PciFunction): Promise<void> {
 
   section('Close');
   const { page, interrupt } = edu;
-  await timed('close', () => edu.close(), () => check(page.bytes.length === 0, 'every view is dead'));
+  await timed(
+    'close',
+    () => edu.close(),
+    () => check(page.bytes.length === 0, 'every view is dead'),
+  );
   console.log(`  ${interrupt.count} interrupts in all`);
 }
 
