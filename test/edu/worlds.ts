@@ -8,6 +8,8 @@ export interface EduWorld {
   readonly dmaBits: number;
   /** Transfers worth doing: QEMU's edu takes 100 ms for each. */
   readonly transfers: number;
+  /** Allocations worth making: under software emulation each is two slow system calls. */
+  readonly allocations: number;
   /** Whether an IOMMU keeps the device to what is mapped. */
   readonly translated: boolean;
   open(): Promise<PciFunction>;
@@ -16,11 +18,12 @@ export interface EduWorld {
 const narrow = process.env['USERDMA_TEST_EDU'];
 const wide = process.env['USERDMA_TEST_EDU_WIDE'];
 
-function hardware(address: string, dmaBits: number, transfers: number): EduWorld {
+function hardware(address: string, dmaBits: number, transfers: number, allocations: number): EduWorld {
   return {
     name: `vfio ${address}, ${dmaBits} bits`,
     dmaBits,
     transfers,
+    allocations,
     translated: true,
     open: () => openPci(address),
   };
@@ -29,7 +32,8 @@ function hardware(address: string, dmaBits: number, transfers: number): EduWorld
 function simulation(dmaBits: number, what = '', options: SimulateOptions = {}): EduWorld {
   const open = (): Promise<PciFunction> => openPci(simulate(new EduModel({ dmaBits }), options));
   const translated = options.iommu !== false;
-  return { name: `${what}simulation, ${dmaBits} bits`, dmaBits, transfers: 1000, translated, open };
+  const name = `${what}simulation, ${dmaBits} bits`;
+  return { name, dmaBits, transfers: 1000, allocations: 10_000, translated, open };
 }
 
 const simulations: readonly EduWorld[] = [
@@ -45,4 +49,4 @@ const simulations: readonly EduWorld[] = [
 export const worlds: readonly EduWorld[] =
   narrow === undefined
     ? simulations
-    : [hardware(narrow, 28, 60), ...(wide === undefined ? [] : [hardware(wide, 40, 10)])];
+    : [hardware(narrow, 28, 60, 10_000), ...(wide === undefined ? [] : [hardware(wide, 40, 10, 500)])];

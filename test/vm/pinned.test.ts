@@ -31,7 +31,9 @@ describe('a buffer mapped in place', () => {
   for (const [how, lose] of Object.entries(ways)) {
     for (const size of SIZES) {
       it(`of ${size} bytes that is ${how} keeps its memory until unmap`, async () => {
-        using edu = new Edu(await openPci(device('USERDMA_TEST_EDU')));
+        using edu = new Edu(
+          await openPci(device('USERDMA_TEST_EDU'), { streaming: { copybreak: 32 * 1024 } }),
+        );
         await edu.write(new Uint8Array(4000).fill(0xa5));
         const map = (): StreamingMapping => {
           const buffer = new ArrayBuffer(size);
@@ -63,7 +65,7 @@ describe('a buffer mapped in place', () => {
   }
 
   it('has the bytes of the device when it stays', async () => {
-    using edu = new Edu(await openPci(device('USERDMA_TEST_EDU')));
+    using edu = new Edu(await openPci(device('USERDMA_TEST_EDU'), { streaming: { copybreak: 32 * 1024 } }));
     const sent = Uint8Array.from({ length: 4000 }, (_, i) => i % 251);
     await edu.write(sent);
     const bytes = new Uint8Array(100_001).subarray(1);
