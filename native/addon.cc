@@ -31,6 +31,7 @@ bool Call::Buffer(size_t index, void** data, size_t* length) const {
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Addon());
   Napi::Object testing = Napi::Object::New(env);
+  InitCopy(env, exports);
   InitRegion(env, exports);
   InitMmio(env, exports, testing);
   InitInterrupt(env, exports, testing);

@@ -146,6 +146,7 @@ void Export(Napi::Env env, Napi::Object exports, const char* name) {
   exports.Set(name, Napi::Value(env, function));
 }
 
+void InitCopy(Napi::Env env, Napi::Object exports);
 void InitRegion(Napi::Env env, Napi::Object exports);
 void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing);
 void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing);

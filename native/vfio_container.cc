@@ -9,9 +9,11 @@
 #include <unistd.h>
 
 #include <string>
+#include <utility>
 
 #include "addon.h"
 #include "backing_store.h"
+#include "mmio.h"
 #include "vfio_info.h"
 
 namespace userdma {
@@ -160,6 +162,21 @@ bool MappedMemory(const Call& call, size_t index, uint64_t offset, uint64_t size
   return size <= whole - offset && call.addon->FindRegion(*out, size) != nullptr;
 }
 
+/** VFIO_IOMMU_MAP_DMA, with a share in the memory if it needs one; 0 or -errno. */
+int MapAt(VfioContainer* container, uint64_t iova, const char* memory, uint64_t size, uint64_t access,
+          std::shared_ptr<void> held) {
+  vfio_iommu_type1_dma_map map = {};
+  map.argsz = sizeof map;
+  map.flags = static_cast<uint32_t>(access);
+  map.vaddr = reinterpret_cast<uintptr_t>(memory);
+  map.iova = iova;
+  map.size = size;
+  const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
+  if (error < 0) return error;
+  if (held != nullptr) container->held[iova] = std::move(held);
+  return 0;
+}
+
 /** vfioCanMapForeign(): whether vfioMap takes memory that is in none of our regions. */
 napi_value CanMapForeign(Call& call) {
   napi_value result = nullptr;
@@ -186,16 +203,37 @@ napi_value Map(Call& call) {
     held = HoldBackingStore(call[2]);
     if (held == nullptr) return call.Return(-EOPNOTSUPP);
   }
-  vfio_iommu_type1_dma_map map = {};
-  map.argsz = sizeof map;
-  map.flags = static_cast<uint32_t>(access);
-  map.vaddr = reinterpret_cast<uintptr_t>(memory);
-  map.iova = iova;
-  map.size = size;
-  const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
-  if (error < 0) return call.Return(error);
-  if (held != nullptr) container->held[iova] = std::move(held);
-  return call.Return(0);
+  return call.Return(MapAt(container, iova, memory, size, access, std::move(held)));
+}
+
+/** The part of `window` that is mapped into this process and holds all of [offset, offset + size), or
+ * nullptr. */
+const MmioArea* MappedArea(const MmioWindow& window, uint64_t offset, uint64_t size) {
+  for (const MmioArea& area : window.areas) {
+    const uint64_t inside = offset - area.offset;  // huge when below the area
+    if (inside < area.size && size != 0 && size <= area.size - inside) return &area;
+  }
+  return nullptr;
+}
+
+/**
+ * vfioMapWindow(container, iova, window, offset, size, flags): 0. As vfioMap, for registers. The kernel looks
+ * the process's mapping of them up and then needs it no more; it is kept because it keeps their function
+ * open, so that nobody else is handed a function whose registers this device writes.
+ */
+napi_value MapWindow(Call& call) {
+  VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
+  const MmioWindow* window = call.addon->windows.Get(call.GetHandle(2));
+  if (container == nullptr || window == nullptr) return call.Return(-EBADF);
+  uint64_t iova, offset, size, access;
+  const bool valid = call.Unsigned(1, Call::kMaxSafeInteger, &iova) &&
+                     call.Unsigned(3, Call::kMaxSafeInteger, &offset) &&
+                     call.Unsigned(4, Call::kMaxSafeInteger, &size) && call.Unsigned(5, kAccess, &access);
+  if (!valid) return call.Return(-EINVAL);
+  const MmioArea* area = MappedArea(*window, offset, size);
+  if (area == nullptr) return call.Return(-EINVAL);
+  const char* memory = static_cast<const char*>(area->memory.get()) + (offset - area->offset);
+  return call.Return(MapAt(container, iova, memory, size, access, area->memory));
 }
 
 /** vfioUnmap(container, iova, size): bytes unmapped. Whole mappings only. */
@@ -230,6 +268,7 @@ void InitVfioContainer(Napi::Env env, Napi::Object exports) {
   Export<PageOffset>(env, exports, "vfioPageOffset");
   Export<CanMapForeign>(env, exports, "vfioCanMapForeign");
   Export<Map>(env, exports, "vfioMap");
+  Export<MapWindow>(env, exports, "vfioMapWindow");
   Export<Unmap>(env, exports, "vfioUnmap");
 }
 

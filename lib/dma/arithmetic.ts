@@ -17,9 +17,10 @@ export class ArithmeticMappings {
     this.cache = cache;
   }
 
-  /** `size` bytes of a region, the first at device address `address`. */
-  map(region: OwnRegion, address: number, size: number, bits: number, attributes: number): MappingRecord {
-    const record = this.table.take(address, size, bits, attributes, 'arithmetic');
+  /** Bytes [offset, offset + size) of a region. */
+  map(region: OwnRegion, offset: number, size: number, bits: number, attributes: number): MappingRecord {
+    const record = this.table.take(size, bits, attributes, 'arithmetic');
+    record.address = region.address + offset;
     record.region = region;
     if (this.cache !== undefined && (attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) {
       this.syncForDevice(record, 0, size);

@@ -26,6 +26,7 @@ export class BounceSlots {
   peak = 0;
 
   private readonly chunkSlots: number;
+  private readonly chunkShift: number;
   private readonly last: number;
   private readonly classes: number;
   private readonly buddy: Buddy;
@@ -33,18 +34,20 @@ export class BounceSlots {
   private readonly depths: Int32Array;
   /** At the first slot of a taken run: its class + 1. 0 elsewhere. */
   private readonly taken: Uint8Array;
-  /** Chunks whose slots may be handed out. */
-  private readonly open: boolean[] = [];
+  /** Per chunk: 1 when its slots may be handed out. */
+  private readonly open: Uint8Array;
 
   /** @param chunks how many there will be at most; all closed @param chunkSlots slots of each, a power of two */
   constructor(chunks: number, chunkSlots: number) {
     this.chunkSlots = chunkSlots;
+    this.chunkShift = Math.log2(chunkSlots);
     this.classes = 32 - Math.clz32(chunkSlots);
     this.last = chunks * chunkSlots - 1;
-    this.buddy = new Buddy(0, Math.ceil(Math.log2(chunks * chunkSlots)));
+    this.buddy = new Buddy(Math.ceil(Math.log2(chunks * chunkSlots)));
     this.stacks = new Int32Array(this.classes * DEPTH);
     this.depths = new Int32Array(this.classes);
     this.taken = new Uint8Array(chunks * chunkSlots);
+    this.open = new Uint8Array(chunks);
   }
 
   /** Class of a run that holds `bytes`: it has 2^class slots. */
@@ -52,7 +55,7 @@ export class BounceSlots {
     return bytes <= SLOT_SIZE ? 0 : 32 - Math.clz32((bytes - 1) >>> SLOT_SHIFT);
   }
 
-  /** A run of 2^order slots, -1 when there is none. `fresh` tells whether it has been a run of this class before. */
+  /** A run of 2^order slots that was a run of this class before, the one given back last; -1 when there is none. */
   take(order: number): number {
     const depth = this.depths[order]! - 1;
     if (depth < 0) return -1;
@@ -62,7 +65,7 @@ export class BounceSlots {
     return slot;
   }
 
-  /** The same from what was never handed out, or was split differently before. */
+  /** A run from what was never handed out, or was split differently before; -1 when there is none. */
   takeFresh(order: number): number {
     let slot = this.buddy.take(order, 1 << order, this.buddy.last);
     if (slot < 0 && this.spill()) slot = this.buddy.take(order, 1 << order, this.buddy.last);
@@ -70,12 +73,17 @@ export class BounceSlots {
     return slot;
   }
 
+  /** Slots of the run that starts at `slot`. */
+  runOf(slot: number): number {
+    return 1 << (this.taken[slot]! - 1);
+  }
+
   /** Give a run back by its first slot. */
   give(slot: number): void {
     const order = this.taken[slot]! - 1;
     this.taken[slot] = 0;
     this.used -= 1 << order;
-    if (!this.open[(slot / this.chunkSlots) | 0]) return;
+    if (this.open[slot >>> this.chunkShift] === 0) return;
     const depth = this.depths[order]!;
     if (depth === DEPTH) {
       this.buddy.give(order, slot);
@@ -87,17 +95,17 @@ export class BounceSlots {
 
   /** Hand out the slots of a chunk from now on, except for those still taken. */
   openChunk(chunk: number): void {
-    if (this.open[chunk]) return;
-    this.open[chunk] = true;
+    if (this.open[chunk] === 1) return;
+    this.open[chunk] = 1;
     this.eachFree(chunk, (slot) => this.buddy.give(0, slot));
   }
 
   /** Hand them out no more; runs that are taken stay valid. */
   closeChunk(chunk: number): void {
-    if (!this.open[chunk]) return;
+    if (this.open[chunk] === 0) return;
     this.spill();
     this.eachFree(chunk, (slot) => this.buddy.claim(slot, 1));
-    this.open[chunk] = false;
+    this.open[chunk] = 0;
   }
 
   private hold(slot: number, order: number): void {

@@ -89,7 +89,7 @@ export class BounceBuffer {
   constructor(
     operations: DmaOperations,
     limit: number,
-    { total = TOTAL, maxMapping = MAX_MAPPING }: BounceOptions,
+    { total = TOTAL, maxMapping = Math.min(MAX_MAPPING, total) }: BounceOptions,
     cache?: CacheMaintenance,
   ) {
     checkSize(total, 'bounce.total', MAX_TOTAL);
@@ -141,7 +141,7 @@ export class BounceBuffer {
    */
   take(size: number, pad: number, align: number): number {
     const end = pad + size;
-    const order = this.slots.classOf(end > align ? end : align);
+    const order = this.slots.classOf(Math.max(end, align));
     let slot = this.slots.take(order);
     if (slot < 0) slot = this.takeFresh(order, size);
     const dirty = this.dirty[slot]!;
@@ -153,6 +153,12 @@ export class BounceBuffer {
 
   /** Give a run back. Nothing is copied. */
   give(slot: number): void {
+    this.slots.give(slot);
+  }
+
+  /** The same when whoever has it next must not even find what the device wrote beside its bytes. */
+  giveSoiled(slot: number): void {
+    this.dirty[slot] = this.slots.runOf(slot) * SLOT_SIZE;
     this.slots.give(slot);
   }
 
@@ -199,6 +205,12 @@ export class BounceBuffer {
     }
     target.set(view, offset);
     this.counters[BYTES_OUT]! += size;
+  }
+
+  /** Bytes were copied to the device's side and back by somebody else. */
+  countCopied(bytesIn: number, bytesOut: number): void {
+    this.counters[BYTES_IN]! += bytesIn;
+    this.counters[BYTES_OUT]! += bytesOut;
   }
 
   /** The failure of a mapping that finds no room; counted. */

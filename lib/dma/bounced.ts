@@ -57,7 +57,8 @@ export class BouncedMappings {
     }
     const slot = bounce.take(size, pad, minAlignMask + 1);
     bounce.copyIn(slot, pad, source);
-    const record = this.table.take(bounce.address(slot) + pad, size, bits, attributes, 'bounced');
+    const record = this.table.take(size, bits, attributes, 'bounced');
+    record.address = bounce.address(slot) + pad;
     record.source = source;
     record.slot = slot;
     record.slotOffset = pad;

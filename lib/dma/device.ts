@@ -22,6 +22,7 @@ import { OwnMemory, type OwnRegion } from './own-memory.ts';
 import { PoisonedPool } from './poisoned-pool.ts';
 import { DmaPool, type PoolOwner } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
+import { type RegisterSource, ResourceMappings } from './resource.ts';
 import { ScatterGather } from './scatter-gather.ts';
 import type { SgMapping } from './sg-mapping.ts';
 import { Streaming, type StreamingOptions } from './streaming.ts';
@@ -57,6 +58,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   readonly #noncoherent = new Set<NoncoherentBuffer>();
   readonly #pools = new Set<DmaPool>();
   readonly #lists: ScatterGather;
+  readonly #resources: ResourceMappings;
   readonly #iovas = new Set<IovaState>();
   #mask = DEFAULT_MASK;
   #coherentMask = DEFAULT_MASK;
@@ -81,6 +83,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
       cache: options.cache,
       limit: maskLimit(this.#mask),
     });
+    this.#resources = new ResourceMappings({ name: options.name, operations });
   }
 
   /** Ceiling of streaming mappings (dma_get_mask); 32 bits until set. */
@@ -211,6 +214,26 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   }
 
   /**
+   * Lend registers of a function to the device (dma_map_resource): bytes [offset, offset + size) of a BAR, of another
+   * function or its own, whole pages of the IOMMU. The device reads and writes the registers there; `way` is
+   * 'resource', and syncs do nothing. Unmap before the function they belong to is closed: until then it stays open for
+   * the kernel, and cannot be opened again.
+   * @param attributes members of DMA_ATTR, combined with |
+   * @throws DmaError EINVAL direction, attributes, an I/O BAR, or not whole pages inside the BAR · EREMOTEIO there is
+   *   no way to the registers: no IOMMU, or a function of another world · EFAULT they do not answer (memory decode is
+   *   off) · ENOMEM no address · ENOSPC no mappings left · ENODEV closed, or the BAR's function is
+   */
+  mapResource(
+    bar: RegisterSource,
+    offset: number,
+    size: number,
+    direction: DmaDirection,
+    attributes = 0,
+  ): StreamingMapping {
+    return this.#resources.map(bar, offset, size, direction, attributes, maskLimit(this.#mask));
+  }
+
+  /**
    * Addresses to link memory into, piece by piece (dma_iova_try_alloc); null when there are none under the streaming
    * mask or the device has no IOMMU: use `mapSg` then.
    * @param size bytes @param first the view that will be linked at offset 0, when it starts inside a granule
@@ -290,6 +313,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
     for (const buffer of this.#noncoherent) buffer.revoke();
     this.#noncoherent.clear();
     this.#lists.close();
+    this.#resources.close();
     for (const state of this.#iovas) state.revoke();
     this.#iovas.clear();
     this.#streaming.close();

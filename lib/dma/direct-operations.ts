@@ -7,13 +7,15 @@ import type { Access, IovaRange } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { Coherence } from '../memory/source.ts';
 import { dmaBitMask } from './mask.ts';
-import type { Allocation, DmaOperations } from './operations.ts';
+import { type Allocation, type DmaOperations, unreachableRegisters } from './operations.ts';
 
 export class DirectOperations implements DmaOperations {
   readonly granule: number;
   /** Neighbours in memory stay neighbours for the device, but the kernel does not merge them here. */
   readonly mergeBoundary = 0;
   readonly pinsForeignMemory = false;
+  /** The address that a function's registers have on the bus is not told to user space. */
+  readonly reachesRegisters = false;
   readonly #memory: AddressedMemory;
 
   constructor(memory: AddressedMemory) {
@@ -63,6 +65,11 @@ export class DirectOperations implements DmaOperations {
   /** @throws DmaError EOPNOTSUPP */
   place(): void {
     throw withoutIommu();
+  }
+
+  /** @throws DmaError EREMOTEIO */
+  placeWindow(): void {
+    throw unreachableRegisters();
   }
 
   /** @throws DmaError EOPNOTSUPP */

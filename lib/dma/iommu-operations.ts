@@ -4,11 +4,11 @@
  * descriptor hits nothing.
  */
 import { DmaError } from '../errors.ts';
-import type { Access, AddressSpace, IovaRange } from '../iommu/address-space.ts';
+import type { Access, AddressSpace, IovaRange, MmioWindow } from '../iommu/address-space.ts';
 import { IovaAllocator } from '../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../memory/source.ts';
 import { DEFAULT_MASK } from './mask.ts';
-import type { Allocation, DmaOperations } from './operations.ts';
+import { type Allocation, type DmaOperations, unreachableRegisters } from './operations.ts';
 
 export class IommuOperations implements DmaOperations {
   /** dma-iommu asks for 32 bits: the IOMMU reaches all memory with them. */
@@ -39,6 +39,10 @@ export class IommuOperations implements DmaOperations {
 
   get pinsForeignMemory(): boolean {
     return this.#space.pinsForeignMemory;
+  }
+
+  get reachesRegisters(): boolean {
+    return this.#space.mapWindow !== undefined;
   }
 
   pageOffset(buffer: ArrayBufferLike): number {
@@ -77,6 +81,11 @@ export class IommuOperations implements DmaOperations {
 
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
     this.#space.map(address, buffer, offset, size, access);
+  }
+
+  placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void {
+    if (this.#space.mapWindow === undefined) throw unreachableRegisters();
+    this.#space.mapWindow(address, window, offset, size, access);
   }
 
   displace(address: number, size: number): void {

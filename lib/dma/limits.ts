@@ -1,5 +1,6 @@
 /** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
 import { checkSize, DmaError } from '../errors.ts';
+import type { IovaRange } from '../iommu/address-space.ts';
 
 /** dma_opt_mapping_size under an IOMMU: the largest IOVA the kernel caches, in pages (iova_rcache_range). */
 const CACHED_GRANULES = 32;
@@ -88,6 +89,23 @@ export class DmaLimits {
     }
     this.#minAlignMask = mask;
   }
+}
+
+/**
+ * Bytes of the longest run of addresses at or below `limit`, when all are free: runs are aligned to their size rounded
+ * up to a power of two, and the first granule is never used.
+ */
+export function longestRun(ranges: readonly IovaRange[], granule: number, limit: number): number {
+  let longest = 0;
+  for (const { start, end } of ranges) {
+    const first = Math.max(start, granule);
+    const after = Math.min(end, limit) + 1;
+    for (let align = granule; align / 2 < after - first; align *= 2) {
+      const size = Math.min(align, after - Math.ceil(first / align) * align);
+      if (size > align / 2) longest = Math.max(longest, Math.floor(size / granule) * granule);
+    }
+  }
+  return longest;
 }
 
 /** 2^n - 1 with n from 1 to 53. */

@@ -12,8 +12,8 @@ import { type DmaDirection, directionOf } from './direction.ts';
 import type { OwnRegion } from './own-memory.ts';
 import type { PinnedRun } from './pinned.ts';
 
-/** How the device reaches the memory: it could already, in place, or through a copy. */
-export type MappingWay = 'arithmetic' | 'pinned' | 'bounced';
+/** How the device reaches the memory: it could already, in place, through a copy; or it is not memory but registers. */
+export type MappingWay = 'arithmetic' | 'pinned' | 'bounced' | 'resource';
 
 /** State of a record. */
 export const UNMAPPED = 0;
@@ -218,11 +218,13 @@ export class MappingTable {
     return this.live;
   }
 
-  /** A record that is now MAPPED; what else its way needs is the caller's to fill in. */
-  take(address: number, size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
+  /**
+   * A record that is now MAPPED; its address and what else its way needs are the caller's to fill in: an address
+   * that is passed from function to function is one allocated on the heap.
+   */
+  take(size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
     const record = this.waiting > RING_MINIMUM ? this.oldest() : new MappingRecord(this.owner);
     record.state = MAPPED;
-    record.address = address;
     record.size = size;
     record.bits = bits;
     record.attributes = attributes;

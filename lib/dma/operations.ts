@@ -2,7 +2,8 @@
  * How memory gets a device address. The kernel has two answers and so do we: with an IOMMU we choose the address
  * (dma-iommu; iommu-operations.ts), without one the memory dictates it (dma-direct; direct-operations.ts).
  */
-import type { Access, IovaRange } from '../iommu/address-space.ts';
+import { DmaError } from '../errors.ts';
+import type { Access, IovaRange, MmioWindow } from '../iommu/address-space.ts';
 import type { Coherence } from '../memory/source.ts';
 
 /** Memory that a device can reach. */
@@ -33,6 +34,9 @@ export interface DmaOperations {
   /** Whether foreign memory can be given to the device in place: `reserve`, then `place`. */
   readonly pinsForeignMemory: boolean;
 
+  /** Whether registers of functions can be given to the device: `reserve`, then `placeWindow`. */
+  readonly reachesRegisters: boolean;
+
   /** Where in its granule the first byte of a buffer lies. @throws DmaError EINVAL detached or resizable */
   pageOffset(buffer: ArrayBufferLike): number;
 
@@ -55,6 +59,12 @@ export interface DmaOperations {
   /** Give the device whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
 
+  /**
+   * Give the device whole granules of a function's registers at a reserved address.
+   * @throws DmaError as AddressSpace.mapWindow · EREMOTEIO where `reachesRegisters` is false
+   */
+  placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void;
+
   /** Take back what was placed in [address, address + size). */
   displace(address: number, size: number): void;
 
@@ -63,4 +73,11 @@ export interface DmaOperations {
 
   /** Release everything the device was ever given, then the address space and the memory. */
   close(): void;
+}
+
+/** For registers of a function where no way leads from the device to them (the code is dma_map_sgtable's). */
+export function unreachableRegisters(): DmaError {
+  return new DmaError('EREMOTEIO', 'the device cannot be led to the registers of a function', {
+    remedy: 'open both behind an IOMMU of the same kind, or let the data go through memory',
+  });
 }

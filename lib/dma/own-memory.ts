@@ -19,6 +19,8 @@ export interface Stamp {
   /** The view itself: a stamp copied to another object is not believed. */
   readonly view: Uint8Array;
   readonly region: OwnRegion;
+  /** Where in the region the view starts. */
+  readonly offset: number;
   /** Device address of the view's first byte. */
   readonly address: number;
   bigAddress: bigint | undefined;
@@ -68,7 +70,13 @@ export class OwnRegion {
   /** A view of [offset, offset + size) that knows its device address. */
   view(offset: number, size: number): Uint8Array<ArrayBuffer> {
     const view = new Uint8Array(this.buffer, offset, size);
-    const stamp: Stamp = { view, region: this, address: this.address + offset, bigAddress: undefined };
+    const stamp: Stamp = {
+      view,
+      region: this,
+      offset,
+      address: this.address + offset,
+      bigAddress: undefined,
+    };
     Object.defineProperty(view, STAMP, { value: stamp });
     return view;
   }
@@ -169,11 +177,7 @@ export class OwnMemory {
     for (let address = region.address; address < end; ) {
       const page = (address >>> 0) >>> this.shift;
       const first = page & LEAF_MASK;
-      const pages = Math.min(
-        LEAF_MASK + 1 - first,
-        (end - address) / pageSize,
-        (WORD - (address >>> 0)) / pageSize,
-      );
+      const pages = Math.min(LEAF_MASK + 1 - first, (end - address) / pageSize);
       this.leaf(Math.floor(address / WORD), page >>> LEAF_BITS).fill(index, first, first + pages);
       address += pages * pageSize;
     }

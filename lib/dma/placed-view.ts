@@ -133,7 +133,7 @@ export class PlacedView {
   }
 
   #giveSlots(): void {
-    for (const { slot } of this.#pieces) if (slot >= 0) this.#pinning.bounce.give(slot);
+    for (const { slot } of this.#pieces) if (slot >= 0) this.#pinning.bounce.giveSoiled(slot);
     this.#pieces.length = 0;
   }
 

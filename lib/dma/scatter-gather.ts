@@ -105,14 +105,14 @@ export class ScatterGather implements SgOwner {
   }
 
   syncSgForCpu(record: SgRecord): void {
-    const failure = syncPartsForCpu(this.streaming, record.parts);
+    const failure = syncPartsForCpu(this.streaming, record);
     const intact = this.#maintain(record, false);
     if (failure !== undefined) throw failure;
     if (!intact) throw detachedInList(record.nents, 'unmap it');
   }
 
   syncSgForDevice(record: SgRecord): void {
-    const failure = syncPartsForDevice(this.streaming, record.parts);
+    const failure = syncPartsForDevice(this.streaming, record);
     const intact = this.#maintain(record, true);
     if (failure !== undefined) throw failure;
     if (!intact) throw detachedInList(record.nents, 'unmap it');

@@ -7,6 +7,7 @@ import { type DmaDirection, directionOf } from './direction.ts';
 import { MAPPED, type MappingRecord, type MappingWay, REVOKED, UNMAPPED } from './mapping.ts';
 import type { PlacedRun } from './placed-run.ts';
 import { type SegmentLimits, SegmentList } from './segments.ts';
+import type { SgBatch } from './sg-batch.ts';
 
 /** Whoever made the mapping. */
 export interface SgOwner {
@@ -33,6 +34,9 @@ export class SgRecord {
   way: MappingWay = 'arithmetic';
   /** One mapping per element, when they were mapped one by one. */
   parts: readonly MappingRecord[] = NO_PARTS;
+  /** How the parts are synced in one call, once that was tried. */
+  batchIn: SgBatch | undefined = undefined;
+  batchOut: SgBatch | undefined = undefined;
   /** Where all of them lie side by side, when they were given addresses of their own. */
   run: PlacedRun | undefined = undefined;
   /** What needs cache maintenance, and how long it was when it was mapped. */

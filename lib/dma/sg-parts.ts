@@ -1,6 +1,7 @@
 /** A list whose elements are mapped one by one, each as by itself (iommu_dma_map_sg_swiotlb, dma_direct_map_sg). */
 import { DMA_ATTR } from './attributes.ts';
 import type { MappingRecord } from './mapping.ts';
+import { syncAtOnce } from './sg-batch.ts';
 import { sgError } from './sg-errors.ts';
 import type { SgRecord } from './sg-mapping.ts';
 import type { Streaming } from './streaming.ts';
@@ -46,7 +47,9 @@ export function unmapParts(streaming: Streaming, parts: readonly MappingRecord[]
 }
 
 /** All of them whole, in one pass; as `unmapParts`. */
-export function syncPartsForCpu(streaming: Streaming, parts: readonly MappingRecord[]): unknown {
+export function syncPartsForCpu(streaming: Streaming, record: SgRecord): unknown {
+  if (syncAtOnce(streaming, record, false)) return undefined;
+  const { parts } = record;
   let failure: unknown;
   for (let i = 0; i < parts.length; i++) {
     const part = parts[i]!;
@@ -60,7 +63,9 @@ export function syncPartsForCpu(streaming: Streaming, parts: readonly MappingRec
 }
 
 /** All of them whole, in one pass; as `unmapParts`. */
-export function syncPartsForDevice(streaming: Streaming, parts: readonly MappingRecord[]): unknown {
+export function syncPartsForDevice(streaming: Streaming, record: SgRecord): unknown {
+  if (syncAtOnce(streaming, record, true)) return undefined;
+  const { parts } = record;
   let failure: unknown;
   for (let i = 0; i < parts.length; i++) {
     const part = parts[i]!;

@@ -81,6 +81,8 @@ function release(record: SgRecord, state: number): void {
   record.state = state;
   record.parts = NO_PARTS;
   record.run = undefined;
+  record.batchIn?.clear();
+  record.batchOut?.clear();
   if (record.cached.length > 0) record.cached.length = 0;
   record.previous = undefined;
   record.next = undefined;

@@ -15,9 +15,10 @@ import { checkMemoryAttributes, DMA_ATTR } from './attributes.ts';
 import { BounceBuffer, type BounceOptions } from './bounce.ts';
 import { BouncedMappings } from './bounced.ts';
 import type { CacheMaintenance } from './cache.ts';
+import type { CopyMany } from './copy-list.ts';
 import { DEFAULT_COPYBREAK, measureCopybreak } from './copybreak.ts';
 import { type DmaDirection, directionBits } from './direction.ts';
-import { DmaLimits } from './limits.ts';
+import { DmaLimits, longestRun } from './limits.ts';
 import { bytesIn, emptyView, notAView } from './mappable.ts';
 import { type MappingOwner, type MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
 import type { DmaOperations } from './operations.ts';
@@ -34,6 +35,8 @@ export interface StreamingOptions {
   readonly copybreak?: number | 'measure' | undefined;
   /** How CPU and device are made to agree when they do not by themselves. Default: they do. */
   readonly cache?: CacheMaintenance | undefined;
+  /** Does many copies in one call, for lists. Default: each is a call of its own. */
+  readonly copyMany?: CopyMany | undefined;
 }
 
 /** What the device has to know of a mapping it makes. */
@@ -50,6 +53,8 @@ export class Streaming implements MappingOwner {
   readonly forced: boolean;
   /** What it takes to give foreign memory to the device in place. */
   readonly pinning: Pinning;
+  /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
+  readonly copyMany: CopyMany | undefined;
 
   private readonly device: StreamingDevice;
   private readonly own: OwnMemory;
@@ -65,12 +70,17 @@ export class Streaming implements MappingOwner {
   private closed = false;
 
   /** @throws DmaError EINVAL options */
-  constructor(device: StreamingDevice, limit: number, { bounce = {}, copybreak, cache }: StreamingOptions) {
+  constructor(
+    device: StreamingDevice,
+    limit: number,
+    { bounce = {}, copybreak, cache, copyMany }: StreamingOptions,
+  ) {
     const { operations, own } = device;
     this.device = device;
     this.own = own;
     this.limit = limit;
     this.cache = cache;
+    this.copyMany = cache === undefined ? copyMany : undefined;
     this.forced = bounce.force === true;
     const pins = operations.pinsForeignMemory && !this.forced;
     this.copybreak = pins ? checkCopybreak(copybreak ?? DEFAULT_COPYBREAK) : Number.POSITIVE_INFINITY;
@@ -119,12 +129,12 @@ export class Streaming implements MappingOwner {
     if (!ArrayBuffer.isView(view)) throw notAView();
     const { own } = this;
     const stamp = own.stampOf(view);
-    if (stamp !== undefined) return this.mapOwn(stamp.region, stamp.address, stamp.view, bits, attributes);
+    if (stamp !== undefined) return this.mapOwn(stamp.region, stamp.offset, stamp.view, bits, attributes);
     const { buffer } = view;
     const region = own.regionOf(buffer);
     const source = bytesIn(view, buffer);
     if (region === undefined) return this.mapForeign(source, bits, attributes);
-    return this.mapOwn(region, region.address + source.byteOffset, source, bits, attributes);
+    return this.mapOwn(region, source.byteOffset, source, bits, attributes);
   }
 
   /** Whether foreign memory of so many bytes in all is mapped in place rather than copied. */
@@ -177,24 +187,25 @@ export class Streaming implements MappingOwner {
 
   private mapOwn(
     region: OwnRegion,
-    address: number,
+    offset: number,
     source: Uint8Array,
     bits: number,
     attributes: number,
   ): MappingRecord {
     const size = source.length;
     if (size === 0) throw emptyView();
-    if (address + size - 1 > this.limit || this.forced || (region.bits & bits) !== bits) {
+    if (region.address + offset + size - 1 > this.limit || this.forced || (region.bits & bits) !== bits) {
       return this.bounced.map(source, bits, attributes);
     }
-    return this.arithmetic.map(region, address, size, bits, attributes);
+    return this.arithmetic.map(region, offset, size, bits, attributes);
   }
 
   private mapForeign(source: Uint8Array, bits: number, attributes: number): MappingRecord {
     if (this.worthPinning(source.length) || this.mustPin(attributes)) {
       const pinned = this.pin(source, bits, attributes);
       if (pinned !== undefined) {
-        const record = this.table.take(pinned.address, source.length, bits, attributes, 'pinned');
+        const record = this.table.take(source.length, bits, attributes, 'pinned');
+        record.address = pinned.address;
         record.pinned = pinned;
         return record;
       }
@@ -222,9 +233,7 @@ export class Streaming implements MappingOwner {
   private maxMappingSize(): number {
     if (this.copybreak === Number.POSITIVE_INFINITY) return this.bounced.maxMappingSize;
     const { ranges, granule } = this.pinning.operations;
-    let most = 0;
-    for (const { start, end } of ranges) most = Math.max(most, Math.min(end, this.limit) + 1 - start);
-    return Math.floor(most / granule) * granule;
+    return longestRun(ranges, granule, this.limit);
   }
 
   private afterClose(): DmaError {

@@ -17,6 +17,15 @@ export interface IovaRange {
 /** What the device may do. Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
 export type Access = 'read' | 'write' | 'read-write';
 
+/**
+ * Registers of a function, as something that the DMA of a function can be led to. Opaque: only an address space of
+ * the same world as the function knows what is behind it. They start on a page.
+ */
+export interface MmioWindow {
+  /** Bytes. */
+  readonly size: number;
+}
+
 export interface AddressSpace {
   /** Short name for people: `type1`, `simulated`. */
   readonly name: string;
@@ -47,6 +56,16 @@ export interface AddressSpace {
    *   ENOMEM locked-memory limit · EFAULT memory that cannot be pinned · ENODEV closed
    */
   map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
+
+  /**
+   * Let the device reach bytes [offset, offset + size) of a function's registers at [iova, iova + size), all of them
+   * multiples of `pageSize`. Absent: this space leads to no registers. What is behind the window stays there until
+   * `unmap`, whatever becomes of the function meanwhile.
+   * @throws DmaError EREMOTEIO a window of another world · EINVAL not inside the window, or not registers all over
+   *   · EFAULT the registers do not answer (memory decode is off) · ENODEV closed, or the window's function is ·
+   *   otherwise as `map`
+   */
+  mapWindow?(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void;
 
   /**
    * Remove every mapping inside [iova, iova + size); returns the bytes removed (0 when there was none).

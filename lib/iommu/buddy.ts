@@ -79,13 +79,18 @@ export class Buddy {
   take(order: number, pages: number, last: number): number {
     const ceiling = last - pages + 1;
     if (ceiling < 0) return -1;
-    let [from, block, target] = [0, 0, -1];
+    let from = 0;
+    let block = 0;
+    let target = -1;
     for (let avail = (this.orders >>> order) << order; avail !== 0; avail &= avail - 1) {
       const o = 31 - Math.clz32(avail & -avail);
       const candidate = last === this.last ? this.highest(o) : this.highestUpTo(o, ceiling >>> o);
       if (candidate < 0) continue;
       const within = Math.min(ceiling >>> order, ((candidate + 1) << (o - order)) - 1);
-      if (within > target) [from, block, target] = [o, candidate, within];
+      if (within <= target) continue;
+      from = o;
+      block = candidate;
+      target = within;
     }
     if (target < 0) return -1;
     this.carve(from, block, order, target);

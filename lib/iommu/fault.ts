@@ -19,6 +19,7 @@ export const FAULT = {
   noWrite: 'no write permission',
   pastEnd: 'past the end of the buffer',
   detached: 'buffer detached',
+  noAnswer: 'the function does not answer',
   noMaster: 'bus mastering is off',
 } as const;
 

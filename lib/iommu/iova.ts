@@ -22,8 +22,8 @@ const SPAN = 2 ** 32;
 /** Up to 2^5 pages are a power of two from a magazine. */
 const SMALL_ORDER = 5;
 
-// Fields are `declare private`, not #: V8 keeps constants of a known kind only in fields that are never undefined (nor an
-// integer here, a double there), and shorter bytecode is what lets alloc and free be inlined. A pair costs a third of what it does otherwise.
+// Fields are `declare private`, not #: a field that is never undefined, nor an integer here and a double there, is one
+// V8 treats as a constant of known kind, and shorter bytecode is what lets alloc and free be inlined.
 export class IovaAllocator {
   declare private readonly windows: readonly Window[];
   declare private readonly pageSize: number;
@@ -50,9 +50,9 @@ export class IovaAllocator {
     this.pageSize = pageSize;
     this.shift = shift;
     this.pageMask = pageSize - 1;
-    const magazines = new Magazines((iova, order) => this.spans.give(iova, order));
-    this.magazines = magazines;
-    this.spans = new Spans(this.windows, pageSize, (start, end) => magazines.bankOfAll(start, end));
+    const spans = new Spans(this.windows, pageSize);
+    this.spans = spans;
+    this.magazines = new Magazines((iova, order) => spans.give(iova, order));
   }
 
   /** Bytes of address space that allocations hold, rounding included. */
@@ -72,9 +72,10 @@ export class IovaAllocator {
     if ((size | 0) !== size || (pages - 1) >>> SMALL_ORDER !== 0) return this.allocLarge(size);
     const order = 32 - Math.clz32(pages - 1);
     let iova = this.magazines.popLow(order);
-    if (iova < 0 && this.spans.lowLacks(order)) iova = this.magazines.popHigh(order);
-    if (iova < 0) iova = this.allocMiss(order);
-    if (iova < 0) return -1;
+    if (iova < 0) {
+      iova = this.allocHigh(order);
+      if (iova < 0) return -1;
+    }
     this.spans.find(iova)!.hold((iova >>> 0) >>> this.shift, pages);
     this.pagesHeld += 1 << order;
     return iova;
@@ -87,13 +88,12 @@ export class IovaAllocator {
   free(iova: number, size: number): boolean {
     const pages = (size + this.pageMask) >>> this.shift;
     if ((size | 0) !== size || (pages - 1) >>> SMALL_ORDER !== 0) return this.freeLarge(iova, size);
+    const order = 32 - Math.clz32(pages - 1);
     const span = this.spans.find(iova);
     const page = (iova >>> 0) >>> this.shift;
     if (span === undefined || span.number * SPAN + page * this.pageSize !== iova || !span.drop(page, pages))
       return false;
-    const order = 32 - Math.clz32(pages - 1);
-    const bank = span.bank >= 0 ? span.bank : this.magazines.bankOf(iova + (this.pageSize << order));
-    this.magazines.push(iova, order, bank);
+    this.magazines.push(iova, order, iova + (this.pageSize << order));
     this.pagesHeld -= 1 << order;
     return true;
   }
@@ -112,8 +112,13 @@ export class IovaAllocator {
   private aim(limit: number): void {
     const whole = limit >= 0 ? Math.min(Math.floor(limit), Number.MAX_SAFE_INTEGER) : 0;
     this.spans.aim(whole);
-    if (this.magazines.aim(whole)) this.spans.rebank();
+    this.magazines.aim(whole);
     this.limit = limit;
+  }
+
+  private allocHigh(order: number): number {
+    const iova = this.spans.lowLacks(order) ? this.magazines.popHigh(order) : -1;
+    return iova < 0 ? this.allocMiss(order) : iova;
   }
 
   private allocMiss(order: number): number {

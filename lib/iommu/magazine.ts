@@ -42,30 +42,17 @@ export class Magazines {
     this.edges.set([LOW_END, 2 ** 53]);
   }
 
-  /** Highest address that blocks from now on may include. True when that made a new edge: banks are renumbered. */
-  aim(limit: number): boolean {
+  /** Highest address that blocks from now on may include: the banks beyond it are passed over. */
+  aim(limit: number): void {
+    const edges = this.edges;
     const end = limit + 1;
-    let bank = this.bankOf(end);
-    const split = limit > 0 && this.edges[bank] !== end && this.banks < MAX_BANKS;
-    if (split) this.insert(bank, end);
-    if (this.edges[bank] !== end) bank--;
-    this.highBottom = (this.edges.indexOf(LOW_END) + 1) * CLASSES;
+    let bank = 0;
+    while (edges[bank]! < end) bank++;
+    if (limit > 0 && edges[bank] !== end && this.banks < MAX_BANKS) this.insert(bank, end);
+    if (edges[bank] !== end) bank--;
+    this.highBottom = (edges.indexOf(LOW_END) + 1) * CLASSES;
     this.top = bank * CLASSES;
     this.lowTop = Math.min(this.top, this.highBottom - CLASSES);
-    return split;
-  }
-
-  /** The bank of a block that ends at `end`, exclusive. */
-  bankOf(end: number): number {
-    let bank = 0;
-    while (end > this.edges[bank]!) bank++;
-    return bank;
-  }
-
-  /** The bank of every block inside [start, end), or -1 when an edge cuts the range. */
-  bankOfAll(start: number, end: number): number {
-    const bank = this.bankOf(end);
-    return bank === 0 || this.edges[bank - 1]! <= start ? bank : -1;
   }
 
   /** A block of size class `order` below 4 GiB, from the highest bank that has one; -1 when none. */
@@ -78,8 +65,11 @@ export class Magazines {
     return this.pop(this.top + order, this.highBottom);
   }
 
-  /** Keep a freed block of size class `order` in its bank; the older half of a full stack is spilled first. */
-  push(iova: number, order: number, bank: number): void {
+  /** Keep a freed block of size class `order` that ends at `end`; the older half of a full stack is spilled first. */
+  push(iova: number, order: number, end: number): void {
+    const edges = this.edges;
+    let bank = 0;
+    while (end > edges[bank]!) bank++;
     const stack = bank * CLASSES + order;
     let depth = this.depth[stack]!;
     if (depth === CAPACITY) depth = this.spillHalf(stack);

@@ -7,9 +7,10 @@
  */
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../memory/page-size.ts';
-import type { Access, AddressSpace, IovaRange } from './address-space.ts';
+import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
 import { FAULT, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
+import { MemoryTarget, RegisterTarget, registersBehind, type Target } from './simulated-target.ts';
 
 /** What Intel VT-d with 39-bit addresses reports: the MSI window 0xfee00000-0xfeefffff is reserved. */
 const INTEL_RANGES: readonly IovaRange[] = [
@@ -39,18 +40,12 @@ interface Mapping {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
-  /** The buffer as the CPU sees it: empty once it was detached. */
-  readonly memory: Uint8Array;
-  /** As the device sees it. */
-  readonly bytes: Uint8Array;
-  /** Bytes of the buffer from the mapping's first byte on, when it was mapped. */
-  readonly length: number;
-  readonly offset: number;
+  readonly target: Target;
   readonly access: Access;
 }
 
-/** Moves `size` bytes between `mapping` at byte `at` of its buffer and the device's data at `done`. */
-type Move = (mapping: Mapping, at: number, done: number, size: number) => void;
+/** Moves `size` bytes between `target` at byte `at` of its mapping and the device's data at `done`. */
+type Move = (target: Target, at: number, done: number, size: number) => void;
 
 export class SimulatedAddressSpace implements AddressSpace {
   readonly name = 'simulated';
@@ -107,35 +102,19 @@ export class SimulatedAddressSpace implements AddressSpace {
   }
 
   map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
-    // In the order of vfio_dma_do_map, so that a call with two faults fails with the kernel's errno.
-    this.#checkOpen();
-    this.#checkAligned(iova, size, offset, this.#pageOffset(buffer));
-    if (access !== 'read' && access !== 'write' && access !== 'read-write') {
-      throw new DmaError('EINVAL', `access is ${String(access)}`, {
-        remedy: `pass 'read', 'write' or 'read-write'`,
-      });
-    }
-    if (this.#mappingsIn(iova, iova + size).length > 0) {
-      throw new DmaError('EEXIST', `${span(iova, size)} overlaps a mapping`, { remedy: 'unmap that first' });
-    }
-    if (this.#mappings.size >= this.#mappingLimit) {
-      throw new DmaError('ENOSPC', `all ${this.#mappingLimit} mappings are in use`, {
-        remedy: 'map fewer, larger pieces, or raise the limit',
-      });
-    }
-    this.#checkInRange(iova, size);
+    this.#checkMap(iova, size, access, offset, this.#pageOffset(buffer));
     this.#checkBacked(buffer, offset, size);
-    const memory = new Uint8Array(buffer);
-    const bytes = this.#deviceView(buffer);
-    this.#insert({
-      start: iova,
-      end: iova + size,
-      memory,
-      bytes,
-      offset,
-      length: bytes.length - offset,
+    this.#insert(
+      iova,
+      size,
       access,
-    });
+      new MemoryTarget(new Uint8Array(buffer), this.#deviceView(buffer), offset),
+    );
+  }
+
+  mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {
+    this.#checkMap(iova, size, access, offset, 0);
+    this.#insert(iova, size, access, new RegisterTarget(registersBehind(window, offset, size), offset));
   }
 
   unmap(iova: number, size: number): number {
@@ -169,15 +148,15 @@ export class SimulatedAddressSpace implements AddressSpace {
   /** The device reads memory into `into`; zeros where it may not. Never throws. */
   read(address: bigint | number, into: Uint8Array): void {
     into.fill(0);
-    this.#walk(address, into.length, 'read', (mapping, at, done, size) => {
-      into.set(mapping.bytes.subarray(at, at + size), done);
+    this.#walk(address, into.length, 'read', (target, at, done, size) => {
+      target.read(at, into.subarray(done, done + size));
     });
   }
 
   /** The device writes `from` to memory; nothing changes where it may not. Never throws. */
   write(address: bigint | number, from: Uint8Array): void {
-    this.#walk(address, from.length, 'write', (mapping, at, done, size) => {
-      mapping.bytes.set(from.subarray(done, done + size), at);
+    this.#walk(address, from.length, 'write', (target, at, done, size) => {
+      target.write(at, from.subarray(done, done + size));
     });
   }
 
@@ -199,7 +178,7 @@ export class SimulatedAddressSpace implements AddressSpace {
       const { mapping, end, reason } = this.#resolve(at, access);
       const piece = Math.min(size - done, end - at);
       if (reason !== why) report(at);
-      if (reason === '') move(mapping!, mapping!.offset + at - mapping!.start, done, piece);
+      if (reason === '') move(mapping!.target, at - mapping!.start, done, piece);
       else failed += piece;
       why = reason;
       done += piece;
@@ -213,12 +192,13 @@ export class SimulatedAddressSpace implements AddressSpace {
     if (mapping === undefined) {
       return { end: (Math.floor(at / this.pageSize) + 1) * this.pageSize, reason: this.#nothingThere };
     }
-    const { start, end, offset, length, memory } = mapping;
+    const { start, end, target } = mapping;
     if (mapping.access !== 'read-write' && mapping.access !== access) {
       return { end, reason: access === 'read' ? FAULT.noRead : FAULT.noWrite };
     }
-    if (memory.length < offset + length) return { end, reason: FAULT.detached };
-    const dataEnd = Math.min(end, start + length);
+    const { refusal } = target;
+    if (refusal !== '') return { end, reason: refusal };
+    const dataEnd = Math.min(end, start + target.length);
     return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
   }
 
@@ -240,11 +220,31 @@ export class SimulatedAddressSpace implements AddressSpace {
     return found;
   }
 
-  #insert(mapping: Mapping): void {
-    const size = mapping.end - mapping.start;
-    this.#table.set(mapping.start, size, mapping);
+  #insert(start: number, size: number, access: Access, target: Target): void {
+    const mapping = { start, end: start + size, target, access };
+    this.#table.set(start, size, mapping);
     this.#mappings.add(mapping);
     this.#bytes += size;
+  }
+
+  /** In the order of vfio_dma_do_map, so that a call with two faults fails with the kernel's errno. */
+  #checkMap(iova: number, size: number, access: Access, offset: number, pageOffset: number): void {
+    this.#checkOpen();
+    this.#checkAligned(iova, size, offset, pageOffset);
+    if (access !== 'read' && access !== 'write' && access !== 'read-write') {
+      throw new DmaError('EINVAL', `access is ${String(access)}`, {
+        remedy: `pass 'read', 'write' or 'read-write'`,
+      });
+    }
+    if (this.#mappingsIn(iova, iova + size).length > 0) {
+      throw new DmaError('EEXIST', `${span(iova, size)} overlaps a mapping`, { remedy: 'unmap that first' });
+    }
+    if (this.#mappings.size >= this.#mappingLimit) {
+      throw new DmaError('ENOSPC', `all ${this.#mappingLimit} mappings are in use`, {
+        remedy: 'map fewer, larger pieces, or raise the limit',
+      });
+    }
+    this.#checkInRange(iova, size);
   }
 
   #checkOpen(): void {

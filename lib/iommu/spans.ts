@@ -19,8 +19,6 @@ const RECENT = 256;
 class Span extends Buddy {
   /** Its address divided by 4 GiB. */
   declare readonly number: number;
-  /** As the allocator's `bankOf` has it. */
-  bank = -1;
   /** Its place in the ascending list; -1 for span 0, which is not in it. */
   slot = -1;
 
@@ -42,7 +40,6 @@ export class Spans {
   declare private readonly windows: readonly Window[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;
-  declare private readonly bankOf: (start: number, end: number) => number;
   private low: Span | undefined = undefined;
   /** Touched spans above 4 GiB, ascending, and those of them in which a window ends. */
   private sorted: Span[] = [];
@@ -62,9 +59,7 @@ export class Spans {
   private untouched = -1;
   private settled = false;
 
-  /** `bankOf` names what addresses [start, end) have in common; kept in `Span.bank` until `rebank`. */
-  constructor(windows: readonly Window[], pageSize: number, bankOf: (start: number, end: number) => number) {
-    this.bankOf = bankOf;
+  constructor(windows: readonly Window[], pageSize: number) {
     this.windows = windows;
     this.pageSize = pageSize;
     this.shift = Math.log2(pageSize);
@@ -82,18 +77,9 @@ export class Spans {
     this.settled = false;
   }
 
-  /** Ask `bankOf` anew. */
-  rebank(): void {
-    for (const span of this.low === undefined ? this.sorted : [this.low, ...this.sorted]) {
-      span.bank = this.bankOf(span.base, span.base + SPAN);
-    }
-  }
-
   /** The touched span that holds `iova`; for what is no address, any span: check its `number`. */
   find(iova: number): Span | undefined {
-    const number = (iova / SPAN) | 0;
-    const span = this.recent[number & (RECENT - 1)];
-    return span !== undefined && span.number === number ? span : this.lookUp(number);
+    return iova < SPAN ? this.low : this.findHigh(iova);
   }
 
   /** Nothing of this order is free below 4 GiB: a cheap test before takeLow. */
@@ -168,6 +154,12 @@ export class Spans {
     if (rest > 0) this.release(end * SPAN, rest);
     this.settled = false;
     return true;
+  }
+
+  private findHigh(iova: number): Span | undefined {
+    const number = (iova / SPAN) | 0;
+    const span = this.recent[number & (RECENT - 1)];
+    return span !== undefined && span.number === number ? span : this.lookUp(number);
   }
 
   private lookUp(number: number): Span | undefined {
@@ -256,7 +248,6 @@ export class Spans {
 
   /** Open what the windows hold of a span. */
   private populate(span: Span): Span {
-    span.bank = this.bankOf(span.base, span.base + SPAN);
     const { base } = span;
     for (const { start, end } of this.windows) {
       const first = Math.max(start, base) - base;

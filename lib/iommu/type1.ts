@@ -9,10 +9,10 @@
  * mapped, also when its buffer is transferred or collected.
  */
 import { readFileSync } from 'node:fs';
-import { DmaError, errnoName } from '../errors.ts';
+import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
 import { VFIO_MAP, type VfioFunctions } from '../native/vfio.ts';
-import type { Access, AddressSpace, IovaRange } from './address-space.ts';
+import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
 import { memlockRemedy, readMemlock } from './memlock.ts';
 import { usableRanges } from './usable-ranges.ts';
 
@@ -21,8 +21,26 @@ const EINVAL = -22;
 
 type Type1Functions = Pick<
   VfioFunctions,
-  'vfioIommuInfo' | 'vfioCanMapForeign' | 'vfioMap' | 'vfioUnmap' | 'vfioPageOffset' | 'vfioContainerClose'
+  | 'vfioIommuInfo'
+  | 'vfioCanMapForeign'
+  | 'vfioMap'
+  | 'vfioMapWindow'
+  | 'vfioUnmap'
+  | 'vfioPageOffset'
+  | 'vfioContainerClose'
 >;
+
+/** A BAR of a function that VFIO handed out. */
+export class Type1Window implements MmioWindow {
+  readonly size: number;
+  /** Of the mmio functions. */
+  readonly handle: Handle;
+
+  constructor(size: number, handle: Handle) {
+    this.size = size;
+    this.handle = handle;
+  }
+}
 
 export class Type1AddressSpace implements AddressSpace {
   readonly name = 'type1';
@@ -71,6 +89,20 @@ export class Type1AddressSpace implements AddressSpace {
     if (result < 0) throw this.#mapError(result, iova, buffer, offset, size);
   }
 
+  /** As long as it is mapped, the function keeps its registers and is open for the kernel, also once it is closed. */
+  mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {
+    if (this.#closed) throw closedError();
+    if (!(window instanceof Type1Window)) {
+      throw new DmaError('EREMOTEIO', 'these are not the registers of a function behind VFIO', {
+        remedy: 'open both functions through VFIO, or simulate both',
+      });
+    }
+    if (!this.#usable(iova, size)) throw this.#unusable(iova, size);
+    const { handle } = window;
+    const result = this.#native.vfioMapWindow(this.#container, iova, handle, offset, size, VFIO_MAP[access]);
+    if (result < 0) throw this.#mapWindowError(result, iova, window, offset, size);
+  }
+
   unmap(iova: number, size: number): number {
     if (this.#closed) throw closedError();
     const result = this.#native.vfioUnmap(this.#container, iova, size);
@@ -112,36 +144,54 @@ export class Type1AddressSpace implements AddressSpace {
 
   #mapError(errno: number, iova: number, buffer: ArrayBufferLike, offset: number, size: number): DmaError {
     const code = errnoName(errno);
-    const syscall = 'VFIO_IOMMU_MAP_DMA';
-    const fail = (what: string, remedy: string): DmaError => new DmaError(code, what, { syscall, remedy });
     switch (code) {
       case 'EBADF':
         return closedError();
-      case 'EEXIST':
-        return fail(`${span(iova, size)} overlaps a mapping that is there`, 'unmap that one first');
-      case 'ENOSPC':
-        return fail(
-          `the IOMMU driver takes no more mappings (its limit is ${entryLimit()})`,
-          'free some, use fewer and larger buffers, or load vfio_iommu_type1 with a larger dma_entry_limit',
-        );
       case 'ENOMEM':
         return fail(
+          code,
           `${size} bytes cannot be locked in memory for DMA`,
           memlockRemedy(size, readMemlock()) ?? 'the kernel has no memory left: free some',
         );
       case 'EFAULT':
         return fail(
+          code,
           `${size} bytes of memory cannot be pinned for DMA`,
           'use memory of this library, not a mapping of another device or of a file on disk',
         );
       case 'EINVAL':
         return fail(
+          code,
           `bytes ${String(offset)} to ${String(offset + size)} of a buffer of ${buffer?.byteLength} cannot be mapped`,
           'pass an ArrayBuffer that is not shared, resizable or detached, and whole pages of it that start on a ' +
             `${this.pageSize}-byte boundary of memory`,
         );
       default:
-        return fail(`mapping ${span(iova, size)} failed with ${code}`, 'the kernel log (dmesg) may say why');
+        return refusal(code, iova, size);
+    }
+  }
+
+  #mapWindowError(errno: number, iova: number, window: MmioWindow, offset: number, size: number): DmaError {
+    const code = errnoName(errno);
+    switch (code) {
+      case 'EBADF':
+        return new DmaError('ENODEV', 'the function whose registers these are is closed', {
+          remedy: 'open it again, and take its BAR from there',
+        });
+      case 'EFAULT':
+        return fail(
+          code,
+          'the function whose registers these are does not answer',
+          'enable memory decode (command register bit 1) and power state D0 of it',
+        );
+      case 'EINVAL':
+        return fail(
+          code,
+          `bytes ${String(offset)} to ${String(offset + size)} of a BAR of ${window.size} cannot be mapped`,
+          `map whole multiples of ${this.pageSize} bytes, and nothing that the kernel keeps to itself (MSI-X)`,
+        );
+      default:
+        return refusal(code, iova, size);
     }
   }
 
@@ -160,6 +210,30 @@ export class Type1AddressSpace implements AddressSpace {
 /** Its end may move while the device has it. */
 function isResizable(buffer: ArrayBufferLike): boolean {
   return (buffer as { readonly resizable?: boolean } | undefined)?.resizable === true;
+}
+
+/** What VFIO_IOMMU_MAP_DMA says of addresses, whatever is to be mapped there. */
+function refusal(code: ErrnoName, iova: number, size: number): DmaError {
+  switch (code) {
+    case 'EEXIST':
+      return fail(code, `${span(iova, size)} overlaps a mapping that is there`, 'unmap that one first');
+    case 'ENOSPC':
+      return fail(
+        code,
+        `the IOMMU driver takes no more mappings (its limit is ${entryLimit()})`,
+        'free some, use fewer and larger buffers, or load vfio_iommu_type1 with a larger dma_entry_limit',
+      );
+    default:
+      return fail(
+        code,
+        `mapping ${span(iova, size)} failed with ${code}`,
+        'the kernel log (dmesg) may say why',
+      );
+  }
+}
+
+function fail(code: ErrnoName, what: string, remedy: string): DmaError {
+  return new DmaError(code, what, { syscall: 'VFIO_IOMMU_MAP_DMA', remedy });
 }
 
 function closedError(): DmaError {

@@ -36,6 +36,16 @@ export interface RegionFunctions {
   detach(buffer: ArrayBuffer): number;
 }
 
+/** Memory to memory (native/copy.cc). */
+export interface CopyFunctions {
+  /**
+   * The first `count` copies of a list, in order: five numbers each, which are the target's buffer and offset, the
+   * source's buffer and offset, and the bytes. A buffer is its place among the (up to six) arguments. All of them, and 0;
+   * or none, and -EINVAL: a buffer is missing, detached, shared or too short, or a copy has no bytes.
+   */
+  copyBatch(copies: Uint32Array, count: number, ...buffers: (ArrayBufferLike | undefined)[]): number;
+}
+
 /**
  * Registers: each call is one access of its width, ordered after earlier memory writes (and, for a read, before
  * later reads). -EINVAL: outside the window, misaligned, or a value that is not an unsigned integer of the width.
@@ -80,6 +90,11 @@ export interface TestingFunctions {
   windowClose(window: Handle): number;
 }
 
-export interface Addon extends RegionFunctions, MmioFunctions, InterruptFunctions, VfioFunctions {
+export interface Addon
+  extends RegionFunctions,
+    CopyFunctions,
+    MmioFunctions,
+    InterruptFunctions,
+    VfioFunctions {
   readonly testing: TestingFunctions;
 }

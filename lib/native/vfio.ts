@@ -52,6 +52,20 @@ export interface VfioFunctions {
     size: number,
     flags: number,
   ): number;
+  /**
+   * The same for bytes [offset, offset + size) of a window of the mmio functions: the device's DMA goes to those
+   * registers. They stay mapped in this process, and the function they belong to open for the kernel, until it is
+   * unmapped. -EBADF: either handle. -EINVAL: not inside the window, or not mapped into this process all over.
+   * -EFAULT: memory decode is off.
+   */
+  vfioMapWindow(
+    container: Handle,
+    iova: number,
+    window: Handle,
+    offset: number,
+    size: number,
+    flags: number,
+  ): number;
   /** Whether vfioMap takes memory that is in none of our regions. */
   vfioCanMapForeign(): boolean;
   /** Bytes unmapped; whole mappings only. */

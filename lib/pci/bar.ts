@@ -5,6 +5,7 @@
  * the device. Each call here is exactly one access of its width, ordered after all earlier memory writes.
  */
 import { DmaError, type ErrnoName } from '../errors.ts';
+import type { MmioWindow } from '../iommu/address-space.ts';
 
 export interface BarInfo {
   /** 0 to 5. */
@@ -25,6 +26,11 @@ export abstract class Bar {
 
   constructor(info: BarInfo) {
     this.info = info;
+  }
+
+  /** For `DmaDevice.mapResource`, of this function or another one. Undefined for I/O ports, which DMA cannot reach. */
+  get window(): MmioWindow | undefined {
+    return undefined;
   }
 
   abstract read8(offset: number): number;

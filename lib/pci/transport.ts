@@ -71,5 +71,5 @@ export interface OpenOptions {
   /** Take memory from huge pages (vfio only). Default false. @throws DmaError ENOMEM when none are reserved */
   readonly hugepages?: boolean;
   /** How much is bounced, and when. The copybreak is measured on hardware and 32 KiB in the simulation by default. */
-  readonly streaming?: Omit<StreamingOptions, 'cache'>;
+  readonly streaming?: Omit<StreamingOptions, 'cache' | 'copyMany'>;
 }

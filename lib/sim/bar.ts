@@ -1,5 +1,6 @@
 /** Registers of a simulated device: every access is one call of the model. */
 import { DmaError } from '../errors.ts';
+import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
 import { Bar, type BarInfo, barAccessError, registerValue } from '../pci/bar.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
@@ -10,6 +11,7 @@ const READ_MICROSECONDS = 1;
 export class SimulatedBar extends Bar {
   readonly #bus: SimulatedBus;
   readonly #model: DeviceModel;
+  readonly #window: BarRegisters | undefined;
   #port: BusPort | undefined;
 
   constructor(info: BarInfo, bus: SimulatedBus, port: BusPort) {
@@ -17,6 +19,11 @@ export class SimulatedBar extends Bar {
     this.#bus = bus;
     this.#model = bus.model;
     this.#port = port;
+    this.#window = info.kind === 'memory' ? new BarRegisters(info, bus.model, port) : undefined;
+  }
+
+  override get window(): SimulatedRegisters | undefined {
+    return this.#window;
   }
 
   override read8(offset: number): number {
@@ -71,6 +78,7 @@ export class SimulatedBar extends Bar {
   /** The function was closed: every access from here on throws ENODEV. */
   close(): void {
     this.#port = undefined;
+    this.#window?.close();
   }
 
   #read(offset: number, width: Width): number {
@@ -91,5 +99,41 @@ export class SimulatedBar extends Bar {
     const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= info.size;
     if (!inside || offset % width !== 0) throw barAccessError(info, offset, width, 'EINVAL');
     if (!this.#port.config.decodes(info.kind)) throw barAccessError(info, offset, width, 'EIO');
+  }
+}
+
+/** The registers as the DMA of a function meets them: the model, and nothing of the driver's clock or checks. */
+class BarRegisters extends SimulatedRegisters {
+  override readonly size: number;
+  readonly #index: number;
+  readonly #model: DeviceModel;
+  #port: BusPort | undefined;
+
+  constructor({ index, size }: BarInfo, model: DeviceModel, port: BusPort) {
+    super();
+    this.size = size;
+    this.#index = index;
+    this.#model = model;
+    this.#port = port;
+  }
+
+  override get closed(): boolean {
+    return this.#port === undefined;
+  }
+
+  override get decodes(): boolean {
+    return this.#port?.config.decodes('memory') ?? false;
+  }
+
+  override read(offset: number, width: RegisterWidth): number {
+    return this.#model.read(this.#index, offset, width);
+  }
+
+  override write(offset: number, width: RegisterWidth, value: number): void {
+    this.#model.write(this.#index, offset, width, value);
+  }
+
+  close(): void {
+    this.#port = undefined;
   }
 }

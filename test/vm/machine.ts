@@ -20,9 +20,16 @@ export interface Device {
 export interface Machine {
   readonly name: string;
   readonly iommu: 'intel' | 'virtio' | 'none';
+  /**
+   * How the guest's time passes. 'jumps': by instructions executed, and straight to the next timer whenever the guest
+   * is idle, so that a device that takes 100 ms costs the host nothing; 'host': as the host's.
+   */
+  readonly clock: 'jumps' | 'host';
   /** Modules loaded after the root is mounted, in this order, with their parameters. */
   readonly modules: readonly string[];
   readonly devices: readonly Device[];
+  /** Folders under `test` whose files run here as well as on the host: they find their device by environment. */
+  readonly shared: readonly string[];
 }
 
 const vfio = ['vfio_iommu_type1', 'vfio-pci'];
@@ -68,8 +75,10 @@ const sharedGroup: readonly Device[] = [
 export const defaultMachine: Machine = {
   name: 'intel',
   iommu: 'intel',
+  clock: 'jumps',
   modules: vfio,
   devices: [edu, wideEdu, ...sharedGroup],
+  shared: ['conformance', 'edu'],
 };
 
 /** Every machine; the tests of the ones below live in the folder `test/vm/<name>`. */
@@ -79,15 +88,19 @@ export const machines: readonly Machine[] = [
     // No interrupt remapping on this one: VFIO refuses it unless told that this is fine.
     name: 'virtio-iommu',
     iommu: 'virtio',
+    clock: 'jumps',
     modules: ['vfio_iommu_type1 allow_unsafe_interrupts=1', 'vfio-pci'],
     devices: [edu, wideEdu],
+    shared: ['conformance'],
   },
-  { name: 'no-iommu', iommu: 'none', modules: vfio, devices: [edu] },
+  { name: 'no-iommu', iommu: 'none', clock: 'jumps', modules: vfio, devices: [edu], shared: [] },
   {
     name: 'no-vfio',
     iommu: 'intel',
+    clock: 'jumps',
     modules: [],
     devices: [{ qemu: edu.qemu, address: '0000:00:10.0', variable: 'USERDMA_TEST_EDU' }],
+    shared: [],
   },
 ];
 
@@ -121,10 +134,16 @@ function kernelCommandLine(machine: Machine): string {
   return words.join(' ');
 }
 
+/** Only the emulator counts instructions: 4 ns each here. */
+function clockArguments({ clock }: Machine, accel: string): string[] {
+  return clock === 'jumps' && accel === 'tcg' ? ['-icount', 'shift=2,sleep=off'] : [];
+}
+
 /** QEMU's arguments for `machine`. `accel` is tcg unless the caller was told that KVM works here. */
 export function qemuArguments(machine: Machine, files: BootFiles, accel: string): string[] {
   return [
     ...['-nodefaults', '-machine', 'q35,kernel-irqchip=split', '-accel', accel],
+    ...clockArguments(machine, accel),
     ...['-cpu', 'max', '-smp', '1', '-m', '1G', '-display', 'none', '-monitor', 'none', '-no-reboot'],
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelCommandLine(machine)],
     ...['-serial', `file:${files.console}`],

@@ -1,6 +1,6 @@
 /**
- * Which compiled test files run on which machine: files that run in both worlds and those directly in `test/vm`
- * on the default machine, those in `test/vm/<name>` on the machine of that name.
+ * Which compiled test files run on which machine: those directly in `test/vm` on the default machine, those in
+ * `test/vm/<name>` on the machine of that name, and files that run in both worlds where the machine says so.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,21 +11,16 @@ export interface Suite {
   readonly files: readonly string[];
 }
 
-/** Folders under `test` whose files pick their device by environment, hence run on the default machine too. */
-const sharedFolders = ['conformance', 'edu'];
-
 function testFiles(folder: string): string[] {
   const names = existsSync(folder) ? readdirSync(folder).sort() : [];
   return names.filter((name) => name.endsWith('.test.js')).map((name) => join(folder, name));
 }
 
 function filesOf(machine: Machine, tests: string): string[] {
-  const own = testFiles(join(tests, 'vm', machine.name));
-  if (machine !== defaultMachine) return own;
   return [
-    ...testFiles(join(tests, 'vm')),
-    ...own,
-    ...sharedFolders.flatMap((name) => testFiles(join(tests, name))),
+    ...(machine === defaultMachine ? testFiles(join(tests, 'vm')) : []),
+    ...testFiles(join(tests, 'vm', machine.name)),
+    ...machine.shared.flatMap((name) => testFiles(join(tests, name))),
   ];
 }
 

@@ -1,17 +1,24 @@
 /** A BAR of real hardware. The native side checks bounds, alignment and width, and survives a bus error. */
 import { DmaError, errnoName } from '../../errors.ts';
+import { Type1Window } from '../../iommu/type1.ts';
 import type { Handle, MmioFunctions } from '../../native/addon.ts';
 import { Bar, type BarInfo, barAccessError, registerValue } from '../bar.ts';
 
 export class VfioBar extends Bar {
   readonly #native: MmioFunctions;
   readonly #window: Handle;
+  readonly #forDma: Type1Window | undefined;
 
   /** @param window over all of the BAR; it stays its owner's */
   constructor(info: BarInfo, native: MmioFunctions, window: Handle) {
     super(info);
     this.#native = native;
     this.#window = window;
+    this.#forDma = info.kind === 'memory' ? new Type1Window(info.size, window) : undefined;
+  }
+
+  override get window(): Type1Window | undefined {
+    return this.#forDma;
   }
 
   read8(offset: number): number {

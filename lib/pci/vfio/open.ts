@@ -44,7 +44,8 @@ export function openVfio(text: string, { hugepages = false, streaming }: OpenOpt
     const memory = new MemfdMemory({ hugepages });
     undo.push(() => memory.close());
     const addressSpace = new Type1AddressSpace(native, container, mmioWindows());
-    const dma = new DmaDevice({ copybreak: 'measure', ...streaming, name: address, memory, addressSpace });
+    const common = { copybreak: 'measure', ...streaming, name: address, copyMany: native.copyBatch } as const;
+    const dma = new DmaDevice({ ...common, memory, addressSpace });
     return { transport, dma };
   } catch (error) {
     for (const close of undo.reverse()) close();

@@ -1,0 +1,144 @@
+/**
+ * What a mapping of a simulated IOMMU leads to: memory, or the registers of a function. Offsets count from the first
+ * byte of the mapping.
+ */
+import { DmaError } from '../errors.ts';
+import type { MmioWindow } from './address-space.ts';
+import { FAULT } from './fault.ts';
+
+export interface Target {
+  /** Bytes from the first one on that there is something behind. */
+  readonly length: number;
+  /** Why nothing answers now, one of `FAULT`; '' when something does. */
+  readonly refusal: string;
+  /** Inside `length`, and only when there is no refusal. */
+  read(offset: number, into: Uint8Array): void;
+  write(offset: number, from: Uint8Array): void;
+}
+
+/** Bytes of a buffer, from `offset` on. */
+export class MemoryTarget implements Target {
+  readonly length: number;
+  /** The buffer as the CPU sees it: empty once it was detached. */
+  readonly #memory: Uint8Array;
+  /** As the device sees it. */
+  readonly #bytes: Uint8Array;
+  readonly #offset: number;
+
+  constructor(memory: Uint8Array, bytes: Uint8Array, offset: number) {
+    this.#memory = memory;
+    this.#bytes = bytes;
+    this.#offset = offset;
+    this.length = bytes.length - offset;
+  }
+
+  get refusal(): string {
+    return this.#memory.length < this.#offset + this.length ? FAULT.detached : '';
+  }
+
+  read(offset: number, into: Uint8Array): void {
+    const at = this.#offset + offset;
+    into.set(this.#bytes.subarray(at, at + into.length));
+  }
+
+  write(offset: number, from: Uint8Array): void {
+    this.#bytes.set(from, this.#offset + offset);
+  }
+}
+
+/** Widths that bytes are moved to and from registers in. */
+export type RegisterWidth = 1 | 2 | 4;
+
+/** Registers of a simulated function, for the DMA of any other. Values are unsigned. */
+export abstract class SimulatedRegisters implements MmioWindow {
+  abstract readonly size: number;
+  /** The function was closed. */
+  abstract readonly closed: boolean;
+  /** Whether it answers accesses: memory decode is on. */
+  abstract readonly decodes: boolean;
+  /** Of the model, at a multiple of `width`. */
+  abstract read(offset: number, width: RegisterWidth): number;
+  abstract write(offset: number, width: RegisterWidth, value: number): void;
+}
+
+/**
+ * What is behind a window, when bytes [offset, offset + size) of it can be mapped.
+ * @throws DmaError as AddressSpace.mapWindow
+ */
+export function registersBehind(window: MmioWindow, offset: number, size: number): SimulatedRegisters {
+  if (!(window instanceof SimulatedRegisters)) {
+    throw new DmaError('EREMOTEIO', 'these are not the registers of a simulated function', {
+      remedy: 'simulate both functions, or neither',
+    });
+  }
+  if (window.closed) {
+    throw new DmaError('ENODEV', 'the function whose registers these are is closed', {
+      remedy: 'open it again, and take its BAR from there',
+    });
+  }
+  if (!(offset >= 0 && size <= window.size - offset)) {
+    throw new DmaError('EINVAL', `no ${size} bytes at offset ${offset} of registers of ${window.size}`, {
+      remedy: 'stay inside the BAR',
+    });
+  }
+  if (window.decodes) return window;
+  throw new DmaError('EFAULT', 'the function whose registers these are does not answer', {
+    remedy: 'enable memory decode (command register bit 1)',
+  });
+}
+
+/** Registers from `offset` on. */
+export class RegisterTarget implements Target {
+  readonly length: number;
+  readonly #registers: SimulatedRegisters;
+  readonly #offset: number;
+
+  constructor(registers: SimulatedRegisters, offset: number) {
+    this.#registers = registers;
+    this.#offset = offset;
+    this.length = registers.size - offset;
+  }
+
+  get refusal(): string {
+    return this.#registers.closed || !this.#registers.decodes ? FAULT.noAnswer : '';
+  }
+
+  /** Values are little-endian on the bus. */
+  read(offset: number, into: Uint8Array): void {
+    const view = viewOf(into);
+    eachAccess(this.#offset + offset, into.length, (at, done, width) => {
+      const value = this.#registers.read(at, width);
+      if (width === 4) view.setUint32(done, value, true);
+      else if (width === 2) view.setUint16(done, value, true);
+      else view.setUint8(done, value);
+    });
+  }
+
+  write(offset: number, from: Uint8Array): void {
+    const view = viewOf(from);
+    eachAccess(this.#offset + offset, from.length, (at, done, width) => {
+      if (width === 4) this.#registers.write(at, width, view.getUint32(done, true));
+      else if (width === 2) this.#registers.write(at, width, view.getUint16(done, true));
+      else this.#registers.write(at, width, view.getUint8(done));
+    });
+  }
+}
+
+/** The widest naturally aligned accesses that make up [start, start + size), as a bus splits a transfer. */
+function eachAccess(
+  start: number,
+  size: number,
+  access: (at: number, done: number, width: RegisterWidth) => void,
+): void {
+  for (let done = 0; done < size; ) {
+    const at = start + done;
+    const left = size - done;
+    const width = at % 4 === 0 && left >= 4 ? 4 : at % 2 === 0 && left >= 2 ? 2 : 1;
+    access(at, done, width);
+    done += width;
+  }
+}
+
+function viewOf({ buffer, byteOffset, length }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, length);
+}
