@@ -25,5 +25,15 @@
         'type': 'none',
       }],
     ],
+  }, {
+    # Loops in C to compare with; only in a checkout, for test/bench.
+    'target_name': 'bench_comparators',
+    'conditions': [
+      ['OS=="linux" and "<!(node -p "require(\'node:fs\').existsSync(\'test/bench/comparators.cc\')")"=="true"', {
+        'sources': ['test/bench/comparators.cc'],
+      }, {
+        'type': 'none',
+      }],
+    ],
   }],
 }

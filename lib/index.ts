@@ -3,7 +3,7 @@ export { DMA_ATTR } from './dma/attributes.ts';
 export type { BounceOptions, BounceStats } from './dma/bounce.ts';
 export type { CacheMaintenance } from './dma/cache.ts';
 export type { CoherentBuffer } from './dma/coherent.ts';
-export { DmaDevice, type DmaDeviceOptions } from './dma/device.ts';
+export { DmaDevice, type DmaDeviceOptions, type Held } from './dma/device.ts';
 export type { DmaDirection } from './dma/direction.ts';
 export type { IovaState } from './dma/iova-state.ts';
 export type { DmaLimits } from './dma/limits.ts';

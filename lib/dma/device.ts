@@ -46,6 +46,9 @@ export interface DirectDeviceOptions extends DeviceOptions {
 
 export type DmaDeviceOptions = TranslatedDeviceOptions | DirectDeviceOptions;
 
+/** What a device hands out until it is given back. */
+export type Held = CoherentBuffer | NoncoherentBuffer | DmaPool | IovaState;
+
 export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   readonly name: string;
   /** How CPU and device are made to agree; undefined on a coherent device. */
@@ -54,12 +57,10 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   readonly #operations: DmaOperations;
   readonly #own: OwnMemory;
   readonly #streaming: Streaming;
-  readonly #coherent = new Set<CoherentBuffer>();
-  readonly #noncoherent = new Set<NoncoherentBuffer>();
-  readonly #pools = new Set<DmaPool>();
+  /** What was allocated and not given back, oldest first. */
+  readonly #held = new Set<Held>();
   readonly #lists: ScatterGather;
   readonly #resources: ResourceMappings;
-  readonly #iovas = new Set<IovaState>();
   #mask = DEFAULT_MASK;
   #coherentMask = DEFAULT_MASK;
   #closed = false;
@@ -146,7 +147,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
     checkSize(size, 'the size of a coherent buffer');
     const allocation = this.#operations.allocate(size, maskLimit(this.#coherentMask));
     const buffer = new CoherentBuffer(this, this.#own.add({ ...allocation, size, coherent: true }));
-    this.#coherent.add(buffer);
+    this.#held.add(buffer);
     return buffer;
   }
 
@@ -168,7 +169,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
     const coherent = this.cache === undefined;
     const region = this.#own.add({ ...allocation, size, coherent, bits });
     const buffer = new NoncoherentBuffer(this, region, direction);
-    this.#noncoherent.add(buffer);
+    this.#held.add(buffer);
     return buffer;
   }
 
@@ -184,10 +185,10 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
       allocate: (size, limit) =>
         this.#own.add({ ...this.#operations.allocate(size, limit), size, coherent: true }),
       release: (region) => this.#release(region),
-      forgetPool: (pool) => void this.#pools.delete(pool),
+      forgetPool: (pool) => void this.#held.delete(pool),
     };
     const pool = new (options.poison === true ? PoisonedPool : DmaPool)(name, options, owner);
-    this.#pools.add(pool);
+    this.#held.add(pool);
     return pool;
   }
 
@@ -245,10 +246,10 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
       name: this.name,
       own: this.#own,
       pinning: this.#streaming.pinning,
-      forgetIova: (state) => void this.#iovas.delete(state),
+      forgetIova: (state) => void this.#held.delete(state),
     };
     const state = IovaState.reserve(owner, size, first, maskLimit(this.#mask));
-    if (state !== null) this.#iovas.add(state);
+    if (state !== null) this.#held.add(state);
     return state;
   }
 
@@ -286,19 +287,19 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
 
   /** Called by `CoherentBuffer.free`. */
   releaseCoherent(buffer: CoherentBuffer, region: OwnRegion): void {
-    this.#coherent.delete(buffer);
+    this.#held.delete(buffer);
     this.#release(region);
   }
 
   /** Called by `NoncoherentBuffer.free`. */
   releaseNoncoherent(buffer: NoncoherentBuffer, region: OwnRegion): void {
-    this.#noncoherent.delete(buffer);
+    this.#held.delete(buffer);
     this.#release(region);
   }
 
-  /** Coherent buffers not freed yet, oldest first. */
-  get live(): readonly CoherentBuffer[] {
-    return [...this.#coherent];
+  /** What was allocated and not given back, oldest first. */
+  get live(): readonly Held[] {
+    return [...this.#held];
   }
 
   /**
@@ -308,17 +309,11 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    for (const buffer of this.#coherent) buffer.revoke();
-    this.#coherent.clear();
-    for (const buffer of this.#noncoherent) buffer.revoke();
-    this.#noncoherent.clear();
     this.#lists.close();
     this.#resources.close();
-    for (const state of this.#iovas) state.revoke();
-    this.#iovas.clear();
     this.#streaming.close();
-    for (const pool of this.#pools) pool.revoke();
-    this.#pools.clear();
+    for (const held of [...this.#held].reverse()) held.revoke();
+    this.#held.clear();
     this.#operations.close();
   }
 

@@ -109,7 +109,7 @@ describeNative('copyBatch', (addon) => {
       assert.equal(addon.copyBatch(copies, count as number, buffer), EINVAL, String(count));
     }
     assert.equal(addon.copyBatch(copies.subarray(0, 4), 1, buffer), EINVAL);
-    structuredClone(copies.buffer, { transfer: [copies.buffer] });
+    structuredClone(copies, { transfer: [copies.buffer as ArrayBuffer] });
     assert.equal(addon.copyBatch(copies, 1, buffer), EINVAL);
   });
 

@@ -231,6 +231,17 @@ describe('IovaAllocator: giving back', () => {
     expect(space.alloc(2 ** 22, ANY)).toBe(4 * GIB);
   });
 
+  it('tells spans apart that lie 2^40 apart', () => {
+    const ranges = [1, 2, 3].map((n) => ({ start: n * 2 ** 40, end: n * 2 ** 40 + 2 * PAGE - 1 }));
+    const space = new IovaAllocator(ranges, PAGE);
+    const taken = Array.from({ length: 6 }, () => space.alloc(PAGE, ANY));
+    expect(taken).toEqual([3, 3, 2, 2, 1, 1].map((n, i) => n * 2 ** 40 + (i % 2 === 0 ? PAGE : 0)));
+    expect(space.free(taken[0]!, PAGE)).toBe(true);
+    expect(space.free(taken[0]!, PAGE)).toBe(false);
+    for (const iova of taken.slice(1)) expect(space.free(iova, PAGE)).toBe(true);
+    expect(space.used).toBe(0);
+  });
+
   it('a huge allocation shares neither its spans nor the pages of its tail', () => {
     const space = new IovaAllocator(flat(34), PAGE);
     const tail = 8 * GIB + 4 * GIB;

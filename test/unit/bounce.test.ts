@@ -1,0 +1,321 @@
+import { beforeEach, describe, expect, it } from 'vitest';
+import { DMA_ATTR } from '../../lib/dma/attributes.ts';
+import { BounceSlots } from '../../lib/dma/bounce-slots.ts';
+import type { DmaDirection } from '../../lib/dma/direction.ts';
+import type { StreamingMapping } from '../../lib/dma/mapping.ts';
+import { dmaBitMask } from '../../lib/dma/mask.ts';
+import type { DmaError } from '../../lib/errors.ts';
+import { expectCode } from './sim-fixture.ts';
+import { detach, expectBytes, PAGE, pattern, type World, world } from './streaming-fixture.ts';
+
+const SLOT = 2048;
+const forced = { bounce: { force: true } };
+
+describe('slots', () => {
+  it('are handed out in runs that are aligned to themselves and never overlap', () => {
+    const slots = new BounceSlots(4, 64);
+    slots.openChunk(0);
+    slots.openChunk(2);
+    const taken = new Map<number, number>();
+    const owner = new Array<number>(256).fill(-1);
+    let seed = 12345;
+    const random = (below: number): number => {
+      seed = (Math.imul(seed, 1103515245) + 12345) >>> 0;
+      return Math.floor((seed / 2 ** 32) * below);
+    };
+    for (let step = 0; step < 20_000; step++) {
+      const order = random(7);
+      if (random(2) === 0 || taken.size === 0) {
+        let slot = slots.take(order);
+        if (slot < 0) slot = slots.takeFresh(order);
+        if (slot < 0) continue;
+        const run = owner.slice(slot, slot + 2 ** order);
+        if (slot % 2 ** order !== 0 || (slot & 64) !== 0 || run.some((other) => other >= 0)) {
+          expect.unreachable(`slot ${slot} of order ${order}`);
+        }
+        owner.fill(slot, slot, slot + 2 ** order);
+        taken.set(slot, order);
+      } else {
+        const slot = [...taken.keys()][random(taken.size)]!;
+        slots.give(slot);
+        owner.fill(-1, slot, slot + 2 ** taken.get(slot)!);
+        taken.delete(slot);
+      }
+    }
+    expect(slots.used).toBe(owner.filter((slot) => slot >= 0).length);
+    expect(slots.peak).toBeGreaterThan(64);
+    for (const slot of taken.keys()) slots.give(slot);
+    expect(slots.used).toBe(0);
+    // Everything merges again.
+    expect([slots.takeFresh(6), slots.takeFresh(6)].sort((a, b) => a - b)).toEqual([0, 128]);
+    expect(slots.takeFresh(0)).toBe(-1);
+  });
+
+  it('of a closed chunk come back when it opens again, less those still taken', () => {
+    const slots = new BounceSlots(1, 8);
+    slots.openChunk(0);
+    const kept = slots.takeFresh(1);
+    const returned = slots.takeFresh(0);
+    slots.closeChunk(0);
+    slots.give(returned);
+    expect(slots.takeFresh(0)).toBe(-1);
+    slots.openChunk(0);
+    const all: number[] = [];
+    for (let slot = slots.takeFresh(0); slot >= 0; slot = slots.takeFresh(0)) all.push(slot);
+    expect(all.sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7].filter((slot) => slot !== kept && slot !== kept + 1));
+  });
+});
+
+describe.each<DmaDirection>(['to-device', 'from-device', 'bidirectional'])(
+  'a bounced %s mapping',
+  (direction) => {
+    const reads = direction !== 'from-device';
+    const writes = direction !== 'to-device';
+    const SIZE = 1500;
+    let here: World;
+    let source: Uint8Array<ArrayBuffer>;
+    let mapping: StreamingMapping;
+
+    const deviceWrites = (offset: number, size: number): void =>
+      here.space.write(mapping.dmaAddress + BigInt(offset), new Uint8Array(size).fill(0xee));
+
+    beforeEach(() => {
+      here = world(forced);
+      source = pattern(SIZE);
+      mapping = here.dma.mapSingle(source, direction);
+    });
+
+    it('copies in at map, whatever the direction, also with SKIP_CPU_SYNC', () => {
+      expect(mapping.bounced).toBe(true);
+      expectBytes(here.deviceReads(mapping.dmaAddress, SIZE), pattern(SIZE));
+      mapping.unmap();
+      source.fill(9);
+      const skipping = here.dma.mapSingle(source, direction, DMA_ATTR.SKIP_CPU_SYNC);
+      expect(here.deviceReads(skipping.dmaAddress, SIZE)).toEqual(source);
+    });
+
+    it('copies out at unmap what the device wrote, and nothing else changes', () => {
+      deviceWrites(100, 200);
+      mapping.unmap();
+      const expected = pattern(SIZE);
+      if (writes) expected.fill(0xee, 100, 300);
+      expectBytes(source, expected);
+    });
+
+    it('copies nothing out at unmap with SKIP_CPU_SYNC', () => {
+      mapping.unmap();
+      mapping = here.dma.mapSingle(source, direction, DMA_ATTR.SKIP_CPU_SYNC);
+      deviceWrites(0, SIZE);
+      mapping.unmap();
+      expectBytes(source, pattern(SIZE));
+    });
+
+    it('syncs a slice for the CPU and nothing but the slice', () => {
+      const written = pattern(SIZE, 9);
+      here.space.write(mapping.dmaAddress, written);
+      const expected = pattern(SIZE);
+      // The same slice twice, one of the same length elsewhere, and the rest.
+      for (const [offset, size] of [
+        [7, 64],
+        [7, 64],
+        [107, 64],
+        [1000, 500],
+      ] as const) {
+        mapping.syncForCpu(offset, size);
+        if (writes) expected.set(written.subarray(offset, offset + size), offset);
+        expectBytes(source, expected);
+      }
+      mapping.syncForCpu();
+      expectBytes(source, writes ? written : expected);
+    });
+
+    it('syncs a slice for the device and nothing but the slice', () => {
+      const expected = pattern(SIZE);
+      for (const [offset, size, seed] of [
+        [7, 64, 3],
+        [7, 64, 4],
+        [107, 64, 4],
+        [1000, 500, 5],
+      ] as const) {
+        source.set(pattern(SIZE, seed));
+        mapping.syncForDevice(offset, size);
+        if (reads) expected.set(source.subarray(offset, offset + size), offset);
+        expectBytes(here.deviceReads(mapping.dmaAddress, SIZE), expected);
+      }
+      mapping.syncForDevice();
+      expectBytes(here.deviceReads(mapping.dmaAddress, SIZE), reads ? source : expected);
+    });
+
+    it('survives the loss of its buffer: the slot comes back, and the loss is told when bytes are lost', () => {
+      detach(source.buffer);
+      if (writes) expectCode('EINVAL', () => mapping.syncForCpu());
+      else mapping.syncForCpu();
+      if (reads) expectCode('EINVAL', () => mapping.syncForDevice());
+      else mapping.syncForDevice();
+      expect(mapping.mapped).toBe(true);
+      if (writes) expectCode('EINVAL', () => mapping.unmap());
+      else mapping.unmap();
+      expect(mapping.mapped).toBe(false);
+      expect(here.dma.bounceStats.usedSlots).toBe(0);
+    });
+  },
+);
+
+describe('the bounce buffer', () => {
+  it.each([1, 63, 64, 2047, 2048, 2049, 4096, 5000, 65_536, 200_000, 262_144])(
+    'puts zeros around %i bytes',
+    (size) => {
+      const { dma, space, deviceReads } = world(forced);
+      const run = Math.max(SLOT, 2 ** Math.ceil(Math.log2(size)));
+      // What was there before: another mapping's bytes, all over the run.
+      const before = dma.mapSingle(pattern(run, 7), 'bidirectional');
+      const address = before.dmaAddress;
+      before.unmap();
+      const mapping = dma.mapSingle(pattern(size), 'from-device');
+      expect(mapping.dmaAddress).toBe(address);
+      const seen = deviceReads(address, run);
+      expectBytes(seen.subarray(0, size), pattern(size));
+      expect(seen.subarray(size).every((byte) => byte === 0)).toBe(true);
+      space.write(mapping.dmaAddress, new Uint8Array(size).fill(0xee));
+      mapping.unmap();
+      const small = dma.mapSingle(pattern(1), 'to-device');
+      const rest = deviceReads(small.dmaAddress, SLOT);
+      expect(rest.subarray(1).every((byte) => byte === 0)).toBe(true);
+    },
+  );
+
+  it('aligns mappings of a page or more to a page, and all to a slot', () => {
+    const { dma } = world(forced);
+    for (const size of [1, 2048, 4095, 4096, 4097, 12_000, 262_144]) {
+      const mapping = dma.mapSingle(new Uint8Array(size), 'to-device');
+      expect(mapping.low % (size >= PAGE ? PAGE : SLOT)).toBe(0);
+    }
+  });
+
+  it('keeps the low address bits that minAlignMask names, for every offset', () => {
+    const { dma, space, deviceReads } = world(forced);
+    dma.limits.minAlignMask = 0xfff;
+    const memory = pattern(3 * PAGE);
+    const answer = pattern(4096, 5);
+    for (const offset of [0, 1, 511, 2047, 2048, 2049, 4095, 4097, 8191]) {
+      for (const size of [1, 100, 2048, 4096]) {
+        const mapping = dma.mapSingle(memory.subarray(offset, offset + size), 'bidirectional');
+        expect(mapping.low & 0xfff).toBe(offset & 0xfff);
+        expectBytes(deviceReads(mapping.dmaAddress, size), memory.subarray(offset, offset + size));
+        const pad = offset & 0xfff;
+        const before = deviceReads(mapping.dmaAddress - BigInt(pad), pad);
+        expect(before.every((byte) => byte === 0)).toBe(true);
+        space.write(mapping.dmaAddress, answer.subarray(0, size));
+        mapping.unmap();
+        expectBytes(memory.subarray(offset, offset + size), answer.subarray(0, size));
+      }
+    }
+    expect(dma.bounceStats.usedSlots).toBe(0);
+  });
+
+  it('never crosses the segment boundary', () => {
+    const { dma } = world(forced);
+    dma.limits.segmentBoundary = 0x3fff;
+    for (const size of [1, 3000, 9000, 16_384]) {
+      for (let i = 0; i < 20; i++) {
+        const { low } = dma.mapSingle(new Uint8Array(size), 'to-device');
+        expect(low >>> 14).toBe((low + size - 1) >>> 14);
+      }
+    }
+    expectCode('ENOMEM', () => dma.mapSingle(new Uint8Array(16_385), 'to-device'));
+  });
+
+  it('is full when it is, says how full, and is as before when something is unmapped', () => {
+    const { dma } = world({ bounce: { force: true, total: 32_768 } });
+    const held = Array.from({ length: 8 }, () => dma.mapSingle(new Uint8Array(4096), 'to-device'));
+    const before = dma.bounceStats;
+    try {
+      dma.mapSingle(new Uint8Array(100), 'to-device', DMA_ATTR.NO_WARN);
+      expect.unreachable();
+    } catch (error) {
+      expect((error as DmaError).code).toBe('ENOMEM');
+      expect((error as DmaError).message).toMatch(/100 bytes.*total 16 slots of 2048 bytes, used 16/);
+    }
+    expect(dma.bounceStats).toEqual({ ...before, failures: 1 });
+    held[3]!.unmap();
+    // Two small ones where a large one was, and a large one where they were.
+    const small = [
+      dma.mapSingle(new Uint8Array(1), 'to-device'),
+      dma.mapSingle(new Uint8Array(1), 'to-device'),
+    ];
+    expectCode('ENOMEM', () => dma.mapSingle(new Uint8Array(1), 'to-device'));
+    for (const mapping of small) mapping.unmap();
+    dma.mapSingle(new Uint8Array(4096), 'to-device');
+    expect(dma.bounceStats.peakSlots).toBe(16);
+  });
+
+  it('counts', () => {
+    const { dma } = world(forced);
+    const mapping = dma.mapSingle(new Uint8Array(1000), 'bidirectional');
+    mapping.syncForCpu(0, 10);
+    mapping.syncForDevice(0, 20);
+    mapping.unmap();
+    expect(dma.bounceStats).toMatchObject({
+      slotSize: 2048,
+      totalSlots: 32_768,
+      backedSlots: 1024,
+      usedSlots: 0,
+      peakSlots: 1,
+      maps: 1,
+      bytesIn: 1020,
+      bytesOut: 1010,
+      failures: 0,
+    });
+  });
+
+  it('uses no memory above the mask, also when the mask is narrowed later', () => {
+    // The window above 4 GiB only: the first chunk lies high.
+    const low = { start: 0x10_0000, end: 0xff_ffff };
+    const high = { start: 2 ** 33, end: 2 ** 34 };
+    const { dma } = world(forced, { ranges: [low, high] });
+    dma.setMask(dmaBitMask(64));
+    const filler = dma.allocCoherent(8 * 2 ** 20);
+    const fillers = [filler];
+    for (;;) {
+      try {
+        fillers.push(dma.allocCoherent(2 ** 20));
+      } catch {
+        break;
+      }
+    }
+    const far = dma.mapSingle(new Uint8Array(10), 'to-device');
+    expect(far.high).toBeGreaterThan(0);
+    for (const buffer of fillers) buffer.free();
+    dma.setMask(dmaBitMask(24));
+    const near = dma.mapSingle(new Uint8Array(10), 'to-device');
+    expect(near.dmaAddress).toBeLessThan(2n ** 24n);
+    far.unmap();
+    for (let i = 0; i < 100; i++) {
+      expect(dma.mapSingle(new Uint8Array(10), 'to-device').dmaAddress).toBeLessThan(2n ** 24n);
+    }
+    dma.setMask(dmaBitMask(64));
+    expect(dma.bounceStats.backedSlots).toBe(2048);
+  });
+
+  it('is ENOMEM when there is no memory for it', () => {
+    const { dma } = world(forced, {}, { limit: 2 ** 20 });
+    expectCode('ENOMEM', () => dma.mapSingle(new Uint8Array(1), 'to-device'));
+    expect(dma.bounceStats).toMatchObject({ usedSlots: 0, failures: 1 });
+  });
+
+  it.each([
+    { total: 0 },
+    { total: Number.NaN },
+    { total: 2 ** 40 },
+    { maxMapping: 0 },
+    { maxMapping: 2 ** 20, total: 2 ** 19 },
+  ])('refuses %j', (bounce) => {
+    expectCode('EINVAL', () => world({ bounce }));
+  });
+
+  it('takes longer mappings when told to', () => {
+    const { dma, deviceReads } = world({ bounce: { force: true, maxMapping: 5 * 2 ** 20 } });
+    const mapping = dma.mapSingle(pattern(5 * 2 ** 20), 'to-device');
+    expectBytes(deviceReads(mapping.dmaAddress, 5 * 2 ** 20), pattern(5 * 2 ** 20));
+  });
+});
