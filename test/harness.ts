@@ -36,5 +36,5 @@ const nodeApi: TestApi = {
 };
 
 export const { describe, it, beforeAll, afterAll, beforeEach, afterEach } =
-  process.env['VITEST'] === undefined ? nodeApi : await vitestApi();
+  process.env.VITEST === undefined ? nodeApi : await vitestApi();
 export { assert };

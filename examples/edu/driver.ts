@@ -111,6 +111,23 @@ export class Edu {
     return this.page.bytes.slice(pageOffset, pageOffset + length);
   }
 
+  /** Copy any view into the device's memory: the memory itself is lent to the device, or bounced. */
+  async send(view: ArrayBufferView, deviceOffset = 0): Promise<void> {
+    using mapping = this.fn.dma.mapSingle(view, 'to-device');
+    await this.transfer(mapping.dmaAddress, DEVICE_MEMORY + BigInt(deviceOffset), mapping.size, 0);
+  }
+
+  /** Fill any view from the device's memory. */
+  async receive(view: ArrayBufferView, deviceOffset = 0): Promise<void> {
+    using mapping = this.fn.dma.mapSingle(view, 'from-device');
+    await this.transfer(
+      DEVICE_MEMORY + BigInt(deviceOffset),
+      mapping.dmaAddress,
+      mapping.size,
+      DMA_FROM_DEVICE,
+    );
+  }
+
   /** Have the device write its memory to any bus address: how a driver's bug looks to the IOMMU. */
   async writeAnywhere(address: bigint, length: number): Promise<void> {
     await this.transfer(DEVICE_MEMORY, address, length, DMA_FROM_DEVICE);

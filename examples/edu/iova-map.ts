@@ -19,9 +19,11 @@ export function drawIovaMap(
   placed: readonly Placed[],
 ): string {
   const rows: Row[] = [];
-  for (const { start, end } of ranges) {
+  for (const [i, { start, end }] of ranges.entries()) {
+    const below = ranges[i - 1];
+    const gap = below === undefined ? '' : ` ${size(start - below.end - 1n)} below are reserved`;
     rows.push({ at: end, text: `${pc.dim('┬')} usable window, ${size(end - start + 1n)}` });
-    rows.push({ at: start, text: pc.dim('┴') });
+    rows.push({ at: start, text: pc.dim(`┴${gap}`) });
   }
   for (const { name, start, size: bytes } of placed) {
     rows.push({ at: start, text: pc.green(`█ ${name}, ${bytes} bytes`) });

@@ -104,6 +104,23 @@ async function run(fn: PciFunction): Promise<void> {
     await timed(`${length} bytes back`, back, (got) => check(sent.equals(got), 'equal'));
   }
 
+  section("DMA of the program's own memory");
+  const text = Buffer.from('bytes of an ordinary Buffer, wherever V8 has put them');
+  const lent = dma.mapSingle(text, 'to-device');
+  console.log(`  mapped at ${hex(lent.dmaAddress)}, ${pc.cyan(lent.way)}`);
+  lent.unmap();
+  const copy = Buffer.alloc(text.length);
+  await timed(
+    'there',
+    () => edu.send(text),
+    () => `${text.length} bytes`,
+  );
+  await timed(
+    'and back',
+    () => edu.receive(copy),
+    () => check(copy.equals(text), 'equal'),
+  );
+
   section('What the device can address');
   console.log(
     drawIovaMap(dma.addressRanges, dma.coherentMask, [

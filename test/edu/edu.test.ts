@@ -47,7 +47,7 @@ for (const world of worlds) {
 
     it(`moves random payloads both ways at every alignment, ${world.transfers} transfers`, async () => {
       using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
-      const seed = Number(process.env['USERDMA_TEST_SEED'] ?? randomInt(2 ** 31));
+      const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));
       const random = generator(seed);
       for (let i = 0; i < world.transfers / 2; i++) {
         const length = i === 0 ? MAX_TRANSFER : i === 1 ? 1 : 1 + random.below(MAX_TRANSFER);
@@ -70,6 +70,26 @@ for (const world of worlds) {
           rest.every((byte) => byte === 0xdd),
           `${where}: bytes beside the transfer changed`,
         );
+      }
+    });
+
+    it('moves memory of the program itself, from wherever it lies', async () => {
+      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      const slab = Buffer.alloc(20_000);
+      for (const [from, to, length] of [
+        [0, 4096, 1],
+        [1, 8191, 4095],
+        [63, 12_289, 65],
+        [4095, 16_000, 2049],
+      ] as const) {
+        slab.fill(0xee);
+        const sent = slab.subarray(from, from + length);
+        for (let i = 0; i < length; i++) sent[i] = (i * 7 + from) & 0xff;
+        const expected = Buffer.from(slab);
+        sent.copy(expected, to);
+        await edu.send(sent);
+        await edu.receive(slab.subarray(to, to + length));
+        assert.ok(slab.equals(expected), `${length} bytes from ${from} to ${to}`);
       }
     });
 

@@ -13,8 +13,8 @@ const WORD = Uint8Array.of(0x78, 0x56, 0x34, 0x12);
 const COMPLEMENT = ~0x12345678 >>> 0;
 const IDENTIFICATION = Uint8Array.of(0xed, 0x00, 0x00, 0x01);
 
-const narrow = process.env['USERDMA_TEST_EDU'];
-const wide = process.env['USERDMA_TEST_EDU_WIDE'];
+const narrow = process.env.USERDMA_TEST_EDU;
+const wide = process.env.USERDMA_TEST_EDU_WIDE;
 
 describe(`peer to peer, ${narrow === undefined ? 'simulated' : 'through VFIO'}`, () => {
   let edu: Edu;

@@ -15,8 +15,8 @@ export interface EduWorld {
   open(): Promise<PciFunction>;
 }
 
-const narrow = process.env['USERDMA_TEST_EDU'];
-const wide = process.env['USERDMA_TEST_EDU_WIDE'];
+const narrow = process.env.USERDMA_TEST_EDU;
+const wide = process.env.USERDMA_TEST_EDU_WIDE;
 
 function hardware(address: string, dmaBits: number, transfers: number, allocations: number): EduWorld {
   return {
