@@ -7,11 +7,11 @@ import type { DmaDirection, SgMapping } from '../../lib/index.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, expectBytes, PAGE, pattern, type World, world } from './streaming-fixture.ts';
 
+/** Calls that copied. */
 let calls = 0;
 
 /** As the native one: all or nothing. */
 const copyMany: CopyMany = (copies, count, ...buffers) => {
-  calls++;
   const jobs = Array.from({ length: count }, (_, i) => {
     const [to, toOffset, from, fromOffset, size] = copies.subarray(i * 5, i * 5 + 5);
     return {
@@ -29,6 +29,7 @@ const copyMany: CopyMany = (copies, count, ...buffers) => {
   for (const { to, toOffset, from, fromOffset, size } of jobs) {
     new Uint8Array(to, toOffset, size).set(new Uint8Array(from, fromOffset, size));
   }
+  calls++;
   return 0;
 };
 
