@@ -8,6 +8,8 @@ export interface EduWorld {
   readonly dmaBits: number;
   /** Transfers worth doing: QEMU's edu takes 100 ms for each. */
   readonly transfers: number;
+  /** Interrupts worth counting. */
+  readonly factorials: number;
   /** Allocations worth making: under software emulation each is two slow system calls. */
   readonly allocations: number;
   /** Whether an IOMMU keeps the device to what is mapped. */
@@ -18,12 +20,15 @@ export interface EduWorld {
 const narrow = process.env.USERDMA_TEST_EDU;
 const wide = process.env.USERDMA_TEST_EDU_WIDE;
 
-function hardware(address: string, dmaBits: number, transfers: number, allocations: number): EduWorld {
+function hardware(
+  address: string,
+  dmaBits: number,
+  worth: Pick<EduWorld, 'transfers' | 'factorials' | 'allocations'>,
+): EduWorld {
   return {
     name: `vfio ${address}, ${dmaBits} bits`,
     dmaBits,
-    transfers,
-    allocations,
+    ...worth,
     translated: true,
     open: () => openPci(address),
   };
@@ -33,7 +38,7 @@ function simulation(dmaBits: number, what = '', options: SimulateOptions = {}): 
   const open = (): Promise<PciFunction> => openPci(simulate(new EduModel({ dmaBits }), options));
   const translated = options.iommu !== false;
   const name = `${what}simulation, ${dmaBits} bits`;
-  return { name, dmaBits, transfers: 1000, allocations: 10_000, translated, open };
+  return { name, dmaBits, transfers: 1000, factorials: 1000, allocations: 10_000, translated, open };
 }
 
 const simulations: readonly EduWorld[] = [
@@ -49,4 +54,9 @@ const simulations: readonly EduWorld[] = [
 export const worlds: readonly EduWorld[] =
   narrow === undefined
     ? simulations
-    : [hardware(narrow, 28, 60, 10_000), ...(wide === undefined ? [] : [hardware(wide, 40, 10, 500)])];
+    : [
+        hardware(narrow, 28, { transfers: 60, factorials: 1000, allocations: 10_000 }),
+        ...(wide === undefined
+          ? []
+          : [hardware(wide, 40, { transfers: 10, factorials: 100, allocations: 500 })]),
+      ];
