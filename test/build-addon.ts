@@ -50,10 +50,9 @@ function addonPath(root: string): string {
 
 function nativeSources(root: string): string[] {
   const native = join(root, 'native');
-  const probe = join(root, 'test', 'access', 'access_probe.cc');
+  const tests = ['access/access_probe.cc', 'bench/comparators.cc'].map((name) => join(root, 'test', name));
   // The folder itself: its time tells of files that went.
-  const sources = [native, ...readdirSync(native).map((name) => join(native, name))];
-  return existsSync(probe) ? [...sources, probe] : sources;
+  return [native, ...readdirSync(native).map((name) => join(native, name)), ...tests.filter(existsSync)];
 }
 
 /** Runs node-gyp in `root`; quiet when it works. Returns its exit status. */

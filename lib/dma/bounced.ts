@@ -70,13 +70,14 @@ export class BouncedMappings {
   unmap(record: MappingRecord): boolean {
     const { size, slot } = record;
     let intact = true;
-    if ((record.attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) {
-      if (this.cache !== undefined) this.invalidate(record, 0, size);
-      if ((record.bits & DEVICE_WRITES) !== 0) {
-        const source = record.source!;
-        intact = source.length === size;
-        if (intact) this.bounce.copyOut(slot, record.slotOffset, size, source);
-      }
+    const skips = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
+    const written = (record.bits & DEVICE_WRITES) !== 0;
+    // Also when nothing is copied: CPU and device must agree about a slot that is used again.
+    if (this.cache !== undefined && (written || !skips)) this.invalidate(record, 0, size);
+    if (written && !skips) {
+      const source = record.source!;
+      intact = source.length === size;
+      if (intact) this.bounce.copyOut(slot, record.slotOffset, size, source);
     }
     this.bounce.give(slot);
     return intact;

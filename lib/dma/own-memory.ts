@@ -103,6 +103,9 @@ export class OwnMemory {
   private readonly freeIndices: number[] = [];
   private readonly low: Directory = [];
   private readonly high = new Map<number, Directory>();
+  /** The directory above 4 GiB that was looked up last, and where it starts. */
+  private lastHigh: Directory | undefined = undefined;
+  private lastStart = 0;
 
   /** @param granule bytes, a power of two that every address and span here is a multiple of */
   constructor(granule: number) {
@@ -165,10 +168,19 @@ export class OwnMemory {
   /** The region that holds a device address. */
   regionAt(address: number): OwnRegion | undefined {
     const low = address >>> 0;
-    const directory = low === address ? this.low : this.high.get(Math.floor(address / WORD));
+    const directory = low === address ? this.low : this.directoryAt(address - low);
     const page = low >>> this.shift;
     const leaf = directory?.[page >>> LEAF_BITS];
     return leaf === undefined ? undefined : this.regions[leaf[page & LEAF_MASK]!];
+  }
+
+  /** The directory that starts at a multiple of 4 GiB. */
+  private directoryAt(start: number): Directory | undefined {
+    if (start !== this.lastStart) {
+      this.lastHigh = this.high.get(start / WORD);
+      this.lastStart = this.lastHigh === undefined ? 0 : start;
+    }
+    return this.lastHigh;
   }
 
   private fill(region: OwnRegion, index: number): void {

@@ -23,6 +23,8 @@ interface Block<T> {
 export class PageTable<T> {
   readonly #pageSize: number;
   readonly #blocks = new Map<number, Block<T>>();
+  /** A leaf that became empty, for the next that is needed: a lone mapping comes and goes without a new one. */
+  #spare: Leaf<T> | undefined;
 
   constructor(pageSize: number) {
     this.#pageSize = pageSize;
@@ -54,14 +56,17 @@ export class PageTable<T> {
         leaf.slots.fill(undefined, slot, slot + pages);
         leaf.used -= pages;
       }
-      if (leaf === undefined || leaf.used === 0) this.#blocks.delete(number);
+      if (leaf !== undefined && leaf.used > 0) return;
+      this.#blocks.delete(number);
+      this.#spare = leaf ?? this.#spare;
     });
   }
 
   #leaf(number: number): Leaf<T> {
     const found = this.#blocks.get(number)?.leaf;
     if (found !== undefined) return found;
-    const leaf: Leaf<T> = { slots: new Array(PAGES_PER_BLOCK).fill(undefined), used: 0 };
+    const leaf = this.#spare ?? { slots: new Array<T | undefined>(PAGES_PER_BLOCK).fill(undefined), used: 0 };
+    this.#spare = undefined;
     this.#blocks.set(number, { whole: undefined, leaf });
     return leaf;
   }

@@ -28,7 +28,7 @@ double Now() {
   return static_cast<double>(time.tv_sec) * 1e9 + static_cast<double>(time.tv_nsec);
 }
 
-/** `(count) => nanoseconds` around `round(i)`; negative when a round gave an errno. */
+/** `(count) => nanoseconds` around `round(i)`. */
 template <typename Round>
 Napi::Value Timed(Napi::Env env, Round round) {
   return Napi::Function::New(env, [round](const Napi::CallbackInfo& info) -> Napi::Value {
@@ -118,27 +118,27 @@ Napi::Value MallocChurn(const Napi::CallbackInfo& info) {
   });
 }
 
-/** Pieces of memory of one size, no two at the same place in their cache line or page. */
+/** Pieces of memory of one size, a stride apart. */
 class Pieces {
  public:
-  Pieces(size_t count, size_t size) : memory_(count * (size + kShift) + kShift), stride_(size + kShift) {
-    Observe(memory_.data());
-  }
+  Pieces(size_t count, size_t stride) : memory_(count * stride), stride_(stride) { Observe(memory_.data()); }
   char* At(size_t index) { return memory_.data() + index * stride_; }
 
  private:
-  static constexpr size_t kShift = 72;
   std::vector<char> memory_;
   size_t stride_;
 };
+
+/** A stride that puts no two pieces at the same place in their cache line or page. */
+size_t Unaligned(size_t size) { return size + 72; }
 
 /** copy(size, sources, targets): memcpy from the next of `sources` pieces to the next of `targets`. */
 Napi::Value Copy(const Napi::CallbackInfo& info) {
   const size_t size = Argument(info, 0);
   const size_t from = Argument(info, 1);
   const size_t to = Argument(info, 2);
-  auto sources = std::make_shared<Pieces>(from, size);
-  auto targets = std::make_shared<Pieces>(to, size);
+  auto sources = std::make_shared<Pieces>(from, Unaligned(size));
+  auto targets = std::make_shared<Pieces>(to, Unaligned(size));
   return Timed(info.Env(), [=](uint32_t i) {
     char* target = targets->At(i % to);
     memcpy(target, sources->At(i % from), size);
@@ -146,12 +146,13 @@ Napi::Value Copy(const Napi::CallbackInfo& info) {
   });
 }
 
-/** copyList(size, elements): memcpy of a whole list, each element to a place of its own. */
+/** copyList(size, elements, from, to): memcpy of a whole list, elements `from` bytes apart to places `to`
+ * bytes apart. */
 Napi::Value CopyList(const Napi::CallbackInfo& info) {
   const size_t size = Argument(info, 0);
   const size_t elements = Argument(info, 1);
-  auto sources = std::make_shared<Pieces>(elements, size);
-  auto targets = std::make_shared<Pieces>(elements, size);
+  auto sources = std::make_shared<Pieces>(elements, Argument(info, 2));
+  auto targets = std::make_shared<Pieces>(elements, Argument(info, 3));
   return Timed(info.Env(), [=](uint32_t) {
     for (size_t i = 0; i < elements; i++) {
       memcpy(targets->At(i), sources->At(i), size);

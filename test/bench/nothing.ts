@@ -1,0 +1,2 @@
+/** A program that needs nothing; see rows/startup.ts. */
+export {};

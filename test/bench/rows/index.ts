@@ -1,0 +1,23 @@
+/** Every row, in the order of the table. */
+import type { Row } from '../row.ts';
+import { coherentRows } from './coherent.ts';
+import { garbageRows } from './garbage.ts';
+import { iovaRows } from './iova.ts';
+import { poolRows } from './pool.ts';
+import { scatterGatherRows } from './scatter-gather.ts';
+import { startupRows } from './startup.ts';
+import { streamingRows } from './streaming.ts';
+import { translateRows } from './translate.ts';
+import { vfioRows } from './vfio.ts';
+
+export const rows: readonly Row[] = [
+  ...poolRows,
+  ...iovaRows,
+  ...translateRows,
+  ...streamingRows,
+  ...scatterGatherRows,
+  ...coherentRows,
+  ...garbageRows,
+  ...startupRows,
+  ...vfioRows,
+];
