@@ -85,22 +85,30 @@ export function bindCommands(address: string, driver: string | undefined): strin
   ].join(' && ');
 }
 
+/** Where there is no such hardware, the same driver still runs. */
+const OR_SIMULATE = '; openPci(simulate(model)) needs none of this';
+
 function absent({ address, similar }: FunctionFacts): DmaError {
   const others =
     similar.length > 0 ? `did you mean ${similar.slice(0, 8).join(', ')}?` : 'lspci -D lists what is there';
-  return new DmaError('ENODEV', `there is no PCI function at ${address}`, { remedy: others });
+  return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
+    remedy: others + OR_SIMULATE,
+  });
 }
 
 function noGroup({ address, iommu }: FunctionFacts): DmaError {
   if (iommu) {
     return new DmaError('ENODEV', `${address} is behind no IOMMU, although this machine runs one`, {
-      remedy: 'use a slot the IOMMU covers; dmesg | grep -i -e DMAR -e AMD-Vi -e smmu shows what it found',
+      remedy:
+        'use a slot the IOMMU covers; dmesg | grep -i -e DMAR -e AMD-Vi -e smmu shows what it found' +
+        OR_SIMULATE,
     });
   }
   return new DmaError('ENODEV', `${address} has no IOMMU group: the IOMMU is off`, {
     remedy:
       'switch it on in the firmware setup (Intel VT-d, AMD-Vi, or SMMU) and, on Intel, boot with intel_iommu=on ' +
-      'on the kernel command line (amd_iommu=off must not be there)',
+      'on the kernel command line (amd_iommu=off must not be there)' +
+      OR_SIMULATE,
   });
 }
 
@@ -119,7 +127,7 @@ function unbound({ address }: FunctionFacts): DmaError {
 function noModule(syscall?: string): DmaError {
   return new DmaError('ENODEV', 'VFIO is not there: /dev/vfio/vfio cannot be opened', {
     syscall,
-    remedy: 'as root: modprobe vfio-pci (the kernel needs CONFIG_VFIO and CONFIG_VFIO_PCI)',
+    remedy: 'as root: modprobe vfio-pci (the kernel needs CONFIG_VFIO and CONFIG_VFIO_PCI)' + OR_SIMULATE,
   });
 }
 
