@@ -1,0 +1,173 @@
+/** Pools (mm/dmapool.c): what is refused, how blocks are carved, and that each block is memory of the device. */
+import type { DmaPoolBlock, PoolOptions } from '../../lib/index.ts';
+import { assert, describe, it } from '../harness.ts';
+import { PAGE, pattern, refused, sameBytes } from './bytes.ts';
+import { type World, worlds } from './worlds.ts';
+
+/** Options, then the rounded size, the blocks of a page and the distance between the first two. */
+const LAYOUTS: readonly (readonly [PoolOptions, number, number])[] = [
+  [{ size: 16, align: 16 }, 16, 256],
+  [{ size: 64, align: 64 }, 64, 64],
+  [{ size: 256, align: 256 }, 256, 16],
+  [{ size: 1024, align: 1024 }, 1024, 4],
+  [{ size: 4096, align: 4096 }, 4096, 1],
+  [{ size: 68, align: 32, boundary: 4096 }, 96, 42],
+  [{ size: 1 }, 1, 4096],
+  [{ size: 100, align: 0 }, 100, 40],
+  [{ size: 100, align: 8, boundary: 256 }, 104, 32],
+  [{ size: 64, align: 64, boundary: 8192 }, 64, 64],
+  [{ size: 5000, align: 8 }, 5000, 1],
+  [{ size: 3000, boundary: 4096 }, 3000, 1],
+];
+
+const REFUSED: readonly PoolOptions[] = [
+  { size: 0 },
+  { size: -1 },
+  { size: 1.5 },
+  { size: Number.NaN },
+  { size: 2 ** 31 },
+  { size: '64' as unknown as number },
+  { size: 64, align: 3 },
+  { size: 64, align: -8 },
+  { size: 64, align: 0.5 },
+  { size: 64, boundary: 32 },
+  { size: 64, boundary: 100 },
+  { size: 64, boundary: -4096 },
+  // The boundary is compared with the size as rounded up to the alignment.
+  { size: 65, align: 64, boundary: 64 },
+  { size: 64, blocks: -1 },
+  { size: 64, blocks: 1.5 },
+  { size: 64, grow: false },
+];
+
+/** On hardware one transfer takes as long as a thousand allocations. */
+function touched<T>({ simulated }: World, blocks: readonly T[]): readonly T[] {
+  return simulated ? blocks : blocks.slice(0, 2);
+}
+
+for (const world of worlds) {
+  describe(`pools: ${world.name}`, () => {
+    it('carve by the rules: size, alignment, boundary, blocks of a page, lowest first', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      for (const [options, size, blocks] of LAYOUTS) {
+        const what = JSON.stringify(options);
+        using pool = dma.createPool('layout', options);
+        assert.equal(pool.size, size, what);
+        const out = Array.from({ length: blocks }, () => pool.alloc()!);
+        const { active, total, pages } = pool.stats();
+        assert.deepEqual([active, total, pages], [blocks, blocks, 1], what);
+        const unit = BigInt(Math.max(size, PAGE));
+        const stride = BigInt(options.boundary ?? 0) || 2n ** 64n;
+        let previous = -1n;
+        for (const block of out) {
+          const first = block.dmaAddress;
+          assert.ok(first > previous, `${what}: ascending`);
+          assert.equal(first % BigInt(options.align || 1), 0n, `${what}: alignment`);
+          assert.equal(first / stride, (first + BigInt(size) - 1n) / stride, `${what}: boundary`);
+          assert.ok(first + BigInt(size) - out[0]!.dmaAddress <= unit, `${what}: one page`);
+          assert.ok(first + BigInt(size) - 1n <= dma.coherentMask, `${what}: mask`);
+          previous = first + BigInt(size) - 1n;
+        }
+        assert.notEqual(pool.alloc(), null, what);
+        assert.equal(pool.stats().pages, 2, `${what}: a second page`);
+        for (const block of out) block.free();
+        pool.free(lastOut(pool.stats().active, out, pool.alloc()!));
+        // What is still out is the one from the second page.
+        assert.equal(pool.stats().active, 1, what);
+        assert.throws(() => pool.destroy(), { code: 'EBUSY' }, what);
+      }
+    });
+
+    it('refuse what makes no pool, and nothing is left of it', async () => {
+      using open = await world.open();
+      for (const options of REFUSED) {
+        refused(open.dma, 'EINVAL', JSON.stringify(options), () => open.dma.createPool('bad', options));
+      }
+      for (const name of ['', undefined, null, 5]) {
+        refused(open.dma, 'EINVAL', String(name), () => open.dma.createPool(name as string, { size: 64 }));
+      }
+      assert.equal(open.dma.createPool('x'.repeat(40), { size: 8 }).name, 'x'.repeat(31));
+    });
+
+    it('give each block bytes of its own, which the device shares', async () => {
+      using open = await world.open();
+      using pool = open.dma.createPool('shared', { size: 200, align: 8 });
+      const blocks = Array.from({ length: 45 }, () => pool.alloc()!);
+      for (const [i, block] of blocks.entries()) block.bytes.set(pattern(200, i));
+      for (const block of touched(world, blocks)) {
+        const i = blocks.indexOf(block);
+        sameBytes(await open.read(block.dmaAddress, 200), pattern(200, i), `block ${i}`);
+        await open.write(block.dmaAddress + 8n, new Uint8Array(8).fill(i));
+        assert.ok(block.bytes.subarray(8, 16).every((byte) => byte === i));
+        assert.equal(open.dma.addressOf(block.bytes), block.dmaAddress);
+      }
+      assert.ok(blocks.every(({ bytes }, i) => bytes[199] === pattern(200, i)[199]));
+      for (const block of blocks) block.free();
+      const zeroed = pool.zalloc()!;
+      assert.equal(zeroed, blocks[44], 'the last freed comes first');
+      assert.ok(zeroed.bytes.every((byte) => byte === 0));
+      zeroed.free();
+    });
+
+    it('catch a second free, a foreign block, and use after free or destroy', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      const pool = dma.createPool('one', { size: 64 });
+      const other = dma.createPool('two', { size: 64 });
+      const block = pool.alloc()!;
+      const stats = pool.stats();
+      refused(dma, 'EINVAL', 'foreign block', () => other.free(block));
+      for (const what of [undefined, null, {}, 5, { pool, dmaAddress: 0n }]) {
+        refused(dma, 'EINVAL', String(what), () => pool.free(what as DmaPoolBlock));
+      }
+      assert.deepEqual(pool.stats(), stats);
+      pool.free(block);
+      refused(dma, 'EINVAL', 'second free', () => pool.free(block));
+      refused(dma, 'EINVAL', 'second free', () => block.free());
+      for (const use of [
+        () => block.bytes,
+        () => block.dmaAddress,
+        () => block.low,
+        () => block.high,
+        () => block.load32(0),
+      ]) {
+        refused(dma, 'EINVAL', 'use after free', use);
+      }
+      pool.destroy();
+      refused(dma, 'ENODEV', 'second destroy', () => pool.destroy());
+      refused(dma, 'ENODEV', 'alloc after destroy', () => pool.alloc());
+      refused(dma, 'ENODEV', 'free after destroy', () => pool.free(block));
+    });
+
+    it('keep memory mapped when they are destroyed busy', async () => {
+      using open = await world.open();
+      const pool = open.dma.createPool('busy', { size: 512 });
+      const block = pool.alloc()!;
+      const address = block.dmaAddress;
+      assert.throws(() => pool.destroy(), { code: 'EBUSY', message: /1 of 8 blocks still out/ });
+      const faults = open.faults.length;
+      await open.write(address, new Uint8Array(512).fill(1));
+      assert.equal(open.faults.length, faults, 'the device still reaches it');
+    });
+
+    it('notice writes to a free block when poisoned', async () => {
+      using open = await world.open();
+      const pool = open.dma.createPool('poisoned', { size: 100, align: 4, poison: true });
+      const block = pool.alloc()!;
+      assert.ok(block.bytes.every((byte) => byte === 0xa9));
+      const address = block.dmaAddress;
+      block.free();
+      sameBytes(await open.read(address, 100), new Uint8Array(100).fill(0xa7), 'a free block');
+      await open.write(address + 40n, Uint8Array.of(1, 2, 3));
+      assert.throws(() => pool.alloc(), { code: 'EFAULT', message: /offset 40 on it holds 01 02 03/ });
+      assert.notEqual(pool.alloc()!.dmaAddress, address, 'it is not used again');
+    });
+  });
+}
+
+function lastOut(active: number, out: readonly DmaPoolBlock[], next: DmaPoolBlock): DmaPoolBlock {
+  assert.equal(active, 1);
+  assert.equal(next, out.at(-1), 'the last freed comes first');
+  return next;
+}

@@ -1,0 +1,306 @@
+/**
+ * A driver that does at random what drivers do, and knows at every moment what CPU and device must find. It keeps to
+ * the rules of ownership: what is lent is the device's until it is taken back, and what shares a cache line with it is
+ * nobody's. Where the world leaves a choice, the device is asked; every byte it then shows is compared.
+ */
+import { DMA_ATTR, type DmaDirection, dmaBitMask } from '../../lib/index.ts';
+import { assert } from '../harness.ts';
+import { DIRECTIONS, PAGE, pattern, reads, refused, sameBytes, writes } from './bytes.ts';
+import { hex, RandomMemory } from './random-memory.ts';
+import { placesOf, rangeOf, sliceOf, spotOf } from './random-ranges.ts';
+import { Ways } from './random-ways.ts';
+import { Lease, type Slice, type Unit } from './reference.ts';
+import { COPYBREAK, type OpenWorld, type World } from './worlds.ts';
+
+const MOST_LEASES = 16;
+/** Finished mappings that misuse is tried on: far fewer than handles are recycled after. */
+const REMEMBERED = 8;
+
+export class RandomDriver {
+  /** What was done, for the message of a failure. */
+  readonly trace: string[] = [];
+
+  readonly memory: RandomMemory;
+
+  readonly #world: World;
+  readonly #open: OpenWorld;
+  readonly #ways: Ways;
+  readonly #line: number;
+  /** Bytes that the device touches at once. */
+  readonly #longest: number;
+  readonly #leases: Lease[] = [];
+  readonly #ended: Lease[] = [];
+
+  constructor(world: World, open: OpenWorld) {
+    this.#world = world;
+    this.#open = open;
+    this.#ways = new Ways(world);
+    this.#line = open.dma.limits.cacheAlignment;
+    // On hardware every 2 KiB take transfers of their own.
+    this.#longest = world.simulated ? Number.POSITIVE_INFINITY : 2000;
+    this.memory = new RandomMemory(world, open, this.trace, this.#leases);
+  }
+
+  /** Give everything back, and find it as it must be and nothing left over. */
+  finish(): void {
+    while (this.#leases.length > 0) this.unmap(0);
+    this.memory.finish();
+    this.trace.push('finish');
+    const { dma, faults } = this.#open;
+    assert.equal(dma.bounceStats.usedSlots, 0, 'bounce slots in use at the end');
+    // On hardware the device's driver has one.
+    assert.ok(dma.live.length <= (this.#world.simulated ? 0 : 1), 'coherent buffers at the end');
+    assert.deepEqual(faults, [], 'faults of the device');
+  }
+
+  map(a: number, b: number, c: number): void {
+    if (this.#leases.length === MOST_LEASES) return;
+    const unit = this.memory.units[a % Math.max(this.memory.units.length, 1)];
+    const direction = DIRECTIONS[c % 3]!;
+    if (unit === undefined) return;
+    const [offset, size] = sliceOf(unit, this.#line, b, c >> 4);
+    if (!this.#mayLend(unit, offset, size, direction)) return;
+    const skips = c % 7 === 0;
+    const what = `map ${size} bytes at ${offset} of ${unit.name} ${direction}${skips ? ', skipping syncs' : ''}`;
+    this.trace.push(what);
+    const attributes = skips ? DMA_ATTR.SKIP_CPU_SYNC : 0;
+    const mapping = this.#open.dma.mapSingle(
+      unit.bytes.subarray(offset, offset + size),
+      direction,
+      attributes,
+    );
+    this.trace[this.trace.length - 1] += ` -> ${mapping.way} at ${hex(mapping.dmaAddress)}`;
+    const { dmaAddress: address } = mapping;
+    assert.equal(mapping.size, size);
+    if (mapping.way !== 'arithmetic')
+      this.memory.checkAddress(address, size, this.#open.dma.mask, 'a mapping');
+    this.#ways.check(mapping, unit, offset, direction);
+    const part = this.#ways.partOf(unit, offset, size, mapping.way, address);
+    this.#lend(new Lease(mapping, [part], [{ address, length: size }], direction, skips));
+  }
+
+  mapList(a: number, b: number, c: number): void {
+    if (this.#leases.length === MOST_LEASES) return;
+    const direction = DIRECTIONS[c % 3]!;
+    const own = c % 2 === 0;
+    const pieces: Slice[] = [];
+    let total = 0;
+    for (let i = 0; i < this.memory.units.length && pieces.length < 2 + (b % 5); i++) {
+      const unit = this.memory.units[(a + i) % this.memory.units.length]!;
+      const [offset, size] =
+        this.#line > 1 ? [0, unit.bytes.length] : sliceOf(unit, this.#line, b + i, c >> 4);
+      // Which way a list with foreign memory above the copybreak goes is the scatter-gather tests' to say.
+      if (own ? unit.address === undefined : total + size >= COPYBREAK) continue;
+      if (!this.#mayLend(unit, offset, size, direction)) continue;
+      pieces.push({ unit, offset, size });
+      total += size;
+    }
+    if (pieces.length < 2) return;
+    this.trace.push(`map a list ${direction}: ${listed(pieces)}`);
+    const views = pieces.map(({ unit, offset, size }) => unit.bytes.subarray(offset, offset + size));
+    const mapping = this.#open.dma.mapSg(views, direction);
+    this.trace[this.trace.length - 1] += ` -> ${mapping.way}`;
+    const runs = mapping.segments.map(({ dmaAddress, length }) => ({ address: dmaAddress, length }));
+    assert.equal(mapping.size, total);
+    assert.equal(
+      runs.reduce((sum, { length }) => sum + length, 0),
+      total,
+      'bytes of all segments',
+    );
+    const parts = pieces.map((piece, i) => this.#ways.partOfList(mapping, piece, runs[i]?.address ?? 0n));
+    this.#lend(new Lease(mapping, parts, runs, direction, false));
+  }
+
+  #lend(lease: Lease): void {
+    // Who skips the syncs of an incoherent device does them himself.
+    if (lease.skips && !this.#world.coherent) lease.handle.syncForDevice();
+    this.#leases.push(lease);
+  }
+
+  /** Whether a range may be lent: what the device may write is lent once, and in lines of its own. */
+  #mayLend(unit: Unit, offset: number, size: number, direction: DmaDirection): boolean {
+    const others = this.#leasesOf(unit);
+    if (this.#line > 1) return others.length === 0;
+    return others.every(
+      (other) =>
+        (other.direction === 'to-device' && direction === 'to-device' && other.cpuTo === 0) ||
+        other.parts.every(
+          (part) => part.unit !== unit || part.offset >= offset + size || part.offset + part.size <= offset,
+        ),
+    );
+  }
+
+  syncForCpu(a: number, b: number, c: number): void {
+    const lease = this.#lease(a);
+    if (lease === undefined || lease.cpuTo > 0) return;
+    const [from, to] = rangeOf(lease, this.#line, b, c);
+    this.trace.push(`sync ${from}-${to} of ${name(lease)} for CPU`);
+    if (lease.isList) lease.handle.syncForCpu();
+    else lease.handle.syncForCpu(from, to - from);
+    lease.syncedForCpu(from, to);
+    lease.cpuFrom = from;
+    lease.cpuTo = to;
+    this.#checkParts(lease);
+  }
+
+  /** What was taken back; where bytes are copied, anything else too, which then overwrites what the device wrote. */
+  syncForDevice(a: number, b: number, c: number): void {
+    const lease = this.#lease(a);
+    if (lease === undefined) return;
+    if (!this.#world.coherent && lease.cpuTo === 0) return;
+    let [from, to] = rangeOf(lease, this.#line, b, c);
+    if (lease.cpuTo > 0) {
+      const exactly = !this.#world.coherent || b % 2 === 0;
+      [from, to] = exactly ? [lease.cpuFrom, lease.cpuTo] : [0, lease.size];
+    }
+    this.trace.push(`sync ${from}-${to} of ${name(lease)} for device`);
+    if (lease.isList) lease.handle.syncForDevice();
+    else lease.handle.syncForDevice(from, to - from);
+    lease.syncedForDevice(from, to);
+    lease.cpuFrom = 0;
+    lease.cpuTo = 0;
+    this.#checkParts(lease);
+  }
+
+  /** Memory that is not lent, or was taken back. */
+  cpuWrites(a: number, b: number, c: number): void {
+    const lease = this.#lease(a);
+    if (b % 2 === 0 && lease !== undefined && lease.cpuTo > 0 && !lease.isList) {
+      if (!reads(lease.direction)) return;
+      const { unit, offset } = lease.parts[0]!;
+      if (this.#leasesOf(unit).some((other) => other !== lease)) return;
+      this.#cpuWrites(unit, offset + lease.cpuFrom, offset + lease.cpuTo, c);
+      return;
+    }
+    const unit = this.memory.units[a % Math.max(this.memory.units.length, 1)];
+    if (unit === undefined || this.#leasesOf(unit).length > 0) return;
+    this.#cpuWrites(unit, 0, unit.bytes.length, c);
+  }
+
+  #cpuWrites(unit: Unit, low: number, high: number, c: number): void {
+    const from = low + ((c * 13) % (high - low));
+    const bytes = pattern(1 + ((c * 7) % (high - from)), this.memory.seed++);
+    this.trace.push(`CPU writes ${from}-${from + bytes.length} of ${unit.name}`);
+    unit.bytes.set(bytes, from);
+    unit.cpu.set(bytes, from);
+  }
+
+  async deviceWrites(a: number, b: number, c: number): Promise<void> {
+    const lease = this.#lease(a);
+    if (lease === undefined || lease.cpuTo > 0 || !writes(lease.direction)) return;
+    const [from, to] = spotOf(lease, this.#longest, b, c);
+    this.trace.push(`device writes ${from}-${to} of ${name(lease)}`);
+    const bytes = pattern(to - from, this.memory.seed++);
+    for (const [address, start, end] of placesOf(lease.runs, from, to)) {
+      await this.#open.write(address, bytes.subarray(start - from, end - from));
+    }
+    lease.written(from, bytes);
+    this.#checkParts(lease);
+  }
+
+  async deviceReads(a: number, b: number, c: number): Promise<void> {
+    const lease = this.#lease(a);
+    if (lease === undefined || lease.cpuTo > 0 || !reads(lease.direction)) return;
+    const [from, to] = spotOf(lease, this.#longest, b, c);
+    this.trace.push(`device reads ${from}-${to} of ${name(lease)}`);
+    const bytes = new Uint8Array(to - from);
+    for (const [address, start, end] of placesOf(lease.runs, from, to)) {
+      bytes.set(await this.#open.read(address, end - start), start - from);
+    }
+    sameBytes(bytes, lease.seen(from, to), 'what the device reads');
+  }
+
+  /** The device writes where it was once allowed to. Only an IOMMU stops it; nothing that is alive may change. */
+  async deviceStrays(a: number): Promise<void> {
+    const at = a % Math.max(this.memory.stale.length, 1);
+    const stale = this.memory.stale[at];
+    if (stale === undefined || !this.#world.translated || this.memory.isLive(stale.address, PAGE)) return;
+    const { address, backedSlots } = stale;
+    // The bounce buffer may have grown there.
+    if (this.#open.dma.bounceStats.backedSlots !== backedSlots) return;
+    this.trace.push(`device writes where it may not, at ${hex(address)}`);
+    const faults = this.#open.faults.length;
+    await this.#open.write(address, pattern(64, this.memory.seed++));
+    assert.equal(this.#open.faults.length, faults + 1, 'faults');
+    (this.#open.faults as unknown[]).pop();
+    for (const unit of this.memory.units) this.memory.check(unit);
+  }
+
+  unmap(a: number): void {
+    const at = a % Math.max(this.#leases.length, 1);
+    const lease = this.#leases[at];
+    if (lease === undefined) return;
+    this.trace.push(`unmap ${name(lease)}`);
+    if (lease.cpuTo > 0) {
+      // Given back first, as it must be before the device's bytes come out.
+      lease.handle.syncForDevice(...(lease.isList ? [] : [lease.cpuFrom, lease.cpuTo - lease.cpuFrom]));
+      lease.syncedForDevice(lease.cpuFrom, lease.cpuTo);
+    }
+    if (lease.skips && !this.#world.coherent) {
+      lease.handle.syncForCpu();
+      lease.syncedForCpu(0, lease.size);
+    }
+    lease.handle.unmap();
+    lease.unmapped();
+    this.#leases.splice(at, 1);
+    this.#checkParts(lease);
+    this.#ended.push(lease);
+    if (this.#ended.length > REMEMBERED) this.#ended.shift();
+  }
+
+  changeMasks(a: number, b: number): void {
+    const { streamingBits, coherentBits } = this.#world;
+    const streaming = [streamingBits, 27, Math.max(streamingBits, coherentBits)][a % 3]!;
+    const coherent = [coherentBits, 27, streamingBits][b % 3]!;
+    this.trace.push(`masks of ${streaming} and ${coherent} bits`);
+    this.#open.dma.setMask(dmaBitMask(streaming));
+    this.#open.dma.setCoherentMask(dmaBitMask(coherent));
+    this.#ways.streamingBits = streaming;
+  }
+
+  /** What drivers do wrong is refused, and changes nothing. */
+  misuse(a: number, b: number): void {
+    const { dma } = this.#open;
+    const ended = this.#ended[b % REMEMBERED];
+    const gone = this.memory.gone[b % REMEMBERED];
+    const lease = this.#lease(b);
+    this.trace.push(`misuse ${a % 6}`);
+    if (a % 6 === 0 && ended !== undefined)
+      refused(dma, 'EINVAL', 'second unmap', () => ended.handle.unmap());
+    if (a % 6 === 1 && ended !== undefined) refused(dma, 'EINVAL', 'sync', () => ended.handle.syncForCpu());
+    if (a % 6 === 2 && gone !== undefined && !gone.name.includes('pool')) {
+      refused(dma, 'EINVAL', 'second free', () => gone.free!());
+    }
+    if (a % 6 === 3 && lease !== undefined && !lease.isList) {
+      refused(dma, 'EINVAL', 'sync outside', () => lease.handle.syncForCpu(1, lease.size));
+    }
+    if (a % 6 === 4) refused(dma, 'EINVAL', 'empty', () => dma.mapSingle(new Uint8Array(0), 'to-device'));
+    if (a % 6 === 5 && this.memory.units.length > 0) {
+      const { bytes } = this.memory.units[b % this.memory.units.length]!;
+      const views = [bytes, bytes, new Uint8Array(0)];
+      // Bounced elements before the bad one are taken back, which the counters of bytes show.
+      assert.throws(() => dma.mapSg(views, 'from-device'), { code: 'EINVAL' });
+    }
+    for (const unit of this.memory.units) this.memory.check(unit);
+  }
+
+  #lease(a: number): Lease | undefined {
+    return this.#leases[a % Math.max(this.#leases.length, 1)];
+  }
+
+  #leasesOf(unit: Unit): Lease[] {
+    return this.#leases.filter(({ parts }) => parts.some((part) => part.unit === unit));
+  }
+
+  #checkParts({ parts }: Lease): void {
+    for (const { unit } of parts) this.memory.check(unit);
+  }
+}
+
+function name({ parts, direction }: Lease): string {
+  return `the ${direction} mapping of ${listed(parts)}`;
+}
+
+function listed(slices: readonly Slice[]): string {
+  return slices.map(({ unit, offset, size }) => `${size} at ${offset} of ${unit.name}`).join('; ');
+}

@@ -1,0 +1,174 @@
+/** The memory of a random driver: what it allocates and what it has anyway, taken and given back at random. */
+import type { DmaDirection, DmaPool } from '../../lib/index.ts';
+import { assert } from '../harness.ts';
+import { DIRECTIONS, pattern, sameBytes } from './bytes.ts';
+import { sizeFrom } from './random-ranges.ts';
+import type { Lease, Unit } from './reference.ts';
+import { COPYBREAK, type OpenWorld, type World } from './worlds.ts';
+
+const MOST_UNITS = 24;
+/** Pools never grow into addresses that the device strays to. */
+const FIXED = { blocks: MOST_UNITS, grow: false };
+const SLAB = 64 * 1024;
+/** Freed memory that misuse is tried on. */
+const REMEMBERED = 8;
+
+export class RandomMemory {
+  readonly units: Unit[] = [];
+  /** What was freed last. */
+  readonly gone: Unit[] = [];
+  /** Addresses that nothing is at any more, and how large the bounce buffer was then. */
+  readonly stale: { readonly address: bigint; readonly backedSlots: number }[] = [];
+  /** Of the next pattern. */
+  seed = 0;
+
+  readonly #world: World;
+  readonly #open: OpenWorld;
+  readonly #trace: string[];
+  readonly #lent: readonly Lease[];
+  readonly #pools: readonly DmaPool[];
+  #slab = Buffer.alloc(SLAB);
+  #slabUsed = 0;
+  #made = 0;
+
+  /** @param lent what is mapped, at every moment */
+  constructor(world: World, open: OpenWorld, trace: string[], lent: readonly Lease[]) {
+    this.#world = world;
+    this.#open = open;
+    this.#trace = trace;
+    this.#lent = lent;
+    this.#pools = [
+      open.dma.createPool('small', { ...FIXED, size: 68, align: 4, boundary: 4096 }),
+      open.dma.createPool('line', { ...FIXED, size: 256, align: 256 }),
+      open.dma.createPool('large', { ...FIXED, size: 5000, align: 8, poison: true }),
+    ];
+  }
+
+  /** Give everything back; nothing of it is lent. */
+  finish(): void {
+    for (const unit of this.units) this.check(unit);
+    while (this.units.length > 0) this.release(0);
+    for (const pool of this.#pools) assert.equal(pool.stats().active, 0, 'pool blocks out at the end');
+    for (const pool of this.#pools) pool.destroy();
+  }
+
+  /** The CPU finds what it must find. */
+  check({ bytes, cpu, name: what }: Unit): void {
+    sameBytes(bytes, cpu, what);
+  }
+
+  allocate(a: number, b: number): void {
+    if (this.units.length === MOST_UNITS) return;
+    const size = sizeFrom(b);
+    const kind = a % 5;
+    if (kind < 2) this.#add('coherent', size, this.#open.dma.allocCoherent(size), 'bidirectional', true);
+    else if (kind === 2) this.#allocateNoncoherent(a >> 3, size);
+    else this.#allocateBlock(this.#pools[(a >> 3) % this.#pools.length]!);
+  }
+
+  #allocateNoncoherent(a: number, size: number): void {
+    const direction = DIRECTIONS[a % 3]!;
+    const buffer = this.#open.dma.allocNoncoherent(size, direction);
+    this.#add('noncoherent', size, buffer, direction, this.#world.coherent);
+  }
+
+  #allocateBlock(pool: DmaPool): void {
+    const block = pool.alloc()!;
+    // Its content is undefined.
+    block.bytes.set(pattern(pool.size, this.seed++));
+    this.#add(`pool ${pool.name}`, pool.size, block, 'bidirectional', true);
+  }
+
+  #add(
+    kind: string,
+    size: number,
+    memory: { bytes: Uint8Array; dmaAddress: bigint; free(): void },
+    allows: DmaDirection,
+    coherent: boolean,
+  ): void {
+    const { bytes, dmaAddress: address } = memory;
+    assert.equal(bytes.length, size, `${kind}: size`);
+    const fresh = !kind.startsWith('pool');
+    if (fresh) sameBytes(bytes, new Uint8Array(size), `fresh ${kind} memory`);
+    // A pool keeps the memory that it had before the mask was narrowed.
+    this.checkAddress(address, size, fresh ? this.#open.dma.coherentMask : 2n ** 64n, kind);
+    const free = () => memory.free();
+    this.#enter({ kind, bytes, address, allows, coherent, free });
+  }
+
+  takeForeign(a: number, b: number): void {
+    if (this.units.length === MOST_UNITS) return;
+    const common = { address: undefined, allows: 'bidirectional', coherent: this.#world.coherent } as const;
+    if (a % 4 === 0) {
+      const bytes = new Uint8Array(COPYBREAK - 100 + ((b * 37) % 40_000));
+      this.#enter({ ...common, kind: 'large', bytes });
+    } else if (a % 4 === 1) {
+      this.#enter({ ...common, kind: 'own buffer', bytes: new Uint8Array(sizeFrom(b)) });
+    } else {
+      this.#enter({ ...common, kind: 'slice', bytes: this.#slice(sizeFrom(b), (a >> 4) % 70) });
+    }
+  }
+
+  /** Next to other slices of the same buffer. */
+  #slice(size: number, gap: number): Uint8Array {
+    if (this.#slabUsed + gap + size > SLAB) {
+      this.#slab = Buffer.alloc(SLAB);
+      this.#slabUsed = 0;
+    }
+    const start = this.#slabUsed + gap;
+    this.#slabUsed = start + size;
+    return this.#slab.subarray(start, start + size);
+  }
+
+  #enter(unit: Omit<Unit, 'name' | 'cpu'> & { readonly kind: string }): void {
+    const name = `#${this.#made++} (${unit.kind}, ${unit.bytes.length} bytes)`;
+    this.units.push({ ...unit, name, cpu: Uint8Array.from(unit.bytes) });
+    this.#trace.push(`${name} at ${hex(unit.address)}`);
+  }
+
+  release(a: number): void {
+    const at = a % Math.max(this.units.length, 1);
+    const unit = this.units[at];
+    if (unit === undefined || this.#lent.some(({ parts }) => parts.some((part) => part.unit === unit)))
+      return;
+    this.#trace.push(`free ${unit.name}`);
+    this.check(unit);
+    unit.free?.();
+    this.units.splice(at, 1);
+    if (unit.free === undefined) return;
+    if (!unit.name.includes('pool')) {
+      assert.equal(unit.bytes.length, 0, `${unit.name}: views of what was freed`);
+      this.#remember(unit.address!);
+    }
+    this.gone.push(unit);
+    if (this.gone.length > REMEMBERED) this.gone.shift();
+  }
+
+  /** Under the mask, in a window, and where nothing else is. */
+  checkAddress(address: bigint, size: number, mask: bigint, what: string): void {
+    const last = address + BigInt(size) - 1n;
+    assert.ok(last <= mask, `${what} at ${hex(address)} is beyond the mask ${hex(mask)}`);
+    const inside = this.#open.dma.addressRanges.some(({ start, end }) => address >= start && last <= end);
+    assert.ok(inside, `${what} at ${hex(address)} is in no window`);
+    assert.ok(!this.isLive(address, size), `${what} at ${hex(address)} is where something else is`);
+  }
+
+  isLive(address: bigint, size: number): boolean {
+    const overlaps = (start: bigint, length: number) =>
+      start < address + BigInt(size) && address < start + BigInt(length);
+    return (
+      this.units.some((unit) => unit.address !== undefined && overlaps(unit.address, unit.bytes.length)) ||
+      this.#lent.some(({ runs }) => runs.some((run) => overlaps(run.address, run.length)))
+    );
+  }
+
+  #remember(address: bigint): void {
+    const { backedSlots } = this.#open.dma.bounceStats;
+    this.stale.push({ address, backedSlots });
+    if (this.stale.length > REMEMBERED) this.stale.shift();
+  }
+}
+
+export function hex(address: bigint | undefined): string {
+  return address === undefined ? 'no address' : `0x${address.toString(16)}`;
+}

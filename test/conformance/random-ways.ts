@@ -1,0 +1,49 @@
+/** Which way memory must go when it is mapped, and which of its bytes CPU and device then share. */
+import type { DmaDirection, SgMapping, StreamingMapping } from '../../lib/index.ts';
+import { assert } from '../harness.ts';
+import { PAGE } from './bytes.ts';
+import { newPart, type Part, type Slice, type Unit } from './reference.ts';
+import { type World, wayOf } from './worlds.ts';
+
+export class Ways {
+  /** Of the streaming mask that is set now. */
+  streamingBits: number;
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+    this.streamingBits = world.streamingBits;
+  }
+
+  check(mapping: StreamingMapping, unit: Unit, offset: number, direction: DmaDirection): void {
+    const expected = this.#wayOf(unit, offset, mapping.size, direction);
+    // Hardware may refuse to pin; then it is bounced.
+    if (!this.#world.simulated && expected === 'pinned' && mapping.way === 'bounced') return;
+    assert.equal(mapping.way, expected, 'way');
+    if (expected === 'arithmetic')
+      assert.equal(mapping.dmaAddress, unit.address! + BigInt(offset), 'address');
+  }
+
+  #wayOf(unit: Unit, offset: number, size: number, direction: DmaDirection): string {
+    if (unit.address === undefined) return wayOf(this.#world, 'foreign', size);
+    const allowed = unit.allows === 'bidirectional' || unit.allows === direction;
+    const within = unit.address + BigInt(offset + size) <= 2n ** BigInt(this.streamingBits);
+    return allowed && within && !this.#world.forced ? 'arithmetic' : 'bounced';
+  }
+
+  /** Which of its bytes are the same memory for CPU and device. */
+  partOf(unit: Unit, offset: number, size: number, way: string, address: bigint): Part {
+    if (way === 'bounced' || !unit.coherent) return newPart(unit, offset, size, 0, 0);
+    if (way === 'arithmetic') return newPart(unit, offset, size, 0, size);
+    const start = Number(address % BigInt(PAGE));
+    const head = start === 0 ? 0 : Math.min(PAGE - start, size);
+    return newPart(unit, offset, size, head, size - ((size - head) % PAGE));
+  }
+
+  partOfList(mapping: SgMapping, { unit, offset, size }: Slice, address: bigint): Part {
+    // Own memory that is out of reach can be given addresses within reach, all of it in place.
+    if (mapping.way === 'pinned') return newPart(unit, offset, size, 0, unit.coherent ? size : 0);
+    const way = this.#wayOf(unit, offset, size, mapping.direction);
+    return this.partOf(unit, offset, size, mapping.way === 'arithmetic' ? 'arithmetic' : way, address);
+  }
+}

@@ -1,0 +1,221 @@
+/**
+ * The worlds a DmaDevice lives in, as data: in the simulation, or with the devices that the virtual machine offers. A
+ * world has a device side too, which reads and writes memory at any address the way a device does.
+ */
+import { Edu } from '../../examples/edu/driver.ts';
+import { type DmaDevice, dmaBitMask, openPci, type PciFunction } from '../../lib/index.ts';
+import {
+  type DeviceBus,
+  type DeviceModel,
+  type Fault,
+  type SimulateOptions,
+  simulate,
+} from '../../lib/sim/index.ts';
+
+/** Foreign memory of so many bytes or more is mapped in place, wherever it can be. */
+export const COPYBREAK = 32 * 1024;
+
+/** A world that was opened: both sides of the bus. */
+export interface OpenWorld extends Disposable {
+  readonly fn: PciFunction;
+  readonly dma: DmaDevice;
+  /** What the device was not allowed to do; hardware does not tell. */
+  readonly faults: readonly Fault[];
+  /** The device reads memory. */
+  read(address: bigint, length: number): Promise<Uint8Array>;
+  /** The device writes memory. */
+  write(address: bigint, bytes: Uint8Array): Promise<void>;
+}
+
+export interface World {
+  readonly name: string;
+  readonly simulated: boolean;
+  /** Whether an IOMMU chooses addresses, and keeps the device to what is mapped. */
+  readonly translated: boolean;
+  readonly coherent: boolean;
+  /** Whether everything is bounced. */
+  readonly forced: boolean;
+  /** Address bits of streaming mappings, and of coherent memory: where they differ, the latter is out of reach. */
+  readonly streamingBits: number;
+  readonly coherentBits: number;
+  /** As the function comes: default masks, no bus mastering. */
+  openFunction(): Promise<PciFunction>;
+  /** With the masks of this world, and a device that masters the bus. */
+  open(): Promise<OpenWorld>;
+}
+
+/** Whether own memory is above the streaming mask. */
+export function isNarrow({ streamingBits, coherentBits }: World): boolean {
+  return streamingBits < coherentBits;
+}
+
+/** Which way a mapping goes. */
+export function wayOf(world: World, kind: 'own' | 'foreign', size: number): string {
+  if (world.forced) return 'bounced';
+  if (kind === 'own') return isNarrow(world) ? 'bounced' : 'arithmetic';
+  return world.translated && size >= COPYBREAK ? 'pinned' : 'bounced';
+}
+
+type Traits = Pick<World, 'forced' | 'streamingBits' | 'coherentBits'>;
+
+const PLAIN: Traits = { forced: false, streamingBits: 32, coherentBits: 32 };
+const FORCED: Traits = { ...PLAIN, forced: true };
+const NARROW: Traits = { ...PLAIN, streamingBits: 28, coherentBits: 40 };
+
+/** A device without registers: the test drives its bus. */
+class Master implements DeviceModel {
+  readonly config = { vendorId: 0x1af4, deviceId: 0x0001 };
+  readonly bars = [];
+  bus!: DeviceBus;
+
+  attach(bus: DeviceBus): void {
+    this.bus = bus;
+  }
+
+  reset(): void {}
+
+  read(): number {
+    return 0;
+  }
+
+  write(): void {}
+}
+
+function streamingOptions({ forced }: Traits) {
+  return { streaming: { copybreak: COPYBREAK, bounce: { force: forced } } };
+}
+
+function setMasks({ dma }: PciFunction, { streamingBits, coherentBits }: Traits): void {
+  dma.setMask(dmaBitMask(streamingBits));
+  dma.setCoherentMask(dmaBitMask(coherentBits));
+}
+
+function simulation(name: string, traits: Traits, options: SimulateOptions = {}): World {
+  const source = () => simulate(new Master(), options);
+  const open = async (): Promise<OpenWorld> => {
+    const opened = source();
+    const fn = await openPci(opened, streamingOptions(traits));
+    setMasks(fn, traits);
+    fn.setMaster();
+    const { bus } = opened.model;
+    return {
+      fn,
+      dma: fn.dma,
+      faults: opened.faults,
+      read: async (address, length) => {
+        const bytes = new Uint8Array(length);
+        bus.dmaRead(address, bytes);
+        return bytes;
+      },
+      write: async (address, bytes) => bus.dmaWrite(address, bytes),
+      [Symbol.dispose]: () => fn.close(),
+    };
+  };
+  return {
+    ...traits,
+    name: `simulated, ${name}`,
+    simulated: true,
+    translated: options.iommu !== false,
+    coherent: options.coherent !== false,
+    openFunction: () => openPci(source(), streamingOptions(traits)),
+    open,
+  };
+}
+
+/** Where the edu device's DMA engine sees its own memory. */
+const DEVICE_MEMORY = 0x40000n;
+const FROM_DEVICE = 2;
+/** Bytes moved at once, from one multiple of it to the next. */
+const PIECE = 2048;
+
+/**
+ * [start, end) of the pieces that the edu device moves at once, none of which begins at the last byte of a page: for
+ * that one QEMU's virtio-iommu may look up the next page (7.2; virtio_iommu_translate asks for two bytes).
+ */
+function pieces(address: bigint, length: number): [number, number][] {
+  const lead = Number(address % BigInt(PIECE));
+  const count = Math.ceil((lead + length) / PIECE);
+  return Array.from({ length: count }, (_, i) => [
+    Math.max(i * PIECE - lead, 0),
+    Math.min((i + 1) * PIECE - lead, length),
+  ]);
+}
+
+function isLastOfPage(address: bigint): boolean {
+  return address % 4096n === 4095n;
+}
+
+async function read(edu: Edu, from: bigint, length: number): Promise<Uint8Array> {
+  const bytes = new Uint8Array(length);
+  for (const [start, end] of pieces(from, length)) {
+    await edu.transfer(from + BigInt(start), DEVICE_MEMORY, end - start, 0);
+    bytes.set(await edu.read(end - start), start);
+  }
+  return bytes;
+}
+
+async function write(edu: Edu, to: bigint, bytes: Uint8Array): Promise<void> {
+  for (const [start, end] of pieces(to, bytes.length)) {
+    await edu.write(bytes.subarray(start, end));
+    await edu.transfer(DEVICE_MEMORY, to + BigInt(start), end - start, FROM_DEVICE);
+  }
+}
+
+function hardware(name: string, traits: Traits, address: string): World {
+  const openFunction = () => openPci(address, streamingOptions(traits));
+  const open = async (): Promise<OpenWorld> => {
+    const fn = await openFunction();
+    const edu = new Edu(fn, { dmaBits: traits.coherentBits });
+    setMasks(fn, traits);
+    return {
+      fn,
+      dma: fn.dma,
+      faults: [],
+      read: async (from, length) => {
+        if (isLastOfPage(from)) return (await read(edu, from - 1n, length + 1)).subarray(1);
+        return read(edu, from, length);
+      },
+      write: async (to, bytes) => {
+        if (!isLastOfPage(to)) return write(edu, to, bytes);
+        const before = await read(edu, to - 1n, 1);
+        return write(edu, to - 1n, new Uint8Array([...before, ...bytes]));
+      },
+      [Symbol.dispose]: () => edu.close(),
+    };
+  };
+  return {
+    ...traits,
+    name: `${process.env.USERDMA_VM ?? 'vfio'}, ${name}`,
+    simulated: false,
+    translated: true,
+    coherent: true,
+    openFunction,
+    open,
+  };
+}
+
+const simulations: readonly World[] = [
+  simulation('IOMMU', PLAIN),
+  simulation('IOMMU, incoherent', PLAIN, { coherent: false }),
+  simulation('direct', PLAIN, { iommu: false }),
+  simulation('direct, incoherent', PLAIN, { iommu: false, coherent: false }),
+  simulation('IOMMU, narrow mask', NARROW),
+  simulation('direct, narrow mask', NARROW, { iommu: false }),
+  simulation('direct, incoherent, narrow mask', NARROW, { iommu: false, coherent: false }),
+  simulation('IOMMU, forced bounce', FORCED),
+  simulation('IOMMU, incoherent, forced bounce', FORCED, { coherent: false }),
+  simulation('direct, forced bounce', FORCED, { iommu: false }),
+];
+
+const edu = process.env.USERDMA_TEST_EDU;
+const wide = process.env.USERDMA_TEST_EDU_WIDE;
+const EDU_BITS = { streamingBits: 28, coherentBits: 28 };
+
+export const worlds: readonly World[] =
+  edu === undefined
+    ? simulations
+    : [
+        hardware('type1', { ...PLAIN, ...EDU_BITS }, edu),
+        hardware('type1, forced bounce', { ...FORCED, ...EDU_BITS }, edu),
+        ...(wide === undefined ? [] : [hardware('type1, narrow mask', NARROW, wide)]),
+      ];
