@@ -39,6 +39,16 @@ export function detach({ buffer }: Uint8Array): void {
   structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
 }
 
+/** Foreign memory that starts on a page: where that is, a range of addresses tells, for which there must be an IOMMU. */
+export function foreignPages(dma: DmaDevice, pages: number): Uint8Array {
+  const raw = new Uint8Array((pages + 1) * PAGE);
+  const probe = dma.reserveIova(raw.length, raw);
+  assert.ok(probe !== null, 'addresses');
+  const start = (PAGE - Number(probe.dmaAddress % BigInt(PAGE))) % PAGE;
+  probe.free();
+  return raw.subarray(start, start + pages * PAGE);
+}
+
 /** Asserts that two pieces of memory are the same, and says where they are not. */
 export function sameBytes(actual: Uint8Array, expected: Uint8Array, what: string): void {
   assert.equal(actual.length, expected.length, `${what}: length`);

@@ -1,22 +1,13 @@
 /** Two-step mapping (dma_iova_try_alloc, dma_iova_link and friends): the rules of what may be linked where. */
 import { DMA_ATTR, type DmaDevice, type IovaState } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
-import { DIRECTIONS, PAGE, pattern, refused, sameBytes, writes } from './bytes.ts';
+import { DIRECTIONS, foreignPages, PAGE, pattern, refused, sameBytes, writes } from './bytes.ts';
 import { type OpenWorld, type World, worlds } from './worlds.ts';
 
 function reserve(dma: DmaDevice, size: number, first?: ArrayBufferView): IovaState {
   const state = dma.reserveIova(size, first);
   assert.ok(state !== null, 'addresses');
   return state;
-}
-
-/** Foreign memory that starts on a page, as far as the world tells where pages start. */
-function foreignPages(dma: DmaDevice, pages: number): Uint8Array {
-  const raw = new Uint8Array((pages + 1) * PAGE);
-  const probe = reserve(dma, raw.length, raw);
-  const start = (PAGE - Number(probe.dmaAddress % BigInt(PAGE))) % PAGE;
-  probe.free();
-  return raw.subarray(start, start + pages * PAGE);
 }
 
 async function withWorld(world: World, body: (open: OpenWorld) => Promise<void> | void): Promise<void> {

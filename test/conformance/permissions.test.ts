@@ -1,6 +1,6 @@
 /** What the device may not do, and what it must not see: page permissions, edges, and what is unmapped. */
 import { assert, describe, it } from '../harness.ts';
-import { PAGE, pattern, sameBytes } from './bytes.ts';
+import { foreignPages, PAGE, pattern, sameBytes } from './bytes.ts';
 import { COPYBREAK, worlds } from './worlds.ts';
 
 const LONG = COPYBREAK + 3000;
@@ -25,6 +25,21 @@ for (const world of worlds) {
         mapping.unmap();
         sameBytes(buffer, before, `${size} bytes, unmapped`);
       }
+    });
+
+    it('nor does one that writes to whole pages in place', async () => {
+      if (!pins) return;
+      using open = await world.open();
+      const pages = foreignPages(open.dma, 9);
+      pages.set(pattern(pages.length, 1));
+      using mapping = open.dma.mapSingle(pages, 'to-device');
+      if (world.simulated) assert.equal(mapping.way, 'pinned');
+      for (const at of [0n, 4096n, 36_764n]) await open.write(mapping.dmaAddress + at, new Uint8Array(100));
+      sameBytes(pages, pattern(pages.length, 1), 'the pages');
+      sameBytes(await open.read(mapping.dmaAddress, 100), pages.subarray(0, 100), 'the device');
+      using list = open.dma.mapSg([pages.subarray(0, PAGE), pages.subarray(PAGE)], 'to-device');
+      await open.write(list.segments[0]!.dmaAddress, new Uint8Array(100));
+      sameBytes(pages, pattern(pages.length, 1), 'the pages of a list');
     });
 
     it('memory allocated for one direction is given for that direction', async () => {
