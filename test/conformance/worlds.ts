@@ -208,14 +208,13 @@ const simulations: readonly World[] = [
 ];
 
 const edu = process.env.USERDMA_TEST_EDU;
-const wide = process.env.USERDMA_TEST_EDU_WIDE;
 const EDU_BITS = { streamingBits: 28, coherentBits: 28 };
 
-export const worlds: readonly World[] =
-  edu === undefined
-    ? simulations
-    : [
-        hardware('type1', { ...PLAIN, ...EDU_BITS }, edu),
-        hardware('type1, forced bounce', { ...FORCED, ...EDU_BITS }, edu),
-        ...(wide === undefined ? [] : [hardware('type1, narrow mask', NARROW, wide)]),
-      ];
+/** Every transfer of QEMU's edu is dear, and what bouncing does, no IOMMU sees: one of the machines is enough. */
+function hardwareWorlds(address: string): readonly World[] {
+  const plain = hardware('type1', { ...PLAIN, ...EDU_BITS }, address);
+  if (process.env.USERDMA_VM !== 'virtio-iommu') return [plain];
+  return [plain, hardware('type1, forced bounce', { ...FORCED, ...EDU_BITS }, address)];
+}
+
+export const worlds: readonly World[] = edu === undefined ? simulations : hardwareWorlds(edu);

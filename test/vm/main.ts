@@ -116,7 +116,7 @@ async function runSuite(host: Host, { machine, files }: Suite, print: Job['print
   const collect = (share: string) => {
     report = readReport(join(share, 'report'));
   };
-  const job = { ...host, machine, command: testCommand(files), limit: timeLimit(400), print, collect };
+  const job = { ...host, machine, command: testCommand(files), limit: timeLimit(600), print, collect };
   const outcome = await run(job);
   const counts = count(report);
   const complete = report.some((line) => 'end' in line);

@@ -45,13 +45,9 @@ describe('a buffer mapped in place', () => {
         assert.ok(mappings.every(({ way }) => way === 'pinned'));
         const addresses = mappings.map(({ dmaAddress }) => dmaAddress + BigInt(size / 2));
         await collect();
-        const next = Array.from({ length: 64 }, () => new Uint8Array(size).fill(0x11));
+        const next = Array.from({ length: 16 }, () => Buffer.alloc(size, 0x11));
         for (const address of addresses) await edu.writeAnywhere(address, 4000);
-        for (const bytes of next)
-          assert.ok(
-            bytes.every((byte) => byte === 0x11),
-            'the device wrote to it',
-          );
+        for (const bytes of next) assert.equal(bytes.indexOf(0xa5), -1, 'the device wrote to it');
         for (const mapping of mappings) {
           // The memory was taken back all the same; only there is nobody to tell the bytes to.
           try {
