@@ -32,7 +32,17 @@ export function findSuites(tests: string, filters: readonly string[]): Suite[] {
   const wanted = (machine: Machine, file: string) =>
     filters.length === 0 ||
     filters.some((filter) => filter === machine.name || file.slice(tests.length).includes(filter));
-  return machines
-    .map((machine) => ({ machine, files: filesOf(machine, tests).filter((file) => wanted(machine, file)) }))
-    .filter(({ files }) => files.length > 0);
+  return machines.flatMap((machine) => {
+    const files = filesOf(machine, tests).filter((file) => wanted(machine, file));
+    return deal(files).map((part) => ({ machine, files: part }));
+  });
+}
+
+/** More files than this are worth a boot of their own on the other processor. */
+const FILES_PER_BOOT = 7;
+
+/** In turn, so that what is slow and alike does not stay together. */
+function deal(files: readonly string[]): string[][] {
+  const parts = Math.ceil(files.length / FILES_PER_BOOT);
+  return Array.from({ length: parts }, (_, part) => files.filter((_, i) => i % parts === part));
 }
