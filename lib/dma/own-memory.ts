@@ -41,7 +41,7 @@ export interface OwnRegionOptions {
   /** Whether CPU and device see each other's writes without a sync. */
   readonly coherent: boolean;
   /** What the device may do there, as DEVICE_READS and DEVICE_WRITES bits. Default: both. */
-  readonly bits?: number;
+  readonly bits?: number | undefined;
 }
 
 /** One piece of memory with one device address. */

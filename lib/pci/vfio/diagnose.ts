@@ -127,7 +127,7 @@ function unbound({ address }: FunctionFacts): DmaError {
 function noModule(syscall?: string): DmaError {
   return new DmaError('ENODEV', 'VFIO is not there: /dev/vfio/vfio cannot be opened', {
     syscall,
-    remedy: 'as root: modprobe vfio-pci (the kernel needs CONFIG_VFIO and CONFIG_VFIO_PCI)' + OR_SIMULATE,
+    remedy: `as root: modprobe vfio-pci (the kernel needs CONFIG_VFIO and CONFIG_VFIO_PCI)${OR_SIMULATE}`,
   });
 }
 
