@@ -257,7 +257,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
    * @throws DmaError EINVAL foreign or freed memory: map it
    */
   addressOf(view: ArrayBufferView): bigint {
-    const address = ArrayBuffer.isView(view) ? this.#own.addressOf(view) : undefined;
+    const address = this.#own.addressOf(view);
     if (address !== undefined) return address;
     throw new DmaError('EINVAL', `${this.name}: these bytes have no address for the device`, {
       remedy: 'map them, or use memory that the device allocated and that is not freed',

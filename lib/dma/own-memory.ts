@@ -152,15 +152,15 @@ export class OwnMemory {
     return this.byBuffer.get(buffer);
   }
 
-  /** Device address of a view's first byte, undefined when the memory is not ours or no more. */
+  /** Device address of a view's first byte, undefined when it is none, or its memory is not ours or no more. */
   addressOf(view: ArrayBufferView): bigint | undefined {
-    const stamp = (view as Stamped)[STAMP];
+    const stamp = (view as Stamped | undefined)?.[STAMP];
     if (stamp !== undefined && stamp.view === view && stamp.region.owner === this) {
       if (stamp.view.length === 0) return undefined;
       stamp.bigAddress ??= BigInt(stamp.address);
       return stamp.bigAddress;
     }
-    const region = this.byBuffer.get(view.buffer);
+    const region = ArrayBuffer.isView(view) ? this.byBuffer.get(view.buffer) : undefined;
     if (region === undefined || view.byteLength === 0) return undefined;
     return BigInt(region.address + view.byteOffset);
   }
