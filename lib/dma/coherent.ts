@@ -4,7 +4,7 @@ import type { OwnRegion } from './own-memory.ts';
 
 /** What a coherent buffer needs of the device it belongs to. */
 export interface CoherentOwner {
-  releaseCoherent(buffer: CoherentBuffer, region: OwnRegion): void;
+  releaseBuffer(buffer: CoherentBuffer, region: OwnRegion): void;
 }
 
 /**
@@ -75,7 +75,7 @@ export class CoherentBuffer {
   free(): void {
     if (this.#freed) throw this.#usedAfterFree();
     this.#freed = true;
-    this.#owner.releaseCoherent(this, this.#region);
+    this.#owner.releaseBuffer(this, this.#region);
   }
 
   /** Frees what is still held; harmless after `free`. */

@@ -279,14 +279,8 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
     return this.#streaming.bounce.stats;
   }
 
-  /** Called by `CoherentBuffer.free`. */
-  releaseCoherent(buffer: CoherentBuffer, region: OwnRegion): void {
-    this.#held.delete(buffer);
-    this.#release(region);
-  }
-
-  /** Called by `NoncoherentBuffer.free`. */
-  releaseNoncoherent(buffer: NoncoherentBuffer, region: OwnRegion): void {
+  /** Called when a buffer is freed. */
+  releaseBuffer(buffer: CoherentBuffer | NoncoherentBuffer, region: OwnRegion): void {
     this.#held.delete(buffer);
     this.#release(region);
   }

@@ -11,6 +11,7 @@ import { DmaError } from '../errors.ts';
 import { type DmaDirection, directionOf } from './direction.ts';
 import type { OwnRegion } from './own-memory.ts';
 import type { PinnedRun } from './pinned.ts';
+import { RecordRing } from './record-ring.ts';
 
 /** How the device reaches the memory: it could already, in place, through a copy; or it is not memory but registers. */
 export type MappingWay = 'arithmetic' | 'pinned' | 'bounced' | 'resource';
@@ -195,17 +196,10 @@ function outside({ size: whole }: MappingRecord, offset: number, size: number): 
   );
 }
 
-/** Unmapped records that are kept before one is used again. */
-const RING_MINIMUM = 1024;
-/** Places in the ring; what does not fit is left to the garbage collector. A power of two. */
-const RING_SIZE = 2048;
-
 /** The live mappings of a device, and the records that wait to be used again, oldest first. */
 export class MappingTable {
   private readonly owner: MappingOwner;
-  private readonly ring: (MappingRecord | undefined)[] = new Array(RING_SIZE).fill(undefined);
-  private first = 0;
-  private waiting = 0;
+  private readonly ring = new RecordRing<MappingRecord>();
   private newest: MappingRecord | undefined = undefined;
   private live = 0;
 
@@ -223,7 +217,7 @@ export class MappingTable {
    * that is passed from function to function is one allocated on the heap.
    */
   take(size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
-    const record = this.waiting > RING_MINIMUM ? this.oldest() : new MappingRecord(this.owner);
+    const record = this.ring.take() ?? new MappingRecord(this.owner);
     record.state = MAPPED;
     record.size = size;
     record.bits = bits;
@@ -246,9 +240,7 @@ export class MappingTable {
     if (next !== undefined) next.previous = previous;
     this.live--;
     release(record, UNMAPPED);
-    if (this.waiting === RING_SIZE) return;
-    this.ring[(this.first + this.waiting) & (RING_SIZE - 1)] = record;
-    this.waiting++;
+    this.ring.give(record);
   }
 
   /** Live mappings, newest first. */
@@ -266,13 +258,6 @@ export class MappingTable {
     }
     this.newest = undefined;
     this.live = 0;
-  }
-
-  private oldest(): MappingRecord {
-    const record = this.ring[this.first]!;
-    this.first = (this.first + 1) & (RING_SIZE - 1);
-    this.waiting--;
-    return record;
   }
 }
 

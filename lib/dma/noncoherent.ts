@@ -8,7 +8,7 @@ import type { OwnRegion } from './own-memory.ts';
 export interface NoncoherentOwner {
   /** Undefined when the device sees the CPU's caches. */
   readonly cache: CacheMaintenance | undefined;
-  releaseNoncoherent(buffer: NoncoherentBuffer, region: OwnRegion): void;
+  releaseBuffer(buffer: NoncoherentBuffer, region: OwnRegion): void;
 }
 
 /**
@@ -77,7 +77,7 @@ export class NoncoherentBuffer {
   free(): void {
     this.#checkAlive();
     this.#freed = true;
-    this.#owner.releaseNoncoherent(this, this.#region);
+    this.#owner.releaseBuffer(this, this.#region);
   }
 
   /** Frees what is still held; harmless after `free`. */

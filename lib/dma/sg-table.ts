@@ -1,19 +1,13 @@
 /** The mapped lists of a device, and the records of lists that wait to be used again, oldest first. */
 import { MAPPED, REVOKED, UNMAPPED } from './mapping.ts';
+import { RecordRing } from './record-ring.ts';
 import type { SegmentLimits } from './segments.ts';
 import { NO_PARTS, type SgOwner, SgRecord } from './sg-mapping.ts';
-
-/** Unmapped records that are kept before one is used again. */
-const RING_MINIMUM = 1024;
-/** Places in the ring; what does not fit is left to the garbage collector. A power of two. */
-const RING_SIZE = 2048;
 
 export class SgTable {
   private readonly owner: SgOwner;
   private readonly limits: SegmentLimits;
-  private readonly ring: (SgRecord | undefined)[] = new Array(RING_SIZE).fill(undefined);
-  private first = 0;
-  private waiting = 0;
+  private readonly ring = new RecordRing<SgRecord>();
   private newest: SgRecord | undefined = undefined;
   private live = 0;
 
@@ -29,11 +23,7 @@ export class SgTable {
 
   /** A record to fill in; it is not live before `enter`. */
   take(): SgRecord {
-    if (this.waiting <= RING_MINIMUM) return new SgRecord(this.owner, this.limits);
-    const record = this.ring[this.first]!;
-    this.first = (this.first + 1) & (RING_SIZE - 1);
-    this.waiting--;
-    return record;
+    return this.ring.take() ?? new SgRecord(this.owner, this.limits);
   }
 
   /** The record is MAPPED from here on. */
@@ -59,9 +49,7 @@ export class SgTable {
 
   /** A record from `take` that was never entered, or has left. */
   give(record: SgRecord): void {
-    if (this.waiting === RING_SIZE) return;
-    this.ring[(this.first + this.waiting) & (RING_SIZE - 1)] = record;
-    this.waiting++;
+    this.ring.give(record);
   }
 
   /** The device is closing: every list is REVOKED. */

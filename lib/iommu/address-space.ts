@@ -50,8 +50,8 @@ export interface AddressSpace {
 
   /**
    * Let the device reach `buffer` bytes [offset, offset + size) at [iova, iova + size). `iova`, `size` and
-   * `pageOffset(buffer) + offset` are multiples of `pageSize`; `size` may run past the end of the buffer only into the rest of its last page, when it came from a
-   * MemorySource. The space keeps a reference to the buffer until `unmap`.
+   * `pageOffset(buffer) + offset` are multiples of `pageSize`; `size` may run past the end of the buffer only into the
+   * rest of its last page, when it came from a MemorySource. The space keeps a reference to the buffer until `unmap`.
    * @throws DmaError EEXIST overlap · EINVAL misaligned, size 0, outside `ranges` · ENOSPC no mappings left ·
    *   ENOMEM locked-memory limit · EFAULT memory that cannot be pinned · ENODEV closed
    */
