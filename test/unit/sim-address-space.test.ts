@@ -115,6 +115,17 @@ describe('map and unmap, by type1 rules', () => {
     expect(space.stats.mappings).toBe(0);
   });
 
+  it('keeps far mappings apart when the tables of one that went are used again', () => {
+    const BLOCK = 512 * PAGE;
+    map(PAGE);
+    space.unmap(PAGE, PAGE);
+    map(2 * BLOCK + PAGE);
+    map(3 * BLOCK + 2 * PAGE);
+    expect(read(2 * BLOCK + 2 * PAGE, 2)).toEqual(Uint8Array.of(0, 0));
+    expect(read(3 * BLOCK + PAGE, 2)).toEqual(Uint8Array.of(0, 0));
+    expect(space.faults.list.map(({ reason }) => reason)).toEqual(['not mapped', 'not mapped']);
+  });
+
   it('knows other page sizes', () => {
     space = new SimulatedAddressSpace({ pageSize: 16384 });
     expectCode('EINVAL', () => map(PAGE, 4 * PAGE));
