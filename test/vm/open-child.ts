@@ -3,7 +3,11 @@
  * that went as JSON.
  */
 import { DmaError } from '../../lib/errors.ts';
+import { loadAddon } from '../../lib/native/load.ts';
 import { openVfio } from '../../lib/pci/vfio/open.ts';
+
+// While it may still be read: the checkout can be in a folder that nobody else may enter.
+loadAddon();
 
 const [address = '', uid = ''] = process.argv.slice(2);
 process.setgroups!([]);
