@@ -1,9 +1,10 @@
 /** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
 import { DmaError } from '../errors.ts';
+import type { Misuse, Refuser } from './misuse.ts';
 import type { OwnRegion } from './own-memory.ts';
 
 /** What a coherent buffer needs of the device it belongs to. */
-export interface CoherentOwner {
+export interface CoherentOwner extends Refuser<CoherentBuffer> {
   releaseBuffer(buffer: CoherentBuffer, region: OwnRegion): void;
 }
 
@@ -73,7 +74,7 @@ export class CoherentBuffer {
    * @throws DmaError EINVAL when freed before
    */
   free(): void {
-    if (this.#freed) throw this.#usedAfterFree();
+    if (this.#freed) throw this.#usedAfterFree('released-twice');
     this.#freed = true;
     this.#owner.releaseBuffer(this, this.#region);
   }
@@ -101,9 +102,14 @@ export class CoherentBuffer {
     );
   }
 
-  #usedAfterFree(): DmaError {
-    return new DmaError('EINVAL', `a coherent buffer of ${this.size} bytes was used after it was freed`, {
-      remedy: 'keep it until the device is done with it, and free it once',
-    });
+  #usedAfterFree(misuse: Misuse = 'used-after-release'): DmaError {
+    const error = new DmaError(
+      'EINVAL',
+      `a coherent buffer of ${this.size} bytes was used after it was freed`,
+      {
+        remedy: 'keep it until the device is done with it, and free it once',
+      },
+    );
+    return this.#owner.refuse(misuse, this, error);
   }
 }

@@ -9,6 +9,7 @@ import type { MemorySource } from '../memory/source.ts';
 import type { BounceStats } from './bounce.ts';
 import type { CacheMaintenance } from './cache.ts';
 import { CoherentBuffer, type CoherentOwner } from './coherent.ts';
+import type { DmaDebugView } from './debug-view.ts';
 import { DirectOperations } from './direct-operations.ts';
 import { accessFor, type DmaDirection, directionBits } from './direction.ts';
 import { IommuOperations } from './iommu-operations.ts';
@@ -16,16 +17,17 @@ import { type IovaOwner, IovaState } from './iova-state.ts';
 import type { DmaLimits } from './limits.ts';
 import type { StreamingMapping } from './mapping.ts';
 import { checkMask, DEFAULT_MASK, maskLimit } from './mask.ts';
+import type { Misuse } from './misuse.ts';
 import { NoncoherentBuffer, type NoncoherentOwner } from './noncoherent.ts';
 import type { Allocation, DmaOperations } from './operations.ts';
 import { OwnMemory, type OwnRegion } from './own-memory.ts';
-import { PoisonedPool } from './poisoned-pool.ts';
-import { DmaPool, type PoolOwner } from './pool.ts';
+import { type DeviceParts, PLAIN_PARTS } from './parts.ts';
+import type { DmaPool, PoolOwner } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
-import { type RegisterSource, ResourceMappings } from './resource.ts';
-import { ScatterGather } from './scatter-gather.ts';
+import type { RegisterSource, ResourceMappings } from './resource.ts';
+import type { ScatterGather } from './scatter-gather.ts';
 import type { SgMapping } from './sg-mapping.ts';
-import { Streaming, type StreamingOptions } from './streaming.ts';
+import type { Streaming, StreamingOptions } from './streaming.ts';
 
 export interface DeviceOptions extends StreamingOptions {
   /** For messages, e.g. the PCI address. */
@@ -54,6 +56,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   /** How CPU and device are made to agree; undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 
+  readonly #parts: DeviceParts;
   readonly #operations: DmaOperations;
   readonly #own: OwnMemory;
   readonly #streaming: Streaming;
@@ -65,18 +68,20 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   #coherentMask = DEFAULT_MASK;
   #closed = false;
 
-  constructor(options: DmaDeviceOptions) {
+  /** @param parts what it is built of; debugging brings its own */
+  constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
     this.name = options.name;
     this.cache = options.cache;
     const operations = operationsFor(options);
     this.#operations = operations;
     this.#own = new OwnMemory(operations.granule);
-    this.#streaming = new Streaming(
+    this.#parts = parts;
+    this.#streaming = parts.streaming(
       { name: options.name, operations, own: this.#own },
       maskLimit(this.#mask),
       options,
     );
-    this.#lists = new ScatterGather({
+    this.#lists = parts.lists({
       name: options.name,
       operations,
       own: this.#own,
@@ -84,7 +89,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
       cache: options.cache,
       limit: maskLimit(this.#mask),
     });
-    this.#resources = new ResourceMappings({ name: options.name, operations });
+    this.#resources = parts.resources({ name: options.name, operations });
   }
 
   /** Ceiling of streaming mappings (dma_get_mask); 32 bits until set. */
@@ -179,9 +184,9 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
       coherentLimit: () => maskLimit(this.#coherentMask),
       allocate: (size, limit) => this.#enter(this.#operations.allocate(size, limit), size, true),
       release: (region) => this.#release(region),
-      forgetPool: (pool) => void this.#held.delete(pool),
+      forgetPool: (pool) => this.forget(pool),
     };
-    const pool = new (options.poison === true ? PoisonedPool : DmaPool)(name, options, owner);
+    const pool = this.#parts.pool(name, options, owner);
     this.#held.add(pool);
     return pool;
   }
@@ -240,7 +245,8 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
       name: this.name,
       own: this.#own,
       pinning: this.#streaming.pinning,
-      forgetIova: (state) => void this.#held.delete(state),
+      forgetIova: (gone) => this.forget(gone),
+      refuse: (misuse, handle, error) => this.refuse(misuse, handle, error),
     };
     const state = IovaState.reserve(owner, size, first, maskLimit(this.#mask));
     if (state !== null) this.#held.add(state);
@@ -281,8 +287,33 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
 
   /** Called when a buffer is freed. */
   releaseBuffer(buffer: CoherentBuffer | NoncoherentBuffer, region: OwnRegion): void {
-    this.#held.delete(buffer);
+    this.forget(buffer);
     this.#release(region);
+  }
+
+  /** Called by a noncoherent buffer: bytes of it are the CPU's from here on. */
+  syncBufferForCpu({ buffer, direction }: NoncoherentBuffer, offset: number, size: number): void {
+    this.cache?.syncForCpu(buffer, offset, size, direction);
+  }
+
+  /** Called by a noncoherent buffer: bytes of it are the device's from here on. */
+  syncBufferForDevice({ buffer, direction }: NoncoherentBuffer, offset: number, size: number): void {
+    this.cache?.syncForDevice(buffer, offset, size, direction);
+  }
+
+  /** Called when something that was handed out has been given back. */
+  forget(held: Held): void {
+    this.#held.delete(held);
+  }
+
+  /** Called when something is used after it was given back, or outside its bounds: `error` will be thrown. */
+  refuse(_misuse: Misuse, _held: Held, error: DmaError): DmaError {
+    return error;
+  }
+
+  /** dma-debug of this device; undefined when it was opened without. */
+  get debug(): DmaDebugView | undefined {
+    return undefined;
   }
 
   /** What was allocated and not given back, oldest first. */

@@ -13,12 +13,13 @@ import { checkMemoryAttributes, DMA_ATTR } from './attributes.ts';
 import { type DmaDirection, directionBits } from './direction.ts';
 import { type IovaLink, IovaLinks, isInside } from './iova-links.ts';
 import { mappableBytes } from './mappable.ts';
+import type { Misuse, Refuser } from './misuse.ts';
 import type { OwnMemory } from './own-memory.ts';
 import { type Pinning, PlacedView } from './placed-view.ts';
 import { roundUp } from './segments.ts';
 
 /** What an IovaState needs of its device. */
-export interface IovaOwner {
+export interface IovaOwner extends Refuser<IovaState> {
   /** Of the device, for messages. */
   readonly name: string;
   readonly own: OwnMemory;
@@ -168,7 +169,7 @@ export class IovaState {
    * @throws DmaError EBUSY something is linked · EINVAL freed before
    */
   free(): void {
-    this.#checkReserved();
+    this.#checkReserved('released-twice');
     if (this.linked > 0) {
       throw new DmaError('EBUSY', `${this.linked} bytes are linked`, {
         remedy: 'unlink them first, or use destroy()',
@@ -181,7 +182,7 @@ export class IovaState {
 
   /** Unlink everything, then `free` (dma_iova_destroy). Errors as both; the addresses are returned in any case. */
   destroy(): void {
-    this.#checkReserved();
+    this.#checkReserved('released-twice');
     const intact = release(this.#links.removeAll());
     this.free();
     if (!intact) throw detached();
@@ -262,14 +263,19 @@ export class IovaState {
     return this.#run + this.#start;
   }
 
-  #checkReserved(): void {
+  #checkReserved(misuse: Misuse = 'used-after-release'): void {
     if (!this.#freed) return;
-    if (this.#closed) {
-      throw new DmaError('ENODEV', `${this.#owner.name} is closed`, {
-        remedy: 'free addresses before closing',
-      });
-    }
-    throw new DmaError('EINVAL', `${this.size} reserved addresses were used after they were freed`, {
+    throw this.#owner.refuse(misuse, this, this.#closed ? this.#closedError() : this.#usedAfterFree());
+  }
+
+  #closedError(): DmaError {
+    return new DmaError('ENODEV', `${this.#owner.name} is closed`, {
+      remedy: 'free addresses before closing',
+    });
+  }
+
+  #usedAfterFree(): DmaError {
+    return new DmaError('EINVAL', `${this.size} reserved addresses were used after they were freed`, {
       remedy: 'keep them until the device is done with them, and free them once',
     });
   }

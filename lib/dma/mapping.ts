@@ -9,6 +9,7 @@
  */
 import { DmaError } from '../errors.ts';
 import { type DmaDirection, directionOf } from './direction.ts';
+import type { Misuse, Refuser } from './misuse.ts';
 import type { OwnRegion } from './own-memory.ts';
 import type { PinnedRun } from './pinned.ts';
 import { RecordRing } from './record-ring.ts';
@@ -23,7 +24,9 @@ export const MAPPED = 1;
 export const REVOKED = 2;
 
 /** Whoever made the mapping. */
-export interface MappingOwner {
+export interface MappingOwner extends Refuser<MappingRecord> {
+  /** A record of this owner's, out of use. */
+  newRecord(): MappingRecord;
   unmap(record: MappingRecord): void;
   syncForCpu(record: MappingRecord, offset: number, size: number): void;
   syncForDevice(record: MappingRecord, offset: number, size: number): void;
@@ -130,7 +133,7 @@ export class StreamingMapping {
    */
   unmap(): void {
     const record = this.#record;
-    if (record.state !== MAPPED) throw this.#notMapped();
+    if (record.state !== MAPPED) throw this.#notMapped('released-twice');
     this.#owner.unmap(record);
   }
 
@@ -141,14 +144,14 @@ export class StreamingMapping {
    */
   syncForCpu(offset = 0, size: number = this.#record.size - offset): void {
     const record = this.#mapped();
-    if (!isInside(record, offset, size)) throw outside(record, offset, size);
+    if (!isInside(record, offset, size)) throw this.#outside(offset, size);
     this.#owner.syncForCpu(record, offset, size);
   }
 
   /** Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device); as `syncForCpu`. */
   syncForDevice(offset = 0, size: number = this.#record.size - offset): void {
     const record = this.#mapped();
-    if (!isInside(record, offset, size)) throw outside(record, offset, size);
+    if (!isInside(record, offset, size)) throw this.#outside(offset, size);
     this.#owner.syncForDevice(record, offset, size);
   }
 
@@ -159,20 +162,18 @@ export class StreamingMapping {
 
   #mapped(): MappingRecord {
     const record = this.#record;
-    if (record.state !== MAPPED) throw this.#notMapped();
+    if (record.state !== MAPPED) throw this.#notMapped('used-after-release');
     return record;
   }
 
-  #notMapped(): DmaError {
-    const { size, state } = this.#record;
-    if (state === REVOKED) {
-      return new DmaError('EINVAL', `a mapping of ${size} bytes was used after its device was closed`, {
-        remedy: 'unmap everything before closing the device',
-      });
-    }
-    return new DmaError('EINVAL', `a mapping of ${size} bytes was used after it was unmapped`, {
-      remedy: 'keep it until the device is done with it, and unmap it once',
-    });
+  #notMapped(misuse: Misuse): DmaError {
+    const record = this.#record;
+    return this.#owner.refuse(misuse, record, notMapped(record));
+  }
+
+  #outside(offset: number, size: number): DmaError {
+    const record = this.#record;
+    return this.#owner.refuse('sync-out-of-range', record, outside(record, offset, size));
   }
 }
 
@@ -184,6 +185,17 @@ function isInside(record: MappingRecord, offset: number, size: number): boolean 
   return Number.isSafeInteger(offset) && Number.isSafeInteger(size) && offset >= 0 && size > 0
     ? size <= record.size - offset
     : false;
+}
+
+function notMapped({ size, state }: MappingRecord): DmaError {
+  if (state === REVOKED) {
+    return new DmaError('EINVAL', `a mapping of ${size} bytes was used after its device was closed`, {
+      remedy: 'unmap everything before closing the device',
+    });
+  }
+  return new DmaError('EINVAL', `a mapping of ${size} bytes was used after it was unmapped`, {
+    remedy: 'keep it until the device is done with it, and unmap it once',
+  });
 }
 
 function outside({ size: whole }: MappingRecord, offset: number, size: number): DmaError {
@@ -217,7 +229,7 @@ export class MappingTable {
    * that is passed from function to function is one allocated on the heap.
    */
   take(size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
-    const record = this.ring.take() ?? new MappingRecord(this.owner);
+    const record = this.ring.take() ?? this.owner.newRecord();
     record.state = MAPPED;
     record.size = size;
     record.bits = bits;

@@ -1,13 +1,14 @@
 /** Memory that CPU and device take turns with (dma_alloc_noncoherent): cached, so each hands it over by a sync. */
 import { DmaError } from '../errors.ts';
-import type { CacheMaintenance } from './cache.ts';
 import type { DmaDirection } from './direction.ts';
+import type { Misuse, Refuser } from './misuse.ts';
 import type { OwnRegion } from './own-memory.ts';
 
 /** What a noncoherent buffer needs of the device it belongs to. */
-export interface NoncoherentOwner {
-  /** Undefined when the device sees the CPU's caches. */
-  readonly cache: CacheMaintenance | undefined;
+export interface NoncoherentOwner extends Refuser<NoncoherentBuffer> {
+  /** Bytes of the buffer are the CPU's, or the device's, from here on. */
+  syncBufferForCpu(buffer: NoncoherentBuffer, offset: number, size: number): void;
+  syncBufferForDevice(buffer: NoncoherentBuffer, offset: number, size: number): void;
   releaseBuffer(buffer: NoncoherentBuffer, region: OwnRegion): void;
 }
 
@@ -64,18 +65,18 @@ export class NoncoherentBuffer {
   /** Bytes [offset, offset + size) are the CPU's (dma_sync_single_for_cpu). @throws DmaError EINVAL freed, outside */
   syncForCpu(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
-    this.#owner.cache?.syncForCpu(this.buffer, offset, size, this.direction);
+    this.#owner.syncBufferForCpu(this, offset, size);
   }
 
   /** Bytes [offset, offset + size) are the device's (dma_sync_single_for_device). @throws DmaError as `syncForCpu` */
   syncForDevice(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
-    this.#owner.cache?.syncForDevice(this.buffer, offset, size, this.direction);
+    this.#owner.syncBufferForDevice(this, offset, size);
   }
 
   /** Unmap, kill every view, recycle (dma_free_noncoherent). @throws DmaError EINVAL when freed before */
   free(): void {
-    this.#checkAlive();
+    this.#checkAlive('released-twice');
     this.#freed = true;
     this.#owner.releaseBuffer(this, this.#region);
   }
@@ -94,19 +95,15 @@ export class NoncoherentBuffer {
     this.#checkAlive();
     const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
     if (whole && offset >= 0 && size > 0 && size <= this.size - offset) return;
-    throw new DmaError(
-      'EINVAL',
-      `no ${String(size)} bytes at offset ${String(offset)} of ${this.size} bytes`,
-      {
-        remedy: 'sync a part of the buffer, at least one byte',
-      },
-    );
+    const what = `no ${String(size)} bytes at offset ${String(offset)} of ${this.size} bytes`;
+    const error = new DmaError('EINVAL', what, { remedy: 'sync a part of the buffer, at least one byte' });
+    throw this.#owner.refuse('sync-out-of-range', this, error);
   }
 
-  #checkAlive(): void {
+  #checkAlive(misuse: Misuse = 'used-after-release'): void {
     if (!this.#freed) return;
-    throw new DmaError('EINVAL', `a noncoherent buffer of ${this.size} bytes was used after it was freed`, {
-      remedy: 'keep it until the device is done with it, and free it once',
-    });
+    const what = `a noncoherent buffer of ${this.size} bytes was used after it was freed`;
+    const remedy = 'keep it until the device is done with it, and free it once';
+    throw this.#owner.refuse(misuse, this, new DmaError('EINVAL', what, { remedy }));
   }
 }

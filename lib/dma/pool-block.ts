@@ -206,7 +206,7 @@ export function hexAddress(block: PoolBlock): string {
 
 function usedAfterFree(block: PoolBlock): DmaError {
   const end = block.pool.closed ? 'its pool was destroyed' : 'it was freed';
-  return new DmaError('EINVAL', `block ${hexAddress(block)} of pool '${block.pool.name}' used after ${end}`, {
-    remedy: 'keep it until the device is done with it, and free it once',
-  });
+  const what = `block ${hexAddress(block)} of pool '${block.pool.name}' used after ${end}`;
+  const remedy = 'keep it until the device is done with it, and free it once';
+  return block.pool.refuse('used-after-release', block, new DmaError('EINVAL', what, { remedy }));
 }

@@ -9,6 +9,7 @@
  * nothing that the device can write decides what the pool does next.
  */
 import { DmaError } from '../errors.ts';
+import type { Misuse, Refuser } from './misuse.ts';
 import type { OwnRegion } from './own-memory.ts';
 import { type DmaPoolBlock, hexAddress, PoolBlock, PoolChunk } from './pool-block.ts';
 import { type PoolLayout, type PoolOptions, poolLayout } from './pool-layout.ts';
@@ -51,7 +52,7 @@ const LONGEST_NAME = 31;
 /** Blocks named in the message of a busy `destroy`. */
 const NAMED = 4;
 
-export class DmaPool {
+export class DmaPool implements Refuser<PoolBlock> {
   readonly name: string;
   /** Bytes of each block: the size asked for, rounded up to the alignment. */
   readonly size: number;
@@ -120,7 +121,7 @@ export class DmaPool {
    */
   free(block: DmaPoolBlock): void {
     const ours = block as PoolBlock;
-    if (ours?.pool !== this || !ours.out) throw this.#refusal(block);
+    if (ours?.pool !== this || !ours.out) throw this.refuse('released-twice', ours, this.#refusal(block));
     ours.link = this.#top;
     this.#top = ours.index;
     this.#active--;
@@ -157,6 +158,11 @@ export class DmaPool {
   /** The device is closing: its operations release the memory themselves. */
   revoke(): void {
     this.#revoke('closed with its device');
+  }
+
+  /** The plain pool only throws it. `block` may be anything that was passed to `free`. */
+  refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
+    return error;
   }
 
   /** Called with each unit before its blocks are first handed out. */

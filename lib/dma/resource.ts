@@ -11,7 +11,8 @@ import { DmaError } from '../errors.ts';
 import type { MmioWindow } from '../iommu/address-space.ts';
 import { checkAttributes } from './attributes.ts';
 import { accessFor, type DmaDirection, directionBits } from './direction.ts';
-import { type MappingOwner, type MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import type { Misuse } from './misuse.ts';
 import { type DmaOperations, unreachableRegisters } from './operations.ts';
 
 /** Where registers are: a `Bar`. */
@@ -27,7 +28,7 @@ export interface ResourceDevice {
 }
 
 export class ResourceMappings implements MappingOwner {
-  private readonly device: ResourceDevice;
+  protected readonly device: ResourceDevice;
   private readonly table = new MappingTable(this);
   private closed = false;
 
@@ -82,6 +83,10 @@ export class ResourceMappings implements MappingOwner {
     operations.unreserve(address, size);
   }
 
+  newRecord(): MappingRecord {
+    return new MappingRecord(this);
+  }
+
   /** Registers are not cached. */
   syncForCpu(): void {}
 
@@ -89,6 +94,11 @@ export class ResourceMappings implements MappingOwner {
 
   needSync(): boolean {
     return false;
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
+    return error;
   }
 
   /** The device is closing: the addresses go with the operations. */

@@ -14,12 +14,13 @@ import { checkMemoryAttributes, DMA_ATTR } from './attributes.ts';
 import type { CacheMaintenance } from './cache.ts';
 import { accessFor, type DmaDirection, directionBits, directionOf } from './direction.ts';
 import { mappableBytes } from './mappable.ts';
+import type { Misuse } from './misuse.ts';
 import type { DmaOperations } from './operations.ts';
 import type { OwnMemory } from './own-memory.ts';
 import { type PlacedElement, PlacedRun } from './placed-run.ts';
 import { crossesBoundary, planRun, type SegmentLimits } from './segments.ts';
 import { detachedInList, isRefusal, sgError } from './sg-errors.ts';
-import type { SgMapping, SgOwner, SgRecord } from './sg-mapping.ts';
+import { type SgMapping, type SgOwner, SgRecord } from './sg-mapping.ts';
 import { mapParts, syncPartsForCpu, syncPartsForDevice, unmapParts } from './sg-parts.ts';
 import { SgTable } from './sg-table.ts';
 import type { Streaming } from './streaming.ts';
@@ -72,6 +73,11 @@ export class ScatterGather implements SgOwner {
 
   /** dma_map_sgtable; see `DmaDevice.mapSg`. */
   mapSg(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgMapping {
+    return this.map(views, direction, attributes).handle;
+  }
+
+  /** `mapSg`, as a record. */
+  map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
     if (this.closed) throw new DmaError('ENODEV', `${this.name} is closed`, { remedy: 'open it again' });
     const bits = directionBits(direction);
     if (attributes !== 0) this.#checkAttributes(attributes);
@@ -91,7 +97,7 @@ export class ScatterGather implements SgOwner {
       throw error;
     }
     this.table.enter(record);
-    return record.handle;
+    return record;
   }
 
   unmapSg(record: SgRecord): void {
@@ -120,6 +126,15 @@ export class ScatterGather implements SgOwner {
 
   needSgSync(record: SgRecord): boolean {
     return record.cached.length > 0 || record.parts.some((part) => this.streaming.needSync(part));
+  }
+
+  newRecord(limits: SegmentLimits): SgRecord {
+    return new SgRecord(this, limits);
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _record: SgRecord, error: DmaError): DmaError {
+    return error;
   }
 
   /** The device is closing: lists end without a copy. Their addresses go with the operations. */

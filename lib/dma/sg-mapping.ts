@@ -5,12 +5,15 @@
 import { DmaError } from '../errors.ts';
 import { type DmaDirection, directionOf } from './direction.ts';
 import { MAPPED, type MappingRecord, type MappingWay, REVOKED, UNMAPPED } from './mapping.ts';
+import type { Misuse, Refuser } from './misuse.ts';
 import type { PlacedRun } from './placed-run.ts';
 import { type SegmentLimits, SegmentList } from './segments.ts';
 import type { SgBatch } from './sg-batch.ts';
 
 /** Whoever made the mapping. */
-export interface SgOwner {
+export interface SgOwner extends Refuser<SgRecord> {
+  /** A record of this owner's, out of use. */
+  newRecord(limits: SegmentLimits): SgRecord;
   unmapSg(record: SgRecord): void;
   syncSgForCpu(record: SgRecord): void;
   syncSgForDevice(record: SgRecord): void;
@@ -47,10 +50,12 @@ export class SgRecord {
   next: SgRecord | undefined = undefined;
   readonly handle: SgMapping;
 
+  private readonly owner: SgOwner;
   private readonly pool: DmaSegment[] = [];
   private shown: readonly DmaSegment[] = [];
 
   constructor(owner: SgOwner, limits: SegmentLimits) {
+    this.owner = owner;
     this.segments = new SegmentList(limits);
     this.handle = new SgMapping(owner, this);
   }
@@ -65,10 +70,10 @@ export class SgRecord {
   }
 
   /** @throws DmaError EINVAL unless it is mapped */
-  checkMapped(): void {
+  checkMapped(misuse: Misuse = 'used-after-release'): void {
     if (this.state === MAPPED) return;
     const closed = this.state === REVOKED;
-    throw new DmaError(
+    const error = new DmaError(
       'EINVAL',
       `a mapped list of ${this.nents} elements was used after ${closed ? 'its device was closed' : 'it was unmapped'}`,
       {
@@ -77,6 +82,7 @@ export class SgRecord {
           : 'keep it until the device is done with it, and unmap it once',
       },
     );
+    throw this.owner.refuse(misuse, this, error);
   }
 }
 
@@ -201,7 +207,7 @@ export class SgMapping {
    */
   unmap(): void {
     const record = this.#record;
-    if (record.state !== MAPPED) record.checkMapped();
+    if (record.state !== MAPPED) record.checkMapped('released-twice');
     this.#owner.unmapSg(record);
   }
 

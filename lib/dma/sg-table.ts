@@ -2,7 +2,7 @@
 import { MAPPED, REVOKED, UNMAPPED } from './mapping.ts';
 import { RecordRing } from './record-ring.ts';
 import type { SegmentLimits } from './segments.ts';
-import { NO_PARTS, type SgOwner, SgRecord } from './sg-mapping.ts';
+import { NO_PARTS, type SgOwner, type SgRecord } from './sg-mapping.ts';
 
 export class SgTable {
   private readonly owner: SgOwner;
@@ -23,7 +23,7 @@ export class SgTable {
 
   /** A record to fill in; it is not live before `enter`. */
   take(): SgRecord {
-    return this.ring.take() ?? new SgRecord(this.owner, this.limits);
+    return this.ring.take() ?? this.owner.newRecord(this.limits);
   }
 
   /** The record is MAPPED from here on. */

@@ -20,7 +20,8 @@ import { DEFAULT_COPYBREAK, measureCopybreak } from './copybreak.ts';
 import { type DmaDirection, directionBits } from './direction.ts';
 import { DmaLimits, longestRun } from './limits.ts';
 import { bytesIn, emptyView, notAView } from './mappable.ts';
-import { type MappingOwner, type MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import type { Misuse } from './misuse.ts';
 import type { DmaOperations } from './operations.ts';
 import type { OwnMemory, OwnRegion } from './own-memory.ts';
 import { PinnedRun } from './pinned.ts';
@@ -56,7 +57,7 @@ export class Streaming implements MappingOwner {
   /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
   readonly copyMany: CopyMany | undefined;
 
-  private readonly device: StreamingDevice;
+  protected readonly device: StreamingDevice;
   private readonly own: OwnMemory;
   private readonly cache: CacheMaintenance | undefined;
   private readonly table = new MappingTable(this);
@@ -177,6 +178,15 @@ export class Streaming implements MappingOwner {
   needSync({ way, pinned, region }: MappingRecord): boolean {
     if (way === 'bounced' || pinned?.hasEdges === true) return true;
     return this.cache !== undefined && region?.coherent !== true;
+  }
+
+  newRecord(): MappingRecord {
+    return new MappingRecord(this);
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
+    return error;
   }
 
   /** The device is closing: mappings end without a copy, and their addresses go with the operations. */

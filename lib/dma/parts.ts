@@ -1,0 +1,25 @@
+/**
+ * What a device is built of. Debugging (lib/debug) puts its own parts in their place when a device is opened with it, so
+ * that a device without it runs the same code as if there were none.
+ */
+import { PoisonedPool } from './poisoned-pool.ts';
+import { DmaPool, type PoolOwner } from './pool.ts';
+import type { PoolOptions } from './pool-layout.ts';
+import { type ResourceDevice, ResourceMappings } from './resource.ts';
+import { ScatterGather, type SgContext } from './scatter-gather.ts';
+import { Streaming, type StreamingDevice, type StreamingOptions } from './streaming.ts';
+
+export interface DeviceParts {
+  streaming(device: StreamingDevice, limit: number, options: StreamingOptions): Streaming;
+  lists(context: SgContext): ScatterGather;
+  resources(device: ResourceDevice): ResourceMappings;
+  pool(name: string, options: PoolOptions, owner: PoolOwner): DmaPool;
+}
+
+export const PLAIN_PARTS: DeviceParts = {
+  streaming: (device, limit, options) => new Streaming(device, limit, options),
+  lists: (context) => new ScatterGather(context),
+  resources: (device) => new ResourceMappings(device),
+  pool: (name, options, owner) =>
+    new (options.poison === true ? PoisonedPool : DmaPool)(name, options, owner),
+};
