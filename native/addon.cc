@@ -33,10 +33,13 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   Napi::Object testing = Napi::Object::New(env);
   InitCopy(env, exports);
   InitRegion(env, exports);
+  InitDmaBuf(env, exports);
   InitMmio(env, exports, testing);
   InitInterrupt(env, exports, testing);
+  InitUio(env, exports);
   InitVfioContainer(env, exports);
   InitVfioDevice(env, exports);
+  InitUDmaBuf(env, exports);
   exports.Set("testing", testing);
   return exports;
 }

@@ -34,6 +34,7 @@
 namespace userdma {
 
 struct Mapping;        // region.h
+struct DmaBuf;         // dma_buf.h
 struct MmioWindow;     // mmio.h
 struct Interrupt;      // interrupt.h
 struct VfioContainer;  // vfio_container.cc
@@ -47,6 +48,7 @@ struct Addon {
   HandleTable<VfioDevice> devices{3};
   HandleTable<MmioWindow> windows{4};
   HandleTable<Interrupt> interrupts{5};
+  HandleTable<DmaBuf> dma_bufs{6};
 
   /** Live regions by their first byte, for FindRegion. A region leaves when it is revoked. */
   std::map<const char*, const Mapping*> live;
@@ -148,9 +150,12 @@ void Export(Napi::Env env, Napi::Object exports, const char* name) {
 
 void InitCopy(Napi::Env env, Napi::Object exports);
 void InitRegion(Napi::Env env, Napi::Object exports);
+void InitDmaBuf(Napi::Env env, Napi::Object exports);
 void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing);
 void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing);
+void InitUio(Napi::Env env, Napi::Object exports);
 void InitVfioContainer(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
+void InitUDmaBuf(Napi::Env env, Napi::Object exports);
 
 }  // namespace userdma

@@ -21,8 +21,10 @@ size_t PageBytes() { return static_cast<size_t>(sysconf(_SC_PAGESIZE)); }
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
-/** Size of the huge pages that MFD_HUGETLB takes, or 0. */
-uint64_t HugePageBytes() {
+constexpr uint64_t kMaxHugePage = uint64_t{1} << 40;
+
+/** Size of the huge pages that MFD_HUGETLB takes by itself, or 0. */
+uint64_t DefaultHugePage() {
   const std::unique_ptr<FILE, int (*)(FILE*)> info(
       fopen("/proc/meminfo", "re"), [](FILE* file) { return file == nullptr ? 0 : fclose(file); });
   char line[128];
@@ -33,25 +35,49 @@ uint64_t HugePageBytes() {
   return 0;
 }
 
+/** Bytes of a page that argument `index` asks for: false, true or a number; 0 or -errno. */
+int PageOf(const Call& call, size_t index, uint64_t* page) {
+  bool huge;
+  if (call.Boolean(index, &huge)) {
+    *page = huge ? DefaultHugePage() : PageBytes();
+    return *page == 0 ? -ENODEV : 0;
+  }
+  const bool power = call.Unsigned(index, kMaxHugePage, page) && *page != 0 && (*page & (*page - 1)) == 0;
+  return power && *page > PageBytes() ? 0 : -EINVAL;
+}
+
+/** MFD_HUGE_2MB and its like: the logarithm of the size in the upper bits. */
+unsigned HugeFlags(uint64_t page) {
+  const unsigned logarithm = static_cast<unsigned>(__builtin_ctzll(page));
+  return MFD_HUGETLB | logarithm << MFD_HUGE_SHIFT;
+}
+
+/** Takes the pages, and reports when there are none. 0 or -errno. */
+int Allocate(int fd, uint64_t offset, uint64_t length) {
+  int failed;
+  do {
+    failed = fallocate(fd, 0, static_cast<off_t>(offset), static_cast<off_t>(length));
+  } while (failed != 0 && errno == EINTR);
+  if (failed != 0) return errno == ENOSPC ? -ENOMEM : -errno;
+  return 0;
+}
+
 /** A sealed memfd of `size` bytes with all its pages present, mapped. Returns 0 or -errno. */
-int Create(uint64_t size, bool hugetlb, std::shared_ptr<Mapping>* out) {
+int Create(uint64_t size, uint64_t page, std::shared_ptr<Mapping>* out) {
   auto mapping = std::make_shared<Mapping>();
-  const unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | (hugetlb ? MFD_HUGETLB : 0);
-  mapping->fd.Reset(memfd_create("userdma", flags));
+  const unsigned huge = page == PageBytes() ? 0 : HugeFlags(page);
+  mapping->fd.Reset(memfd_create("userdma", MFD_CLOEXEC | MFD_ALLOW_SEALING | huge));
   const int fd = mapping->fd.get();
   if (fd < 0) return -errno;
   if (ftruncate(fd, static_cast<off_t>(size)) != 0) return -errno;
   if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return -errno;
-  // Takes the pages now, and reports when there are none: populating alone would fail in silence.
-  int failed;
-  do {
-    failed = fallocate(fd, 0, 0, static_cast<off_t>(size));
-  } while (failed != 0 && errno == EINTR);
-  if (failed != 0) return errno == ENOSPC ? -ENOMEM : -errno;
+  // Now: populating alone would fail in silence.
+  if (const int error = Allocate(fd, 0, size)) return error;
   void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (base == MAP_FAILED) return -errno;
   mapping->base = static_cast<char*>(base);
   mapping->size = size;
+  mapping->page = page;
   *out = std::move(mapping);
   return 0;
 }
@@ -60,17 +86,14 @@ napi_value PageSize(Call& call) { return call.Return(static_cast<int64_t>(PageBy
 
 napi_value RegionCreate(Call& call) {
   uint64_t bytes;
-  bool hugetlb;
-  if (!call.Unsigned(0, Call::kMaxSafeInteger, &bytes) || bytes == 0 || !call.Boolean(1, &hugetlb)) {
-    return call.Return(-EINVAL);
-  }
-  const uint64_t page = hugetlb ? HugePageBytes() : PageBytes();
-  if (page == 0) return call.Return(-ENOMEM);
+  uint64_t page;
+  if (!call.Unsigned(0, Call::kMaxSafeInteger, &bytes) || bytes == 0) return call.Return(-EINVAL);
+  if (const int error = PageOf(call, 1, &page)) return call.Return(error);
   const uint64_t size = RoundUp(bytes, page);
   // Huge pages are counted by the kernel; ordinary ones would be handed out until it kills somebody.
-  if (!hugetlb && size > uv_get_available_memory()) return call.Return(-ENOMEM);
+  if (page == PageBytes() && size > uv_get_available_memory()) return call.Return(-ENOMEM);
   std::shared_ptr<Mapping> mapping;
-  const int error = Create(size, hugetlb, &mapping);
+  const int error = Create(size, page, &mapping);
   if (error != 0) return call.Return(error);
   const Mapping* raw = mapping.get();
   const Handle handle = call.addon->regions.Add(std::move(mapping));
@@ -87,6 +110,11 @@ napi_value RegionSize(Call& call) {
 napi_value RegionFd(Call& call) {
   const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
   return call.Return(mapping == nullptr ? -EBADF : mapping->fd.get());
+}
+
+napi_value RegionAddress(Call& call) {
+  const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
+  return call.Return(mapping == nullptr ? -EBADF : reinterpret_cast<intptr_t>(mapping->base));
 }
 
 /**
@@ -110,28 +138,34 @@ napi_value RegionCarve(Call& call) {
   char* const start = mapping->base + offset;
   memset(start, 0, RoundUp(length, PageBytes()));
 
-  Carving* const carving = new Carving(std::move(mapping));  // the finalizer's, once the buffer is made
-  napi_value buffer = nullptr;
-  const napi_status status =
-      napi_create_external_arraybuffer(call.env, start, length, FinalizeCarving, carving, &buffer);
-  if (status == napi_ok) return buffer;
-  if (status == napi_no_external_buffers_allowed || status == napi_cannot_run_js) {
-    delete carving;  // refused before anybody took it
-    return call.Return(-EOPNOTSUPP);
+  return CarveBuffer(call, std::move(mapping), offset, length);
+}
+
+/** Hole and fallocate: the pages that were there stay with whoever else holds them. */
+napi_value RegionReplace(Call& call) {
+  const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
+  if (mapping == nullptr) return call.Return(-EBADF);
+  const uint64_t size = mapping->size;
+  uint64_t offset;
+  uint64_t length;
+  if (!call.Unsigned(1, size, &offset) || !call.Unsigned(2, size, &length)) return call.Return(-EINVAL);
+  if (mapping->page == 0) return call.Return(-EOPNOTSUPP);
+  // Part of a huge page would be cleared, not replaced.
+  const bool whole = offset % mapping->page == 0 && length % mapping->page == 0;
+  if (!whole || length == 0 || length > size - offset) return call.Return(-EINVAL);
+  const int flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+  const int fd = mapping->fd.get();
+  if (fallocate(fd, flags, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
+    return call.Return(-errno);
   }
-  napi_value exception;  // Node 20 beyond 4 GiB: it throws, and has already run the finalizer
-  napi_get_and_clear_last_exception(call.env, &exception);
-  return call.Return(-ENOMEM);
+  return call.Return(Allocate(fd, offset, length));
 }
 
 napi_value RegionRevoke(Call& call) {
   const Handle handle = call.GetHandle(0);
   Mapping* mapping = call.addon->regions.Get(handle);
   if (mapping == nullptr) return call.Return(-EBADF);
-  const int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
-  if (mmap(mapping->base, mapping->size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED) {
-    return call.Return(-errno);
-  }
+  if (const int error = Abandon(*mapping)) return call.Return(error);
   mapping->fd.Reset();
   call.addon->live.erase(mapping->base);
   call.addon->regions.Remove(handle);
@@ -156,6 +190,28 @@ Mapping::~Mapping() {
   if (base != nullptr) munmap(base, size);
 }
 
+napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length) {
+  char* const start = mapping->base + offset;
+  Carving* const carving = new Carving(std::move(mapping));  // the finalizer's, once the buffer is made
+  napi_value buffer = nullptr;
+  const napi_status status =
+      napi_create_external_arraybuffer(call.env, start, length, FinalizeCarving, carving, &buffer);
+  if (status == napi_ok) return buffer;
+  if (status == napi_no_external_buffers_allowed || status == napi_cannot_run_js) {
+    delete carving;  // refused before anybody took it
+    return call.Return(-EOPNOTSUPP);
+  }
+  napi_value exception;  // Node 20 beyond 4 GiB: it throws, and has already run the finalizer
+  napi_get_and_clear_last_exception(call.env, &exception);
+  return call.Return(-ENOMEM);
+}
+
+int Abandon(const Mapping& mapping) {
+  const int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  void* const there = mmap(mapping.base, mapping.size, PROT_READ | PROT_WRITE, flags, -1, 0);
+  return there == MAP_FAILED ? -errno : 0;
+}
+
 const Mapping* Addon::FindRegion(const void* pointer, size_t length) const {
   const char* const start = static_cast<const char*>(pointer);
   const auto after = live.upper_bound(start);
@@ -170,7 +226,9 @@ void InitRegion(Napi::Env env, Napi::Object exports) {
   Export<RegionCreate>(env, exports, "regionCreate");
   Export<RegionSize>(env, exports, "regionSize");
   Export<RegionFd>(env, exports, "regionFd");
+  Export<RegionAddress>(env, exports, "regionAddress");
   Export<RegionCarve>(env, exports, "regionCarve");
+  Export<RegionReplace>(env, exports, "regionReplace");
   Export<RegionRevoke>(env, exports, "regionRevoke");
   Export<Detach>(env, exports, "detach");
 }

@@ -12,14 +12,17 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 
+#include "addon.h"
 #include "fd.h"
 
 namespace userdma {
 
 struct Mapping {
   char* base = nullptr;
-  size_t size = 0;  // whole pages (huge pages when hugetlb)
+  size_t size = 0;  // whole pages of `page` bytes
+  size_t page = 0;  // of a memfd: the system's, or a huge one; 0 for other memory
   Fd fd;            // the memfd; holds none once revoked
 
   Mapping() = default;
@@ -27,5 +30,14 @@ struct Mapping {
   Mapping& operator=(const Mapping&) = delete;
   ~Mapping();
 };
+
+/**
+ * An external ArrayBuffer of bytes [offset, offset + length) of the mapping, which the caller has checked.
+ * Its backing store holds a share of the mapping. When there is none to be had: a Number, -errno.
+ */
+napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length);
+
+/** Puts private anonymous memory in the mapping's place, under every view of it. 0 or -errno. */
+int Abandon(const Mapping& mapping);
 
 }  // namespace userdma

@@ -157,7 +157,8 @@ export class Type1AddressSpace implements AddressSpace {
         return fail(
           code,
           `${size} bytes of memory cannot be pinned for DMA`,
-          'use memory of this library, not a mapping of another device or of a file on disk',
+          'VFIO takes no memory that another driver has mapped (a dma-buf, a dma-heap) and no file on disk: allocate ' +
+            'from the device (allocCoherent), copy there, and exportDmaBuf() that to share it',
         );
       case 'EINVAL':
         return fail(

@@ -11,12 +11,22 @@ import { constants } from 'node:buffer';
 import { checkSize, DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
+import { detach } from './detach.ts';
+import { type HugePages, noHugePages, pageKind } from './hugepages.ts';
 import { PageRuns } from './page-runs.ts';
 import type { MemorySource } from './source.ts';
 
 export interface MemfdMemoryOptions {
-  /** Take huge pages of the system's default size. Default false. */
-  readonly hugepages?: boolean;
+  /** Default false. */
+  readonly hugepages?: HugePages;
+}
+
+/** Where the bytes of an allocation are in a file. */
+export interface MemoryFile {
+  /** Of a sealed memfd; it stays the memory's. */
+  readonly fd: number;
+  /** Of the first byte, whole pages. */
+  readonly offset: number;
 }
 
 /** Bytes of an ordinary region. */
@@ -34,23 +44,45 @@ interface Run {
   readonly region: Region;
   readonly page: number;
   readonly pages: number;
+  /** Whether somebody outside may hold its pages. */
+  shared: boolean;
+}
+
+/** All that is open in this environment. */
+const opened = new Set<MemfdMemory>();
+
+/** The memory that a live allocation is of. */
+export function memfdMemoryOf(buffer: ArrayBufferLike): MemfdMemory | undefined {
+  for (const memory of opened) if (memory.fileOf(buffer) !== undefined) return memory;
+  return undefined;
 }
 
 export class MemfdMemory implements MemorySource {
   readonly name: 'memfd' | 'hugetlb';
   readonly pageSize: number;
   readonly #addon: Addon;
+  readonly #kind: boolean | number;
+  readonly #mayFallBack: boolean;
   readonly #live = new Map<ArrayBuffer, Run>();
   #regions: Region[] = [];
   #spare = 0;
   #quarantined = 0;
   #closed = false;
+  #fallback: DmaError | undefined;
 
-  /** @throws DmaError ENOSYS when the addon cannot be loaded */
+  /** @throws DmaError ENOSYS when the addon cannot be loaded · EINVAL no kind of pages */
   constructor({ hugepages = false }: MemfdMemoryOptions = {}) {
     this.#addon = loadAddon();
+    this.#kind = pageKind(hugepages);
+    this.#mayFallBack = hugepages === 'prefer';
     this.name = hugepages ? 'hugetlb' : 'memfd';
     this.pageSize = this.#addon.pageSize();
+    opened.add(this);
+  }
+
+  /** Why there are ordinary pages in it although huge ones were preferred; undefined when there are none. */
+  get fallback(): DmaError | undefined {
+    return this.#fallback;
   }
 
   /** Bytes kept out of reuse because somebody still holds them. */
@@ -88,14 +120,28 @@ export class MemfdMemory implements MemorySource {
     }
     this.#live.delete(buffer);
     const stolen = buffer.byteLength === 0;
-    if (!stolen && this.#detach(buffer)) this.#give(run);
+    if (!stolen && detach(this.#addon, buffer) && this.#isOurs(run)) this.#give(run);
     else this.#quarantined += run.pages * this.pageSize;
+  }
+
+  /** Where a live allocation is; undefined for anything else. */
+  fileOf(buffer: ArrayBufferLike): MemoryFile | undefined {
+    const run = this.#live.get(buffer as ArrayBuffer);
+    if (run === undefined) return undefined;
+    return { fd: this.#addon.regionFd(run.region.handle), offset: run.page * this.pageSize };
+  }
+
+  /** From here on somebody else may hold the pages of a live allocation, for as long as they like. */
+  share(buffer: ArrayBufferLike): void {
+    const run = this.#live.get(buffer as ArrayBuffer);
+    if (run !== undefined) run.shared = true;
   }
 
   close(): void {
     this.#closed = true;
+    opened.delete(this);
     for (const region of this.#regions) this.#addon.regionRevoke(region.handle);
-    for (const buffer of this.#live.keys()) this.#detach(buffer);
+    for (const buffer of this.#live.keys()) detach(this.#addon, buffer);
     this.#regions = [];
     this.#live.clear();
     this.#spare = 0;
@@ -108,10 +154,17 @@ export class MemfdMemory implements MemorySource {
       const page = region.runs.take(pages);
       if (page < 0) continue;
       if (unused) this.#spare -= region.pages * this.pageSize;
-      return { region, page, pages };
+      return { region, page, pages, shared: false };
     }
     const region = this.#grow(pages);
-    return { region, page: region.runs.take(pages), pages };
+    return { region, page: region.runs.take(pages), pages, shared: false };
+  }
+
+  /** Whether nobody else can hold the pages of a run, or could, and has been left with the old ones. */
+  #isOurs({ region, page, pages, shared }: Run): boolean {
+    if (!shared) return true;
+    const replaced = this.#addon.regionReplace(region.handle, page * this.pageSize, pages * this.pageSize);
+    return replaced === 0; // it is not for a part of a huge page, or when memory is short
   }
 
   #give({ region, page, pages }: Run): void {
@@ -129,7 +182,12 @@ export class MemfdMemory implements MemorySource {
   /** A new region with at least `pages` in one piece, all free. */
   #grow(pages: number): Region {
     const wanted = Math.max(pages * this.pageSize, REGION_SIZE);
-    const handle = this.#addon.regionCreate(wanted, this.name === 'hugetlb');
+    let handle = this.#addon.regionCreate(wanted, this.#kind);
+    if (this.#mayFallBack && (handle === ENOMEM || handle === ENODEV)) {
+      this.#fallback = noHugePages(wanted, this.#kind, handle);
+      handle = this.#addon.regionCreate(wanted, false);
+      if (handle >= 0) warnOnce(this.#fallback);
+    }
     if (handle < 0) throw this.#refused(wanted, handle);
     const total = this.#addon.regionSize(handle) / this.pageSize;
     const region = { handle, pages: total, runs: new PageRuns(total) };
@@ -140,35 +198,29 @@ export class MemfdMemory implements MemorySource {
   #refused(bytes: number, errno: number): DmaError {
     const code = errnoName(errno);
     const syscall = 'memfd_create';
+    const short = code === 'ENOMEM' || code === 'ENODEV';
+    if (short && this.#kind !== false && !this.#mayFallBack) return noHugePages(bytes, this.#kind, errno);
     if (code !== 'ENOMEM') {
       const remedy = code === 'EMFILE' ? 'raise the limit of open files (ulimit -n)' : 'check the kernel log';
       return new DmaError(code, `no memory region of ${bytes} bytes can be made`, { syscall, remedy });
-    }
-    if (this.name === 'hugetlb') {
-      return new DmaError(code, `no huge pages for ${bytes} bytes`, {
-        syscall,
-        remedy: 'reserve some (sysctl vm.nr_hugepages=N) or open without hugepages',
-      });
     }
     return new DmaError(code, `${bytes} bytes of memory wanted, ${process.availableMemory()} available`, {
       syscall,
       remedy: 'ask for less or free something',
     });
   }
-
-  /** Every view of the buffer has length 0 afterwards; false when somebody made that impossible. */
-  #detach(buffer: ArrayBuffer): boolean {
-    // Native detaching aborts the process on Node 24 and 26 when the buffer was marked untransferable.
-    if (transfer === undefined) return this.#addon.detach(buffer) >= 0;
-    try {
-      transfer.call(buffer, 0);
-    } catch {
-      // Marked untransferable, or already detached.
-    }
-    return buffer.byteLength === 0;
-  }
 }
 
-/** Node 22 and later. Taken once, so that nobody's later patch of the prototype is called. */
-const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size: number) => ArrayBuffer })
-  .transfer;
+/** What the native functions return when there is no memory, or no huge pages of a size. */
+const ENOMEM = -12;
+const ENODEV = -19;
+
+let warned = false;
+
+function warnOnce({ message }: DmaError): void {
+  if (warned) return;
+  warned = true;
+  process.emitWarning(`ordinary pages are taken instead of huge ones: ${message}`, {
+    code: 'USERDMA_HUGEPAGES',
+  });
+}

@@ -1,5 +1,6 @@
 /**
- * Free runs of pages of one region: first fit, at a boundary of the size rounded up to a power of two.
+ * Free runs of pages of one region: first fit, at a boundary of the size rounded up to a power of two; or from the top
+ * down, below a limit.
  * Invariants: ascending, disjoint, never touching (neighbours are merged).
  */
 export class PageRuns {
@@ -8,11 +9,11 @@ export class PageRuns {
   readonly #starts: number[];
   readonly #ends: number[];
 
-  /** `pages` pages, all free. */
-  constructor(pages: number) {
+  /** `pages` pages, all free, the first of them with number `first`. */
+  constructor(pages: number, first = 0) {
     this.free = pages;
-    this.#starts = [0];
-    this.#ends = [pages];
+    this.#starts = [first];
+    this.#ends = [first + pages];
   }
 
   /** Takes `pages` (at least 1); returns the first of them, or -1. */
@@ -29,7 +30,21 @@ export class PageRuns {
     return -1;
   }
 
-  /** Gives back what `take` returned for `pages`. */
+  /** As `take`, but the highest there are up to page `last`, at a multiple of `align`. */
+  takeTop(pages: number, align: number, last: number): number {
+    if (pages > this.free) return -1;
+    for (let i = this.#starts.length - 1; i >= 0; i--) {
+      const end = Math.min(this.#ends[i]!, last + 1);
+      const page = Math.floor((end - pages) / align) * align;
+      if (page < this.#starts[i]!) continue;
+      this.#cut(i, page, page + pages);
+      this.free -= pages;
+      return page;
+    }
+    return -1;
+  }
+
+  /** Gives back what `take` or `takeTop` returned for `pages`. */
   give(page: number, pages: number): void {
     const end = page + pages;
     let i = this.#after(page);

@@ -2,6 +2,7 @@
  * The MemorySource seam: where memory that a device may reach comes from.
  *
  *      memfd / hugetlb      large sealed regions, carved natively     (real hardware, Linux)
+ *      dma-heap             a dma-buf each, for others' devices       (Linux; dma-heap.ts)
  *      heap                 plain ArrayBuffers                        (simulation, any OS)
  *      physical             those, with addresses (addressed.ts)      (simulation without an IOMMU)
  *

@@ -5,6 +5,9 @@
  * -EINVAL: any other bad argument). Nothing here throws, whatever the arguments. Handles are integers, never
  * reused, and belong to the environment (main thread or worker) that made them.
  */
+import type { DmaBufFunctions } from './dma-buf.ts';
+import type { UDmaBufFunctions } from './u-dma-buf.ts';
+import type { UioFunctions } from './uio.ts';
 import type { VfioFunctions } from './vfio.ts';
 
 export type Handle = number;
@@ -14,19 +17,28 @@ export interface RegionFunctions {
   /** Bytes of the smallest CPU page. */
   pageSize(): number;
   /**
-   * A zeroed, populated region of `bytes`, rounded up to whole (huge) pages. -ENOMEM: not that much memory is
-   * available, or no huge pages are reserved.
+   * A zeroed, populated region of `bytes`, rounded up to whole pages: ordinary ones, huge ones of the system's default
+   * size (true) or of so many bytes. -ENOMEM: not that much memory is available, or no huge pages are reserved.
+   * -ENODEV: the system has no huge pages of this size.
    */
-  regionCreate(bytes: number, hugetlb: boolean): Handle;
+  regionCreate(bytes: number, hugePages: boolean | number): Handle;
   /** Bytes of the region, after rounding. */
   regionSize(region: Handle): number;
   /** The memfd, to make a udmabuf of; it stays the region's. */
   regionFd(region: Handle): number;
+  /** Where its first byte lies in this process; what /proc/self/pagemap goes by. */
+  regionAddress(region: Handle): number;
   /**
    * An external ArrayBuffer of exactly [offset, offset + length), its whole pages zeroed. `offset` is a multiple of
    * the page size. Keeping carvings apart is the caller's business.
    */
   regionCarve(region: Handle, offset: number, length: number): ArrayBuffer | number;
+  /**
+   * Puts new zeroed pages in the place of [offset, offset + length), whole pages of the region's own size; whoever
+   * else holds the old ones, a dma-buf, keeps them. -ENOMEM: they are gone, and no new ones are there. -EOPNOTSUPP: not
+   * memory of regionCreate.
+   */
+  regionReplace(region: Handle, offset: number, length: number): number;
   /** Anonymous memory takes the region's place under every view of it; the handle is dead, 0. */
   regionRevoke(region: Handle): number;
   /**
@@ -95,6 +107,9 @@ export interface Addon
     CopyFunctions,
     MmioFunctions,
     InterruptFunctions,
+    UioFunctions,
+    DmaBufFunctions,
+    UDmaBufFunctions,
     VfioFunctions {
   readonly testing: TestingFunctions;
 }

@@ -1,0 +1,147 @@
+/**
+ * Memory from the kernel's dma-buf heaps (drivers/dma-buf/dma-heap.c): each allocation is a dma-buf of its own, for
+ * drivers that import one (V4L2, DRM, an accelerator). Their devices reach it; ours do not: VFIO pins no memory that a
+ * driver has mapped, and says EFAULT.
+ */
+import { constants } from 'node:buffer';
+import { closeSync, readdirSync } from 'node:fs';
+import type { DmaDirection } from '../dma/direction.ts';
+import { checkSize, DmaError, errnoName } from '../errors.ts';
+import type { Addon } from '../native/addon.ts';
+import { loadAddon } from '../native/load.ts';
+import { openNode, under } from './device-node.ts';
+import { DmaBuf, importDmaBuf } from './dma-buf.ts';
+import type { MemorySource } from './source.ts';
+
+export interface HeapsOptions {
+  /** Prefix of /dev, so that a tree of files can stand for a machine. Default `/`. */
+  readonly root?: string;
+}
+
+export interface DmaHeapMemoryOptions extends HeapsOptions {
+  /** One of `dmaHeaps()`. Default `system`: scattered pages; `reserved`, `linux,cma` and their like are contiguous. */
+  readonly heap?: string;
+}
+
+const FOLDER = '/dev/dma_heap';
+
+/** Names of the heaps of this system, ascending; none where there are none. */
+export function dmaHeaps({ root = '/' }: HeapsOptions = {}): string[] {
+  try {
+    return readdirSync(under(root, FOLDER)).sort();
+  } catch {
+    return [];
+  }
+}
+
+export class DmaHeapMemory implements MemorySource {
+  /** `dma-heap` and the heap's name. */
+  readonly name: string;
+  readonly pageSize: number;
+  readonly #native: Addon;
+  readonly #heap: number;
+  readonly #live = new Map<ArrayBuffer, DmaBuf>();
+  #closed = false;
+
+  /** @throws DmaError ENODEV no such heap · EACCES no permission · EINVAL no name of a heap · ENOSYS no addon */
+  constructor({ heap = 'system', root = '/' }: DmaHeapMemoryOptions = {}) {
+    if (typeof heap !== 'string' || !/^[^/\0]+$/.test(heap) || /^\.\.?$/.test(heap)) {
+      throw new DmaError('EINVAL', `${JSON.stringify(heap) ?? String(heap)} is no name of a heap`, {
+        remedy: existing(root),
+      });
+    }
+    this.#native = loadAddon();
+    this.#heap = openNode({
+      path: under(root, `${FOLDER}/${heap}`),
+      absent: existing(root),
+      rule: `SUBSYSTEM=="dma_heap", KERNEL=="${heap}"`,
+    });
+    this.name = `dma-heap ${heap}`;
+    this.pageSize = this.#native.pageSize();
+  }
+
+  allocate(size: number): ArrayBuffer {
+    if (this.#closed) throw closedError();
+    checkSize(size, 'the size of an allocation');
+    if (size > constants.MAX_LENGTH || size > process.availableMemory()) throw this.#noMemory(size);
+    const handle = this.#native.dmaHeapAllocate(this.#heap, size);
+    if (handle < 0) throw this.#refused(size, handle);
+    const dmaBuf = new DmaBuf(this.#native, handle, size);
+    try {
+      const buffer = dmaBuf.map();
+      this.#live.set(buffer, dmaBuf);
+      return buffer;
+    } catch (error) {
+      dmaBuf.close();
+      throw error;
+    }
+  }
+
+  free(buffer: ArrayBuffer): void {
+    const dmaBuf = this.#of(buffer);
+    this.#live.delete(buffer);
+    // Memory of its own: somebody who stole the buffer is left with zeros, and nobody is given its pages.
+    dmaBuf.close();
+  }
+
+  /** As `DmaBuf.beginCpuAccess`, for an allocation. @throws DmaError also EINVAL not a live one */
+  beginCpuAccess(buffer: ArrayBuffer, direction: DmaDirection): void {
+    this.#of(buffer).beginCpuAccess(direction);
+  }
+
+  /** As `DmaBuf.endCpuAccess`. */
+  endCpuAccess(buffer: ArrayBuffer, direction: DmaDirection): void {
+    this.#of(buffer).endCpuAccess(direction);
+  }
+
+  /**
+   * The dma-buf that an allocation is, to be closed by the caller; the pages live as long as anybody has it.
+   * @throws DmaError EINVAL not a live allocation of this memory · EMFILE
+   */
+  exportDmaBuf(buffer: ArrayBuffer): DmaBuf {
+    return importDmaBuf(this.#of(buffer).fd);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const dmaBuf of this.#live.values()) dmaBuf.close();
+    this.#live.clear();
+    closeSync(this.#heap);
+  }
+
+  #of(buffer: ArrayBuffer): DmaBuf {
+    const dmaBuf = this.#live.get(buffer);
+    if (dmaBuf !== undefined) return dmaBuf;
+    throw new DmaError('EINVAL', 'not a live allocation of this memory', {
+      remedy: 'use it before it is freed, and free it once, where it came from',
+    });
+  }
+
+  #refused(size: number, errno: number): DmaError {
+    const code = errnoName(errno);
+    if (code === 'ENOMEM') return this.#noMemory(size);
+    const isHeap = code !== 'ENOTTY';
+    return new DmaError(isHeap ? code : 'ENODEV', `${this.name} gives no ${size} bytes (${code})`, {
+      syscall: 'DMA_HEAP_IOCTL_ALLOC',
+      remedy: isHeap ? 'the kernel log (dmesg) may say why' : 'its node is not that of a heap',
+    });
+  }
+
+  #noMemory(size: number): DmaError {
+    return new DmaError('ENOMEM', `${this.name} has no ${size} bytes`, {
+      syscall: 'DMA_HEAP_IOCTL_ALLOC',
+      remedy: 'ask for less at once or free something; a contiguous heap is made larger with cma= at boot',
+    });
+  }
+}
+
+function closedError(): DmaError {
+  return new DmaError('ENODEV', 'the memory is closed', { remedy: 'open the heap again' });
+}
+
+function existing(root: string): string {
+  const names = dmaHeaps({ root });
+  if (names.length > 0) return `the heaps of this system are ${names.join(', ')}`;
+  return 'this system has no heaps: the kernel needs CONFIG_DMABUF_HEAPS and CONFIG_DMABUF_HEAPS_SYSTEM';
+}

@@ -1,0 +1,75 @@
+/** Huge pages (hugetlbfs): which kinds can be asked for, and why there are none. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { DmaError, errnoName } from '../errors.ts';
+
+/**
+ * false: ordinary pages. true: huge pages of the system's default size; a size: of that one. Those are strict: an
+ * allocation fails when too few are reserved. 'prefer': the default size while there are some, then ordinary pages,
+ * which is reported.
+ */
+export type HugePages = boolean | '2MiB' | '1GiB' | 'prefer';
+
+const SIZES: { readonly [size: string]: number } = { '2MiB': 2 ** 21, '1GiB': 2 ** 30 };
+const FOLDER = '/sys/kernel/mm/hugepages';
+
+/** The pages of a region, as the native functions want to be told. @throws DmaError EINVAL no kind of pages */
+export function pageKind(hugepages: HugePages): boolean | number {
+  if (typeof hugepages === 'boolean') return hugepages;
+  if (hugepages === 'prefer') return true;
+  const size = Object.hasOwn(SIZES, hugepages) ? SIZES[hugepages] : undefined;
+  if (size !== undefined) return size;
+  throw new DmaError('EINVAL', `hugepages is ${String(hugepages)}`, {
+    remedy: `pass true, false, '2MiB', '1GiB' or 'prefer'`,
+  });
+}
+
+/** Why there is no region of `bytes` in huge pages: none are reserved (-ENOMEM), or there is no such size (-ENODEV). */
+export function noHugePages(bytes: number, kind: boolean | number, errno: number): DmaError {
+  const code = errnoName(errno);
+  const syscall = 'memfd_create';
+  if (code === 'ENODEV') {
+    const what = typeof kind === 'number' ? `huge pages of ${kind / 2 ** 20} MiB` : 'huge pages';
+    const sizes = sizesOfSystem();
+    return new DmaError(code, `this system has no ${what}`, {
+      syscall,
+      remedy:
+        sizes.length === 0
+          ? 'open without hugepages'
+          : `it has pages of ${sizes.join(', ')}, or open without`,
+    });
+  }
+  if (typeof kind === 'boolean') {
+    return new DmaError(code, `no huge pages for ${bytes} bytes`, {
+      syscall,
+      remedy: 'reserve some (sysctl vm.nr_hugepages=N) or open without hugepages',
+    });
+  }
+  const folder = `${FOLDER}/hugepages-${kind / 1024}kB`;
+  const needed = Math.ceil(bytes / kind);
+  const boot = kind >= 2 ** 30 ? ', or at boot with hugepagesz=1G hugepages=N' : '';
+  return new DmaError(
+    code,
+    `${needed} huge pages of ${kind / 2 ** 20} MiB wanted, ${freePages(folder)} free`,
+    {
+      syscall,
+      remedy: `reserve some (write how many to ${folder}/nr_hugepages${boot}) or open without hugepages`,
+    },
+  );
+}
+
+/** e.g. `2048kB`. */
+function sizesOfSystem(): string[] {
+  try {
+    return readdirSync(FOLDER).map((name) => name.replace('hugepages-', ''));
+  } catch {
+    return [];
+  }
+}
+
+function freePages(folder: string): string {
+  try {
+    return readFileSync(`${folder}/free_hugepages`, 'utf8').trim();
+  } catch {
+    return 'none';
+  }
+}

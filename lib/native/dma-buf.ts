@@ -1,0 +1,30 @@
+/** dma-bufs, as `native/dma_buf.cc` exports them. The conventions are those of addon.ts. */
+import type { Handle } from './addon.ts';
+
+/** DMA_BUF_SYNC_*: what the CPU is about to do, or has done when END is added. */
+export const DMA_BUF_SYNC = { read: 1, write: 2, end: 4 } as const;
+
+export interface DmaBufFunctions {
+  /** Takes on a dma-buf with a descriptor of its own beside `fd`. -EBADF: not open. -ENOTTY: not a dma-buf. */
+  dmaBufImport(fd: number): Handle;
+  /**
+   * UDMABUF_CREATE_LIST. `device` is an open /dev/udmabuf; `pieces` has three numbers for each piece, which are the
+   * memfd, the offset in it and the bytes. -EINVAL also: over a limit of the driver, or not whole pages.
+   */
+  udmabufCreate(device: number, pieces: Float64Array): Handle;
+  /** DMA_HEAP_IOCTL_ALLOC. `heap` is an open node of /dev/dma_heap; `bytes` is rounded up to whole pages, all zero. */
+  dmaHeapAllocate(heap: number, bytes: number): Handle;
+  /** Bytes, whole pages. */
+  dmaBufSize(dmaBuf: Handle): number;
+  /** The descriptor, to hand on; it stays the dma-buf's. */
+  dmaBufFd(dmaBuf: Handle): number;
+  /**
+   * An external ArrayBuffer of its first `bytes` bytes, once. -EEXIST: the second time. -EACCES: the descriptor is for
+   * reading only. -EINVAL also: its exporter lets nobody map it.
+   */
+  dmaBufMap(dmaBuf: Handle, bytes: number): ArrayBuffer | number;
+  /** DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC flags, as often as it is interrupted. */
+  dmaBufSync(dmaBuf: Handle, flags: number): number;
+  /** Anonymous memory takes the place of its mapping, under every view of it; the handle is dead, 0. */
+  dmaBufClose(dmaBuf: Handle): number;
+}
