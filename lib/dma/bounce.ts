@@ -15,7 +15,7 @@ import { BounceSlots, SLOT_SHIFT, SLOT_SIZE } from './bounce-slots.ts';
 import type { CacheMaintenance } from './cache.ts';
 import type { DmaOperations } from './operations.ts';
 
-/** Default of `total`: swiotlb's 64 MiB. */
+/** Default of `total`: swiotlb's 64 MiB, and no more than a quarter of all that the device can reach. */
 const TOTAL = 64 * 2 ** 20;
 /** Default of `maxMapping`: swiotlb's 128 slots (IO_TLB_SEGSIZE). */
 const MAX_MAPPING = 128 * SLOT_SIZE;
@@ -25,7 +25,7 @@ const CHUNK = 2 * 2 ** 20;
 const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
 
 export interface BounceOptions {
-  /** Bytes that may be bounced at once, rounding included. Default 64 MiB, as swiotlb has. */
+  /** Bytes that may be bounced at once, rounding included. Default 64 MiB, as swiotlb has, or a quarter of what the device can reach. */
   readonly total?: number;
   /** Bytes of the longest bounced mapping. Default 256 KiB, as swiotlb has. */
   readonly maxMapping?: number;
@@ -89,7 +89,7 @@ export class BounceBuffer {
   constructor(
     operations: DmaOperations,
     limit: number,
-    { total = TOTAL, maxMapping = Math.min(MAX_MAPPING, total) }: BounceOptions,
+    { total = defaultTotal(operations), maxMapping = Math.min(MAX_MAPPING, total) }: BounceOptions,
     cache?: CacheMaintenance,
   ) {
     checkSize(total, 'bounce.total', MAX_TOTAL);
@@ -165,6 +165,11 @@ export class BounceBuffer {
   /** Device address of the first byte of a slot. */
   address(slot: number): number {
     return this.addresses[slot >>> this.chunkShift]! + ((slot & this.chunkMask) << SLOT_SHIFT);
+  }
+
+  /** Whether a device address is in one of the slots, taken or not. */
+  holds(address: number): boolean {
+    return this.addresses.some((start) => address >= start && address < start + this.chunkSize);
   }
 
   /** The memory that a slot is in. */
@@ -269,6 +274,11 @@ export class BounceBuffer {
     }
     this.slots.openChunk(chunk);
   }
+}
+
+function defaultTotal({ ranges }: DmaOperations): number {
+  const reach = ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0);
+  return Math.min(TOTAL, 2 ** Math.max(SLOT_SHIFT, log2Down(reach / 4)));
 }
 
 function log2Up(value: number): number {

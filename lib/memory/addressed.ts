@@ -1,8 +1,10 @@
 /**
  * Memory that dictates its device address: what a device without an IOMMU reaches.
  *
- *      physical     a simulated machine's     (simulation, any OS)
+ *      physical     a simulated machine's               (simulation, any OS)
+ *      u-dma-buf    one buffer of the module u-dma-buf   (Linux, FPGA boards)
  */
+import type { CacheMaintenance } from '../dma/cache.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import type { Coherence, MemorySource } from './source.ts';
 
@@ -12,6 +14,9 @@ export interface AddressedMemory extends MemorySource {
 
   /** The last of them. */
   readonly highest: number;
+
+  /** How CPU and device are made to agree where they do not by themselves; what a DmaDevice uses unless told otherwise. */
+  readonly cache?: CacheMaintenance | undefined;
 
   /**
    * Device address of the first byte of an allocation; the rest follows it without a gap.

@@ -50,3 +50,42 @@ test('runs never overlap, are aligned to their power of two, and merge to one wh
     }),
   );
 });
+
+test('from the top, the highest run that fits below the limit is taken, at an address that is aligned', () => {
+  const FIRST = 0x301;
+  const PAGES = 100;
+  const step = fc.record({
+    pages: fc.integer({ min: 1, max: 12 }),
+    order: fc.integer({ min: 0, max: 4 }),
+    below: fc.integer({ min: -2, max: PAGES + 10 }),
+    give: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+      const runs = new PageRuns(PAGES, FIRST);
+      const taken = new Set<number>();
+      const live: [number, number][] = [];
+      const isFree = (page: number, pages: number) =>
+        page >= FIRST && Array.from({ length: pages }, (_, i) => page + i).every((one) => !taken.has(one));
+      for (const { pages, order, below, give } of steps) {
+        if (give && live.length > 0) {
+          const [page, count] = live.shift()!;
+          for (let i = 0; i < count; i++) taken.delete(page + i);
+          runs.give(page, count);
+        }
+        const align = 2 ** order;
+        const last = FIRST + below - 1;
+        let expected = Math.floor((Math.min(FIRST + PAGES, last + 1) - pages) / align) * align;
+        while (expected >= FIRST && !isFree(expected, pages)) expected -= align;
+        const page = runs.takeTop(pages, align, last);
+        expect(page).toBe(expected < FIRST ? -1 : expected);
+        if (page < 0) continue;
+        for (let i = 0; i < pages; i++) taken.add(page + i);
+        live.push([page, pages]);
+      }
+      expect(runs.free).toBe(PAGES - taken.size);
+      for (const [page, pages] of live) runs.give(page, pages);
+      expect(runs.takeTop(PAGES, 1, Number.MAX_SAFE_INTEGER)).toBe(FIRST);
+    }),
+  );
+});

@@ -1,0 +1,169 @@
+/** Opening a u-dma-buf: what can go wrong on the way, said once, with the fix. */
+import { writeFileSync } from 'node:fs';
+import { DmaError, errnoName } from '../errors.ts';
+import type { Addon, Handle } from '../native/addon.ts';
+import { loadAddon } from '../native/load.ts';
+import { UDmaBufMemory } from './u-dma-buf.ts';
+import { IoctlSync, type SyncChannel, SysfsSync, unwritable } from './u-dma-buf-sync.ts';
+import {
+  cacheLineSize,
+  className,
+  ownedByDevice,
+  readUDmaBuf,
+  type UDmaBufFacts,
+} from './u-dma-buf-sysfs.ts';
+
+export interface OpenUDmaBufOptions {
+  /** Prefix of /sys and /dev, so that a recorded tree can stand for a machine. Default `/`. */
+  readonly root?: string;
+  /**
+   * Whether the CPU may cache memory that is synced anyway. Without, all of it is uncached and nothing needs a sync,
+   * which is several times slower to read. Makes no difference to a device that sees the CPU's caches. Default true.
+   */
+  readonly cached?: boolean;
+}
+
+/**
+ * sync_mode for mappings with O_SYNC: as dma_mmap_coherent makes them. The module's default, 1, is the mapping of
+ * registers, where an unaligned access and the instruction behind memset (dc zva) fault on arm64: `fill` and `set` do
+ * both.
+ */
+const MODE_DMA_COHERENT = 3;
+const MODE_WRITE_COMBINE = 2;
+/** From here on without O_SYNC too. */
+const MODE_ALWAYS = 4;
+
+/**
+ * Open the buffer of the kernel module u-dma-buf, for `new DmaDevice({ name, memory, cache: memory.cache })`. One at a
+ * time has it open, in this process and in all that use this library. Where device and CPU do not see the same,
+ * 'coherent' memory is uncached, and `sync_mode` of the buffer is set to 3 unless it is 2.
+ *
+ * @param name as in /sys/class/u-dma-buf, e.g. `udmabuf0`
+ * @throws DmaError EINVAL no name · ENODEV module, buffer or node absent · EOPNOTSUPP its device is behind a translating
+ *   IOMMU · EIO /sys or the node make no sense · EACCES no permission · EBUSY in use · ENXIO the node
+ *   has fewer bytes than /sys says · ENOSYS addon not built
+ */
+export function openUDmaBuf(name: string, options: OpenUDmaBufOptions = {}): UDmaBufMemory {
+  const { root = '/', cached = true } = options;
+  const prefix = root.replace(/\/+$/, '');
+  const facts = readUDmaBuf(name, prefix);
+  const addon = loadAddon();
+  const pageSize = addon.pageSize();
+  checkPages(facts, pageSize);
+  const undo: (() => void)[] = [];
+  const map = (size: number, uncached: boolean, lock: boolean): Handle => {
+    const region = addon.uDmaBufOpen(facts.node, size, uncached, lock);
+    if (region < 0) throw openError(facts, region);
+    undo.unshift(() => addon.regionRevoke(region));
+    return region;
+  };
+  try {
+    const control = map(pageSize, false, true);
+    checkNode(addon, control, facts);
+    const uncached = !cached || !facts.coherent;
+    prepareMode(addon, control, facts, uncached);
+    const whole = Math.floor(facts.size / pageSize) * pageSize;
+    const channel = facts.coherent ? undefined : openChannel(addon, control, facts);
+    undo.unshift(() => channel?.close());
+    return new UDmaBufMemory(addon, {
+      device: name,
+      address: facts.address,
+      size: whole,
+      control,
+      coherent: map(whole, uncached, false),
+      cached: cached && !facts.coherent ? map(whole, false, false) : undefined,
+      channel,
+      lineSize: cacheLineSize(prefix),
+    });
+  } catch (error) {
+    for (const step of undo) step();
+    throw error;
+  }
+}
+
+function checkPages({ name, address, size }: UDmaBufFacts, pageSize: number): void {
+  if (address % pageSize === 0 && size >= pageSize && Number.isSafeInteger(address + size)) return;
+  const where = `${size} bytes at address 0x${address.toString(16)}`;
+  throw new DmaError('EIO', `u-dma-buf ${name} has ${where}, not one whole page of ${pageSize} bytes`, {
+    remedy: `load the module with a larger buffer (modprobe u-dma-buf ${name}=BYTES)`,
+  });
+}
+
+/** The module itself is asked where it can be: another driver may have a node of that name. */
+function checkNode(addon: Addon, control: Handle, facts: UDmaBufFacts): void {
+  if (facts.ioctlVersion === 0) return;
+  const info = addon.uDmaBufInfo(control);
+  const same =
+    typeof info === 'object' && info.address === BigInt(facts.address) && info.size === BigInt(facts.size);
+  if (same) return;
+  const says =
+    typeof info === 'number'
+      ? errnoName(info)
+      : `${info.size} bytes at address 0x${info.address.toString(16)}`;
+  throw new DmaError(
+    'EIO',
+    `${facts.node} is not the buffer that ${facts.folder} describes: it says ${says}`,
+    {
+      remedy: 'remove the node and let udev make it again (udevadm trigger), or load the module again',
+      syscall: 'U_DMA_BUF_IOCTL_GET_DEV_INFO',
+    },
+  );
+}
+
+/** @param uncached whether there will be mappings with O_SYNC, which have to be of ordinary uncached memory */
+function prepareMode(addon: Addon, control: Handle, facts: UDmaBufFacts, uncached: boolean): void {
+  const { syncMode, ioctlVersion, folder } = facts;
+  if (syncMode < MODE_ALWAYS && (!uncached || syncMode >= MODE_WRITE_COMBINE)) return;
+  if (ioctlVersion > 0) {
+    const result = addon.uDmaBufSetMode(control, MODE_DMA_COHERENT);
+    if (result < 0) throw openError(facts, result);
+    return;
+  }
+  try {
+    writeFileSync(`${folder}/sync_mode`, `${MODE_DMA_COHERENT}\n`);
+  } catch (cause) {
+    throw unwritable(folder, cause);
+  }
+}
+
+function openChannel(addon: Addon, control: Handle, { ioctlVersion, folder }: UDmaBufFacts): SyncChannel {
+  return ioctlVersion > 0 ? new IoctlSync(addon, control) : new SysfsSync(folder);
+}
+
+function openError(facts: UDmaBufFacts, errno: number): DmaError {
+  const { name, node, size } = facts;
+  const code = errnoName(errno);
+  if (code === 'ENOENT') {
+    return new DmaError('ENODEV', `u-dma-buf ${name} is there but its node ${node} is not`, {
+      remedy: 'let udev make it (udevadm trigger), or in a container pass it in (--device)',
+      syscall: 'open',
+    });
+  }
+  const fail = (message: string, remedy: string) => new DmaError(code, message, { remedy, syscall: 'open' });
+  switch (code) {
+    case 'EMFILE':
+      return fail(`${node} cannot be opened`, 'raise the limit of open files (ulimit -n)');
+    case 'EACCES':
+    case 'EPERM':
+      return fail(
+        `no permission to open ${node}`,
+        'as root, add to /etc/udev/rules.d/99-u-dma-buf.rules the line ' +
+          `SUBSYSTEM=="${className(facts.folder)}", OWNER="${process.getuid?.() ?? 'USER'}" and load the module again`,
+      );
+    case 'EBUSY': {
+      const owner = ownedByDevice(facts) ? '; the device owns it now (sync_owner)' : '';
+      return fail(
+        `u-dma-buf ${name} is in use, by this process or another${owner}`,
+        `close what was opened before (fuser -v ${node} shows who has it), or make a buffer for each`,
+      );
+    }
+    case 'ENXIO':
+    case 'EINVAL':
+      return fail(
+        `${node} cannot be mapped as the ${size} bytes that ${facts.folder} tells of`,
+        'see the kernel log, and load the module again',
+      );
+    default:
+      return fail(`${node} cannot be opened`, 'see the kernel log');
+  }
+}

@@ -1,0 +1,140 @@
+/**
+ * What Linux says about a u-dma-buf, read from /sys before its node is touched, and why it cannot be used if so.
+ *
+ *      /sys/class/u-dma-buf/<name>/phys_addr  size  sync_mode  dma_coherent  ioctl_version  ...
+ *      /sys/class/udmabuf/<name>/             the same, with old versions of the module
+ *      /dev/<name>                            the memory
+ *
+ * The module prints some numbers in hexadecimal and some in decimal. `root` is a prefix put before every absolute
+ * path, so that a recorded tree can stand for a machine.
+ */
+import { basename, dirname } from 'node:path';
+import { DmaError } from '../errors.ts';
+import { linkTarget, listFolder, readText } from '../files.ts';
+
+export interface UDmaBufFacts {
+  /** As in /dev, e.g. `udmabuf0`. */
+  readonly name: string;
+  /** Where its attributes are. */
+  readonly folder: string;
+  /** Path of its device node. */
+  readonly node: string;
+  /** Device address of its first byte (phys_addr). */
+  readonly address: number;
+  /** Bytes. */
+  readonly size: number;
+  /** What O_SYNC does to a mapping, 0 to 3 (left cached, uncached, write-combining, as dma_mmap_coherent); 4 more: always. */
+  readonly syncMode: number;
+  /** Whether its device sees the CPU's caches. */
+  readonly coherent: boolean;
+  /** 0: no ioctls. */
+  readonly ioctlVersion: number;
+}
+
+const CLASSES = ['u-dma-buf', 'udmabuf'];
+
+/**
+ * Facts about a u-dma-buf that may be mapped.
+ * @throws DmaError EINVAL no name · ENODEV the module or the buffer is not there · EIO attributes that make no sense ·
+ *   EOPNOTSUPP its device is behind a translating IOMMU
+ */
+export function readUDmaBuf(name: string, root: string): UDmaBufFacts {
+  checkName(name);
+  const folders = CLASSES.map((one) => `${root}/sys/class/${one}`);
+  const folder = folders.find((one) => listFolder(one).includes(name));
+  if (folder === undefined) throw notThere(name, folders);
+  const attributes = new Attributes(`${folder}/${name}`);
+  checkUntranslated(attributes.folder, name, root);
+  return {
+    name,
+    folder: attributes.folder,
+    node: `${root}/dev/${name}`,
+    address: attributes.number('phys_addr'),
+    size: attributes.number('size'),
+    syncMode: attributes.number('sync_mode', 7),
+    // Kernels that do not tell: what their processors are known for.
+    coherent: attributes.number('dma_coherent', 1, process.arch === 'x64' ? 1 : 0) === 1,
+    ioctlVersion: attributes.number('ioctl_version', 255, 0),
+  };
+}
+
+/** The class that a buffer's folder is in, which is its subsystem for udev. */
+export function className(folder: string): string {
+  return basename(dirname(folder));
+}
+
+/** Bytes of the longest cache line of this machine (dma_get_cache_alignment). */
+export function cacheLineSize(root: string): number {
+  const folder = `${root}/sys/devices/system/cpu/cpu0/cache`;
+  const sizes = listFolder(folder).map((index) => Number(readText(`${folder}/${index}/coherency_line_size`)));
+  const largest = Math.max(0, ...sizes.filter((size) => Number.isInteger(Math.log2(size))));
+  // Not told: ARCH_DMA_MINALIGN.
+  return largest > 0 ? largest : process.arch === 'arm64' ? 128 : 64;
+}
+
+/** Whether the module was last told that the device owns the buffer (sync_owner). */
+export function ownedByDevice({ folder }: UDmaBufFacts): boolean {
+  return readText(`${folder}/sync_owner`)?.trim() === '1';
+}
+
+class Attributes {
+  readonly folder: string;
+
+  constructor(folder: string) {
+    this.folder = folder;
+  }
+
+  /** @throws DmaError EIO when it is absent without `missing`, no number, or above `max` */
+  number(name: string, max: number = Number.MAX_SAFE_INTEGER, missing?: number): number {
+    const text = readText(`${this.folder}/${name}`)?.trim();
+    if (text === undefined && missing !== undefined) return missing;
+    const value = text !== undefined && /^(0x[0-9a-f]+|[0-9]+)$/i.test(text) ? Number(text) : Number.NaN;
+    if (value <= max) return value;
+    const what = text === undefined ? 'cannot be read' : `holds ${JSON.stringify(text.slice(0, 40))}`;
+    throw new DmaError('EIO', `${this.folder}/${name} ${what}, not a number up to ${max}`, {
+      remedy: 'check that the module u-dma-buf made it, and which version (driver_version)',
+    });
+  }
+}
+
+function checkName(name: string): void {
+  if (typeof name === 'string' && /^[\w.-]+$/.test(name) && !/^\.+$/.test(name)) return;
+  throw new DmaError('EINVAL', `${JSON.stringify(name) ?? String(name)} is no name of a u-dma-buf`, {
+    remedy: 'pass one as in /sys/class/u-dma-buf, e.g. udmabuf0',
+  });
+}
+
+function notThere(name: string, folders: readonly string[]): DmaError {
+  const present = folders.flatMap(listFolder);
+  if (present.length > 0) {
+    return new DmaError('ENODEV', `there is no u-dma-buf ${name}`, {
+      remedy: `there is ${present.join(', ')}; \`modprobe u-dma-buf ${name}=BYTES\` or the device tree makes more`,
+    });
+  }
+  const other = name === 'udmabuf' ? " (/dev/udmabuf is the kernel's own driver, a different thing)" : '';
+  return new DmaError('ENODEV', `there is no u-dma-buf ${name}${other}: its module is not loaded`, {
+    remedy:
+      'build it (github.com/ikwzm/udmabuf; it does not come with the kernel) and run ' +
+      '`modprobe u-dma-buf udmabuf0=BYTES`, or describe the buffer in the device tree',
+  });
+}
+
+/**
+ * Behind a translating IOMMU phys_addr is an I/O virtual address, and mapping the node is a bug in the kernel: BUG at
+ * vm_insert_page, or whatever memory has that number. So nothing is mapped then.
+ */
+function checkUntranslated(folder: string, name: string, root: string): void {
+  const group = linkTarget(`${folder}/device/iommu_group`);
+  if (group === undefined) return;
+  const type = readText(`${root}/sys/kernel/iommu_groups/${basename(group)}/type`)?.trim() ?? 'unknown';
+  if (type === 'identity') return;
+  const device = basename(linkTarget(`${folder}/device`) ?? 'a device');
+  throw new DmaError(
+    'EOPNOTSUPP',
+    `u-dma-buf ${name} is bound to ${device}, which an IOMMU translates for (group ${basename(group)}, type ${type}): ` +
+      'the kernel crashes when such a buffer is mapped',
+    {
+      remedy: `open ${device} through VFIO, which needs no u-dma-buf, or boot with iommu=pt (on Arm iommu.passthrough=1)`,
+    },
+  );
+}

@@ -1,0 +1,270 @@
+/**
+ * The buffer of a u-dma-buf (github.com/ikwzm/udmabuf): one piece of physical memory, allocated by a kernel module from
+ * outside the kernel, with an address that a device without an IOMMU understands. Not the kernel's own /dev/udmabuf.
+ *
+ *      device address   phys_addr [ run | run | free ........ | quarantined | run ] + size     whole pages, from the top
+ *      the CPU's views            'coherent' runs of the uncached mapping, 'noncoherent' ones of the cached mapping
+ *
+ * A device that sees the CPU's caches needs one mapping, a cached one. To one that does not, memory that both may write
+ * at any time has to be uncached, and the rest is cached and synced. A page is used through one mapping at a time: what
+ * the cache holds of it goes before it is given out.
+ *
+ * Invariants: a page belongs to at most one live ArrayBuffer; one whose buffer could not be killed, or that was
+ * exported, is not given out again; after close there is anonymous memory in the place of both mappings.
+ */
+import { constants } from 'node:buffer';
+import { closeSync } from 'node:fs';
+import type { CacheMaintenance } from '../dma/cache.ts';
+import { type DmaDirection, directionBits } from '../dma/direction.ts';
+import { checkSize, DmaError, errnoName } from '../errors.ts';
+import type { IovaRange } from '../iommu/address-space.ts';
+import { powerOfTwoCeil } from '../iommu/windows.ts';
+import type { Handle, RegionFunctions } from '../native/addon.ts';
+import type { UDmaBufFunctions } from '../native/u-dma-buf.ts';
+import type { AddressedMemory } from './addressed.ts';
+import { detach } from './detach.ts';
+import { type DmaBuf, importDmaBuf } from './dma-buf.ts';
+import { PageRuns } from './page-runs.ts';
+import type { Coherence } from './source.ts';
+import type { SyncChannel } from './u-dma-buf-sync.ts';
+
+/** Bytes that a longer allocation is aligned to where more cannot be had: as the kernel's CMA (CONFIG_CMA_ALIGNMENT). */
+const LEAST_ALIGN = 2 ** 20;
+
+export interface UDmaBufParts {
+  /** As in /dev, e.g. `udmabuf0`. */
+  readonly device: string;
+  /** Device address of the first byte, a multiple of the page size. */
+  readonly address: number;
+  /** Bytes, whole pages. */
+  readonly size: number;
+  /** A page of the node. Its descriptor holds the lock and takes the ioctls. */
+  readonly control: Handle;
+  /** All of it, as 'coherent' allocations see it. */
+  readonly coherent: Handle;
+  /** The same as 'noncoherent' ones do; undefined when these see it alike. */
+  readonly cached?: Handle | undefined;
+  /** Of a cache line, bytes. */
+  readonly lineSize: number;
+  /** Of a device that does not see the CPU's caches. */
+  readonly channel?: SyncChannel | undefined;
+}
+
+/** Where an allocation is. */
+interface Run {
+  readonly page: number;
+  readonly pages: number;
+  readonly size: number;
+  readonly cached: boolean;
+  exported: boolean;
+}
+
+/** What `openUDmaBuf` opens. Memory for one DmaDevice: `new DmaDevice({ name, memory, cache: memory.cache })`. */
+export class UDmaBufMemory implements AddressedMemory {
+  readonly name = 'u-dma-buf';
+  /** As in /dev, e.g. `udmabuf0`. */
+  readonly device: string;
+  readonly pageSize: number;
+  readonly ranges: readonly IovaRange[];
+  readonly highest: number;
+  /** For the DmaDevice; undefined when nothing needs a sync. */
+  readonly cache: CacheMaintenance | undefined;
+
+  readonly #addon: RegionFunctions & UDmaBufFunctions;
+  readonly #parts: UDmaBufParts;
+  /** Numbered by device address. */
+  readonly #runs: PageRuns;
+  readonly #live = new Map<ArrayBuffer, Run>();
+  #quarantined = 0;
+  #closed = false;
+
+  /** The regions and the channel are its own from here on. */
+  constructor(addon: RegionFunctions & UDmaBufFunctions, parts: UDmaBufParts) {
+    const { device, address, size, cached, channel, lineSize } = parts;
+    const pageSize = addon.pageSize();
+    // Page 0 is never handed out: 0 stays a recognisable bad address.
+    const first = Math.max(1, address / pageSize);
+    const pages = (address + size) / pageSize - first;
+    this.device = device;
+    this.pageSize = pageSize;
+    this.ranges = [{ start: first * pageSize, end: (first + pages) * pageSize - 1 }];
+    this.highest = (first + pages) * pageSize - 1;
+    this.#addon = addon;
+    this.#parts = parts;
+    this.#runs = new PageRuns(pages, first);
+    this.cache =
+      channel === undefined || cached === undefined ? undefined : this.#maintenance(channel, lineSize);
+  }
+
+  /** Bytes that no allocation holds. */
+  get available(): number {
+    return this.#runs.free * this.pageSize;
+  }
+
+  /** Bytes kept out of reuse because somebody still holds them. */
+  get quarantined(): number {
+    return this.#quarantined;
+  }
+
+  addressOf(buffer: ArrayBuffer): number {
+    return this.#find(buffer).page * this.pageSize;
+  }
+
+  allocate(size: number, coherence?: Coherence): ArrayBuffer {
+    return this.allocateBelow(size, this.highest, coherence);
+  }
+
+  /**
+   * From the top. Where the buffer has no such multiple, an allocation of more than 1 MiB starts at a multiple of that,
+   * so that all of the buffer can be one allocation.
+   */
+  allocateBelow(size: number, limit: number, coherence: Coherence = 'coherent'): ArrayBuffer {
+    if (this.#closed)
+      throw new DmaError('ENODEV', 'the memory is closed', { remedy: 'open the device again' });
+    checkSize(size, 'the size of an allocation');
+    const pages = Math.ceil(size / this.pageSize);
+    const page = size > constants.MAX_LENGTH ? -1 : this.#take(pages, limit);
+    if (page < 0) throw this.#full(size, limit);
+    const cached = coherence === 'noncoherent' && this.cache !== undefined;
+    try {
+      const buffer = this.#carve(page, size, cached);
+      this.#live.set(buffer, { page, pages, size, cached, exported: false });
+      return buffer;
+    } catch (error) {
+      this.#runs.give(page, pages);
+      throw error;
+    }
+  }
+
+  free(buffer: ArrayBuffer): void {
+    const { page, pages, exported } = this.#find(buffer);
+    this.#live.delete(buffer);
+    const stolen = buffer.byteLength === 0;
+    if (!stolen && detach(this.#addon, buffer) && !exported) this.#runs.give(page, pages);
+    else this.#quarantined += pages * this.pageSize;
+  }
+
+  /**
+   * A dma-buf over the pages of a live allocation (U_DMA_BUF_IOCTL_EXPORT), for another driver or process. Whoever has it
+   * reaches the pages for as long as it is open, so that they are not given out again before this memory is closed.
+   * @throws DmaError EINVAL not a live allocation of this memory · EOPNOTSUPP the module is too old · EMFILE
+   */
+  exportDmaBuf(buffer: ArrayBuffer): DmaBuf {
+    const run = this.#find(buffer);
+    const { control } = this.#parts;
+    const fd = this.#addon.uDmaBufExport(control, this.#offset(run.page), run.pages * this.pageSize);
+    if (fd < 0) throw exportError(this.device, fd);
+    run.exported = true;
+    try {
+      return importDmaBuf(fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  /** Harmless to call twice. The module keeps the buffer: what a device still does hits nobody else's memory. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    const { control, coherent, cached, channel } = this.#parts;
+    channel?.close();
+    for (const region of [coherent, cached, control]) {
+      if (region !== undefined) this.#addon.regionRevoke(region);
+    }
+    for (const buffer of this.#live.keys()) detach(this.#addon, buffer);
+    this.#live.clear();
+    this.#quarantined = 0;
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #take(pages: number, limit: number): number {
+    const last = Math.floor((limit + 1) / this.pageSize) - 1;
+    const natural = powerOfTwoCeil(pages);
+    const page = this.#runs.takeTop(pages, natural, last);
+    const least = LEAST_ALIGN / this.pageSize;
+    return page >= 0 || natural <= least ? page : this.#runs.takeTop(pages, least, last);
+  }
+
+  #carve(page: number, size: number, cached: boolean): ArrayBuffer {
+    const { coherent, cached: cachedRegion } = this.#parts;
+    this.#evict(page, Math.ceil(size / this.pageSize), cached);
+    const buffer = this.#addon.regionCarve(cached ? cachedRegion! : coherent, this.#offset(page), size);
+    if (typeof buffer !== 'number') return buffer;
+    throw new DmaError(errnoName(buffer), `no ArrayBuffer of ${size} bytes can be had`, {
+      remedy: 'ask for less at once; a runtime that refuses external buffers (Electron) cannot be used',
+    });
+  }
+
+  /**
+   * What earlier uses left in the cache: it must not be written back over uncached memory later, nor be found in place
+   * of what was written there meanwhile.
+   */
+  #evict(page: number, pages: number, cached: boolean): void {
+    const { channel } = this.#parts;
+    if (channel === undefined) return;
+    const offset = this.#offset(page);
+    const size = pages * this.pageSize;
+    if (!cached) channel.sync(offset, size, 'bidirectional', 'device');
+    channel.sync(offset, size, 'bidirectional', 'cpu');
+  }
+
+  #maintenance(channel: SyncChannel, lineSize: number): CacheMaintenance {
+    const sync = (owner: 'cpu' | 'device'): CacheMaintenance['syncForCpu'] => {
+      return (buffer, offset, size, direction) => {
+        const run = this.#find(buffer as ArrayBuffer);
+        checkRange(run.size, offset, size, direction);
+        if (run.cached) channel.sync(this.#offset(run.page) + offset, size, direction, owner);
+      };
+    };
+    return { lineSize, syncForCpu: sync('cpu'), syncForDevice: sync('device') };
+  }
+
+  /** Bytes from the start of the buffer. */
+  #offset(page: number): number {
+    return page * this.pageSize - this.#parts.address;
+  }
+
+  #find(buffer: ArrayBuffer): Run {
+    const run = this.#live.get(buffer);
+    if (run !== undefined) return run;
+    throw new DmaError('EINVAL', 'not a live allocation of this memory', {
+      remedy: 'free it once, where it came from',
+    });
+  }
+
+  #full(size: number, limit: number): DmaError {
+    const { size: all } = this.#parts;
+    const [range] = this.ranges;
+    const where = limit < this.highest ? ` at or below address 0x${limit.toString(16)}` : '';
+    const whole = `${this.device} has ${all} bytes from address 0x${range!.start.toString(16)}, ${this.available} free`;
+    return new DmaError('ENOMEM', `no ${size} bytes in one piece${where} (${whole})`, {
+      remedy: `free something, or load the module with a larger buffer (modprobe u-dma-buf ${this.device}=BYTES)`,
+    });
+  }
+}
+
+function exportError(device: string, errno: number): DmaError {
+  const code = errnoName(errno);
+  const syscall = 'U_DMA_BUF_IOCTL_EXPORT';
+  if (code !== 'ENOTTY') {
+    const remedy = code === 'EMFILE' ? 'raise the limit of open files (ulimit -n)' : 'see the kernel log';
+    return new DmaError(code, `no dma-buf can be made of ${device}`, { syscall, remedy });
+  }
+  return new DmaError('EOPNOTSUPP', `the module behind ${device} exports no dma-buf`, {
+    syscall,
+    remedy: 'take a version of u-dma-buf with ioctl_version 2 or higher',
+  });
+}
+
+/** @throws DmaError EINVAL */
+function checkRange(length: number, offset: number, size: number, direction: DmaDirection): void {
+  directionBits(direction);
+  const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
+  if (whole && offset >= 0 && size > 0 && size <= length - offset) return;
+  throw new DmaError('EINVAL', `no ${String(size)} bytes at offset ${String(offset)} of ${length} bytes`, {
+    remedy: 'sync a part of the buffer, at least one byte',
+  });
+}
