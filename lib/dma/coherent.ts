@@ -8,26 +8,44 @@ export interface CoherentOwner extends Refuser<CoherentBuffer> {
   releaseBuffer(buffer: CoherentBuffer, region: OwnRegion): void;
 }
 
+export interface CoherentOptions {
+  /** Meant to be released with the device (dmam_alloc_coherent): no leak then. Default false. */
+  readonly managed?: boolean | undefined;
+}
+
+/** What `bytes` is once the memory went back to where its buffer lives on. */
+const NOTHING = new Uint8Array(0);
+
 /**
  * Memory from `DmaDevice.allocCoherent` (dma_alloc_coherent). Plain typed arrays are right for descriptors and
  * payload; a word that the *device* writes while the CPU polls it is read with `load32`/`load64`, because V8 merges
  * and drops plain reads.
+ *
+ * Of declared memory it is a part of the buffer that was declared, like the block of a pool: `buffer` holds its
+ * neighbours too, so that other views start at `bytes.byteOffset`, only `bytes` has an address for `addressOf` and
+ * mappings, and a view that is kept beyond `free` shows what the memory is used for next.
  */
 export class CoherentBuffer {
   /** Bytes asked for. */
   readonly size: number;
-  /** Exactly `size` bytes, an ArrayBuffer of its own: `new Uint32Array(ring.buffer)` is right. */
+  /**
+   * Exactly `size` bytes, an ArrayBuffer of its own: `new Uint32Array(ring.buffer)` is right. Unless the memory was
+   * declared, see above.
+   */
   readonly buffer: ArrayBuffer;
   /** All of it. Length 0 once freed. */
   readonly bytes: Uint8Array;
+  /** Meant to be released with the device (dmam_alloc_coherent): no leak then. */
+  readonly managed: boolean;
 
   readonly #owner: CoherentOwner;
   readonly #region: OwnRegion;
   #dmaAddress: bigint | undefined;
   #freed = false;
 
-  constructor(owner: CoherentOwner, region: OwnRegion) {
+  constructor(owner: CoherentOwner, region: OwnRegion, managed = false) {
     this.size = region.size;
+    this.managed = managed;
     this.buffer = region.buffer;
     this.bytes = region.view(0, region.size);
     this.#owner = owner;
@@ -60,13 +78,13 @@ export class CoherentBuffer {
   /** A 32-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
   load32(offset: number): number {
     this.#checkWord(offset, 4);
-    return Atomics.load(new Uint32Array(this.buffer, offset, 1), 0);
+    return Atomics.load(new Uint32Array(this.buffer, this.#region.byteOffset + offset, 1), 0);
   }
 
   /** A 64-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
   load64(offset: number): bigint {
     this.#checkWord(offset, 8);
-    return Atomics.load(new BigUint64Array(this.buffer, offset, 1), 0);
+    return Atomics.load(new BigUint64Array(this.buffer, this.#region.byteOffset + offset, 1), 0);
   }
 
   /**
@@ -75,7 +93,7 @@ export class CoherentBuffer {
    */
   free(): void {
     if (this.#freed) throw this.#usedAfterFree('released-twice');
-    this.#freed = true;
+    this.revoke();
     this.#owner.releaseBuffer(this, this.#region);
   }
 
@@ -84,9 +102,15 @@ export class CoherentBuffer {
     if (!this.#freed) this.free();
   }
 
-  /** The device is closing: its operations release the memory themselves. */
+  /** Whether its memory was taken from the device. */
+  get orphaned(): boolean {
+    return this.#region.owner === undefined;
+  }
+
+  /** The device is closing, or taking back what was declared: its operations release the memory themselves. */
   revoke(): void {
     this.#freed = true;
+    if (this.#region.declared) (this as { bytes: Uint8Array }).bytes = NOTHING;
   }
 
   #checkWord(offset: number, width: number): void {

@@ -2,27 +2,30 @@
  * A device as the DMA API sees it (struct device): masks, and the memory it can reach. Knows no bus and no
  * operating system; what it stands on comes in through the constructor.
  */
-import { checkSize, DmaError } from '../errors.ts';
+import { DmaError } from '../errors.ts';
 import type { AddressSpace } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { MemorySource } from '../memory/source.ts';
+import { type Allocations, closedError, type Held } from './allocations.ts';
 import type { BounceStats } from './bounce.ts';
 import type { CacheMaintenance } from './cache.ts';
-import { CoherentBuffer, type CoherentOwner } from './coherent.ts';
+import type { CoherentBuffer, CoherentOptions } from './coherent.ts';
 import type { DmaDebugView } from './debug-view.ts';
+import type { DeclarableMemory, DeclaredInfo, DeclareOptions } from './declared.ts';
+import type { CoherentIoBuffer } from './declared-io.ts';
 import { DirectOperations } from './direct-operations.ts';
-import { accessFor, type DmaDirection, directionBits } from './direction.ts';
+import type { DmaDirection } from './direction.ts';
 import { IommuOperations } from './iommu-operations.ts';
-import { type IovaOwner, IovaState } from './iova-state.ts';
+import type { IovaState } from './iova-state.ts';
 import type { DmaLimits } from './limits.ts';
 import type { StreamingMapping } from './mapping.ts';
 import { checkMask, DEFAULT_MASK, maskLimit } from './mask.ts';
-import type { Misuse } from './misuse.ts';
-import { NoncoherentBuffer, type NoncoherentOwner } from './noncoherent.ts';
-import type { Allocation, DmaOperations } from './operations.ts';
-import { OwnMemory, type OwnRegion } from './own-memory.ts';
+import type { NoncoherentBuffer } from './noncoherent.ts';
+import type { NoncontiguousBuffer } from './noncontiguous.ts';
+import type { DmaOperations } from './operations.ts';
+import { OwnMemory } from './own-memory.ts';
 import { type DeviceParts, PLAIN_PARTS } from './parts.ts';
-import type { DmaPool, PoolOwner } from './pool.ts';
+import type { DmaPool } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
 import type { RegisterSource, ResourceMappings } from './resource.ts';
 import type { ScatterGather } from './scatter-gather.ts';
@@ -32,6 +35,8 @@ import type { Streaming, StreamingOptions } from './streaming.ts';
 export interface DeviceOptions extends StreamingOptions {
   /** For messages, e.g. the PCI address. */
   readonly name: string;
+  /** Changes what the device is built of: how a simulation makes it fail. Default: as it is. */
+  readonly alter?: ((parts: DeviceParts) => DeviceParts) | undefined;
 }
 
 /** A device behind an IOMMU. Memory and address space belong to it from here on: closing it closes them. */
@@ -48,20 +53,15 @@ export interface DirectDeviceOptions extends DeviceOptions {
 
 export type DmaDeviceOptions = TranslatedDeviceOptions | DirectDeviceOptions;
 
-/** What a device hands out until it is given back. */
-export type Held = CoherentBuffer | NoncoherentBuffer | DmaPool | IovaState;
-
-export class DmaDevice implements CoherentOwner, NoncoherentOwner {
+export class DmaDevice {
   readonly name: string;
   /** How CPU and device are made to agree; undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 
-  readonly #parts: DeviceParts;
   readonly #operations: DmaOperations;
   readonly #own: OwnMemory;
+  readonly #allocations: Allocations;
   readonly #streaming: Streaming;
-  /** What was allocated and not given back, oldest first. */
-  readonly #held = new Set<Held>();
   readonly #lists: ScatterGather;
   readonly #resources: ResourceMappings;
   #mask = DEFAULT_MASK;
@@ -70,26 +70,30 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
 
   /** @param parts what it is built of; debugging brings its own */
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
-    this.name = options.name;
-    this.cache = options.cache;
+    const { name } = options;
     const operations = operationsFor(options);
+    const own = new OwnMemory(operations.granule);
+    const cache = cacheFor(options);
+    const limit = maskLimit(DEFAULT_MASK);
+    const made = options.alter?.(parts) ?? parts;
+    const streaming = made.streaming({ name, operations, own }, limit, { ...options, cache });
+    const { pinning } = streaming;
+    this.name = name;
+    this.cache = cache;
     this.#operations = operations;
-    this.#own = new OwnMemory(operations.granule);
-    this.#parts = parts;
-    this.#streaming = parts.streaming(
-      { name: options.name, operations, own: this.#own },
-      maskLimit(this.#mask),
-      options,
-    );
-    this.#lists = parts.lists({
-      name: options.name,
+    this.#own = own;
+    this.#streaming = streaming;
+    this.#lists = made.lists({ name, operations, own, streaming, cache, limit });
+    this.#resources = made.resources({ name, operations });
+    this.#allocations = made.allocations({
+      name,
       operations,
-      own: this.#own,
-      streaming: this.#streaming,
-      cache: options.cache,
-      limit: maskLimit(this.#mask),
+      own,
+      cache,
+      pinning,
+      limit,
+      makePool: made.pool,
     });
-    this.#resources = parts.resources({ name: options.name, operations });
   }
 
   /** Ceiling of streaming mappings (dma_get_mask); 32 bits until set. */
@@ -134,6 +138,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   setCoherentMask(mask: bigint): void {
     this.#checkSupported(mask);
     this.#coherentMask = mask;
+    this.#allocations.setLimit(maskLimit(mask));
   }
 
   /** Both ceilings at once (dma_set_mask_and_coherent). Errors as `setMask`. */
@@ -144,33 +149,102 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
 
   /**
    * Coherent memory (dma_alloc_coherent): zeroed, its device address under the coherent mask and aligned to the
-   * smallest power of two of pages that holds `size` bytes.
-   * @throws DmaError EINVAL size · ENOMEM no memory or no address · ENOSPC no mappings left · ENODEV closed
+   * smallest power of two of pages that holds `size` bytes. From declared memory first, where no mask has a say.
+   * @throws DmaError EINVAL size · ENOMEM no memory or no address · ENOSPC no mappings left · EOPNOTSUPP the declared
+   *   memory is part of a BAR: `allocCoherentIo` · ENODEV closed
    */
-  allocCoherent(size: number): CoherentBuffer {
-    this.#checkOpen();
-    checkSize(size, 'the size of a coherent buffer');
-    const memory = this.#operations.allocate(size, maskLimit(this.#coherentMask));
-    const buffer = new CoherentBuffer(this, this.#enter(memory, size, true));
-    this.#held.add(buffer);
-    return buffer;
+  allocCoherent(size: number, { managed }: CoherentOptions = {}): CoherentBuffer {
+    return this.#allocations.allocCoherent(size, managed);
+  }
+
+  /**
+   * Coherent memory in the BAR that was declared (dma_alloc_coherent of DMA_MEMORY_IO), zeroed.
+   * @throws DmaError EINVAL size, nothing declared · ENOMEM it is full · EOPNOTSUPP what was declared is no BAR · EIO
+   *   the BAR did not answer · ENODEV closed, or the BAR's function is
+   */
+  allocCoherentIo(size: number): CoherentIoBuffer {
+    return this.#allocations.allocCoherentIo(size);
+  }
+
+  /**
+   * Say that there is coherent memory for this device (dma_declare_coherent_memory), which `allocCoherent` and pools
+   * take first. The device sees it at `deviceAddress`: nothing is mapped here, and the driver keeps the address from
+   * being used for anything else. It is for CPU and device to see at once: on a device that is not coherent, memory that
+   * the CPU does not cache.
+   * @param memory a buffer or view, or part of a BAR, `size` bytes or more
+   * @param size whole pages; the kernel drops what is left over
+   * @throws DmaError EINVAL size, address or memory · EBUSY some is declared · ENODEV closed
+   */
+  declareCoherentMemory(
+    memory: DeclarableMemory,
+    deviceAddress: bigint,
+    size: number,
+    options?: DeclareOptions,
+  ): void {
+    this.#allocations.declareCoherentMemory(memory, deviceAddress, size, options);
+  }
+
+  /** The memory that was declared, and what is out of it. */
+  get declared(): DeclaredInfo | undefined {
+    return this.#allocations.declared;
+  }
+
+  /**
+   * Forget declared memory (dma_release_coherent_memory). What was allocated from it is over, pools that have blocks
+   * there too: using it throws EINVAL. The kernel does not look either whether anything is out.
+   * @throws DmaError EINVAL nothing declared · ENODEV closed
+   */
+  releaseDeclaredMemory(): void {
+    this.#allocations.releaseDeclaredMemory();
+  }
+
+  /**
+   * Take the pages of declared memory that hold `size` bytes from `deviceAddress` on, as they are: something is there
+   * already (dma_mark_declared_memory_occupied). The buffer starts with the first page. Freeing it ends that.
+   * @throws DmaError EINVAL nothing declared, size, not inside · EBUSY one of the pages is out; there are a power of two
+   *   of them · EOPNOTSUPP part of a BAR: `markDeclaredIoOccupied` · ENODEV closed
+   */
+  markDeclaredMemoryOccupied(deviceAddress: bigint, size: number): CoherentBuffer {
+    return this.#allocations.markDeclaredMemoryOccupied(deviceAddress, size);
+  }
+
+  /** `markDeclaredMemoryOccupied` in a BAR. @throws DmaError EOPNOTSUPP what was declared is no BAR · otherwise as that */
+  markDeclaredIoOccupied(deviceAddress: bigint, size: number): CoherentIoBuffer {
+    return this.#allocations.markDeclaredIoOccupied(deviceAddress, size);
   }
 
   /**
    * Memory that CPU and device take turns with (dma_alloc_noncoherent): as `allocCoherent`, but cached where the two
-   * differ, and given to the device only for `direction`. Syncs hand it over.
+   * differ, and given to the device only for `direction`. Syncs hand it over. Never from declared memory.
    * @throws DmaError EINVAL size, direction · otherwise as `allocCoherent`
    */
   allocNoncoherent(size: number, direction: DmaDirection): NoncoherentBuffer {
-    this.#checkOpen();
-    checkSize(size, 'the size of a noncoherent buffer');
-    const bits = directionBits(direction);
-    const limit = maskLimit(this.#coherentMask);
-    const memory = this.#operations.allocate(size, limit, accessFor(bits), 'noncoherent');
-    const region = this.#enter(memory, size, this.cache === undefined, bits);
-    const buffer = new NoncoherentBuffer(this, region, direction);
-    this.#held.add(buffer);
-    return buffer;
+    return this.#allocations.allocNoncoherent(size, direction);
+  }
+
+  /** `allocNoncoherent` of whole pages, as many as hold `size` bytes (dma_alloc_pages). */
+  allocPages(size: number, direction: DmaDirection): NoncoherentBuffer {
+    return this.#allocations.allocPages(size, direction);
+  }
+
+  /**
+   * Noncoherent memory in one piece for the device, and in one or a few for the CPU (dma_alloc_noncontiguous). An
+   * IOMMU lets the device read and write it, whatever the direction, which is that of the syncs.
+   * @param attributes DMA_ATTR.ALLOC_SINGLE_PAGES, a hint that changes nothing here, or none
+   * @throws DmaError EINVAL size, direction, attributes · ENOMEM no memory or no address · ENOSPC no mappings left ·
+   *   ENODEV closed
+   */
+  allocNoncontiguous(size: number, direction: DmaDirection, attributes = 0): NoncontiguousBuffer {
+    return this.#allocations.allocNoncontiguous(size, direction, attributes);
+  }
+
+  /**
+   * Sync bytes of noncoherent memory by where the CPU has them (dma_cache_sync, until 5.10): to the device, from it, or
+   * one after the other. Whole cache lines, see `limits.cacheAlignment`.
+   * @throws DmaError EINVAL direction, other memory, parts of lines · ENODEV closed
+   */
+  cacheSync(view: ArrayBufferView, direction: DmaDirection): void {
+    this.#allocations.cacheSync(view, direction);
   }
 
   /**
@@ -178,17 +252,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
    * @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for the first `blocks` · ENODEV closed
    */
   createPool(name: string, options: PoolOptions): DmaPool {
-    this.#checkOpen();
-    const owner: PoolOwner = {
-      granule: this.#operations.granule,
-      coherentLimit: () => maskLimit(this.#coherentMask),
-      allocate: (size, limit) => this.#enter(this.#operations.allocate(size, limit), size, true),
-      release: (region) => this.#release(region),
-      forgetPool: (pool) => this.forget(pool),
-    };
-    const pool = this.#parts.pool(name, options, owner);
-    this.#held.add(pool);
-    return pool;
+    return this.#allocations.createPool(name, options);
   }
 
   /**
@@ -240,17 +304,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
    * @throws DmaError EINVAL size, view · ENODEV closed
    */
   reserveIova(size: number, first?: ArrayBufferView): IovaState | null {
-    this.#checkOpen();
-    const owner: IovaOwner = {
-      name: this.name,
-      own: this.#own,
-      pinning: this.#streaming.pinning,
-      forgetIova: (gone) => this.forget(gone),
-      refuse: (misuse, handle, error) => this.refuse(misuse, handle, error),
-    };
-    const state = IovaState.reserve(owner, size, first, maskLimit(this.#mask));
-    if (state !== null) this.#held.add(state);
-    return state;
+    return this.#allocations.reserveIova(size, first, maskLimit(this.#mask));
   }
 
   /** Whether syncs of this mapping do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
@@ -285,32 +339,6 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
     return this.#streaming.bounce.stats;
   }
 
-  /** Called when a buffer is freed. */
-  releaseBuffer(buffer: CoherentBuffer | NoncoherentBuffer, region: OwnRegion): void {
-    this.forget(buffer);
-    this.#release(region);
-  }
-
-  /** Called by a noncoherent buffer: bytes of it are the CPU's from here on. */
-  syncBufferForCpu({ buffer, direction }: NoncoherentBuffer, offset: number, size: number): void {
-    this.cache?.syncForCpu(buffer, offset, size, direction);
-  }
-
-  /** Called by a noncoherent buffer: bytes of it are the device's from here on. */
-  syncBufferForDevice({ buffer, direction }: NoncoherentBuffer, offset: number, size: number): void {
-    this.cache?.syncForDevice(buffer, offset, size, direction);
-  }
-
-  /** Called when something that was handed out has been given back. */
-  forget(held: Held): void {
-    this.#held.delete(held);
-  }
-
-  /** Called when something is used after it was given back, or outside its bounds: `error` will be thrown. */
-  refuse(_misuse: Misuse, _held: Held, error: DmaError): DmaError {
-    return error;
-  }
-
   /** dma-debug of this device; undefined when it was opened without. */
   get debug(): DmaDebugView | undefined {
     return undefined;
@@ -318,7 +346,7 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
 
   /** What was allocated and not given back, oldest first. */
   get live(): readonly Held[] {
-    return [...this.#held];
+    return this.#allocations.live;
   }
 
   /**
@@ -331,19 +359,8 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
     this.#lists.close();
     this.#resources.close();
     this.#streaming.close();
-    for (const held of [...this.#held].reverse()) held.revoke();
-    this.#held.clear();
+    this.#allocations.close();
     this.#operations.close();
-  }
-
-  /** Field by field: copying an object with `...` costs as much as all the rest of an allocation. */
-  #enter({ buffer, address, span }: Allocation, size: number, coherent: boolean, bits?: number): OwnRegion {
-    return this.#own.add({ buffer, address, size, span, coherent, bits });
-  }
-
-  #release(region: OwnRegion): void {
-    this.#own.remove(region);
-    this.#operations.release(region);
   }
 
   #checkSupported(mask: bigint): void {
@@ -354,12 +371,17 @@ export class DmaDevice implements CoherentOwner, NoncoherentOwner {
   }
 
   #checkOpen(): void {
-    if (!this.#closed) return;
-    throw new DmaError('ENODEV', `${this.name} is closed`, { remedy: 'open it again' });
+    if (this.#closed) throw closedError(this.name);
   }
 }
 
 function operationsFor(options: DmaDeviceOptions): DmaOperations {
   if (options.addressSpace === undefined) return new DirectOperations(options.memory);
   return new IommuOperations(options.addressSpace, options.memory);
+}
+
+/** How the caller says, or what the memory brings along. */
+function cacheFor(options: DmaDeviceOptions): CacheMaintenance | undefined {
+  if (options.cache !== undefined || options.addressSpace !== undefined) return options.cache;
+  return options.memory.cache;
 }

@@ -7,7 +7,12 @@ import type { Access, IovaRange } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { Coherence } from '../memory/source.ts';
 import { dmaBitMask } from './mask.ts';
-import { type Allocation, type DmaOperations, unreachableRegisters } from './operations.ts';
+import {
+  type Allocation,
+  type DmaOperations,
+  type PiecewiseAllocation,
+  unreachableRegisters,
+} from './operations.ts';
 
 export class DirectOperations implements DmaOperations {
   readonly granule: number;
@@ -55,6 +60,16 @@ export class DirectOperations implements DmaOperations {
 
   release({ buffer }: Allocation): void {
     this.#memory.free(buffer);
+  }
+
+  /** One piece: what is not contiguous in memory is not contiguous for the device. */
+  allocatePieces(size: number, limit: number): PiecewiseAllocation {
+    const { buffer, address, span } = this.allocate(size, limit, 'read-write', 'noncoherent');
+    return { buffers: [buffer], address, span };
+  }
+
+  releasePieces({ buffers }: PiecewiseAllocation): void {
+    for (const buffer of buffers) this.#memory.free(buffer);
   }
 
   /** -1: there are no addresses to choose from. */

@@ -8,7 +8,15 @@ import type { Access, AddressSpace, IovaRange, MmioWindow } from '../iommu/addre
 import { IovaAllocator } from '../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../memory/source.ts';
 import { DEFAULT_MASK } from './mask.ts';
-import { type Allocation, type DmaOperations, unreachableRegisters } from './operations.ts';
+import {
+  type Allocation,
+  type DmaOperations,
+  type PiecewiseAllocation,
+  unreachableRegisters,
+} from './operations.ts';
+
+/** Half pieces are tried, and halves of those, until there would be so many: a container has few mappings. */
+const MOST_PIECES = 64;
 
 export class IommuOperations implements DmaOperations {
   /** dma-iommu asks for 32 bits: the IOMMU reaches all memory with them. */
@@ -51,12 +59,7 @@ export class IommuOperations implements DmaOperations {
 
   allocate(size: number, limit: number, access: Access = 'read-write', coherence?: Coherence): Allocation {
     const span = Math.ceil(size / this.granule) * this.granule;
-    const address = this.reserve(span, limit);
-    if (address < 0) {
-      throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
-        remedy: `free something (${this.#iova.used} bytes of addresses are in use) or widen the DMA mask`,
-      });
-    }
+    const address = this.#addressFor(span, limit);
     let buffer: ArrayBuffer | undefined;
     try {
       buffer = this.#memory.allocate(size, coherence);
@@ -72,6 +75,34 @@ export class IommuOperations implements DmaOperations {
   release({ buffer, address, span }: Allocation): void {
     this.displace(address, span);
     this.#memory.free(buffer);
+    this.unreserve(address, span);
+  }
+
+  allocatePieces(size: number, limit: number): PiecewiseAllocation {
+    const span = Math.ceil(size / this.granule) * this.granule;
+    const address = this.#addressFor(span, limit);
+    const shortest = Math.max(this.granule, size / MOST_PIECES);
+    const buffers: ArrayBuffer[] = [];
+    try {
+      let longest = size;
+      for (let done = 0; done < size; ) {
+        const buffer = this.#takePiece(Math.min(longest, size - done), shortest);
+        buffers.push(buffer);
+        longest = buffer.byteLength;
+        const length = Math.ceil(longest / this.granule) * this.granule;
+        this.place(address + done, buffer, 0, length, 'read-write');
+        done += longest;
+      }
+      return { buffers, address, span };
+    } catch (error) {
+      this.releasePieces({ buffers, address, span });
+      throw error;
+    }
+  }
+
+  releasePieces({ buffers, address, span }: PiecewiseAllocation): void {
+    this.displace(address, span);
+    for (const buffer of buffers) this.#memory.free(buffer);
     this.unreserve(address, span);
   }
 
@@ -94,6 +125,27 @@ export class IommuOperations implements DmaOperations {
 
   unreserve(address: number, size: number): void {
     this.#iova.free(address, size);
+  }
+
+  /** @throws DmaError ENOMEM */
+  #addressFor(span: number, limit: number): number {
+    const address = this.reserve(span, limit);
+    if (address >= 0) return address;
+    throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
+      remedy: `free something (${this.#iova.used} bytes of addresses are in use) or widen the DMA mask`,
+    });
+  }
+
+  /** `size` bytes, or half of that, and so on while it is no shorter than `shortest`. */
+  #takePiece(size: number, shortest: number): ArrayBuffer {
+    for (let piece = size; ; ) {
+      try {
+        return this.#memory.allocate(piece, 'noncoherent');
+      } catch (error) {
+        if (!(error instanceof DmaError) || error.code !== 'ENOMEM' || piece <= shortest) throw error;
+        piece = Math.ceil(piece / 2 / this.granule) * this.granule;
+      }
+    }
   }
 
   close(): void {

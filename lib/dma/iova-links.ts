@@ -9,6 +9,8 @@ export interface IovaLink {
   /** Offsets of its first granule and of the end of its last. */
   readonly from: number;
   readonly to: number;
+  /** DEVICE_READS and DEVICE_WRITES. */
+  readonly bits: number;
   readonly attributes: number;
   readonly placed: PlacedView;
   synced: boolean;
@@ -30,6 +32,11 @@ export class IovaLinks {
 
   get unsyncedBytes(): number {
     return this.#links.reduce((sum, { size, synced }) => (synced ? sum : sum + size), 0);
+  }
+
+  /** The link that holds this offset. */
+  at(offset: number): IovaLink | undefined {
+    return this.#links.find((link) => offset >= link.offset && offset < link.offset + link.size);
   }
 
   /** Whether a granule of [from, to) is taken. */

@@ -136,11 +136,17 @@ export class IovaState {
       size,
       from: offset - start,
       to: this.#granuleEnd(offset, size),
+      bits,
       attributes,
       placed,
       synced: false,
     });
     if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) placed.clean(0, size);
+  }
+
+  /** What is linked at this offset of the range. */
+  linkAt(offset: number): Pick<IovaLink, 'offset' | 'size' | 'bits' | 'synced'> | undefined {
+    return this.#links.at(offset);
   }
 
   /**

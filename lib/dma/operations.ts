@@ -15,6 +15,16 @@ export interface Allocation {
   readonly span: number;
 }
 
+/** Memory that a device can reach as one piece, whatever it is for the CPU. */
+export interface PiecewiseAllocation {
+  /** In order; all but the last are whole granules. */
+  readonly buffers: readonly ArrayBuffer[];
+  /** Device address of the first byte of the first; the others follow it without a gap. */
+  readonly address: number;
+  /** Bytes given to the device: the size asked for, rounded up to whole granules. */
+  readonly span: number;
+}
+
 export interface DmaOperations {
   /** Windows of device addresses, ascending. */
   readonly ranges: readonly IovaRange[];
@@ -49,6 +59,15 @@ export interface DmaOperations {
 
   /** Take it from the device, then kill every view and recycle it: nothing the device still does can land in it. */
   release(allocation: Allocation): void;
+
+  /**
+   * As `allocate`, of noncoherent memory that the device may read and write, in as few pieces as the memory allows.
+   * @throws DmaError ENOMEM, ENOSPC, ENODEV
+   */
+  allocatePieces(size: number, limit: number): PiecewiseAllocation;
+
+  /** `release` of that. */
+  releasePieces(allocation: PiecewiseAllocation): void;
 
   /**
    * A run of device addresses for memory that is not ours, `size` a multiple of the granule; -1 when none is free

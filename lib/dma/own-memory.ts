@@ -32,9 +32,11 @@ interface Stamped {
 
 export interface OwnRegionOptions {
   readonly buffer: ArrayBuffer;
-  /** Device address of byte 0. */
+  /** Where in the buffer it starts. Default 0; anything else is for declared memory only. */
+  readonly byteOffset?: number | undefined;
+  /** Device address of its first byte. */
   readonly address: number;
-  /** Bytes of the buffer. */
+  /** Bytes, from `byteOffset` on. */
   readonly size: number;
   /** Bytes the device was given. */
   readonly span: number;
@@ -42,34 +44,49 @@ export interface OwnRegionOptions {
   readonly coherent: boolean;
   /** What the device may do there, as DEVICE_READS and DEVICE_WRITES bits. Default: both. */
   readonly bits?: number | undefined;
+  /** Whether it was allocated for CPU and device to take turns, also where neither has to wait. Default false. */
+  readonly noncoherent?: boolean | undefined;
+  /**
+   * Whether the driver declared it for the device: then its buffer holds other memory too, only views we handed out
+   * have an address, and no mask has a say. Default false.
+   */
+  readonly declared?: boolean | undefined;
 }
 
 /** One piece of memory with one device address. */
 export class OwnRegion {
   readonly buffer: ArrayBuffer;
+  readonly byteOffset: number;
   readonly address: number;
   readonly size: number;
   readonly span: number;
   readonly coherent: boolean;
   readonly bits: number;
+  readonly noncoherent: boolean;
+  readonly declared: boolean;
   /** The registry it is in; another device's memory has no address here. Undefined once removed. */
   owner: OwnMemory | undefined;
   /** Its number in the page table, 0 while it is in none. */
   index = 0;
 
-  constructor(owner: OwnMemory, { buffer, address, size, span, coherent, bits }: OwnRegionOptions) {
+  constructor(owner: OwnMemory, options: OwnRegionOptions) {
+    const { buffer, byteOffset = 0, address, size, span, coherent, bits } = options;
+    const { noncoherent = false, declared = false } = options;
     this.owner = owner;
     this.buffer = buffer;
+    this.byteOffset = byteOffset;
     this.address = address;
     this.size = size;
     this.span = span;
     this.coherent = coherent;
     this.bits = bits ?? DEVICE_READS | DEVICE_WRITES;
+    this.noncoherent = noncoherent;
+    this.declared = declared;
   }
 
   /** A view of [offset, offset + size) that knows its device address. */
   view(offset: number, size: number): Uint8Array<ArrayBuffer> {
-    const view = new Uint8Array(this.buffer, offset, size);
+    const view = new Uint8Array(this.buffer, this.byteOffset + offset, size);
     const stamp: Stamp = {
       view,
       region: this,

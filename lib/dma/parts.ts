@@ -2,6 +2,7 @@
  * What a device is built of. Debugging (lib/debug) puts its own parts in their place when a device is opened with it, so
  * that a device without it runs the same code as if there were none.
  */
+import { type AllocatingDevice, Allocations } from './allocations.ts';
 import { PoisonedPool } from './poisoned-pool.ts';
 import { DmaPool, type PoolOwner } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
@@ -10,6 +11,7 @@ import { ScatterGather, type SgContext } from './scatter-gather.ts';
 import { Streaming, type StreamingDevice, type StreamingOptions } from './streaming.ts';
 
 export interface DeviceParts {
+  allocations(device: AllocatingDevice): Allocations;
   streaming(device: StreamingDevice, limit: number, options: StreamingOptions): Streaming;
   lists(context: SgContext): ScatterGather;
   resources(device: ResourceDevice): ResourceMappings;
@@ -17,6 +19,7 @@ export interface DeviceParts {
 }
 
 export const PLAIN_PARTS: DeviceParts = {
+  allocations: (device) => new Allocations(device),
   streaming: (device, limit, options) => new Streaming(device, limit, options),
   lists: (context) => new ScatterGather(context),
   resources: (device) => new ResourceMappings(device),

@@ -37,7 +37,7 @@ export interface DmaPoolBlock {
   [Symbol.dispose](): void;
 }
 
-/** One allocation of a pool: whole units, naturally aligned, so that it never crosses 4 GiB of addresses. */
+/** One allocation of a pool: whole units, naturally aligned unless it is of declared memory. */
 export class PoolChunk {
   readonly region: OwnRegion;
   readonly low: number;
@@ -49,13 +49,14 @@ export class PoolChunk {
   fresh = 0;
 
   constructor(region: OwnRegion) {
-    const { address, buffer } = region;
+    const { address, buffer, byteOffset } = region;
+    const size = region.declared ? region.size : buffer.byteLength;
     this.region = region;
     this.low = address >>> 0;
     this.high = Math.floor(address / 2 ** 32);
-    this.bytes = new Uint8Array(buffer);
-    this.words = new Uint32Array(buffer, 0, Math.floor(buffer.byteLength / 4));
-    this.doubles = new Float64Array(buffer, 0, Math.floor(buffer.byteLength / 8));
+    this.bytes = new Uint8Array(buffer, byteOffset, size);
+    this.words = new Uint32Array(buffer, byteOffset, Math.floor(size / 4));
+    this.doubles = new Float64Array(buffer, byteOffset, Math.floor(size / 8));
   }
 }
 
@@ -132,7 +133,8 @@ export class PoolBlock implements DmaPoolBlock {
 
   get high(): number {
     if (this.link !== OUT) throw usedAfterFree(this);
-    return this.chunk.high;
+    const { low, high } = this.chunk;
+    return low + this.at < 2 ** 32 ? high : high + 1;
   }
 
   load32(offset: number): number {
@@ -142,7 +144,8 @@ export class PoolBlock implements DmaPoolBlock {
 
   load64(offset: number): bigint {
     const index = this.#wordAt(offset, 8);
-    return Atomics.load(new BigUint64Array(this.chunk.region.buffer, index * 8, 1), 0);
+    const { buffer, byteOffset } = this.chunk.region;
+    return Atomics.load(new BigUint64Array(buffer, byteOffset + index * 8, 1), 0);
   }
 
   free(): void {

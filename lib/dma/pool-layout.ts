@@ -17,6 +17,8 @@ export interface PoolOptions {
    * allocated again (DMAPOOL_DEBUG). Costs a pass over the block per call. Default false.
    */
   readonly poison?: boolean;
+  /** Meant to be released with the device (dmam_pool_create): no leak then. Default false. */
+  readonly managed?: boolean;
 }
 
 export interface PoolLayout {

@@ -43,6 +43,9 @@ export interface PoolStats {
   readonly mapped: number;
 }
 
+/** How a pool came to its end. */
+type PoolEnd = 'destroyed' | 'closed with its device' | 'released with its declared memory';
+
 /** Instead of an index: no block. */
 const END = -1;
 /** A chunk grows no further: few mappings for a million blocks, little waste for a hundred. */
@@ -56,6 +59,8 @@ export class DmaPool implements Refuser<PoolBlock> {
   readonly name: string;
   /** Bytes of each block: the size asked for, rounded up to the alignment. */
   readonly size: number;
+  /** Meant to be released with the device. */
+  readonly managed: boolean;
 
   readonly #owner: PoolOwner;
   readonly #layout: PoolLayout;
@@ -70,16 +75,17 @@ export class DmaPool implements Refuser<PoolBlock> {
   #blocks: PoolBlock[] = [];
   /** Units to ask for next. */
   #next = 1;
-  #end: 'destroyed' | 'closed with its device' | undefined;
+  #end: PoolEnd | undefined;
 
   /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` */
   constructor(name: string, options: PoolOptions, owner: PoolOwner) {
-    const { blocks = 0, grow = true } = options;
+    const { blocks = 0, grow = true, managed = false } = options;
     checkName(name);
     const layout = poolLayout(options, owner.granule);
     checkBlocks(blocks, grow);
     this.name = name.slice(0, LONGEST_NAME);
     this.size = layout.size;
+    this.managed = managed;
     this.#owner = owner;
     this.#layout = layout;
     this.#grows = grow;
@@ -155,14 +161,24 @@ export class DmaPool implements Refuser<PoolBlock> {
     if (this.#end === undefined) this.destroy();
   }
 
-  /** The device is closing: its operations release the memory themselves. */
+  /** Whether memory of it was taken from the device. */
+  get orphaned(): boolean {
+    return this.#chunks.some(({ region }) => region.owner === undefined);
+  }
+
+  /** The device is closing, or taking back what was declared: its operations release the memory themselves. */
   revoke(): void {
-    this.#revoke('closed with its device');
+    this.#revoke(this.orphaned ? 'released with its declared memory' : 'closed with its device');
   }
 
   /** The plain pool only throws it. `block` may be anything that was passed to `free`. */
   refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
     return error;
+  }
+
+  /** All there are, in the order in which they were carved. */
+  protected get blocks(): readonly PoolBlock[] {
+    return this.#blocks;
   }
 
   /** Called with each unit before its blocks are first handed out. */
@@ -174,7 +190,7 @@ export class DmaPool implements Refuser<PoolBlock> {
     this.#active--;
   }
 
-  #revoke(end: 'destroyed' | 'closed with its device'): void {
+  #revoke(end: PoolEnd): void {
     this.#end = end;
     this.#top = END;
     for (const block of this.#blocks) block.revoke();
@@ -273,8 +289,8 @@ export class DmaPool implements Refuser<PoolBlock> {
   }
 }
 
-function hasRoom({ fresh, region }: PoolChunk, limit: number): boolean {
-  return fresh < region.buffer.byteLength && region.address + region.span - 1 <= limit;
+function hasRoom({ fresh, bytes, region }: PoolChunk, limit: number): boolean {
+  return fresh < bytes.length && (region.declared || region.address + region.span - 1 <= limit);
 }
 
 function isExhaustion(error: unknown): boolean {

@@ -29,7 +29,7 @@ export interface ResourceDevice {
 
 export class ResourceMappings implements MappingOwner {
   protected readonly device: ResourceDevice;
-  private readonly table = new MappingTable(this);
+  protected readonly table = new MappingTable(this);
   private closed = false;
 
   constructor(device: ResourceDevice) {

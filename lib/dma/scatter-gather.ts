@@ -43,7 +43,7 @@ export class ScatterGather implements SgOwner {
   private readonly own: OwnMemory;
   private readonly streaming: Streaming;
   private readonly cache: CacheMaintenance | undefined;
-  private readonly table: SgTable;
+  protected readonly table: SgTable;
   private readonly limits: SegmentLimits;
   private readonly merges: boolean;
   private limit: number;

@@ -52,6 +52,11 @@ export class SgTable {
     this.ring.give(record);
   }
 
+  /** Mapped lists, newest first. */
+  *[Symbol.iterator](): Generator<SgRecord> {
+    for (let record = this.newest; record !== undefined; record = record.next) yield record;
+  }
+
   /** The device is closing: every list is REVOKED. */
   revoke(): void {
     let record = this.newest;

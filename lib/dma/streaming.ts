@@ -60,7 +60,7 @@ export class Streaming implements MappingOwner {
   protected readonly device: StreamingDevice;
   private readonly own: OwnMemory;
   private readonly cache: CacheMaintenance | undefined;
-  private readonly table = new MappingTable(this);
+  protected readonly table = new MappingTable(this);
   private readonly arithmetic: ArithmeticMappings;
   private readonly bounced: BouncedMappings;
   /** Foreign memory of so many bytes is mapped in place; beyond all sizes where that is impossible. */
