@@ -1,9 +1,9 @@
 /** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
+import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
 import { ConfigSpace, PCI_COMMAND } from './config-space.ts';
-import { Interrupts } from './interrupt.ts';
 import type { OpenedFunction, PciTransport } from './transport.ts';
 
 export class PciFunction {
@@ -60,9 +60,10 @@ export class PciFunction {
     this.config.command |= PCI_COMMAND.master;
   }
 
-  /** Stop it from starting any more (pci_clear_master). */
+  /** Stop it from starting any more (pci_clear_master). A device that is gone does none. @throws DmaError ENODEV closed */
   clearMaster(): void {
-    this.config.command &= ~PCI_COMMAND.master;
+    if (this.#closed) throw this.#closedError();
+    this.#stop();
   }
 
   /**
@@ -84,7 +85,7 @@ export class PciFunction {
     this.#closed = true;
     // In this order: no DMA may be under way when memory goes, and no callback may run on a closed function.
     const steps = [
-      () => this.clearMaster(),
+      () => this.#stop(),
       () => this.interrupts.close(),
       () => this.dma.close(),
       () => this.#transport.close(),
@@ -96,6 +97,14 @@ export class PciFunction {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  #stop(): void {
+    try {
+      this.config.command &= ~PCI_COMMAND.master;
+    } catch (error) {
+      if (!(error instanceof DmaError && error.code === 'ENODEV')) throw error;
+    }
   }
 
   #closedError(): DmaError {

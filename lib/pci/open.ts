@@ -38,11 +38,19 @@ export async function openPci(
 }
 
 const opened = new Set<PciFunction>();
+const observers = new Set<(fn: PciFunction) => void>();
+
+/** Call `observer` with every function opened from now on; returns a function that stops it. */
+export function observeOpened(observer: (fn: PciFunction) => void): () => void {
+  observers.add(observer);
+  return () => void observers.delete(observer);
+}
 
 function track(source: PciSource, options: OpenOptions): PciFunction {
   const fn = new PciFunction(source.open(options), untrack);
   if (opened.size === 0) process.on('exit', closeAll);
   opened.add(fn);
+  for (const observe of observers) observe(fn);
   return fn;
 }
 

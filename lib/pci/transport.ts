@@ -6,11 +6,12 @@
  *
  * A transport moves raw accesses; PciFunction (function.ts) is what a driver holds.
  */
+import type { DebugOptions } from '../debug/options.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { StreamingOptions } from '../dma/streaming.ts';
+import type { InterruptAccess } from '../interrupts/access.ts';
+import type { HugePages } from '../memory/hugepages.ts';
 import type { Bar } from './bar.ts';
-
-export type InterruptKind = 'intx' | 'msi' | 'msix';
 
 export interface ConfigAccess {
   /** Bytes of configuration space: 256 (conventional) or 4096 (PCI Express). */
@@ -18,24 +19,6 @@ export interface ConfigAccess {
   /** Little-endian; the caller has checked bounds and alignment. @throws DmaError ENODEV, EIO */
   read(offset: number, width: 1 | 2 | 4): number;
   write(offset: number, width: 1 | 2 | 4, value: number): void;
-}
-
-export interface InterruptAccess {
-  /** Vectors the function offers of this kind; 0 when it has none. */
-  limit(kind: InterruptKind): number;
-  /**
-   * Arm one vector. `deliver` runs in this environment's event loop, never inside another call of this library,
-   * with the number of interrupts since it last ran (at least 1).
-   * @throws DmaError EINVAL vector out of range · EBUSY another kind is active, or the vector is armed ·
-   *   ENOSPC the system granted fewer vectors · ENODEV closed
-   */
-  enable(kind: InterruptKind, vector: number, deliver: (count: number) => void): void;
-  /** Disarm one vector; `deliver` is not called again. The last one turns the kind off. */
-  disable(kind: InterruptKind, vector: number): void;
-  /** Let INTx fire again: it masks itself each time it is delivered. */
-  unmaskIntx(): void;
-  /** Whether armed vectors keep the process alive. */
-  setRef(kind: InterruptKind, vector: number, ref: boolean): void;
 }
 
 export interface PciTransport {
@@ -68,8 +51,17 @@ export interface PciSource {
 }
 
 export interface OpenOptions {
-  /** Take memory from huge pages (vfio only). Default false. @throws DmaError ENOMEM when none are reserved */
-  readonly hugepages?: boolean;
+  /**
+   * Take memory from huge pages (vfio only). Default false. With true or a size, allocations throw DmaError ENOMEM when
+   * too few are reserved and ENODEV when there is no such size; with 'prefer' ordinary pages are taken then, and a
+   * process warning (USERDMA_HUGEPAGES) says so once.
+   */
+  readonly hugepages?: HugePages;
   /** How much is bounced, and when. The copybreak is measured on hardware and 32 KiB in the simulation by default. */
   readonly streaming?: Omit<StreamingOptions, 'cache' | 'copyMany'>;
+  /**
+   * Watch what the driver does and report its mistakes (dma-debug): how, or whether at all. Default: in a simulation,
+   * not on hardware; USERDMA_DEBUG=1 or 0 says otherwise. @throws DmaError EINVAL options
+   */
+  readonly debug?: boolean | DebugOptions;
 }

@@ -42,9 +42,15 @@ export class SimulatedBar extends Bar {
     this.#begin(offset, 8);
     this.#bus.clock.advance(READ_MICROSECONDS);
     const { index } = this.info;
-    if (this.#model.read64 !== undefined) return BigInt.asUintN(64, this.#model.read64(index, offset));
-    const low = this.#model.read(index, offset, 4) >>> 0;
-    return (BigInt(this.#model.read(index, offset + 4, 4) >>> 0) << 32n) | BigInt(low);
+    let value: bigint;
+    if (this.#model.read64 !== undefined) {
+      value = BigInt.asUintN(64, this.#model.read64(index, offset));
+    } else {
+      const low = this.#model.read(index, offset, 4) >>> 0;
+      value = (BigInt(this.#model.read(index, offset + 4, 4) >>> 0) << 32n) | BigInt(low);
+    }
+    this.#checkThere(offset, 8);
+    return value;
   }
 
   override write8(offset: number, value: number): void {
@@ -73,9 +79,10 @@ export class SimulatedBar extends Bar {
       this.#model.write(index, offset, 4, Number(value & 0xffffffffn));
       this.#model.write(index, offset + 4, 4, Number(value >> 32n));
     }
+    this.#checkThere(offset, 8);
   }
 
-  /** The function was closed: every access from here on throws ENODEV. */
+  /** The function was closed, or the device is gone: every access from here on throws ENODEV. */
   close(): void {
     this.#port = undefined;
     this.#window?.close();
@@ -85,20 +92,27 @@ export class SimulatedBar extends Bar {
     this.#begin(offset, width);
     this.#bus.clock.advance(READ_MICROSECONDS);
     const value = this.#model.read(this.info.index, offset, width) >>> 0;
+    this.#checkThere(offset, width);
     return width === 4 ? value : value & (2 ** (8 * width) - 1);
   }
 
   #write(offset: number, width: Width, value: number): void {
     this.#begin(offset, width);
     this.#model.write(this.info.index, offset, width, registerValue(value, width));
+    this.#checkThere(offset, width);
   }
 
   #begin(offset: number, width: number): void {
     const { info } = this;
-    if (this.#port === undefined) throw barAccessError(info, offset, width, 'ENODEV');
+    this.#checkThere(offset, width);
     const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= info.size;
     if (!inside || offset % width !== 0) throw barAccessError(info, offset, width, 'EINVAL');
-    if (!this.#port.config.decodes(info.kind)) throw barAccessError(info, offset, width, 'EIO');
+    if (!this.#port!.config.decodes(info.kind)) throw barAccessError(info, offset, width, 'EIO');
+  }
+
+  /** Asked again after the access: a device may go in the middle of it. */
+  #checkThere(offset: number, width: number): void {
+    if (this.#port === undefined) throw barAccessError(this.info, offset, width, 'ENODEV');
   }
 }
 

@@ -17,6 +17,8 @@ export interface BusPort {
   readonly config: SimulatedConfigSpace;
   readonly interrupts: SimulatedInterrupts;
   readonly addressSpace: SimulatedAddressSpace;
+  /** The device was pulled out. */
+  leave(): void;
 }
 
 /** A message interrupt is a memory write to this address (Intel SDM volume 3, 11.11). */
@@ -29,6 +31,7 @@ export class SimulatedBus implements DeviceBus {
   readonly bars: readonly BarInfo[];
   #port: BusPort | undefined;
   #line = false;
+  #plugged = true;
 
   /** @throws DmaError EINVAL the model describes what no function can be */
   constructor(model: DeviceModel, faults: FaultLog) {
@@ -39,8 +42,11 @@ export class SimulatedBus implements DeviceBus {
     model.reset();
   }
 
-  /** @throws DmaError EBUSY when a driver has the function open */
+  /** @throws DmaError EBUSY when a driver has the function open · ENODEV the slot is empty */
   connect(port: BusPort): void {
+    if (!this.#plugged) {
+      throw new DmaError('ENODEV', 'there is no device in the slot', { remedy: 'plug it in again' });
+    }
     if (this.#port !== undefined) {
       throw new DmaError('EBUSY', 'the simulated function is open', {
         remedy: 'close it before opening it again',
@@ -56,6 +62,32 @@ export class SimulatedBus implements DeviceBus {
     this.clock.stop();
   }
 
+  /** Whether the device is in its slot. */
+  get plugged(): boolean {
+    return this.#plugged;
+  }
+
+  /** Pull the device out. Every access of the driver fails from here on, and the device reaches nothing. */
+  unplug(): void {
+    if (!this.#plugged) return;
+    this.#plugged = false;
+    this.#line = false;
+    this.clock.clear();
+    this.#port?.leave();
+  }
+
+  /** Put it back, as after power-up. @throws DmaError EBUSY a driver still has the function open */
+  plugIn(): void {
+    if (this.#plugged) return;
+    if (this.#port !== undefined) {
+      throw new DmaError('EBUSY', 'a driver has the function open that was pulled out', {
+        remedy: 'close it before plugging the device in again',
+      });
+    }
+    this.#plugged = true;
+    this.model.reset();
+  }
+
   /** Function-level reset: nothing the device had begun will happen. */
   reset(): void {
     this.clock.clear();
@@ -64,24 +96,27 @@ export class SimulatedBus implements DeviceBus {
   }
 
   dmaRead(address: bigint | number, into: Uint8Array): void {
-    if (this.#port?.config.busMaster) {
+    if (!this.#plugged) into.fill(0);
+    else if (this.#port?.config.busMaster) {
       this.#port.addressSpace.read(address, into);
     } else {
       into.fill(0);
-      this.report(address, into.length, 'read', FAULT.noMaster);
+      this.#refuse(address, into.length, 'read', undefined);
     }
   }
 
   dmaWrite(address: bigint | number, from: Uint8Array): void {
+    if (!this.#plugged) return;
     if (this.#port?.config.busMaster) this.#port.addressSpace.write(address, from);
-    else this.report(address, from.length, 'write', FAULT.noMaster);
+    else this.#refuse(address, from.length, 'write', from);
   }
 
   raise(vector = 0): void {
     this.#checkVector(vector);
+    if (!this.#plugged) return;
     if (!this.#port?.interrupts.messages) this.#updateLine(true);
     else if (this.#port.config.busMaster) this.#port.interrupts.message(vector);
-    else this.report(MESSAGE_ADDRESS, 4, 'write', FAULT.noMaster);
+    else this.#refuse(MESSAGE_ADDRESS, 4, 'write', undefined);
   }
 
   lower(): void {
@@ -89,11 +124,23 @@ export class SimulatedBus implements DeviceBus {
   }
 
   after(microseconds: number, action: () => void): void {
-    this.clock.after(microseconds, action);
+    if (this.#plugged) this.clock.after(microseconds, action);
   }
 
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
     this.faults.record({ address: BigInt(address), size, access, reason });
+  }
+
+  /** The driver has not let the function start anything on the bus. */
+  #refuse(
+    address: bigint | number,
+    size: number,
+    access: 'read' | 'write',
+    bytes: Uint8Array | undefined,
+  ): void {
+    const fault = { address: BigInt(address), size, access, reason: FAULT.noMaster };
+    this.#port?.addressSpace.onAccess?.({ address, size, access, bytes, fault });
+    this.faults.record(fault);
   }
 
   #updateLine(level: boolean): void {

@@ -1,6 +1,8 @@
 /** userdma/sim: simulated devices, and what it takes to write one. */
 export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
 export { EduModel, type EduOptions } from './edu.ts';
+export { FaultInjector, type FaultKind, type Injection } from './inject.ts';
+export type { FaultTiming } from './inject-rule.ts';
 export type {
   BarDescription,
   DeviceBus,

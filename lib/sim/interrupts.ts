@@ -3,7 +3,7 @@
  * inside another call, with all that came since counted into one delivery.
  */
 import { DmaError } from '../errors.ts';
-import type { InterruptAccess, InterruptKind } from '../pci/transport.ts';
+import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
 import type { SimulatedConfigSpace } from './config-space.ts';
 import type { FunctionDescription } from './model.ts';
 
@@ -16,6 +16,7 @@ export class SimulatedInterrupts implements InterruptAccess {
   #line = false;
   #lineMasked = false;
   #closed = false;
+  #gone: DmaError | undefined;
 
   constructor({ intx, msi, msix }: FunctionDescription, config: SimulatedConfigSpace) {
     this.#config = config;
@@ -26,13 +27,19 @@ export class SimulatedInterrupts implements InterruptAccess {
     return this.#limits[kind];
   }
 
-  enable(kind: InterruptKind, vector: number, deliver: (count: number) => void): void {
+  enable(
+    kind: InterruptKind,
+    vector: number,
+    deliver: (count: number) => void,
+    fail: (error: DmaError) => void = () => {},
+  ): void {
     if (this.#closed) {
       throw new DmaError('ENODEV', 'the function is closed', { remedy: 'open it again' });
     }
+    if (this.#gone !== undefined) throw this.#gone;
     this.#checkVector(kind, vector);
     this.#checkFree(kind, vector);
-    this.#armed.set(vector, new ArmedVector(deliver));
+    this.#armed.set(vector, new ArmedVector(deliver, fail));
     this.#keepAlive.add(this.#armed.get(vector)!);
     if (this.#kind === undefined) this.#turnOn(kind);
   }
@@ -64,6 +71,15 @@ export class SimulatedInterrupts implements InterruptAccess {
     if (this.#kind !== undefined)
       for (const vector of [...this.#armed.keys()]) this.disable(this.#kind, vector);
     this.#closed = true;
+  }
+
+  /** The device was pulled out: nothing is delivered any more, not even what was under way. */
+  leave(error: DmaError): void {
+    this.#gone = error;
+    for (const armed of this.#armed.values()) {
+      armed.disarm();
+      armed.fail(error);
+    }
   }
 
   /** Whether the function sends messages rather than moving its line. */
@@ -119,11 +135,14 @@ export class SimulatedInterrupts implements InterruptAccess {
 }
 
 class ArmedVector {
+  /** To be called when the device is gone. */
+  readonly fail: (error: DmaError) => void;
   readonly #deliver: (count: number) => void;
   #pending = 0;
   #turn: NodeJS.Immediate | undefined;
 
-  constructor(deliver: (count: number) => void) {
+  constructor(deliver: (count: number) => void, fail: (error: DmaError) => void) {
+    this.fail = fail;
     this.#deliver = deliver;
   }
 

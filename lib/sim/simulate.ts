@@ -1,16 +1,17 @@
 /** A device model plugged into a simulated machine, ready for `openPci`. */
-import { DmaDevice } from '../dma/device.ts';
+import { createDevice, watchAccesses } from '../debug/choose.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { FAULT, type Fault, FaultLog } from '../iommu/fault.ts';
-import { SimulatedAddressSpace } from '../iommu/simulated.ts';
-import { HeapMemory } from '../memory/heap.ts';
+import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
+import type { HeapMemory } from '../memory/heap.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
+import type { FaultInjector } from './inject.ts';
+import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
 import type { DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
-import { SimulatedTransport } from './transport.ts';
 
 export interface SimulateOptions {
   /** `domain:bus:device.function`. Default `0000:00:10.0`. */
@@ -38,36 +39,60 @@ export interface SimulateOptions {
   readonly memoryLimit?: number;
   /** Called at each fault, in the middle of the access that failed: throw here to fail a test on the spot. */
   readonly onFault?: (fault: Fault) => void;
+  /** What goes wrong, and when. Default: nothing that the model or the driver does not do. */
+  readonly inject?: FaultInjector;
 }
 
 export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends PciSource {
   readonly model: M;
   /** What the device did wrong or was not allowed to do, the newest thousand, oldest first, over all openings. */
   readonly faults: readonly Fault[];
+  /**
+   * Pull the device out, as a card is pulled out of a running machine: every access and every wait of the driver fails
+   * with ENODEV from here on, and the device reaches nothing. Memory stays as it is until the function is closed.
+   * Harmless to call twice.
+   */
+  unplug(): void;
+  /** Put it back, as after power-up. Until then it cannot be opened. @throws DmaError EBUSY the function is open */
+  plugIn(): void;
 }
 
 /**
  * Plug `model` into a machine of its own. It can be opened by one driver at a time, again and again, and keeps its
  * registers in between, as a device in its slot does.
  *
- * @throws DmaError EINVAL malformed address, or a model that describes what no function can be. `openPci` of the
- *   result: EBUSY while it is open, EINVAL page size, windows or memory limit
+ * @throws DmaError EINVAL malformed address, or a model that describes what no function can be · EBUSY the fault
+ *   injector belongs to another simulation. `openPci` of the result: EBUSY while it is open, ENODEV while it is pulled
+ *   out, EINVAL page size, windows or memory limit
  */
 export function simulate<M extends DeviceModel>(model: M, options: SimulateOptions = {}): SimulatedSource<M> {
-  const { address = '0000:00:10.0', onFault } = options;
+  const { address = '0000:00:10.0', onFault, inject } = options;
   checkAddress(address);
   const faults = new FaultLog(onFault === undefined ? {} : { onFault });
-  const bus = new SimulatedBus(model, faults);
-  const open = ({ streaming }: OpenOptions): OpenedFunction => {
-    const { memory, addressSpace, cache } = newMachine(options, faults);
-    const common = { ...streaming, name: address, cache };
+  const parts = inject === undefined ? PLAIN_MACHINE : injectedMachine(inject);
+  const bus = new SimulatedBus(parts.model(model), faults);
+  inject?.join(bus);
+  const open = ({ streaming, debug }: OpenOptions): OpenedFunction => {
+    const { memory, addressSpace, cache } = newMachine(options, parts, faults);
+    const common = { ...streaming, name: address, cache, alter: parts.alter };
     const dma =
       options.iommu === false
-        ? new DmaDevice({ ...common, memory: new SimulatedPhysicalMemory({ heap: memory, addressSpace }) })
-        : new DmaDevice({ ...common, memory, addressSpace });
-    return { dma, transport: new SimulatedTransport({ address, bus, addressSpace }) };
+        ? createDevice(
+            { ...common, memory: new SimulatedPhysicalMemory({ heap: memory, addressSpace }) },
+            debug,
+            true,
+          )
+        : createDevice({ ...common, memory, addressSpace }, debug, true);
+    addressSpace.onAccess = watchAccesses(dma);
+    return { dma, transport: parts.transport({ address, bus, addressSpace }) };
   };
-  return { model, faults: faults.list, open };
+  return {
+    model,
+    faults: faults.list,
+    open,
+    unplug: () => bus.unplug(),
+    plugIn: () => bus.plugIn(),
+  };
 }
 
 interface Machine {
@@ -77,17 +102,19 @@ interface Machine {
 }
 
 /** Memory, and what the device sees of it. */
-function newMachine(options: SimulateOptions, faults: FaultLog): Machine {
+function newMachine(options: SimulateOptions, parts: MachineParts, faults: FaultLog): Machine {
   const { iommu = true, coherent = true, pageSize = 4096, foreignPageOffset = 16 } = options;
   checkPageOffset(foreignPageOffset, pageSize);
   const { lineSize, memoryLimit, ranges, mappingLimit, pinsForeignMemory } = options;
-  const memory = new HeapMemory({ pageSize, ...(memoryLimit !== undefined && { limit: memoryLimit }) });
+  const memory = parts.memory({ pageSize, ...(memoryLimit !== undefined && { limit: memoryLimit }) });
   const coherenceOf = (buffer: ArrayBufferLike) => memory.coherenceOf(buffer);
   const pageOffset = (buffer: ArrayBufferLike) => (coherenceOf(buffer) === undefined ? foreignPageOffset : 0);
   const cache = coherent
     ? undefined
     : new SimulatedCache({ coherenceOf, pageOffset, ...(lineSize !== undefined && { lineSize }) });
-  const addressSpace = new SimulatedAddressSpace({
+  // Without an IOMMU nobody maps, and nothing can go wrong with it.
+  const { addressSpace } = iommu ? parts : PLAIN_MACHINE;
+  const space = addressSpace({
     pageSize,
     faults,
     pageOffset,
@@ -97,7 +124,7 @@ function newMachine(options: SimulateOptions, faults: FaultLog): Machine {
     ...(pinsForeignMemory !== undefined && { pinsForeignMemory }),
     ...(!iommu && { ranges: ranges ?? PC_MEMORY, mappingLimit: Infinity, nothingThere: FAULT.noMemory }),
   });
-  return { memory, addressSpace, cache };
+  return { memory, addressSpace: space, cache };
 }
 
 function checkPageOffset(offset: number, pageSize: number): void {

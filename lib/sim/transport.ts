@@ -23,13 +23,14 @@ export class SimulatedTransport implements PciTransport {
   readonly #bus: SimulatedBus;
   readonly #registers: readonly SimulatedBar[];
   #closed = false;
+  #gone = false;
 
   /** @throws DmaError EBUSY the function is open */
   constructor({ address, bus, addressSpace }: SimulatedTransportOptions) {
     const description = bus.model.config;
     const config = new SimulatedConfigSpace(description, bus.bars);
     const interrupts = new SimulatedInterrupts(description, config);
-    const port = { config, interrupts, addressSpace };
+    const port = { config, interrupts, addressSpace, leave: () => this.#leave() };
     bus.connect(port);
     this.address = address;
     this.interrupts = interrupts;
@@ -48,7 +49,7 @@ export class SimulatedTransport implements PciTransport {
         remedy: 'bring the device to rest through its own registers',
       });
     }
-    this.#bus.reset();
+    this.resetDevice();
   }
 
   /** As the kernel leaves a function: quiet, and reset where it can be. */
@@ -59,6 +60,18 @@ export class SimulatedTransport implements PciTransport {
     for (const bar of this.#registers) bar.close();
     if (this.#bus.model.config.functionLevelReset) this.#bus.reset();
     this.#bus.disconnect();
+  }
+
+  /** A reset that the driver asked for and may have. */
+  protected resetDevice(): void {
+    this.#bus.reset();
+  }
+
+  /** The device was pulled out: every access from here on finds nobody. */
+  #leave(): void {
+    this.#gone = true;
+    this.interrupts.leave(this.#goneError());
+    for (const bar of this.#registers) bar.close();
   }
 
   #guard(config: SimulatedConfigSpace): ConfigAccess {
@@ -77,7 +90,13 @@ export class SimulatedTransport implements PciTransport {
   }
 
   #checkOpen(): void {
-    if (!this.#closed) return;
-    throw new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+    if (this.#closed) throw new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+    if (this.#gone) throw this.#goneError();
+  }
+
+  #goneError(): DmaError {
+    return new DmaError('ENODEV', `${this.address} is gone`, {
+      remedy: 'close the function, and open it again when the device is back',
+    });
   }
 }

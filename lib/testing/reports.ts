@@ -1,0 +1,71 @@
+/** What dma-debug found, as a failed assertion. */
+import { AssertionError } from 'node:assert';
+import type { DmaDebugView, DmaReport } from '../dma/debug-view.ts';
+import { DmaError } from '../errors.ts';
+
+/** A PciFunction, or a DmaDevice. */
+export type DmaTarget = DebuggedDevice | { readonly dma: DebuggedDevice };
+
+interface DebuggedDevice {
+  readonly name: string;
+  readonly debug: DmaDebugView | undefined;
+}
+
+/**
+ * Fail when dma-debug has reported anything of this device since it was opened, or since `debug.clear()`. What the
+ * kernel's log says of its IOMMU faults is taken in first. A closed function may be asked too.
+ * @param target a PciFunction or its `dma`
+ * @throws AssertionError with every report · DmaError EOPNOTSUPP the device was opened without debugging
+ */
+export function expectNoDmaErrors(target: DmaTarget): void {
+  const device = 'dma' in target ? target.dma : target;
+  const { debug } = device;
+  if (debug === undefined) {
+    throw new DmaError('EOPNOTSUPP', `${device.name} was opened without dma-debug, so nothing can be said`, {
+      remedy: 'open it with { debug: true }, or set USERDMA_DEBUG=1',
+    });
+  }
+  const reports = reportsOf(debug);
+  if (reports.length === 0) return;
+  throw failure(describeReports(device.name, debug, reports), expectNoDmaErrors);
+}
+
+/** Every report there is now. */
+export function reportsOf(debug: DmaDebugView): readonly DmaReport[] {
+  debug.checkFaults();
+  return debug.reports;
+}
+
+/** For people: each report with its stacks. */
+export function describeReports(name: string, debug: DmaDebugView, reports: readonly DmaReport[]): string {
+  const more = debug.errorCount > reports.length ? ` (of ${debug.errorCount})` : '';
+  const title = `${name}: ${reports.length} DMA ${reports.length === 1 ? 'error' : 'errors'}${more}`;
+  return [title, ...reports.map(describeReport)].join('\n');
+}
+
+/** @param caller left out of the stack, which starts at the test */
+export function failure(message: string, caller: (...parameters: never[]) => unknown): AssertionError {
+  return new AssertionError({ message, stackStartFn: caller });
+}
+
+function describeReport(report: DmaReport, index: number): string {
+  const { kind, message, mistakeAt, mappedAt, releasedAt } = report;
+  return [
+    `${index + 1}) ${kind}: ${message}`,
+    ...stack('the mistake', mistakeAt),
+    ...stack('mapped or allocated', mappedAt),
+    ...stack('released', releasedAt),
+  ].join('\n');
+}
+
+function stack(title: string, frames: string | undefined): string[] {
+  if (frames === undefined) return [];
+  const lines = frames.split('\n').map((line) => `       ${line.trim()}`);
+  return [`     ${title}:`, ...withoutRunner(lines)];
+}
+
+/** What called the test last is the same for all of them: the test framework and Node.js. */
+function withoutRunner(lines: readonly string[]): readonly string[] {
+  const last = lines.findLastIndex((line) => !/[\\/]node_modules[\\/]|\bnode:|<anonymous>/.test(line));
+  return last < 0 ? lines : lines.slice(0, last + 1);
+}
