@@ -7,5 +7,7 @@ export default defineConfig({
     exclude: ['test/vm/**', 'node_modules/**', 'dist/**'],
     pool: 'forks', // a native crash takes one test file down, not the run
     testTimeout: 60_000,
+    // Tests make mistakes on purpose: they look at reports, and nobody wants to read them.
+    env: { USERDMA_DEBUG: 'quiet' },
   },
 });

@@ -1,15 +1,21 @@
 /** userdma: the Linux kernel's DMA API for TypeScript programs. */
+export type { DebugOptions } from './debug/options.ts';
+export type { Held } from './dma/allocations.ts';
 export { DMA_ATTR } from './dma/attributes.ts';
 export type { BounceOptions, BounceStats } from './dma/bounce.ts';
 export type { CacheMaintenance } from './dma/cache.ts';
-export type { CoherentBuffer } from './dma/coherent.ts';
-export { DmaDevice, type DmaDeviceOptions, type Held } from './dma/device.ts';
+export type { CoherentBuffer, CoherentOptions } from './dma/coherent.ts';
+export type { DmaDebugView, DmaEntry, DmaReport, EntryType, ReportKind } from './dma/debug-view.ts';
+export type { DeclarableMemory, DeclaredInfo, DeclareOptions, IoMemory } from './dma/declared.ts';
+export type { CoherentIoBuffer, IoRegisters } from './dma/declared-io.ts';
+export { DmaDevice, type DmaDeviceOptions } from './dma/device.ts';
 export type { DmaDirection } from './dma/direction.ts';
 export type { IovaState } from './dma/iova-state.ts';
 export type { DmaLimits } from './dma/limits.ts';
 export type { MappingWay, StreamingMapping } from './dma/mapping.ts';
 export { dmaBitMask } from './dma/mask.ts';
 export type { NoncoherentBuffer } from './dma/noncoherent.ts';
+export type { NoncontiguousBuffer } from './dma/noncontiguous.ts';
 export type { DmaPool, PoolStats } from './dma/pool.ts';
 export type { DmaPoolBlock } from './dma/pool-block.ts';
 export type { PoolOptions } from './dma/pool-layout.ts';
@@ -17,21 +23,27 @@ export type { RegisterSource } from './dma/resource.ts';
 export type { DmaSegment, SgMapping } from './dma/sg-mapping.ts';
 export type { StreamingOptions } from './dma/streaming.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
+export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
+export type { Interrupt, Interrupts } from './interrupts/interrupt.ts';
 export type { Access, AddressSpace, IovaRange, MmioWindow } from './iommu/address-space.ts';
 export type { AddressedMemory } from './memory/addressed.ts';
+export { type DmaBuf, importDmaBuf } from './memory/dma-buf.ts';
+export { DmaHeapMemory, type DmaHeapMemoryOptions, dmaHeaps } from './memory/dma-heap.ts';
+export type { HugePages } from './memory/hugepages.ts';
+export { MemfdMemory, type MemfdMemoryOptions } from './memory/memfd.ts';
+export { PhysicalHugepages, type PhysicalHugepagesOptions } from './memory/physical-hugepages.ts';
 export type { Coherence, MemorySource } from './memory/source.ts';
+export type { UDmaBufMemory } from './memory/u-dma-buf.ts';
+export { type OpenUDmaBufOptions, openUDmaBuf } from './memory/u-dma-buf-open.ts';
+export { type ExportableMemory, type ExportOptions, exportDmaBuf } from './memory/udmabuf.ts';
 export { Bar, type BarInfo } from './pci/bar.ts';
 export { type Capability, type ConfigSpace, PCI_CAPABILITY, PCI_COMMAND } from './pci/config-space.ts';
 export { findPci } from './pci/find.ts';
 export type { PciFunction } from './pci/function.ts';
-export type { Interrupt, Interrupts } from './pci/interrupt.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
-export type {
-  ConfigAccess,
-  InterruptAccess,
-  InterruptKind,
-  OpenedFunction,
-  OpenOptions,
-  PciSource,
-  PciTransport,
-} from './pci/transport.ts';
+export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/sysfs/open.ts';
+export type { ConfigAccess, OpenedFunction, OpenOptions, PciSource, PciTransport } from './pci/transport.ts';
+export { Registers } from './registers/registers.ts';
+export { type OpenUioOptions, openUio } from './uio/open.ts';
+export type { PlatformDevice } from './uio/platform-device.ts';
+export type { UioMap } from './uio/sysfs.ts';

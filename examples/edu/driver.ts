@@ -151,9 +151,15 @@ export class Edu {
     await this.#completion(IRQ_DMA);
   }
 
-  /** Release the function and everything that was taken from it. */
+  /** Stop the device, give back what was taken from it, release the function. Harmless to call twice. */
   close(): void {
-    this.fn.close();
+    try {
+      // Freed memory may be anybody's: no DMA must be under way any more.
+      if (!this.fn.closed) this.fn.clearMaster();
+      this.page[Symbol.dispose]();
+    } finally {
+      this.fn.close();
+    }
   }
 
   [Symbol.dispose](): void {

@@ -1,13 +1,13 @@
-/** DMA that went wrong, as a simulated IOMMU and bus report it (real hardware: a line of the kernel log at best). */
+/** DMA that went wrong, as a simulated IOMMU and bus report it, or as the kernel's log has it of real hardware. */
 
 export interface Fault {
   /** First address that failed, as the device put it on the bus. */
   readonly address: bigint;
   /** Bytes that failed. */
   readonly size: number;
-  /** What the device tried. A read got zeros, a write was dropped. */
-  readonly access: 'read' | 'write';
-  /** One of `FAULT`, or what a device model has to say. */
+  /** What the device tried. A read got zeros, a write was dropped. Some hardware does not say which: unknown. */
+  readonly access: 'read' | 'write' | 'unknown';
+  /** One of `FAULT`, or what a device model or the kernel has to say. */
   readonly reason: string;
 }
 

@@ -8,7 +8,8 @@
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../memory/page-size.ts';
 import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
-import { FAULT, FaultLog } from './fault.ts';
+import type { AccessObserver } from './device-access.ts';
+import { FAULT, type Fault, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
 import { MemoryTarget, RegisterTarget, registersBehind, type Target } from './simulated-target.ts';
 
@@ -54,6 +55,8 @@ export class SimulatedAddressSpace implements AddressSpace {
   readonly pageSize: number;
   readonly ranges: readonly IovaRange[];
   readonly faults: FaultLog;
+  /** Told of every access of the device before any byte moves, also of those that the bus refuses. */
+  onAccess: AccessObserver | undefined = undefined;
   readonly #mappingLimit: number;
   readonly #pageOffset: (buffer: ArrayBufferLike) => number;
   readonly #deviceView: (buffer: ArrayBufferLike) => Uint8Array;
@@ -148,6 +151,7 @@ export class SimulatedAddressSpace implements AddressSpace {
   /** The device reads memory into `into`; zeros where it may not. Never throws. */
   read(address: bigint | number, into: Uint8Array): void {
     into.fill(0);
+    if (this.onAccess !== undefined) this.#announce(address, into.length, 'read', undefined);
     this.#walk(address, into.length, 'read', (target, at, done, size) => {
       target.read(at, into.subarray(done, done + size));
     });
@@ -155,22 +159,44 @@ export class SimulatedAddressSpace implements AddressSpace {
 
   /** The device writes `from` to memory; nothing changes where it may not. Never throws. */
   write(address: bigint | number, from: Uint8Array): void {
+    if (this.onAccess !== undefined) this.#announce(address, from.length, 'write', from);
     this.#walk(address, from.length, 'write', (target, at, done, size) => {
       target.write(at, from.subarray(done, done + size));
     });
   }
 
-  #walk(address: bigint | number, size: number, access: 'read' | 'write', move: Move): void {
+  #announce(
+    address: bigint | number,
+    size: number,
+    access: 'read' | 'write',
+    bytes: Uint8Array | undefined,
+  ): void {
+    if (size === 0) return;
+    let fault: Fault | undefined;
+    const keepFirst = (next: Fault): void => {
+      fault ??= next;
+    };
+    this.#walk(address, size, access, () => {}, keepFirst);
+    this.onAccess!({ address, size, access, bytes, fault });
+  }
+
+  #walk(
+    address: bigint | number,
+    size: number,
+    access: 'read' | 'write',
+    move: Move,
+    fail = (fault: Fault): void => this.faults.record(fault),
+  ): void {
     const start = Number(address);
     if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {
-      this.#fault(BigInt(address), size, access, this.#nothingThere);
+      fail({ address: BigInt(address), size, access, reason: this.#nothingThere });
       return;
     }
     // Neighbouring pieces that fail for one reason are one fault.
     let failed = 0;
     let why = '';
     const report = (until: number): void => {
-      if (failed > 0) this.#fault(BigInt(until - failed), failed, access, why);
+      if (failed > 0) fail({ address: BigInt(until - failed), size: failed, access, reason: why });
       failed = 0;
     };
     for (let done = 0; done < size; ) {
@@ -200,10 +226,6 @@ export class SimulatedAddressSpace implements AddressSpace {
     if (refusal !== '') return { end, reason: refusal };
     const dataEnd = Math.min(end, start + target.length);
     return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
-  }
-
-  #fault(address: bigint, size: number, access: 'read' | 'write', reason: string): void {
-    this.faults.record({ address, size, access, reason });
   }
 
   /** Mappings that touch [start, end), by whichever is less work: look at its pages, or at all mappings. */

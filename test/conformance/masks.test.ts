@@ -2,14 +2,9 @@
 import { type DmaDevice, dmaBitMask } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
 import { PAGE, refused } from './bytes.ts';
-import { type World, worlds } from './worlds.ts';
+import { worlds } from './worlds.ts';
 
 const setters = ['setMask', 'setCoherentMask', 'setMaskAndCoherent'] as const;
-
-/** dma_get_required_mask: 32 bits with an IOMMU, else what covers the highest address of memory. */
-function requiredBits({ translated }: World): number {
-  return translated ? 32 : 35;
-}
 
 function last(address: bigint, size: number): bigint {
   return address + BigInt(size) - 1n;
@@ -22,7 +17,8 @@ for (const world of worlds) {
       const { dma } = fn;
       assert.equal(dma.mask, 0xffff_ffffn);
       assert.equal(dma.coherentMask, 0xffff_ffffn);
-      const required = requiredBits(world);
+      // dma_get_required_mask: 32 bits with an IOMMU, else what covers the highest address of memory.
+      const required = world.requiredBits;
       assert.equal(dma.requiredMask, dmaBitMask(required));
       for (const bits of [24, 31, 32, 33, 34, 35, 36, 64]) {
         dma.setMask(dmaBitMask(bits));

@@ -51,6 +51,21 @@ export class RandomDriver {
     // On hardware the device's driver has one.
     assert.ok(dma.live.length <= (this.#world.simulated ? 0 : 1), 'coherent buffers at the end');
     assert.deepEqual(faults, [], 'faults of the device');
+    this.#checkReports();
+  }
+
+  /** A driver that keeps to the rules is never reported. */
+  #checkReports(): void {
+    const { debug } = this.#open.dma;
+    const reports = debug?.reports.map(({ message, mappedAt, mistakeAt }) => [message, mappedAt, mistakeAt]);
+    assert.deepEqual(reports ?? [], [], 'reports');
+  }
+
+  /** Nothing was reported so far; what this is reported for is what it does. */
+  async #wrongly(action: () => void | Promise<void>): Promise<void> {
+    this.#checkReports();
+    await action();
+    this.#open.dma.debug?.clear();
   }
 
   map(a: number, b: number, c: number): void {
@@ -144,7 +159,7 @@ export class RandomDriver {
   }
 
   /** What was taken back; where bytes are copied, anything else too, which then overwrites what the device wrote. */
-  syncForDevice(a: number, b: number, c: number): void {
+  async syncForDevice(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
     if (lease === undefined) return;
     if (!this.#world.coherent && lease.cpuTo === 0) return;
@@ -154,8 +169,10 @@ export class RandomDriver {
       [from, to] = exactly ? [lease.cpuFrom, lease.cpuTo] : [0, lease.size];
     }
     this.trace.push(`sync ${from}-${to} of ${name(lease)} for device`);
-    if (lease.isList) lease.handle.syncForDevice();
-    else lease.handle.syncForDevice(from, to - from);
+    const sync = () =>
+      lease.isList ? lease.handle.syncForDevice() : lease.handle.syncForDevice(from, to - from);
+    if (lease.cpuTo > 0 && to === lease.cpuTo && from === lease.cpuFrom) sync();
+    else await this.#wrongly(sync);
     lease.syncedForDevice(from, to);
     lease.cpuFrom = 0;
     lease.cpuTo = 0;
@@ -220,7 +237,7 @@ export class RandomDriver {
     if (this.#open.dma.bounceStats.backedSlots !== backedSlots) return;
     this.trace.push(`device writes where it may not, at ${hex(address)}`);
     const faults = this.#open.faults.length;
-    await this.#open.write(address, pattern(64, this.memory.seed++));
+    await this.#wrongly(() => this.#open.write(address, pattern(64, this.memory.seed++)));
     assert.equal(this.#open.faults.length, faults + 1, 'faults');
     (this.#open.faults as unknown[]).pop();
     for (const unit of this.memory.units) this.memory.check(unit);
@@ -259,7 +276,11 @@ export class RandomDriver {
   }
 
   /** What drivers do wrong is refused, and changes nothing. */
-  misuse(a: number, b: number): void {
+  misuse(a: number, b: number): Promise<void> {
+    return this.#wrongly(() => this.#misuse(a, b));
+  }
+
+  #misuse(a: number, b: number): void {
     const { dma } = this.#open;
     const ended = this.#ended[b % REMEMBERED];
     const gone = this.memory.gone[b % REMEMBERED];

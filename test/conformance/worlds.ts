@@ -2,8 +2,14 @@
  * The worlds a DmaDevice lives in, as data: in the simulation, or with the devices that the virtual machine offers. A
  * world has a device side too, which reads and writes memory at any address the way a device does.
  */
+import { existsSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
+import { createDevice } from '../../lib/debug/choose.ts';
 import { type DmaDevice, dmaBitMask, openPci, type PciFunction } from '../../lib/index.ts';
+import { FaultLog } from '../../lib/iommu/fault.ts';
+import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
+import type { OpenedFunction, OpenOptions, PciSource } from '../../lib/pci/transport.ts';
+import { SimulatedBus } from '../../lib/sim/bus.ts';
 import {
   type DeviceBus,
   type DeviceModel,
@@ -11,6 +17,9 @@ import {
   type SimulateOptions,
   simulate,
 } from '../../lib/sim/index.ts';
+import { SimulatedTransport } from '../../lib/sim/transport.ts';
+import { addonPath } from '../native/support.ts';
+import { UDmaBufMachine } from './u-dma-buf-fixture.ts';
 
 /** Foreign memory of so many bytes or more is mapped in place, wherever it can be. */
 export const COPYBREAK = 32 * 1024;
@@ -38,6 +47,8 @@ export interface World {
   /** Address bits of streaming mappings, and of coherent memory: where they differ, the latter is out of reach. */
   readonly streamingBits: number;
   readonly coherentBits: number;
+  /** Address bits that reach all there is. */
+  readonly requiredBits: number;
   /** As the function comes: default masks, no bus mastering. */
   openFunction(): Promise<PciFunction>;
   /** With the masks of this world, and a device that masters the bus. */
@@ -56,7 +67,12 @@ export function wayOf(world: World, kind: 'own' | 'foreign', size: number): stri
   return world.translated && size >= COPYBREAK ? 'pinned' : 'bounced';
 }
 
-type Traits = Pick<World, 'forced' | 'streamingBits' | 'coherentBits'>;
+interface Traits extends Pick<World, 'forced' | 'streamingBits' | 'coherentBits'> {
+  /** Whether dma-debug watches; default as ever. */
+  readonly debug?: boolean;
+  /** Bytes of the bounce buffer, where it is not the default. */
+  readonly bounceTotal?: number;
+}
 
 const PLAIN: Traits = { forced: false, streamingBits: 32, coherentBits: 32 };
 const FORCED: Traits = { ...PLAIN, forced: true };
@@ -81,8 +97,9 @@ class Master implements DeviceModel {
   write(): void {}
 }
 
-function streamingOptions({ forced }: Traits) {
-  return { streaming: { copybreak: COPYBREAK, bounce: { force: forced } } };
+function openOptions({ forced, debug, bounceTotal }: Traits) {
+  const bounce = { force: forced, ...(bounceTotal !== undefined && { total: bounceTotal }) };
+  return { streaming: { copybreak: COPYBREAK, bounce }, ...(debug === false && { debug }) };
 }
 
 function setMasks({ dma }: PciFunction, { streamingBits, coherentBits }: Traits): void {
@@ -90,35 +107,98 @@ function setMasks({ dma }: PciFunction, { streamingBits, coherentBits }: Traits)
   dma.setCoherentMask(dmaBitMask(coherentBits));
 }
 
+/** A machine with a Master plugged in. */
+interface MasterSource extends PciSource {
+  readonly model: Master;
+  readonly faults: readonly Fault[];
+}
+
+async function openMaster(source: MasterSource, traits: Traits): Promise<OpenWorld> {
+  const fn = await openPci(source, openOptions(traits));
+  setMasks(fn, traits);
+  fn.setMaster();
+  const { bus } = source.model;
+  return {
+    fn,
+    dma: fn.dma,
+    faults: source.faults,
+    read: async (address, length) => {
+      const bytes = new Uint8Array(length);
+      bus.dmaRead(address, bytes);
+      return bytes;
+    },
+    write: async (address, bytes) => bus.dmaWrite(address, bytes),
+    [Symbol.dispose]: () => fn.close(),
+  };
+}
+
 function simulation(name: string, traits: Traits, options: SimulateOptions = {}): World {
   const source = () => simulate(new Master(), options);
-  const open = async (): Promise<OpenWorld> => {
-    const opened = source();
-    const fn = await openPci(opened, streamingOptions(traits));
-    setMasks(fn, traits);
-    fn.setMaster();
-    const { bus } = opened.model;
-    return {
-      fn,
-      dma: fn.dma,
-      faults: opened.faults,
-      read: async (address, length) => {
-        const bytes = new Uint8Array(length);
-        bus.dmaRead(address, bytes);
-        return bytes;
-      },
-      write: async (address, bytes) => bus.dmaWrite(address, bytes),
-      [Symbol.dispose]: () => fn.close(),
-    };
-  };
   return {
     ...traits,
     name: `simulated, ${name}`,
     simulated: true,
     translated: options.iommu !== false,
     coherent: options.coherent !== false,
-    openFunction: () => openPci(source(), streamingOptions(traits)),
-    open,
+    requiredBits: options.iommu === false ? 35 : 32,
+    openFunction: () => openPci(source(), openOptions(traits)),
+    open: () => openMaster(source(), traits),
+  };
+}
+
+/** Where the u-dma-buf is: half of it above 16 MiB, so that a mask of 24 bits leaves some out. */
+const BUFFER = { address: 2 ** 20, size: 32 * 2 ** 20, bits: 26 };
+/** Bouncing takes memory of it too. */
+const ON_BOARD: Traits = { ...PLAIN, bounceTotal: BUFFER.size / 2 };
+
+/** A board whose device reaches one u-dma-buf and nothing else, by its physical address. */
+class Board implements MasterSource {
+  readonly model = new Master();
+  readonly faults: readonly Fault[];
+  readonly #log = new FaultLog();
+  readonly #coherent: boolean;
+
+  constructor(coherent: boolean) {
+    this.#coherent = coherent;
+    this.faults = this.#log.list;
+  }
+
+  open({ streaming, debug }: OpenOptions): OpenedFunction {
+    const { address, size } = BUFFER;
+    const machine = new UDmaBufMachine({ coherent: this.#coherent, address, size });
+    const { memory, deviceMemory } = machine;
+    const addressSpace = new SimulatedAddressSpace({ faults: this.#log });
+    addressSpace.map(address, deviceMemory, 0, size, 'read-write');
+    const dma = createDevice({ ...streaming, name: 'board', memory, cache: memory.cache }, debug, true);
+    const bus = new SimulatedBus(this.model, this.#log);
+    return { dma, transport: new BoardTransport({ address: 'board', bus, addressSpace }, machine) };
+  }
+}
+
+class BoardTransport extends SimulatedTransport {
+  readonly #machine: UDmaBufMachine;
+
+  constructor(options: ConstructorParameters<typeof SimulatedTransport>[0], machine: UDmaBufMachine) {
+    super(options);
+    this.#machine = machine;
+  }
+
+  override close(): void {
+    super.close();
+    this.#machine.close();
+  }
+}
+
+function board(name: string, coherent: boolean): World {
+  return {
+    ...ON_BOARD,
+    name: `u-dma-buf, ${name}`,
+    simulated: true,
+    translated: false,
+    coherent,
+    requiredBits: BUFFER.bits,
+    openFunction: () => openPci(new Board(coherent), openOptions(ON_BOARD)),
+    open: () => openMaster(new Board(coherent), ON_BOARD),
   };
 }
 
@@ -162,7 +242,7 @@ async function write(edu: Edu, to: bigint, bytes: Uint8Array): Promise<void> {
 }
 
 function hardware(name: string, traits: Traits, address: string): World {
-  const openFunction = () => openPci(address, streamingOptions(traits));
+  const openFunction = () => openPci(address, openOptions(traits));
   const open = async (): Promise<OpenWorld> => {
     const fn = await openFunction();
     const edu = new Edu(fn, { dmaBits: traits.coherentBits });
@@ -189,6 +269,7 @@ function hardware(name: string, traits: Traits, address: string): World {
     simulated: false,
     translated: true,
     coherent: true,
+    requiredBits: 32,
     openFunction,
     open,
   };
@@ -205,6 +286,12 @@ const simulations: readonly World[] = [
   simulation('IOMMU, forced bounce', FORCED),
   simulation('IOMMU, incoherent, forced bounce', FORCED, { coherent: false }),
   simulation('direct, forced bounce', FORCED, { iommu: false }),
+  simulation('IOMMU, without dma-debug', { ...PLAIN, debug: false }),
+  simulation(
+    'direct, incoherent, without dma-debug',
+    { ...PLAIN, debug: false },
+    { iommu: false, coherent: false },
+  ),
 ];
 
 const edu = process.env.USERDMA_TEST_EDU;
@@ -217,4 +304,7 @@ function hardwareWorlds(address: string): readonly World[] {
   return [plain, hardware('type1, forced bounce', { ...FORCED, ...EDU_BITS }, address)];
 }
 
-export const worlds: readonly World[] = edu === undefined ? simulations : hardwareWorlds(edu);
+/** Their memory is mapped by the addon. */
+const boards = existsSync(addonPath) ? [board('coherent', true), board('incoherent', false)] : [];
+
+export const worlds: readonly World[] = edu === undefined ? [...simulations, ...boards] : hardwareWorlds(edu);

@@ -1,6 +1,7 @@
 /** Every row, in the order of the table. */
 import type { Row } from '../row.ts';
 import { coherentRows } from './coherent.ts';
+import { debugRows } from './debug.ts';
 import { garbageRows } from './garbage.ts';
 import { iovaRows } from './iova.ts';
 import { poolRows } from './pool.ts';
@@ -17,6 +18,7 @@ export const rows: readonly Row[] = [
   ...streamingRows,
   ...scatterGatherRows,
   ...coherentRows,
+  ...debugRows,
   ...garbageRows,
   ...startupRows,
   ...vfioRows,

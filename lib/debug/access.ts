@@ -1,0 +1,295 @@
+/**
+ * Whether a device may do what it does, told at each access of a simulated device before any byte moves.
+ *
+ *      every byte    inside something that lets the device do it         fine
+ *                    inside something that does not                      whose turn it is, direction, not synced
+ *                    beside something, or where something has been       outside, after its release
+ *                    nowhere                                             unowned; the nearest is named
+ *
+ * Of several things that hold a byte (a mapping of noncoherent memory, say) one that allows it is enough.
+ */
+import type { ReportKind } from '../dma/debug-view.ts';
+import { DEVICE_READS, DEVICE_WRITES } from '../dma/direction.ts';
+import { IovaState } from '../dma/iova-state.ts';
+import type { DeviceAccess } from '../iommu/device-access.ts';
+import { FAULT } from '../iommu/fault.ts';
+import { AddressIndex, distanceTo } from './address-index.ts';
+import { ByteRanges } from './byte-ranges.ts';
+import type { DmaDebug } from './debug.ts';
+import { type Entry, HeldEntry } from './entry.ts';
+import { LentBytes } from './lent-bytes.ts';
+import { isNew, Once } from './once.ts';
+import { bytes, did, hex, lost, place, thing } from './wording.ts';
+
+/** What a device can be given: bytes that change hands, or memory that both may use at any time. */
+export type Reachable = LentBytes | Entry;
+
+/** Bytes [start, end) of the bus that the device should have left alone. */
+interface Complaint {
+  readonly kind: ReportKind;
+  readonly start: number;
+  readonly end: number;
+  /** What it has to do with. */
+  readonly one: Reachable | Entry | undefined;
+  readonly message: string;
+}
+
+/** Beside something means in the same piece of this many bytes: the smallest page an IOMMU has. */
+const NEIGHBOURHOOD = 4096;
+
+export class AccessJudge {
+  /** What the device has been given. */
+  readonly reachable = new AddressIndex<Reachable>();
+
+  readonly #debug: DmaDebug;
+  readonly #once = new Once();
+  /** The device was seen to do something with bus mastering off. */
+  #masterless = false;
+
+  constructor(debug: DmaDebug) {
+    this.#debug = debug;
+  }
+
+  judge(access: DeviceAccess): void {
+    if (access.fault?.reason === FAULT.noMaster) {
+      this.#complainOfMaster(access);
+      return;
+    }
+    const start = Number(access.address);
+    const end = start + access.size;
+    if (end > Number.MAX_SAFE_INTEGER) {
+      this.#complain(access, this.#unowned(access, start, end));
+      return;
+    }
+    const allowed = new ByteRanges();
+    const known = new ByteRanges();
+    const complaints: Complaint[] = [];
+    for (const one of this.#touched(start, end)) {
+      const from = Math.max(start, one.address);
+      const to = Math.min(end, one.address + one.size);
+      known.add(from, to);
+      const complaint = refusal(one, from, to, access);
+      if (complaint === undefined) allowed.add(from, to);
+      else complaints.push(complaint);
+    }
+    known.eachGap(start, end, (from, to) => {
+      complaints.push(this.#unknown(access, from, to));
+    });
+    let quiet = true;
+    for (const complaint of complaints) {
+      if (coveredBy(allowed, complaint)) continue;
+      quiet = false;
+      this.#complain(access, complaint);
+    }
+    // The hardware refused what the driver had every right to ask for.
+    if (quiet && access.fault !== undefined) this.#complain(access, refused(access, this.#at(start)));
+  }
+
+  /** What lies in [start, end), blocks of pools that are out among them. */
+  #touched(start: number, end: number): Reachable[] {
+    const found = this.reachable.touching(start, end - start);
+    for (let at = start; at < end; ) {
+      const block = this.#debug.blockAt(at);
+      if (block?.live) found.push(block);
+      at = block === undefined ? nextNeighbourhood(at) : block.address + block.size;
+    }
+    return found;
+  }
+
+  #at(address: number): Reachable | undefined {
+    return this.reachable.touching(address, 1)[0];
+  }
+
+  /** Bytes [from, to) are nobody's. */
+  #unknown(access: DeviceAccess, from: number, to: number): Complaint {
+    const start = Number(access.address);
+    const [before] = from > start ? this.#touched(from - 1, from) : [];
+    if (before !== undefined) return outside(access, before, from, to);
+    const block = this.#debug.blockAt(from);
+    if (block !== undefined && block.death === undefined) return unused(access, block, from, to);
+    const released = block ?? this.#debug.ledger.findReleased(from);
+    if (released !== undefined) return afterRelease(access, released, from, to);
+    const neighbour = this.#neighbour(from, to);
+    if (neighbour !== undefined) return outside(access, neighbour, from, to);
+    return this.#unowned(access, from, to);
+  }
+
+  #neighbour(from: number, to: number): Reachable | undefined {
+    const first = Math.floor(from / NEIGHBOURHOOD) * NEIGHBOURHOOD;
+    const last = nextNeighbourhood(to - 1);
+    return this.reachable
+      .touching(first, last - first)
+      .sort((a, b) => distanceTo(a, from) - distanceTo(b, from))[0];
+  }
+
+  #unowned(access: DeviceAccess, start: number, end: number): Complaint {
+    const slot = this.#debug.bounce.holds(start);
+    const where = slot ? 'in a bounce slot nobody has mapped' : 'that it was never given';
+    const entry = this.reachable.nearest(start);
+    return {
+      kind: access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned',
+      start,
+      end,
+      one: undefined,
+      message: `${did(access)} ${bytes(end - start)} at ${hex(start)} ${where}; ${this.#hint(start, entry)}`,
+    };
+  }
+
+  #hint(address: number, nearest: Reachable | undefined): string {
+    const cut = this.#sameLowBits(address);
+    if (cut !== undefined) {
+      return `${thing(cut)} has these low 32 bits: tell the device all of an address (dmaAddress, or low and high)`;
+    }
+    if (nearest === undefined)
+      return 'it has been given nothing: map or allocate first, and tell it dmaAddress';
+    return `tell it an address of what is mapped; the nearest is ${thing(nearest)}, ${bytes(distanceTo(nearest, address))} away`;
+  }
+
+  /** What the device would have met had nobody cut off the high bits of an address. */
+  #sameLowBits(address: number): Reachable | undefined {
+    for (const one of this.reachable.all) {
+      if (one.address >= 2 ** 32 && address >>> 0 >= one.address >>> 0) {
+        if ((address >>> 0) - (one.address >>> 0) < one.size) return one;
+      }
+    }
+    return undefined;
+  }
+
+  /** Everything fails then, interrupts among it: what has to do with nothing is no news after the first. */
+  #complainOfMaster(access: DeviceAccess): void {
+    const one = this.#at(Number(access.address));
+    if (one === undefined && this.#masterless) return;
+    this.#masterless = true;
+    this.#complain(access, withoutMaster(access, one));
+  }
+
+  #complain({ fault }: DeviceAccess, { kind, start, end, one, message }: Complaint): void {
+    const lent = one instanceof LentBytes;
+    const first = lent
+      ? isNew(one.told, kind)
+      : this.#once.first(kind, one, Math.floor(start / NEIGHBOURHOOD));
+    if (!first) return;
+    this.#debug.report({
+      kind,
+      message: `${this.#debug.device.name}: ${message}`,
+      entry: lent ? one.entry : one,
+      address: start,
+      size: end - start,
+      fault,
+    });
+  }
+}
+
+/** Why the device may not do it in the part of a thing that is [from, to) on the bus; undefined when it may. */
+function refusal(one: Reachable, from: number, to: number, access: DeviceAccess): Complaint | undefined {
+  if (one instanceof LentBytes) return lentRefusal(one, from, to, access);
+  const state = one instanceof HeldEntry ? one.handle : undefined;
+  return state instanceof IovaState ? linkRefusal(one, state, from, to, access) : undefined;
+}
+
+function lentRefusal(lent: LentBytes, from: number, to: number, access: DeviceAccess): Complaint | undefined {
+  const { address, bits } = lent;
+  const one = lent;
+  const reads = access.access === 'read';
+  if ((bits & (reads ? DEVICE_READS : DEVICE_WRITES)) === 0) return wrongDirection(access, lent, from, to);
+  const mine = lent.cpu.firstIn(from - address, to - address);
+  if (mine === undefined) return undefined;
+  const start = address + mine.start;
+  const end = address + mine.end;
+  const changed = reads ? lent.changed(mine.start, mine.end) : undefined;
+  if (changed !== undefined) {
+    const what = `${bytes(changed.count)} that the CPU wrote from offset ${changed.start} on`;
+    const message = `${did(access)} ${place(lent, start, end)} without ${what}: it may meet what was there before; syncForDevice after writing`;
+    return { kind: 'not-synced-for-device', start, end, one, message };
+  }
+  const kind = reads ? 'device-read-unowned' : 'device-wrote-unowned';
+  const message = `${did(access)} ${place(lent, start, end)}, which ${end - start > 1 ? 'are' : 'is'} the CPU's; syncForDevice before the device starts`;
+  return { kind, start, end, one, message };
+}
+
+function linkRefusal(
+  entry: Entry,
+  state: IovaState,
+  from: number,
+  to: number,
+  access: DeviceAccess,
+): Complaint | undefined {
+  const needed = access.access === 'read' ? DEVICE_READS : DEVICE_WRITES;
+  for (let at = from; at < to; ) {
+    const link = state.linkAt(at - entry.address);
+    const complaint = { start: at, end: to, one: entry };
+    if (link === undefined) {
+      const kind = needed === DEVICE_READS ? 'device-read-unowned' : 'device-wrote-unowned';
+      const message = `${did(access)} ${place(entry, at, to)} where nothing is linked; link memory before the device starts`;
+      return { ...complaint, kind, message };
+    }
+    if (!link.synced) {
+      const message = `${did(access)} ${place(entry, at, to)} that ${link.size > 1 ? 'were' : 'was'} linked and not synced; call sync() after link()`;
+      return { ...complaint, kind: 'iova-not-synced', message };
+    }
+    if ((link.bits & needed) === 0) return wrongDirection(access, entry, at, to);
+    at = entry.address + link.offset + link.size;
+  }
+  return undefined;
+}
+
+function wrongDirection(access: DeviceAccess, one: Reachable, start: number, end: number): Complaint {
+  const reads = access.access === 'read';
+  const remedy = `map it '${reads ? 'to-device' : 'from-device'}' or 'bidirectional'`;
+  const message = `${did(access)} ${place(one, start, end)}, which it may only ${reads ? 'write' : 'read'}; ${remedy}`;
+  return { kind: 'device-wrong-direction', start, end, one, message };
+}
+
+function outside(access: DeviceAccess, one: Reachable, start: number, end: number): Complaint {
+  const before = start < one.address;
+  const gap = before ? one.address - start : start - (one.address + one.size);
+  const where = before
+    ? `${bytes(gap)} before`
+    : gap === 0
+      ? 'past the end of'
+      : `${bytes(gap)} past the end of`;
+  const message = `${did(access)} ${bytes(end - start)} at ${hex(start)}, ${where} ${thing(one)}; tell it the length that was mapped, or map all of it`;
+  return { kind: 'device-outside-mapping', start, end, one, message };
+}
+
+/** A block that nobody has, and nobody is known to have had. */
+function unused(access: DeviceAccess, one: Entry, start: number, end: number): Complaint {
+  const kind = access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned';
+  const message = `${did(access)} ${place(one, start, end)} that is free; alloc() it before the device starts`;
+  return { kind, start, end, one, message };
+}
+
+function afterRelease(access: DeviceAccess, one: Entry, start: number, end: number): Complaint {
+  const mapping = one.way !== undefined || one.type === 'iova';
+  const kind = mapping ? 'device-after-release' : 'freed-while-device-uses';
+  const message = `${did(access)} ${place(one, start, end)} after it was ${lost(one)}; keep it until the device is done with it`;
+  return { kind, start, end, one, message };
+}
+
+function withoutMaster(access: DeviceAccess, one: Reachable | undefined): Complaint {
+  const start = Number(access.address);
+  const end = start + access.size;
+  const what = one === undefined ? `${bytes(access.size)} at ${hex(start)}` : place(one, start, end);
+  const message = `${did(access)} ${what} with bus mastering off, and nothing arrived; call setMaster() before the device starts`;
+  return { kind: 'no-bus-master', start, end, one, message };
+}
+
+function refused(access: DeviceAccess, one: Reachable | undefined): Complaint {
+  const start = Number(access.fault!.address);
+  const end = start + access.fault!.size;
+  const what = one === undefined ? `${bytes(end - start)} at ${hex(start)}` : place(one, start, end);
+  const message = `${did(access)} ${what}, and the IOMMU refused: ${access.fault!.reason}`;
+  return { kind: 'iommu-fault', start, end, one, message };
+}
+
+function coveredBy(ranges: ByteRanges, { start, end }: Complaint): boolean {
+  let covered = true;
+  ranges.eachGap(start, end, () => {
+    covered = false;
+  });
+  return covered;
+}
+
+function nextNeighbourhood(address: number): number {
+  return (Math.floor(address / NEIGHBOURHOOD) + 1) * NEIGHBOURHOOD;
+}

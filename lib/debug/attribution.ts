@@ -1,0 +1,94 @@
+/**
+ * IOMMU faults of hardware, and what they have to do with. The kernel's log says where the device failed and how, at best
+ * to the page; the ledger knows what is there, was there last, or is closest.
+ */
+import { DEVICE_READS, DEVICE_WRITES } from '../dma/direction.ts';
+import type { Fault } from '../iommu/fault.ts';
+import { distanceTo } from './address-index.ts';
+import type { DmaDebug } from './debug.ts';
+import type { Entry } from './entry.ts';
+import { holds } from './ledger.ts';
+import { Once } from './once.ts';
+import { bytes, did, hex, lost, thing } from './wording.ts';
+
+/** Where faults come from. */
+export interface FaultSource {
+  /** Those since the last call, oldest first. */
+  faults(): readonly Fault[];
+  close(): void;
+}
+
+/** Faults within so many bytes, that have to do with nothing, are told once. */
+const PLACE = 4096;
+
+export class Attribution {
+  readonly #debug: DmaDebug;
+  readonly #source: FaultSource;
+  readonly #once = new Once();
+
+  constructor(debug: DmaDebug, source: FaultSource) {
+    this.#debug = debug;
+    this.#source = source;
+  }
+
+  /** Report what is new; one fault is enough for each thing that it has to do with. */
+  read(): void {
+    for (const fault of this.#source.faults()) this.#report(fault);
+  }
+
+  close(): void {
+    this.#source.close();
+  }
+
+  #report(fault: Fault): void {
+    const start = Number(fault.address);
+    const entry = this.#find(fault, start);
+    if (!this.#once.first('iommu-fault', entry, Math.floor(start / PLACE))) return;
+    const explanation = entry === undefined ? this.#explainNothing(start) : explain(fault, entry);
+    const what = `${did(fault)} at ${hex(start)} and the IOMMU refused (${fault.reason})`;
+    this.#debug.report({
+      kind: 'iommu-fault',
+      message: `${this.#debug.device.name}: ${what}: ${explanation}`,
+      entry,
+      address: start,
+      size: fault.size,
+      fault,
+    });
+  }
+
+  /** What forbids it, else what was there last. */
+  #find(fault: Fault, start: number): Entry | undefined {
+    const { ledger } = this.#debug;
+    const needed = neededFor(fault);
+    let there: Entry | undefined;
+    for (const entry of ledger) {
+      if (!holds(entry, start, fault.size)) continue;
+      if ((entry.bits & needed) !== needed) return entry;
+      there ??= entry;
+    }
+    return ledger.findReleased(start, fault.size) ?? there;
+  }
+
+  #explainNothing(start: number): string {
+    const nearest = this.#debug.ledger.nearest(start);
+    if (nearest === undefined) return 'it has been given nothing; tell it an address of what is mapped';
+    const distance = bytes(distanceTo(nearest, start));
+    return `nothing is or was there lately, ${thing(nearest)} is ${distance} away; tell it an address of what is mapped`;
+  }
+}
+
+function explain(fault: Fault, entry: Entry): string {
+  if (!entry.live)
+    return `${thing(entry)} was there until it was ${lost(entry)}; keep it until the device is done with it`;
+  const needed = neededFor(fault);
+  if ((entry.bits & needed) === needed)
+    return `${thing(entry)} is there now; it came after the fault, or ends before it`;
+  const direction = fault.access === 'read' ? 'to-device' : 'from-device';
+  return `${thing(entry)} is there; map it '${direction}' or 'bidirectional'`;
+}
+
+/** What would have had to be allowed; nothing when nobody knows. */
+function neededFor({ access }: Fault): number {
+  if (access === 'unknown') return 0;
+  return access === 'read' ? DEVICE_READS : DEVICE_WRITES;
+}

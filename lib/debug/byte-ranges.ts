@@ -1,0 +1,65 @@
+/** A set of bytes, as ranges of offsets: which of a mapping are the CPU's now, which the device wrote. */
+
+/** Ranges [start, end), ascending, none touching the next. */
+export class ByteRanges {
+  /** start, end, start, end ... */
+  readonly #edges: number[] = [];
+
+  get empty(): boolean {
+    return this.#edges.length === 0;
+  }
+
+  add(start: number, end: number): void {
+    this.#splice(start, end, true);
+  }
+
+  remove(start: number, end: number): void {
+    this.#splice(start, end, false);
+  }
+
+  clear(): void {
+    this.#edges.length = 0;
+  }
+
+  /** The first part of [start, end) that is in the set; undefined when none is. */
+  firstIn(start: number, end: number): { readonly start: number; readonly end: number } | undefined {
+    const edges = this.#edges;
+    for (let i = 0; i < edges.length; i += 2) {
+      const from = Math.max(start, edges[i]!);
+      const to = Math.min(end, edges[i + 1]!);
+      if (from < to) return { start: from, end: to };
+    }
+    return undefined;
+  }
+
+  /** Call `visit` with each part of [start, end) that is not in the set, ascending. */
+  eachGap(start: number, end: number, visit: (start: number, end: number) => void): void {
+    let at = start;
+    for (let next = this.firstIn(at, end); next !== undefined; next = this.firstIn(at, end)) {
+      if (next.start > at) visit(at, next.start);
+      at = next.end;
+    }
+    if (at < end) visit(at, end);
+  }
+
+  /** Call `visit` with each part of [start, end) that is in the set, ascending. */
+  eachIn(start: number, end: number, visit: (start: number, end: number) => void): void {
+    for (let next = this.firstIn(start, end); next !== undefined; next = this.firstIn(next.end, end)) {
+      visit(next.start, next.end);
+    }
+  }
+
+  /** Edges inside [start, end] go; what they bounded is bounded by `start` and `end` where that is now an edge. */
+  #splice(start: number, end: number, inside: boolean): void {
+    if (start >= end) return;
+    const edges = this.#edges;
+    let first = 0;
+    while (first < edges.length && edges[first]! < start) first++;
+    let last = first;
+    while (last < edges.length && edges[last]! <= end) last++;
+    const replacement: number[] = [];
+    if ((first % 2 === 0) === inside) replacement.push(start);
+    if ((last % 2 === 0) === inside) replacement.push(end);
+    edges.splice(first, last - first, ...replacement);
+  }
+}

@@ -1,0 +1,37 @@
+/** Whether a device is debugged is decided here, when it is opened, and never again. */
+import { DmaDevice, type DmaDeviceOptions } from '../dma/device.ts';
+import type { AccessObserver } from '../iommu/device-access.ts';
+import { Attribution, type FaultSource } from './attribution.ts';
+import { DebugDmaDevice } from './device.ts';
+import { HardwareWatch } from './hardware-watch.ts';
+import { type DebugOptions, debugOptions } from './options.ts';
+import { SimulationWatch } from './simulation-watch.ts';
+
+/**
+ * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says anything
+ * @throws DmaError EINVAL options
+ */
+export function createDevice(
+  options: DmaDeviceOptions,
+  wanted: boolean | DebugOptions | undefined,
+  byDefault: boolean,
+): DmaDevice {
+  const debug = debugOptions(wanted, byDefault);
+  return debug === undefined ? new DmaDevice(options) : new DebugDmaDevice(options, debug);
+}
+
+/** What looks at the accesses of a simulated device from now on; undefined when it is not debugged. */
+export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
+  if (!(dma instanceof DebugDmaDevice)) return undefined;
+  const watch = new SimulationWatch(dma.debug);
+  dma.debug.watch = watch;
+  return (access) => watch.access(access);
+}
+
+/** Look at what can be known of a real device from now on, if it is debugged. @param faults opened only then */
+export function watchHardware(dma: DmaDevice, faults: () => FaultSource): void {
+  if (!(dma instanceof DebugDmaDevice)) return;
+  const { debug } = dma;
+  if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug);
+  debug.attribution = new Attribution(debug, faults());
+}

@@ -1,0 +1,205 @@
+/**
+ * dma-debug of one device (kernel/dma/debug.c): what its parts tell it becomes entries of the ledger and reports. It
+ * changes nothing of what they do.
+ *
+ *      DebugDmaDevice   device.ts                       hands out and closes
+ *      its parts        streaming, lists, resources, pool
+ *        |  enter, leave            |  report           |  before and after
+ *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
+ */
+import { emitWarning } from 'node:process';
+import type { BounceBuffer } from '../dma/bounce.ts';
+import type { CacheMaintenance } from '../dma/cache.ts';
+import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
+import type { Misuse } from '../dma/misuse.ts';
+import type { Streaming, StreamingDevice } from '../dma/streaming.ts';
+import type { DmaError } from '../errors.ts';
+import type { Attribution } from './attribution.ts';
+import { describeEntry, type Entry, type HeldEntry } from './entry.ts';
+import { Ledger } from './ledger.ts';
+import type { DebugOptions } from './options.ts';
+import { type Conflict, Overlaps } from './overlaps.ts';
+import { pendingMistakes } from './pending.ts';
+import type { WatchedPool } from './pools.ts';
+import { type Mistake, Report } from './report.ts';
+import type { Watch } from './watch.ts';
+
+/** Reports kept. */
+const KEPT = 1000;
+
+export class DmaDebug implements DmaDebugView {
+  allErrors: boolean;
+  numErrors: number;
+  driverFilter: string | undefined;
+  readonly ledger: Ledger;
+  readonly options: DebugOptions;
+  /** Who looks at bytes; undefined when nobody does. */
+  watch: Watch | undefined = undefined;
+  /** Set when the device is built, before anything is mapped. */
+  overlaps!: Overlaps;
+  device!: StreamingDevice;
+  bounce!: BounceBuffer;
+  /** How CPU and device are made to agree; undefined on a coherent device. */
+  cache: CacheMaintenance | undefined;
+  /** Pools that were not destroyed. */
+  readonly pools = new Set<WatchedPool>();
+  /** Brings in what the kernel's log has; undefined in a simulation. */
+  attribution: Attribution | undefined = undefined;
+
+  readonly #name: string;
+  readonly #print: boolean;
+  readonly #reports: Report[] = [];
+  readonly #listeners = new Set<(report: DmaReport) => void>();
+  #errorCount = 0;
+
+  constructor(name: string, options: DebugOptions = {}) {
+    const { entries, stacks, allErrors = false, numErrors = 1, driverFilter, print = true } = options;
+    this.#name = name;
+    this.#print = print;
+    this.options = options;
+    this.allErrors = allErrors;
+    this.numErrors = numErrors;
+    this.driverFilter = driverFilter;
+    this.ledger = new Ledger({ entries, stacks, onExhausted: () => this.#outOfEntries() });
+  }
+
+  /** The device is being built. */
+  attach(device: StreamingDevice, { bounce }: Streaming, cache: CacheMaintenance | undefined): void {
+    this.device = device;
+    this.bounce = bounce;
+    this.cache = cache;
+    this.overlaps = new Overlaps(device.own, cache?.lineSize ?? 1, (conflict, entry, other) =>
+      this.#conflict(conflict, entry, other),
+    );
+  }
+
+  /** The block of a pool at this device address, out or free. */
+  blockAt(address: number): HeldEntry | undefined {
+    const region = this.device.own.regionAt(address);
+    if (region === undefined) return undefined;
+    for (const pool of this.pools) {
+      const block = pool.blockAt(region, address);
+      if (block !== undefined) return block;
+    }
+    return undefined;
+  }
+
+  get reports(): readonly DmaReport[] {
+    this.checkFaults();
+    return this.#reports;
+  }
+
+  get errorCount(): number {
+    return this.#errorCount;
+  }
+
+  get disabled(): boolean {
+    return this.ledger.disabled;
+  }
+
+  get entries(): { readonly used: number; readonly peak: number; readonly limit: number } {
+    const { used, peak, limit } = this.ledger;
+    return { used, peak, limit };
+  }
+
+  dump(): readonly DmaEntry[] {
+    const blocks = [...this.pools].flatMap((pool) => pool.out());
+    return [...this.ledger, ...blocks].map(describeEntry);
+  }
+
+  onReport(listener: (report: DmaReport) => void): () => void {
+    this.#listeners.add(listener);
+    return () => {
+      this.#listeners.delete(listener);
+    };
+  }
+
+  checkFaults(): void {
+    this.attribution?.read();
+  }
+
+  clear(): void {
+    this.#reports.length = 0;
+  }
+
+  /** A mistake was made. Undefined when the driver filter keeps it from being reported; it counts all the same. */
+  report(mistake: Mistake): DmaReport | undefined {
+    const report = new Report(this.#name, mistake, this.ledger.makers);
+    this.#errorCount++;
+    const printed = this.allErrors || this.numErrors > 0;
+    // As in the kernel, one that the filter hides takes its turn.
+    if (!this.allErrors && this.numErrors > 0) this.numErrors--;
+    if (!this.#passes(report)) return undefined;
+    if (this.#reports.length === KEPT) this.#reports.shift();
+    this.#reports.push(report);
+    if (printed && this.#print) print(report);
+    for (const listener of this.#listeners) tell(listener, report);
+    return report;
+  }
+
+  /** A handle was used as it must not be. @returns `error`, which will be thrown */
+  refused(misuse: Misuse, entry: Entry | undefined, error: DmaError): DmaError {
+    this.mistake(misuse, error.message, entry);
+    return error;
+  }
+
+  /** A mistake of the CPU's, made now. */
+  mistake(kind: ReportKind, message: string, entry: Entry | undefined): void {
+    if (this.disabled) return;
+    this.report({ kind, message: `${this.#name}: ${message}`, entry, mistakeAt: 'now' });
+  }
+
+  /** The device is closing: what it still has is reported, once for each place it came from. */
+  reportPending(): void {
+    const blocks = [...this.pools].filter(({ managed }) => !managed).flatMap((pool) => pool.out());
+    for (const mistake of pendingMistakes(this.#name, [...this.ledger, ...blocks])) this.report(mistake);
+  }
+
+  #conflict(conflict: Conflict, entry: Entry, other: Entry): void {
+    this.mistake(conflict, describeConflict(conflict, entry, other), other);
+  }
+
+  #outOfEntries(): void {
+    const { limit } = this.ledger;
+    const message = `${this.#name}: all ${limit} entries are used: nothing is tracked any more; raise debug.entries`;
+    this.report({ kind: 'out-of-entries', message, mistakeAt: 'now' });
+  }
+
+  #passes({ mistakeAt, mappedAt }: DmaReport): boolean {
+    const { driverFilter } = this;
+    if (driverFilter === undefined) return true;
+    return (mistakeAt ?? mappedAt ?? '').includes(driverFilter);
+  }
+}
+
+function describeConflict(conflict: Conflict, entry: Entry, other: Entry): string {
+  const both = `${entry.size} bytes and a live mapping of ${other.size} bytes`;
+  if (conflict === 'overlapping-mappings') {
+    return `overlapping mappings: ${both} share bytes that the device may write; unmap one before the other is mapped`;
+  }
+  if (conflict === 'too-many-overlaps') {
+    return `more than 7 overlapping mappings: ${both} are two of them; unmap what the device is done with`;
+  }
+  const remedy = 'align them to limits.cacheAlignment';
+  return `${both} share a cache line that the device may write: what either side wrote there can be lost; ${remedy}`;
+}
+
+/** What a listener throws is uncaught: the call that is reported must end as it would have. */
+function tell(listener: (report: DmaReport) => void, report: DmaReport): void {
+  try {
+    listener(report);
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+function print({ message, kind, mistakeAt, mappedAt, releasedAt }: DmaReport): void {
+  const stacks = [
+    ['mistake', mistakeAt],
+    ['mapped or allocated', mappedAt],
+    ['given back', releasedAt],
+  ].flatMap(([what, stack]) => (stack === undefined ? [] : [`  ${what}:`, stack]));
+  emitWarning(message, { type: 'DmaDebugWarning', code: kind, detail: stacks.join('\n') });
+}

@@ -1,0 +1,50 @@
+/** A device whose parts tell dma-debug what they do. Everything else is as with any other. */
+import { DmaDevice, type DmaDeviceOptions } from '../dma/device.ts';
+import type { DeviceParts } from '../dma/parts.ts';
+import { DebugAllocations } from './allocations.ts';
+import { DmaDebug } from './debug.ts';
+import { DebugScatterGather } from './lists.ts';
+import type { DebugOptions } from './options.ts';
+import { DebugPoisonedPool, DebugPool } from './pools.ts';
+import { DebugResources } from './resources.ts';
+import { DebugStreaming } from './streaming.ts';
+
+export class DebugDmaDevice extends DmaDevice {
+  readonly #debug: DmaDebug;
+  #closed = false;
+
+  constructor(options: DmaDeviceOptions, debugOptions: DebugOptions = {}) {
+    const debug = new DmaDebug(options.name, debugOptions);
+    super(options, debugParts(debug));
+    this.#debug = debug;
+  }
+
+  override get debug(): DmaDebug {
+    return this.#debug;
+  }
+
+  override close(): void {
+    if (!this.#closed) {
+      this.#closed = true;
+      this.debug.checkFaults();
+      this.debug.attribution?.close();
+      this.debug.reportPending();
+      this.debug.watch?.close();
+    }
+    super.close();
+  }
+}
+
+function debugParts(debug: DmaDebug): DeviceParts {
+  return {
+    allocations: (device) => new DebugAllocations(debug, device),
+    streaming: (device, limit, options) => new DebugStreaming(debug, device, limit, options),
+    lists: (context) => new DebugScatterGather(debug, context),
+    resources: (device) => new DebugResources(debug, device),
+    pool(name, options, owner) {
+      const pool = new (options.poison === true ? DebugPoisonedPool : DebugPool)(debug, name, options, owner);
+      debug.pools.add(pool);
+      return pool;
+    },
+  };
+}

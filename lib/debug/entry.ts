@@ -1,0 +1,76 @@
+/** What the ledger knows of something that the device was given. The record of a mapping is its own entry. */
+
+import type { Held } from '../dma/allocations.ts';
+import type { DmaEntry, EntryType } from '../dma/debug-view.ts';
+import { DEVICE_READS, DEVICE_WRITES, directionOf } from '../dma/direction.ts';
+import type { MappingWay } from '../dma/mapping.ts';
+import type { PoolBlock } from '../dma/pool-block.ts';
+import { describeSite, type Site } from './sites.ts';
+
+export interface Entry {
+  readonly type: EntryType;
+  /** Device address of the first byte. Of a list: of its first segment. */
+  readonly address: number;
+  /** Bytes. */
+  readonly size: number;
+  /** DEVICE_READS and DEVICE_WRITES bits. */
+  readonly bits: number;
+  /** Of mappings. */
+  readonly way: MappingWay | undefined;
+  /** Where it was made; undefined when that was not kept. */
+  readonly birth: Site | undefined;
+  /** Where it was given back. */
+  readonly death: Site | undefined;
+  /** Number of its entering or, once over, of its leaving among all those of the device. */
+  readonly serial: number;
+  /** False once given back. */
+  readonly live: boolean;
+}
+
+/** Something that was allocated: all that is not a mapping. */
+export class HeldEntry implements Entry {
+  readonly handle: Held | PoolBlock;
+  readonly type: EntryType;
+  readonly address: number;
+  readonly size: number;
+  readonly bits: number;
+  readonly way = undefined;
+  readonly birth: Site | undefined;
+  death: Site | undefined = undefined;
+  serial: number;
+  live = true;
+
+  constructor(handle: Held | PoolBlock, place: Place, birth: Site | undefined, serial: number) {
+    this.handle = handle;
+    this.type = place.type;
+    this.address = place.address;
+    this.size = place.size;
+    this.bits = place.bits ?? DEVICE_READS | DEVICE_WRITES;
+    this.birth = birth;
+    this.serial = serial;
+  }
+}
+
+/** Where something that was allocated lies. */
+export interface Place {
+  readonly type: EntryType;
+  readonly address: number;
+  readonly size: number;
+  /** Default: both. */
+  readonly bits?: number;
+}
+
+/** As the public sees it. */
+export function describeEntry(entry: Entry): DmaEntry {
+  const { type, address, size, bits, way, birth } = entry;
+  return {
+    type,
+    address: BigInt(address),
+    size,
+    direction: directionOf(bits),
+    way,
+    get stack() {
+      return describeSite(birth);
+    },
+  };
+}

@@ -1,0 +1,190 @@
+/**
+ * What the device has been given and not given back (the hash of kernel/dma/debug.c), and what was given back lately. The
+ * entry of a mapping is its record, which is recycled with it: nothing is allocated for a mapping.
+ *
+ *      live     mappings in the tables of lib/dma, allocations here
+ *      graves   the newest that are over, until their records are used again
+ *      makers   sites by type, direction and size, for those whose own site was not kept
+ */
+import type { Held } from '../dma/allocations.ts';
+import type { PoolBlock } from '../dma/pool-block.ts';
+import { type Entry, HeldEntry, type Place } from './entry.ts';
+import { Makers } from './makers.ts';
+import type { DebugRecord, DebugSgRecord } from './records.ts';
+import { captureSite, Sampler, type Site, type Stacks } from './sites.ts';
+
+/** Entries there are at first, and so many more each time they are used up (PREALLOC_DMA_DEBUG_ENTRIES). */
+const ENTRIES = 65_536;
+/** Things whose sites are kept, and of the many after them every so many. */
+const FIRST_SITES = 4096;
+const SITE_INTERVAL = 1024;
+/** Things that are over and remembered: no more than records wait before they are used again. A power of two. */
+const GRAVES = 1024;
+
+export interface LedgerOptions {
+  /** Entries there may be at once. Default: as many as there is memory for. */
+  readonly entries?: number | undefined;
+  /** Default 'sampled'. */
+  readonly stacks?: Stacks | undefined;
+  /** Called once, when there are no entries left. */
+  readonly onExhausted: () => void;
+}
+
+export class Ledger {
+  used = 0;
+  peak = 0;
+  limit: number;
+  /** Out of entries: nothing is tracked any more. */
+  disabled = false;
+  readonly makers = new Makers();
+
+  private readonly fixed: boolean;
+  private readonly onExhausted: () => void;
+  private readonly sampler: Sampler;
+  private readonly tables: Iterable<DebugRecord | DebugSgRecord>[] = [];
+  private readonly held = new Map<unknown, HeldEntry>();
+  private readonly graves: (Entry | undefined)[] = new Array(GRAVES).fill(undefined);
+  private buried = 0;
+  private serial = 0;
+
+  constructor({ entries, stacks, onExhausted }: LedgerOptions) {
+    this.fixed = entries !== undefined;
+    this.limit = entries ?? ENTRIES;
+    this.onExhausted = onExhausted;
+    this.sampler = Sampler.for(stacks, FIRST_SITES, SITE_INTERVAL);
+  }
+
+  /** Where mappings that are live are found. */
+  addTable(table: Iterable<DebugRecord | DebugSgRecord>): void {
+    this.tables.push(table);
+  }
+
+  /** A mapping was made. */
+  enter(record: DebugRecord | DebugSgRecord): void {
+    if (this.disabled) return;
+    record.entered = true;
+    record.serial = ++this.serial;
+    if (this.sampler.next()) this.markBirth(record);
+    else record.birth = undefined;
+    record.death = undefined;
+    if (++this.used > this.peak) this.raisePeak();
+  }
+
+  /** A mapping is about to end. */
+  leave(record: DebugRecord | DebugSgRecord): void {
+    record.entered = false;
+    record.serial = ++this.serial;
+    this.used--;
+    if (record.birth !== undefined) record.death = captureSite();
+    this.graves[this.buried++ & (GRAVES - 1)] = record;
+  }
+
+  /** Something was allocated. */
+  hold(handle: Held | PoolBlock, place: Place): HeldEntry | undefined {
+    if (this.disabled) return undefined;
+    const birth = this.sampler.next() ? captureSite() : undefined;
+    const entry = new HeldEntry(handle, place, birth, ++this.serial);
+    if (birth !== undefined) this.makers.note(entry, birth);
+    this.held.set(handle, entry);
+    if (++this.used > this.peak) this.raisePeak();
+    return entry;
+  }
+
+  /** It is about to be given back. */
+  drop(handle: Held | PoolBlock): HeldEntry | undefined {
+    const entry = this.held.get(handle);
+    if (entry === undefined) return undefined;
+    this.held.delete(handle);
+    this.used--;
+    entry.live = false;
+    entry.serial = ++this.serial;
+    if (entry.birth !== undefined) entry.death = captureSite();
+    this.graves[this.buried++ & (GRAVES - 1)] = entry;
+    return entry;
+  }
+
+  /** What is known of something that was allocated, also of late. */
+  heldBy(handle: unknown): HeldEntry | undefined {
+    const entry = this.held.get(handle);
+    if (entry !== undefined) return entry;
+    return this.graves.find(
+      (grave): grave is HeldEntry => grave instanceof HeldEntry && grave.handle === handle,
+    );
+  }
+
+  /** What is live and holds this device address: a mapping rather than an allocation, the newest first. */
+  find(address: number): Entry | undefined {
+    let found: Entry | undefined;
+    for (const entry of this) {
+      if (!holds(entry, address)) continue;
+      if (found === undefined || entry.way !== undefined || found.way === undefined) found = entry;
+    }
+    return found;
+  }
+
+  /** The same among what is over, for anything with a byte in [address, address + size); the newest first. */
+  findReleased(address: number, size = 1): Entry | undefined {
+    let found: Entry | undefined;
+    for (const entry of this.graves) {
+      if (entry === undefined || entry.live || !holds(entry, address, size)) continue;
+      if (found === undefined || entry.serial > found.serial) found = entry;
+    }
+    return found;
+  }
+
+  /** What is live and closest to this device address. */
+  nearest(address: number): Entry | undefined {
+    let found: Entry | undefined;
+    let least = Number.POSITIVE_INFINITY;
+    for (const entry of this) {
+      // A pool has no place of its own: its blocks have.
+      if (entry.size === 0) continue;
+      const distance = Math.max(entry.address - address, address - (entry.address + entry.size - 1), 0);
+      if (distance >= least) continue;
+      found = entry;
+      least = distance;
+    }
+    return found;
+  }
+
+  /** What is live, oldest first. */
+  [Symbol.iterator](): Iterator<Entry> {
+    if (this.disabled) return [][Symbol.iterator]();
+    const live: Entry[] = [...this.held.values()];
+    for (const table of this.tables) for (const record of table) if (record.entered) live.push(record);
+    return live.sort((a, b) => a.serial - b.serial)[Symbol.iterator]();
+  }
+
+  private markBirth(record: DebugRecord | DebugSgRecord): void {
+    const site: Site = captureSite();
+    record.birth = site;
+    this.makers.note(record, site);
+  }
+
+  /** There are more entries than ever before. */
+  private raisePeak(): void {
+    this.peak = this.used;
+    if (this.used <= this.limit) return;
+    if (!this.fixed) {
+      this.limit += ENTRIES;
+      return;
+    }
+    this.disabled = true;
+    this.used = this.peak = this.limit;
+    this.held.clear();
+    this.graves.fill(undefined);
+    this.onExhausted();
+  }
+}
+
+/** Whether it has a byte in [address, address + length). */
+export function holds(entry: Entry, address: number, length = 1): boolean {
+  const { segments } = entry as Partial<DebugSgRecord>;
+  const end = address + length;
+  if (segments === undefined) return end > entry.address && address < entry.address + entry.size;
+  for (let i = 0; i < segments.count; i++) {
+    const start = segments.addresses[i]!;
+    if (end > start && address < start + segments.lengths[i]!) return true;
+  }
+  return false;
+}

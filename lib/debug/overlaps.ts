@@ -1,0 +1,107 @@
+/**
+ * Mappings that get in each other's way, by the bytes the CPU has there (active_cacheline_insert of kernel/dma/debug.c).
+ * The kernel compares the first cache line of each; here all bytes count.
+ *
+ *      both written by the device, bytes in common      overlapping-mappings, also where caches are coherent
+ *      one written by the device, a cache line shared   shared-cache-line, where caches are kept by hand
+ *
+ * Bytes have a number: those of the device's own memory their device address, those of other buffers one from above
+ * all addresses.
+ */
+import { DMA_ATTR } from '../dma/attributes.ts';
+import { DEVICE_WRITES } from '../dma/direction.ts';
+import type { OwnMemory } from '../dma/own-memory.ts';
+import type { Entry } from './entry.ts';
+import { SpanIndex } from './span-index.ts';
+
+/** ACTIVE_CACHELINE_MAX_OVERLAP: the kernel counts in three bits. */
+const MOST_OVERLAPS = 7;
+/** Beyond every device address. */
+const FOREIGN = 2 ** 51;
+/** Buffers are numbered at least so far apart, and by multiples of it. */
+const APART = 4096;
+
+/** Attributes with which a driver says that it knows. */
+const KNOWN = DMA_ATTR.SKIP_CPU_SYNC | DMA_ATTR.DEBUGGING_IGNORE_CACHELINES | DMA_ATTR.REQUIRE_COHERENT;
+
+/** Said of a new mapping and an older one. */
+export type Conflict = 'overlapping-mappings' | 'shared-cache-line' | 'too-many-overlaps';
+
+export type OnConflict = (conflict: Conflict, entry: Entry, other: Entry) => void;
+
+export class Overlaps {
+  private readonly own: OwnMemory;
+  private readonly onConflict: OnConflict;
+  /** What the device may write, byte by byte. */
+  private readonly written = new SpanIndex();
+  /** What has its cache lines kept by hand, in whole lines; undefined on a coherent device. */
+  private readonly cached: SpanIndex | undefined;
+  private readonly lineSize: number;
+  private readonly bases = new WeakMap<ArrayBufferLike, number>();
+  private nextBase = FOREIGN;
+  private warned = false;
+
+  /** @param lineSize of the caches that are kept by hand; 1 on a coherent device */
+  constructor(own: OwnMemory, lineSize: number, onConflict: OnConflict) {
+    this.own = own;
+    this.lineSize = lineSize;
+    this.cached = lineSize > 1 ? new SpanIndex() : undefined;
+    this.onConflict = onConflict;
+  }
+
+  /** Number of the first byte of a view. */
+  numberOf(view: ArrayBufferView): number {
+    return this.baseOf(view.buffer) + view.byteOffset;
+  }
+
+  /**
+   * Bytes [start, start + size) are lent to the device.
+   * @returns what `leave` takes; -1 when the device does not write them, which cannot get in anybody's way
+   */
+  enter(entry: Entry, start: number, size: number, attributes: number): number {
+    if ((entry.bits & DEVICE_WRITES) === 0) return -1;
+    const { written } = this;
+    const place = written.add(start, size, entry);
+    if (written.met !== undefined) this.conflict(entry, written.met, start, size, attributes);
+    return place;
+  }
+
+  leave(place: number): void {
+    this.written.remove(place);
+  }
+
+  /** The same for the cache lines of what has them kept by hand. @returns what `leaveLines` takes, -1 for nothing */
+  enterLines(entry: Entry, start: number, size: number, attributes: number): number {
+    const { cached, lineSize } = this;
+    if (cached === undefined) return -1;
+    const first = Math.floor(start / lineSize) * lineSize;
+    const span = Math.ceil((start + size) / lineSize) * lineSize - first;
+    const place = cached.add(first, span, entry);
+    const other = cached.met;
+    const written = other !== undefined && ((entry.bits | other.bits) & DEVICE_WRITES) !== 0;
+    if (written && (attributes & KNOWN) === 0) this.onConflict('shared-cache-line', entry, other);
+    return place;
+  }
+
+  leaveLines(place: number): void {
+    this.cached!.remove(place);
+  }
+
+  private conflict(entry: Entry, other: Entry, start: number, size: number, attributes: number): void {
+    if ((attributes & KNOWN) === 0) this.onConflict('overlapping-mappings', entry, other);
+    if (this.warned || this.written.overlaps(start, size, MOST_OVERLAPS + 2) <= MOST_OVERLAPS + 1) return;
+    this.warned = true;
+    this.onConflict('too-many-overlaps', entry, other);
+  }
+
+  private baseOf(buffer: ArrayBufferLike): number {
+    return this.bases.get(buffer) ?? this.own.regionOf(buffer)?.address ?? this.foreignBase(buffer);
+  }
+
+  private foreignBase(buffer: ArrayBufferLike): number {
+    const base = this.nextBase;
+    this.nextBase += Math.ceil(buffer.byteLength / APART + 1) * APART;
+    this.bases.set(buffer, base);
+    return base;
+  }
+}

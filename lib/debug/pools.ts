@@ -1,0 +1,136 @@
+/** Pools that know who took their blocks, and report what they refuse. */
+import type { ReportKind } from '../dma/debug-view.ts';
+import type { Misuse } from '../dma/misuse.ts';
+import type { OwnRegion } from '../dma/own-memory.ts';
+import { PoisonedPool } from '../dma/poisoned-pool.ts';
+import { DmaPool, type PoolOwner } from '../dma/pool.ts';
+import type { DmaPoolBlock, PoolBlock } from '../dma/pool-block.ts';
+import type { PoolOptions } from '../dma/pool-layout.ts';
+import { DmaError, type ErrnoName } from '../errors.ts';
+import { BlockSites } from './block-sites.ts';
+import type { DmaDebug } from './debug.ts';
+import type { Entry, HeldEntry } from './entry.ts';
+
+/** A pool under debugging, poisoned or not. */
+export interface WatchedPool extends DmaPool {
+  /** Blocks that are out. */
+  out(): readonly HeldEntry[];
+  /** The block at a device address in a region, out or free. */
+  blockAt(region: OwnRegion, address: number): HeldEntry | undefined;
+}
+
+export class DebugPool extends DmaPool implements WatchedPool {
+  private readonly debug: DmaDebug;
+  private readonly sites: BlockSites;
+
+  constructor(debug: DmaDebug, name: string, options: PoolOptions, owner: PoolOwner) {
+    super(name, options, owner);
+    this.debug = debug;
+    this.sites = new BlockSites(debug.options.stacks);
+  }
+
+  override alloc(): DmaPoolBlock | null {
+    const block = super.alloc() as PoolBlock | null;
+    if (block !== null) this.sites.taken(block);
+    return block;
+  }
+
+  override free(block: DmaPoolBlock): void {
+    super.free(block);
+    this.sites.freed(block as PoolBlock);
+  }
+
+  override destroy(): void {
+    const entry = this.debug.ledger.heldBy(this);
+    reporting(
+      this.debug,
+      'EBUSY',
+      'pool-busy',
+      () => entry,
+      () => super.destroy(),
+    );
+  }
+
+  override refuse(misuse: Misuse, block: PoolBlock, error: DmaError): DmaError {
+    return this.debug.refused(misuse, this.sites.entryOf(block), error);
+  }
+
+  out(): readonly HeldEntry[] {
+    return this.sites.out(this.blocks);
+  }
+
+  blockAt(region: OwnRegion, address: number): HeldEntry | undefined {
+    return this.sites.at(this.blocks, region, address);
+  }
+}
+
+/** The same of a pool that notices writes to free blocks. */
+export class DebugPoisonedPool extends PoisonedPool implements WatchedPool {
+  private readonly debug: DmaDebug;
+  private readonly sites: BlockSites;
+  /** The block that was found written. */
+  private spoiled: PoolBlock | undefined;
+
+  constructor(debug: DmaDebug, name: string, options: PoolOptions, owner: PoolOwner) {
+    super(name, options, owner);
+    this.debug = debug;
+    this.sites = new BlockSites(debug.options.stacks);
+  }
+
+  override alloc(): DmaPoolBlock | null {
+    const spoiled = () => this.sites.entryOf(this.spoiled);
+    const alloc = () => super.alloc() as PoolBlock | null;
+    const block = reporting(this.debug, 'EFAULT', 'pool-block-poisoned', spoiled, alloc);
+    if (block !== null) this.sites.taken(block);
+    return block;
+  }
+
+  override free(block: DmaPoolBlock): void {
+    super.free(block);
+    this.sites.freed(block as PoolBlock);
+  }
+
+  override destroy(): void {
+    const entry = this.debug.ledger.heldBy(this);
+    reporting(
+      this.debug,
+      'EBUSY',
+      'pool-busy',
+      () => entry,
+      () => super.destroy(),
+    );
+  }
+
+  override refuse(misuse: Misuse, block: PoolBlock, error: DmaError): DmaError {
+    return this.debug.refused(misuse, this.sites.entryOf(block), error);
+  }
+
+  out(): readonly HeldEntry[] {
+    return this.sites.out(this.blocks);
+  }
+
+  blockAt(region: OwnRegion, address: number): HeldEntry | undefined {
+    return this.sites.at(this.blocks, region, address);
+  }
+
+  protected override discard(block: PoolBlock): void {
+    this.spoiled = block;
+    super.discard(block);
+  }
+}
+
+/** Whatever `action` does; an error with this code is reported before it goes on its way. */
+function reporting<T>(
+  debug: DmaDebug,
+  code: ErrnoName,
+  kind: ReportKind,
+  entryOf: () => Entry | undefined,
+  action: () => T,
+): T {
+  try {
+    return action();
+  } catch (error) {
+    if (error instanceof DmaError && error.code === code) debug.mistake(kind, error.message, entryOf());
+    throw error;
+  }
+}

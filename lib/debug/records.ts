@@ -1,0 +1,48 @@
+/** The records of mappings as the ledger keeps them: those of lib/dma, and what is known of them besides. */
+import type { EntryType } from '../dma/debug-view.ts';
+import { MAPPED, MappingRecord } from '../dma/mapping.ts';
+import { SgRecord } from '../dma/sg-mapping.ts';
+import type { Entry } from './entry.ts';
+import type { Site } from './sites.ts';
+
+/** Of a list that is not mapped. */
+export const NO_VIEWS: readonly ArrayBufferView[] = [];
+
+export class DebugRecord extends MappingRecord implements Entry {
+  type: EntryType = 'single';
+  /** The caller's view, while it is mapped. */
+  view: ArrayBufferView | undefined = undefined;
+  birth: Site | undefined = undefined;
+  death: Site | undefined = undefined;
+  serial = 0;
+  /** Whether the ledger counts it. */
+  entered = false;
+  /** Where its bytes and its cache lines are among those of others (overlaps.ts); -1 when they are not. */
+  place = -1;
+  linePlace = -1;
+
+  get live(): boolean {
+    return this.state === MAPPED;
+  }
+}
+
+export class DebugSgRecord extends SgRecord implements Entry {
+  readonly type = 'scatter-gather';
+  /** What was given, while it is mapped. */
+  views: readonly ArrayBufferView[] = NO_VIEWS;
+  birth: Site | undefined = undefined;
+  death: Site | undefined = undefined;
+  serial = 0;
+  entered = false;
+  readonly places: number[] = [];
+  readonly linePlaces: number[] = [];
+
+  /** Of the first segment, also of a list that is over. */
+  get address(): number {
+    return this.segments.addresses[0]!;
+  }
+
+  get live(): boolean {
+    return this.state === MAPPED;
+  }
+}

@@ -1,0 +1,72 @@
+/** A report: facts are copied when it is made, because records are used again; stacks are formatted when asked for. */
+import type { DmaReport, EntryType, ReportKind } from '../dma/debug-view.ts';
+import { type DmaDirection, directionOf } from '../dma/direction.ts';
+import type { Fault } from '../iommu/fault.ts';
+import type { Entry } from './entry.ts';
+import type { Makers } from './makers.ts';
+import { captureMistake, describeSite, type Site } from './sites.ts';
+
+/** What is known of a mistake. What it does not say, its entry does. */
+export interface Mistake {
+  readonly kind: ReportKind;
+  /** For people, with the remedy. */
+  readonly message: string;
+  /** What it was done to. */
+  readonly entry?: Entry | undefined;
+  readonly address?: number | bigint | undefined;
+  readonly size?: number | undefined;
+  readonly bits?: number | undefined;
+  readonly type?: EntryType | undefined;
+  /** Where; 'now': by the call we are in; undefined: the device did it, on its own time. */
+  readonly mistakeAt?: Site | 'now' | undefined;
+  readonly fault?: Fault | undefined;
+}
+
+export class Report implements DmaReport {
+  readonly kind: ReportKind;
+  readonly device: string;
+  readonly message: string;
+  readonly address: bigint | undefined;
+  readonly size: number | undefined;
+  readonly direction: DmaDirection | undefined;
+  readonly type: EntryType | undefined;
+  readonly fault: Fault | undefined;
+
+  readonly #birth: Site | undefined;
+  readonly #death: Site | undefined;
+  readonly #mistake: Site | undefined;
+  /** Who made things of this kind, when it is not known who made this one. */
+  readonly #makers: (() => string | undefined) | undefined;
+
+  constructor(device: string, mistake: Mistake, makers: Makers) {
+    const { kind, message, entry, fault, mistakeAt } = mistake;
+    const address = mistake.address ?? entry?.address;
+    const bits = mistake.bits ?? entry?.bits;
+    this.kind = kind;
+    this.device = device;
+    this.message = message;
+    this.address = address === undefined ? undefined : BigInt(address);
+    this.size = mistake.size ?? entry?.size;
+    this.direction = bits === undefined ? undefined : directionOf(bits);
+    this.type = mistake.type ?? entry?.type;
+    this.fault = fault;
+    this.#birth = entry?.birth;
+    this.#death = entry?.live === false ? entry.death : undefined;
+    this.#mistake = mistakeAt === 'now' ? captureMistake() : mistakeAt;
+    if (entry === undefined || entry.birth !== undefined) return;
+    const { type, size, bits: both } = entry;
+    this.#makers = () => makers.describe({ type, size, bits: both });
+  }
+
+  get mappedAt(): string | undefined {
+    return this.#birth === undefined ? this.#makers?.() : describeSite(this.#birth);
+  }
+
+  get releasedAt(): string | undefined {
+    return describeSite(this.#death);
+  }
+
+  get mistakeAt(): string | undefined {
+    return describeSite(this.#mistake);
+  }
+}

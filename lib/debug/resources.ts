@@ -1,0 +1,53 @@
+/** Mappings of registers that are entered in the ledger. */
+import type { DmaDirection } from '../dma/direction.ts';
+import type { MappingRecord, StreamingMapping } from '../dma/mapping.ts';
+import type { Misuse } from '../dma/misuse.ts';
+import { type RegisterSource, type ResourceDevice, ResourceMappings } from '../dma/resource.ts';
+import type { DmaError } from '../errors.ts';
+import type { DmaDebug } from './debug.ts';
+import { DebugRecord } from './records.ts';
+
+export class DebugResources extends ResourceMappings {
+  private readonly debug: DmaDebug;
+
+  constructor(debug: DmaDebug, device: ResourceDevice) {
+    super(device);
+    this.debug = debug;
+    debug.ledger.addTable(this.table as Iterable<DebugRecord>);
+  }
+
+  override map(
+    source: RegisterSource,
+    offset: number,
+    size: number,
+    direction: DmaDirection,
+    attributes: number,
+    limit: number,
+  ): StreamingMapping {
+    const mapping = super.map(source, offset, size, direction, attributes, limit);
+    const { debug } = this;
+    const [record] = this.table as Iterable<DebugRecord>;
+    if (record === undefined || debug.disabled) return mapping;
+    record.type = 'resource';
+    debug.ledger.enter(record);
+    debug.watch?.mapped(record);
+    return mapping;
+  }
+
+  override unmap(record: MappingRecord): void {
+    const known = record as DebugRecord;
+    if (known.entered) {
+      this.debug.ledger.leave(known);
+      this.debug.watch?.unmapping(known);
+    }
+    super.unmap(record);
+  }
+
+  override newRecord(): MappingRecord {
+    return new DebugRecord(this);
+  }
+
+  override refuse(misuse: Misuse, record: MappingRecord, error: DmaError): DmaError {
+    return this.debug.refused(misuse, record as DebugRecord, error);
+  }
+}

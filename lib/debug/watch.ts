@@ -1,0 +1,35 @@
+/**
+ * What looks at bytes and at who owns them, beyond the ledger's bookkeeping. The parts of a device under debugging call
+ * it around what they do; which of the two it is, or none, is decided when the device is opened.
+ *
+ *      SimulationWatch   knows each access of the device, and the contents of memory (simulation-watch.ts)
+ *      HardwareWatch     knows the contents of what is copied, and of small memory in place (hardware-watch.ts)
+ */
+import type { NoncoherentBuffer } from '../dma/noncoherent.ts';
+import type { NoncontiguousBuffer } from '../dma/noncontiguous.ts';
+import type { HeldEntry } from './entry.ts';
+import type { DebugRecord, DebugSgRecord } from './records.ts';
+
+/** What changes hands by syncs. */
+export type Shared = DebugRecord | DebugSgRecord | NoncoherentBuffer | NoncontiguousBuffer;
+
+export interface Watch {
+  /** A mapping was entered in the ledger: not called for the parts of a list, but once for the list. */
+  mapped(record: DebugRecord | DebugSgRecord): void;
+  /** It is about to be unmapped: nothing has been copied back yet, and it is still live. */
+  unmapping(record: DebugRecord | DebugSgRecord): void;
+
+  /** Before and after bytes [offset, offset + size) change hands; of a list, all of them. */
+  syncingForCpu(shared: Shared, offset: number, size: number): void;
+  syncedForCpu(shared: Shared, offset: number, size: number): void;
+  syncingForDevice(shared: Shared, offset: number, size: number): void;
+  syncedForDevice(shared: Shared, offset: number, size: number): void;
+
+  /** Something was allocated. Not called for the blocks of a pool, which are looked for by address when they matter. */
+  held(entry: HeldEntry): void;
+  /** It is about to be given back: its memory is still there. */
+  releasing(entry: HeldEntry): void;
+
+  /** The device is closing. */
+  close(): void;
+}

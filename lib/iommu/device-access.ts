@@ -1,0 +1,17 @@
+/** What a simulated device does on the bus, told to whoever watches it (lib/debug/access.ts). */
+import type { Fault } from './fault.ts';
+
+/** One access, before any byte of it moves. */
+export interface DeviceAccess {
+  /** As the device put it on the bus. */
+  readonly address: bigint | number;
+  /** Bytes, at least 1. */
+  readonly size: number;
+  readonly access: 'read' | 'write';
+  /** What it writes; undefined for a read. */
+  readonly bytes: Uint8Array | undefined;
+  /** The first thing that will keep some of it from happening; undefined when nothing does. */
+  readonly fault: Fault | undefined;
+}
+
+export type AccessObserver = (access: DeviceAccess) => void;

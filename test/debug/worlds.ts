@@ -1,0 +1,76 @@
+/** Where dma-debug is tested: simulations, or the first device of the virtual machine. */
+import {
+  type DebugOptions,
+  type DmaDevice,
+  type DmaReport,
+  openPci,
+  type PciFunction,
+} from '../../lib/index.ts';
+import { EduModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { assert } from '../harness.ts';
+
+export interface DebugWorld {
+  readonly name: string;
+  /** Whether there is an IOMMU. */
+  readonly translated: boolean;
+  readonly coherent: boolean;
+  open(debug?: DebugOptions): Promise<PciFunction>;
+}
+
+const QUIET: DebugOptions = { print: false };
+
+function simulation(name: string, options: SimulateOptions = {}): DebugWorld {
+  return {
+    name: `simulated, ${name}`,
+    translated: options.iommu !== false,
+    coherent: options.coherent !== false,
+    open: (debug) => openPci(simulate(new EduModel(), options), { debug: { ...QUIET, ...debug } }),
+  };
+}
+
+function hardware(address: string): DebugWorld {
+  return {
+    name: `${process.env.USERDMA_VM ?? 'vfio'}, type1`,
+    translated: true,
+    coherent: true,
+    open: (debug) => openPci(address, { debug: { ...QUIET, ...debug } }),
+  };
+}
+
+const edu = process.env.USERDMA_TEST_EDU;
+
+export const worlds: readonly DebugWorld[] =
+  edu === undefined
+    ? [
+        simulation('IOMMU'),
+        simulation('IOMMU, incoherent', { coherent: false }),
+        simulation('direct', { iommu: false }),
+        simulation('direct, incoherent', { iommu: false, coherent: false }),
+      ]
+    : [hardware(edu)];
+
+/** Kinds of all reports, oldest first. */
+export function kinds({ debug }: DmaDevice): string[] {
+  return debug!.reports.map(({ kind }) => kind);
+}
+
+/** The only report there is. */
+export function onlyReport({ debug }: DmaDevice): DmaReport {
+  const { reports } = debug!;
+  assert.deepEqual(
+    reports.map(({ kind, message }) => `${kind}: ${message}`),
+    [`${reports[0]?.kind}: ${reports[0]?.message}`],
+    'one report and no more',
+  );
+  return reports[0]!;
+}
+
+/** The first frame of a stack is in the file that asks, as it runs. */
+export function startsHere(stack: string | undefined, file: string): void {
+  const first = stack?.split('\n')[0] ?? String(stack);
+  const name = new URL(file).pathname
+    .split('/')
+    .at(-1)!
+    .replace(/\.[jt]s$/, '');
+  assert.match(first, new RegExp(`${name.replaceAll('.', '\\.')}\\.[jt]s:\\d+:\\d+`));
+}

@@ -1,0 +1,65 @@
+/**
+ * The driver without a mistake: however it runs, dma-debug has nothing to say. USERDMA_TEST_RUNS says how many runs, all
+ * worlds together; USERDMA_TEST_SEED repeats those of a failure.
+ */
+import { randomInt } from 'node:crypto';
+import { assert, describe, it } from '../harness.ts';
+import { type Below, CorrectEdu } from './correct-driver.ts';
+import { WORLDS, type World } from './worlds.ts';
+
+const simulated = WORLDS.every((world) => world.simulated);
+const total = Number(process.env.USERDMA_TEST_RUNS ?? (simulated ? 1000 : 100));
+const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));
+
+/** Runs until the function is closed and opened again. */
+const RUNS_PER_OPENING = 250;
+
+/** Mulberry32. */
+function generator(from: number): Below {
+  let state = from;
+  return (limit) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
+  };
+}
+
+const RUNS: readonly ((edu: CorrectEdu, below: Below) => Promise<void>)[] = [
+  (edu, below) => edu.throughPage(below),
+  (edu, below) => edu.lent(below),
+  (edu, below) => edu.inTurns(below),
+  (edu, below) => edu.noncoherent(below),
+  (edu, below) => edu.blocks(below),
+  (edu, below) => edu.lists(below),
+  (edu, below) => edu.linked(below),
+];
+
+/** One opening of the function. */
+async function session(world: World, runs: number, from: number): Promise<void> {
+  const below = generator(from);
+  const where = `${world.name}, seed ${seed}`;
+  // Half of the time what is not very short is mapped in place, where that is possible.
+  const streaming = below(2) === 0 ? { copybreak: 256 } : {};
+  const fn = await world.open({ streaming, debug: { print: false, allErrors: true } });
+  using edu = new CorrectEdu(fn, { dmaBits: world.dmaBits });
+  const { debug } = fn.dma;
+  for (let run = 0; run < runs; run++) {
+    await RUNS[below(RUNS.length)]!(edu, below);
+    assert.equal(debug!.errorCount, 0, `${where}, run ${run}: ${debug!.reports[0]?.message}`);
+  }
+  edu.close();
+  const messages = debug!.reports.map(({ kind, message }) => `${kind}: ${message}`);
+  assert.deepEqual(messages, [], `${where}, closed`);
+}
+
+describe('the driver without a mistake', () => {
+  for (const world of WORLDS) {
+    const runs = Math.ceil(total / WORLDS.length);
+    it(`has nothing reported in ${runs} runs on ${world.name}, from seed ${seed}`, async () => {
+      for (let done = 0; done < runs; done += RUNS_PER_OPENING) {
+        await session(world, Math.min(RUNS_PER_OPENING, runs - done), seed + done);
+      }
+    }, 600_000);
+  }
+});

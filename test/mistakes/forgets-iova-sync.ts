@@ -1,0 +1,14 @@
+/** Links memory, and starts the device without syncing the addresses. */
+import { Edu } from '../../examples/edu/driver.ts';
+import { DEVICE_MEMORY } from './device-memory.ts';
+
+export class Mistaken extends Edu {
+  override async send(view: Uint8Array): Promise<void> {
+    const page = this.fn.dma.allocCoherent(4096);
+    const range = this.fn.dma.reserveIova(4096)!; // the mapping
+    range.link(0, page.bytes, 'to-device');
+    await this.transfer(range.dmaAddress, DEVICE_MEMORY, view.length, 0);
+    range.destroy();
+    page.free();
+  }
+}

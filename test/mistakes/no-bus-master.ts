@@ -1,0 +1,16 @@
+/** Does not let the function start anything on the bus. */
+import { Edu } from '../../examples/edu/driver.ts';
+import { DEVICE_MEMORY } from './device-memory.ts';
+
+export class Mistaken extends Edu {
+  override async send(view: Uint8Array): Promise<void> {
+    const mapping = this.fn.dma.mapSingle(view, 'to-device'); // the mapping
+    this.fn.clearMaster();
+    try {
+      await this.transfer(mapping.dmaAddress, DEVICE_MEMORY, mapping.size, 0);
+    } finally {
+      this.fn.setMaster();
+      mapping.unmap();
+    }
+  }
+}

@@ -1,0 +1,12 @@
+/** Takes back what it has taken back. */
+import { Edu } from '../../examples/edu/driver.ts';
+import { DEVICE_MEMORY } from './device-memory.ts';
+
+export class Mistaken extends Edu {
+  override async send(view: Uint8Array): Promise<void> {
+    const mapping = this.fn.dma.mapSingle(view, 'to-device'); // the mapping
+    await this.transfer(mapping.dmaAddress, DEVICE_MEMORY, mapping.size, 0);
+    mapping.unmap(); // the release
+    mapping.unmap(); // the mistake
+  }
+}

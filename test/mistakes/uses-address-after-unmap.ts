@@ -1,0 +1,11 @@
+/** Tells the device where a mapping was. */
+import { Edu } from '../../examples/edu/driver.ts';
+import { DEVICE_MEMORY } from './device-memory.ts';
+
+export class Mistaken extends Edu {
+  override async send(view: Uint8Array): Promise<void> {
+    const mapping = this.fn.dma.mapSingle(view, 'to-device'); // the mapping
+    mapping.unmap(); // the release
+    await this.transfer(mapping.dmaAddress, DEVICE_MEMORY, view.length, 0); // the mistake
+  }
+}

@@ -1,0 +1,98 @@
+import { randomInt } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { AddressIndex, distanceTo } from '../../lib/debug/address-index.ts';
+import { ByteRanges } from '../../lib/debug/byte-ranges.ts';
+
+const SIZE = 200;
+
+/** Mulberry32. */
+function generator(from: number): (limit: number) => number {
+  let state = from;
+  return (limit) => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
+  };
+}
+
+describe('ranges of bytes', () => {
+  it('are a set of bytes, whatever is added and removed', () => {
+    const seed = randomInt(2 ** 31);
+    const below = generator(seed);
+    const ranges = new ByteRanges();
+    const expected = new Array<boolean>(SIZE).fill(false);
+    for (let step = 0; step < 3000; step++) {
+      const start = below(SIZE);
+      const end = start + below(SIZE - start + 1);
+      const adds = below(2) === 0;
+      if (adds) ranges.add(start, end);
+      else ranges.remove(start, end);
+      expected.fill(adds, start, end);
+      const where = `seed ${seed}, step ${step}`;
+      const [from, to] = [below(SIZE / 2), SIZE / 2 + below(SIZE / 2)];
+      const inside: number[] = [];
+      const outside: number[] = [];
+      const list = (bytes: number[]) => (first: number, last: number) => {
+        for (let at = first; at < last; at++) bytes.push(at);
+      };
+      ranges.eachIn(from, to, list(inside));
+      ranges.eachGap(from, to, list(outside));
+      const wanted = Array.from({ length: to - from }, (_, i) => from + i);
+      expect(inside, where).toEqual(wanted.filter((at) => expected[at]));
+      expect(outside, where).toEqual(wanted.filter((at) => !expected[at]));
+      expect(ranges.empty, where).toBe(!expected.includes(true));
+    }
+    ranges.clear();
+    expect(ranges.empty).toBe(true);
+  });
+
+  it('touch without a seam', () => {
+    const ranges = new ByteRanges();
+    ranges.add(10, 20);
+    ranges.add(20, 30);
+    ranges.add(0, 10);
+    expect(ranges.firstIn(5, 100)).toEqual({ start: 5, end: 30 });
+    ranges.remove(0, 30);
+    expect(ranges.firstIn(0, 100)).toBeUndefined();
+  });
+});
+
+describe('an index of addresses', () => {
+  it('finds all that touch a range, of any size', () => {
+    const seed = randomInt(2 ** 31);
+    const below = generator(seed);
+    const index = new AddressIndex<{ address: number; size: number }>();
+    const live: { address: number; size: number }[] = [];
+    for (let step = 0; step < 2000; step++) {
+      if (live.length > 0 && below(3) === 0) {
+        const [gone] = live.splice(below(live.length), 1);
+        index.remove(gone!);
+        index.remove(gone!);
+      } else {
+        const one = { address: 2 ** 33 + below(2 ** 20), size: 1 + below(2 ** (1 + below(18))) };
+        live.push(one);
+        index.add(one);
+      }
+      const address = 2 ** 33 + below(2 ** 20);
+      const size = 1 + below(5000);
+      const found = index.touching(address, size);
+      const wanted = live.filter((one) => one.address < address + size && one.address + one.size > address);
+      expect(new Set(found), `seed ${seed}, step ${step}`).toEqual(new Set(wanted));
+      expect(found.length).toBe(wanted.length);
+      const nearest = index.nearest(address);
+      const least = Math.min(...live.map((one) => distanceTo(one, address)));
+      if (live.length > 0) expect(distanceTo(nearest!, address)).toBe(least);
+    }
+    expect(index.all.size).toBe(live.length);
+    index.clear();
+    expect(index.nearest(0)).toBeUndefined();
+    expect(index.touching(2 ** 33, 2 ** 20)).toEqual([]);
+  });
+
+  it('measures how far away an address is', () => {
+    expect(distanceTo({ address: 100, size: 10 }, 90)).toBe(10);
+    expect(distanceTo({ address: 100, size: 10 }, 109)).toBe(0);
+    expect(distanceTo({ address: 100, size: 10 }, 110)).toBe(1);
+  });
+});

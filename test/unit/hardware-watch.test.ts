@@ -1,0 +1,182 @@
+/** What dma-debug can know of real hardware, tried where the hardware is simulated. */
+import { describe, expect, it } from 'vitest';
+import { watchHardware } from '../../lib/debug/choose.ts';
+import { DebugDmaDevice } from '../../lib/debug/device.ts';
+import type { DmaDevice, DmaReport } from '../../lib/index.ts';
+import type { Fault } from '../../lib/iommu/fault.ts';
+import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
+import { HeapMemory } from '../../lib/memory/heap.ts';
+
+interface Opened {
+  readonly dma: DmaDevice;
+  readonly faults: Fault[];
+  write(address: bigint, size: number): void;
+  /** Reports since the last call. */
+  reports(): DmaReport[];
+}
+
+function open(): Opened {
+  const memory = new HeapMemory();
+  const pageOffset = (buffer: ArrayBufferLike) => (memory.coherenceOf(buffer) === undefined ? 16 : 0);
+  const addressSpace = new SimulatedAddressSpace({ pageOffset });
+  const dma = new DebugDmaDevice({ name: 'device', memory, addressSpace }, { print: false });
+  const { debug } = dma;
+  const faults: Fault[] = [];
+  watchHardware(dma, () => ({ faults: () => faults.splice(0), close: () => {} }));
+  return {
+    dma,
+    faults,
+    write: (address, size) => addressSpace.write(address, new Uint8Array(size).fill(0xaa)),
+    reports() {
+      const made = [...debug.reports];
+      debug.clear();
+      return made;
+    },
+  };
+}
+
+const WAYS = [
+  ['to-device', 300, 'bounced'],
+  ['bidirectional', 300, 'bounced'],
+  ['from-device', 300, 'bounced'],
+  ['to-device', 40_000, 'pinned'],
+] as const;
+
+describe('debugging hardware', () => {
+  it.each(WAYS)(
+    'finds what the CPU wrote to memory that is lent %s, %i bytes, %s',
+    (direction, size, way) => {
+      const { dma, reports } = open();
+      const bytes = new Uint8Array(size);
+      const take = () => {
+        const mapping = dma.mapSingle(bytes, direction);
+        expect(mapping.way).toBe(way);
+        return mapping;
+      };
+      take().unmap();
+      const early = take();
+      bytes[7]! += 1;
+      early.unmap();
+      const [report, ...more] = reports();
+      expect(more).toEqual([]);
+      expect(report).toMatchObject({ kind: 'cpu-wrote-while-device-owned', size, direction });
+      expect(report!.mappedAt).toContain('take');
+      expect(report!.mistakeAt).toContain('hardware-watch.test');
+      if (direction === 'to-device' && way === 'bounced') expect(report!.message).toMatch(/from offset 7 on/);
+    },
+  );
+
+  it.each(WAYS)('lets the CPU write in its turn: %s, %i bytes, %s', (direction, size) => {
+    const { dma, reports } = open();
+    const bytes = new Uint8Array(size);
+    const mapping = dma.mapSingle(bytes, direction);
+    mapping.syncForCpu(10, 20);
+    bytes[10]! += 1;
+    mapping.syncForDevice(10, 20);
+    mapping.syncForCpu();
+    bytes.fill(9);
+    mapping.syncForDevice();
+    expect(reports()).toEqual([]);
+    bytes[0] = 1;
+    mapping.syncForCpu();
+    mapping.unmap();
+    expect(reports().map(({ kind }) => kind)).toEqual(['cpu-wrote-while-device-owned']);
+    const last = dma.mapSingle(bytes, direction);
+    last.syncForCpu(10, 20);
+    bytes[10]! += 1;
+    last.unmap();
+    expect(reports(), 'written in its turn, the last one').toEqual([]);
+  });
+
+  it('takes nothing that the device wrote for the CPU', () => {
+    const { dma, write, reports } = open();
+    for (const size of [300, 40_000]) {
+      for (const direction of ['bidirectional', 'from-device'] as const) {
+        const mapping = dma.mapSingle(new Uint8Array(size), direction);
+        write(mapping.dmaAddress + BigInt(size / 2), 150);
+        mapping.syncForCpu();
+        mapping.syncForDevice();
+        write(mapping.dmaAddress + BigInt(size / 2), 100);
+        mapping.unmap();
+      }
+    }
+    expect(reports()).toEqual([]);
+  });
+
+  it('looks at the elements of a list, and not at what was detached', () => {
+    const { dma, reports } = open();
+    const views = [new Uint8Array(100), new Uint8Array(200)];
+    const list = dma.mapSg(views, 'to-device');
+    views[1]![3] = 1;
+    list.unmap();
+    expect(reports().map(({ kind, type }) => `${kind} ${type}`)).toEqual([
+      'cpu-wrote-while-device-owned scatter-gather',
+    ]);
+    const bytes = new Uint8Array(100);
+    const mapping = dma.mapSingle(bytes, 'to-device');
+    structuredClone(bytes.buffer, { transfer: [bytes.buffer] });
+    mapping.unmap();
+    expect(reports()).toEqual([]);
+  });
+});
+
+describe('an IOMMU fault', () => {
+  const at = (address: bigint, access: Fault['access'] = 'write', size = 4096): Fault => ({
+    address,
+    size,
+    access,
+    reason: 'PTE Write access is not set',
+  });
+
+  it('belongs to what forbids it, rather than to what is over', () => {
+    const { dma, faults, reports } = open();
+    dma.allocCoherent(4096).free();
+    const buffer = dma.allocNoncoherent(4096, 'to-device');
+    faults.push(at(buffer.dmaAddress), at(buffer.dmaAddress));
+    const [report, ...more] = reports();
+    expect(more).toEqual([]);
+    expect(report).toMatchObject({ kind: 'iommu-fault', type: 'noncoherent', direction: 'to-device' });
+    expect(report!.message).toMatch(/is there; map it 'from-device' or 'bidirectional'/);
+    expect(report!.fault).toMatchObject({ access: 'write' });
+  });
+
+  it('belongs to what was there last, found by the page', () => {
+    const { dma, faults, reports } = open();
+    const bytes = new Uint8Array(40_000);
+    const mapping = dma.mapSingle(bytes, 'to-device');
+    const page = mapping.dmaAddress & ~0xfffn;
+    expect(page).not.toBe(mapping.dmaAddress);
+    mapping.unmap();
+    faults.push(at(page, 'read'));
+    const [report] = reports();
+    expect(report).toMatchObject({ kind: 'iommu-fault', type: 'single' });
+    expect(report!.message).toMatch(/was there until it was unmapped/);
+    expect(report!.releasedAt).toContain('hardware-watch.test');
+  });
+
+  it('belongs to nothing where nothing was, and names what is closest', () => {
+    const { dma, faults, reports } = open();
+    faults.push(at(0x5000n));
+    expect(reports()[0]!.message).toMatch(/it has been given nothing/);
+    dma.allocCoherent(4096);
+    faults.push(at(0x9000n), at(0x9000n), at(0xa000n, 'unknown'));
+    const [first, second, ...more] = reports();
+    expect(more).toEqual([]);
+    expect(first!.message).toMatch(/a coherent buffer of 4096 bytes .* is \d+ bytes away/);
+    expect(second!.message).toMatch(/the device read or wrote at 0xa000/);
+  });
+
+  it('is not looked for once the device is closed', () => {
+    const { dma, faults, reports } = open();
+    faults.push(at(0x5000n));
+    dma.close();
+    expect(reports().map(({ kind }) => kind)).toEqual(['iommu-fault']);
+  });
+
+  it('may be over: what is there now allows it', () => {
+    const { dma, faults, reports } = open();
+    const page = dma.allocCoherent(4096);
+    faults.push(at(page.dmaAddress));
+    expect(reports()[0]!.message).toMatch(/is there now; it came after the fault/);
+  });
+});
