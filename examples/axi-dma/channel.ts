@@ -1,0 +1,175 @@
+/** What both modes of a channel share: the queue of packets, the registers, and the service of an interrupt. */
+import { DmaError } from '../../lib/index.ts';
+import { ERRORS } from './failure.ts';
+import { CHANNEL, CONTROL, REGISTER, STATUS } from './registers.ts';
+import type { Settings } from './settings.ts';
+import type { Lent, Payload, Piece, Transfer } from './transfer.ts';
+
+/** What is taken of a Bar, or of the registers of a UIO device. All accesses are 32 bits wide. */
+export interface Registers {
+  read32(offset: number): number;
+  write32(offset: number, value: number): void;
+}
+
+/** The driver a channel belongs to. */
+export interface ChannelOwner {
+  readonly registers: Registers;
+  readonly settings: Settings;
+  lend(payload: Payload, direction: 'to-device' | 'from-device'): Lent;
+  /** A transfer was begun: somebody has to wait for the interrupt. */
+  watch(channel: Channel): void;
+  /** Reset the core and fail everything under way: `culprit` with `error`, the others with ECANCELED. */
+  abandon(error: unknown, culprit?: Transfer): void;
+}
+
+export interface TransferOptions {
+  /**
+   * Aborting a packet that is under way resets the core, which has no other way to give a buffer back: the others under
+   * way are rejected with ECANCELED.
+   */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export abstract class Channel {
+  readonly name: 'MM2S' | 'S2MM';
+  readonly receives: boolean;
+  protected readonly owner: ChannelOwner;
+  readonly #base: number;
+  /** Lent, but there was no room for them yet. */
+  #waiting: Transfer[] = [];
+
+  constructor(owner: ChannelOwner, which: keyof typeof CHANNEL) {
+    this.owner = owner;
+    this.#base = CHANNEL[which];
+    this.name = which === 'mm2s' ? 'MM2S' : 'S2MM';
+    this.receives = which === 's2mm';
+  }
+
+  /** Under way, oldest first. */
+  protected abstract readonly active: readonly Transfer[];
+  /** The core was reset: set it going. */
+  abstract start(): void;
+  /** Give back what the channel itself holds; the core must be halted. */
+  abstract free(): void;
+  protected abstract newTransfer(lent: Lent): Transfer;
+  protected abstract hasRoom(transfer: Transfer): boolean;
+  protected abstract begin(transfer: Transfer): void;
+  /** Finish what is done. */
+  protected abstract collect(status: number): void;
+  /** Forget what is under way. */
+  protected abstract clear(): void;
+  /** The transfer that the error bits are about, and where it happened. */
+  protected abstract blame(): { culprit: Transfer | undefined; where: string };
+  protected abstract failure(status: number, where: string, culprit: Transfer | undefined): DmaError;
+
+  get busy(): boolean {
+    return this.active.length > 0;
+  }
+
+  /** @returns bytes that were moved */
+  async transfer(payload: Payload, { signal }: TransferOptions): Promise<number> {
+    signal?.throwIfAborted();
+    const transfer = this.#lend(payload);
+    const onAbort = (): void => this.#abort(transfer, signal?.reason);
+    signal?.addEventListener('abort', onAbort);
+    this.#waiting.push(transfer);
+    try {
+      this.#beginWaiting();
+    } catch (error) {
+      // Its registers do not answer, or there is a mistake here: nobody knows what the core has begun.
+      this.owner.abandon(error, transfer);
+    }
+    try {
+      return await transfer.done;
+    } catch (error) {
+      // Whoever aborts several at once wants to hear that of each.
+      signal?.throwIfAborted();
+      throw error;
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+    }
+  }
+
+  /** The interrupt came, or may have. */
+  service(): void {
+    const status = this.read(REGISTER.status);
+    // Acknowledged before looking: what completes from here on interrupts again.
+    if (status & STATUS.interrupts) this.write(REGISTER.status, status & STATUS.interrupts);
+    this.collect(status);
+    if (status & ERRORS) {
+      const { culprit, where } = this.blame();
+      this.owner.abandon(this.failure(status, where, culprit), culprit);
+    } else {
+      this.#beginWaiting();
+    }
+  }
+
+  /** Reject everything, begun or not. @param released the device can no longer reach the memory */
+  drop(errorFor: (transfer: Transfer) => unknown, released: boolean): void {
+    const dropped = [...this.active, ...this.#waiting];
+    this.#waiting = [];
+    this.clear();
+    for (const transfer of dropped) transfer.fail(errorFor(transfer), released);
+  }
+
+  protected read(offset: number): number {
+    return this.owner.registers.read32(this.#base + offset);
+  }
+
+  protected write(offset: number, value: number): void {
+    this.owner.registers.write32(this.#base + offset, value);
+  }
+
+  /** The upper half last: a wide core starts at it. */
+  protected writePointer(low: number, address: number): void {
+    this.write(low, address >>> 0);
+    if (this.owner.settings.addressBits > 32) this.write(low + 4, Math.floor(address / 2 ** 32));
+  }
+
+  protected readPointer(low: number): number {
+    const high = this.owner.settings.addressBits > 32 ? this.read(low + 4) : 0;
+    return high * 2 ** 32 + this.read(low);
+  }
+
+  protected run(more: number): void {
+    this.write(REGISTER.control, CONTROL.run | CONTROL.completeInterrupt | CONTROL.errorInterrupt | more);
+  }
+
+  #lend(payload: Payload): Transfer {
+    const lent = this.owner.lend(payload, this.receives ? 'from-device' : 'to-device');
+    try {
+      const transfer = this.newTransfer(lent);
+      for (const piece of transfer.pieces) this.#checkAlignment(piece);
+      return transfer;
+    } catch (error) {
+      lent.unmap();
+      throw error;
+    }
+  }
+
+  #checkAlignment({ address }: Piece): void {
+    const { alignment } = this.owner.settings;
+    if (address % alignment === 0) return;
+    throw new DmaError('EINVAL', `${this.name}: a buffer at 0x${address.toString(16)}`, {
+      remedy: `align it to ${alignment} bytes, or build the core with its data realignment engine`,
+    });
+  }
+
+  #beginWaiting(): void {
+    for (let first = this.#waiting[0]; first !== undefined && this.hasRoom(first); first = this.#waiting[0]) {
+      this.#waiting.shift();
+      this.begin(first);
+      this.owner.watch(this);
+    }
+  }
+
+  #abort(transfer: Transfer, reason: unknown): void {
+    const at = this.#waiting.indexOf(transfer);
+    if (at >= 0) {
+      this.#waiting.splice(at, 1);
+      transfer.fail(reason, true);
+    } else if (this.active.includes(transfer)) {
+      this.owner.abandon(reason, transfer);
+    }
+  }
+}

@@ -1,0 +1,112 @@
+/**
+ * Sends packets through an AXI DMA whose streams are looped back, and prints how fast they came back.
+ *
+ *     node dist/examples/axi-dma/main.js                  simulated cores, in simulated machines
+ *     node dist/examples/axi-dma/main.js 0000:01:00.0     a core behind BAR 0 of an FPGA card, by VFIO
+ *     node dist/examples/axi-dma/main.js uio0 udmabuf0    a core of a SoC: registers by UIO, memory by u-dma-buf
+ */
+import pc from 'picocolors';
+import { DmaError, openPci, openUDmaBuf, openUio, type PciFunction } from '../../lib/index.ts';
+import type { SimulateOptions } from '../../lib/sim/index.ts';
+import { AxiDma, type AxiDmaOptions, type AxiDmaParts } from './driver.ts';
+import { type AxiDmaModelOptions, simulateAxiDma } from './model.ts';
+import { type Load, measure } from './throughput.ts';
+
+/** What the driver stands on, opened. */
+interface Board extends Disposable {
+  readonly parts: AxiDmaParts;
+}
+
+const LENGTH_BITS = 14;
+const LOADS: readonly Load[] = [64, 1500, 16_000, 262_144].flatMap((size) => [
+  { size, depth: 1, packets: packetsOf(size) },
+  { size, depth: 16, packets: packetsOf(size) },
+]);
+
+/** As many as take a moment. */
+function packetsOf(size: number): number {
+  return Math.ceil(20_000_000 / (size + 6_000));
+}
+
+function board(fn: PciFunction): Board {
+  fn.setMaster();
+  const messages = fn.interrupts.limit('msi') > 1;
+  const interrupts = messages
+    ? { mm2s: fn.interrupts.msi(0), s2mm: fn.interrupts.msi(1) }
+    : { mm2s: fn.interrupts.intx(), s2mm: fn.interrupts.intx() };
+  const parts = { registers: fn.bar(0), interrupts, dma: fn.dma };
+  return { parts, [Symbol.dispose]: () => fn.close() };
+}
+
+/** Both interrupts of the core go into one line of the interrupt controller. */
+function openPlatform(uio: string, buffer: string): Board {
+  const memory = openUDmaBuf(buffer);
+  try {
+    const device = openUio(uio, { dma: { memory } });
+    const { interrupt, dma } = device;
+    const parts = { registers: device.registers(), interrupts: { mm2s: interrupt, s2mm: interrupt }, dma };
+    return { parts, [Symbol.dispose]: () => device.close() };
+  } catch (error) {
+    memory.close();
+    throw error;
+  }
+}
+
+async function openHardware(target: string, buffer = 'udmabuf0'): Promise<Board> {
+  return target.startsWith('uio') ? openPlatform(target, buffer) : board(await openPci(target));
+}
+
+async function run(title: string, opened: Board, options: AxiDmaOptions): Promise<void> {
+  using hardware = opened;
+  const { parts } = hardware;
+  using axi = new AxiDma(parts, options);
+  const mode = axi.scatterGather ? 'scatter-gather' : 'direct registers';
+  console.log(`\n${pc.bold(`${mode}, ${title}`)}`);
+  console.log(pc.dim('     bytes  at once   packets/s      MB/s  us/packet'));
+  // The first packets are slow: the program is still being compiled.
+  await measure(axi, parts.dma, { size: 64, depth: 1, packets: 3000 });
+  for (const load of LOADS) {
+    // Without descriptors nothing can be cut.
+    if (!axi.scatterGather && load.size >= 2 ** (options.lengthBits ?? LENGTH_BITS)) continue;
+    const { packets, elapsed, wrong } = await measure(axi, parts.dma, load);
+    const columns = [
+      String(load.size).padStart(10),
+      String(load.depth).padStart(8),
+      Math.round((packets / elapsed) * 1e6)
+        .toLocaleString('en')
+        .padStart(11),
+      ((packets * load.size) / elapsed).toFixed(1).padStart(9),
+      (elapsed / packets).toFixed(1).padStart(10),
+    ];
+    const verdict = wrong === 0 ? pc.green('✔ equal') : pc.red(`✘ ${wrong} of ${packets} differ`);
+    console.log(`${columns.join(' ')}  ${verdict}`);
+    if (wrong > 0) process.exitCode = 1;
+  }
+}
+
+async function simulated(title: string, core: AxiDmaModelOptions, machine: SimulateOptions): Promise<void> {
+  const source = simulateAxiDma(core, machine);
+  const { addressBits = 32, lengthBits = LENGTH_BITS } = core;
+  // Debugging takes most of the time otherwise.
+  const fn = await openPci(source, { debug: false });
+  await run(title, board(fn), { addressBits, lengthBits });
+  if (source.faults.length > 0) {
+    console.log(pc.red(`${source.faults.length} faults, the first: ${source.faults[0]?.reason}`));
+    process.exitCode = 1;
+  }
+}
+
+try {
+  const target = process.argv[2];
+  if (target === undefined) {
+    await simulated('behind an IOMMU', {}, {});
+    await simulated('without an IOMMU, caches not coherent', {}, { iommu: false, coherent: false });
+    await simulated('behind an IOMMU', { scatterGather: false, lengthBits: 23 }, {});
+  } else {
+    await run(target, await openHardware(target, process.argv[3]), { lengthBits: LENGTH_BITS });
+  }
+} catch (error) {
+  if (!(error instanceof DmaError)) throw error;
+  console.error(`${pc.red(error.code)} ${error.message}`);
+  process.exitCode = 1;
+}

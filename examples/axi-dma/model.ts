@@ -1,0 +1,214 @@
+/**
+ * A model of the AXI DMA (PG021) with its two streams looped back through a FIFO, as a user of the simulation writes
+ * one. It sits behind BAR 0 of a PCI function, as on an FPGA card: MSI vector 0 is MM2S's interrupt, vector 1 S2MM's;
+ * INTx is both.
+ */
+
+import type {
+  BarDescription,
+  DeviceBus,
+  DeviceModel,
+  FunctionDescription,
+  Width,
+} from '../../lib/sim/index.ts';
+import { type Fault, type SimulatedSource, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { ChannelModel } from './model-channel.ts';
+import type { Job, Moved } from './model-job.ts';
+import type { Response, Wires } from './model-wires.ts';
+import { CHANNEL, DESCRIPTOR_CONTROL, DESCRIPTOR_STATUS, REGISTER_SPAN } from './registers.ts';
+import { LoopbackStream } from './stream.ts';
+
+export interface AxiDmaModelOptions {
+  /** Whether the core has the scatter-gather engine; if not it is in direct register mode. Default true. */
+  readonly scatterGather?: boolean;
+  /** Width of addresses, 32 to 64. Default 32. */
+  readonly addressBits?: number;
+  /** Width of the buffer length register, 8 to 26. Default 14. */
+  readonly lengthBits?: number;
+  /** Bytes that addresses have to be aligned to: those of a bus word without the data realignment engine. Default 1. */
+  readonly alignment?: number;
+  /** Bytes the stream holds between the channels. Default 8,192. */
+  readonly fifo?: number;
+  /** Of each channel, bytes a microsecond. Default 400: 32 bits at 100 MHz. */
+  readonly bandwidth?: number;
+}
+
+/** Simulated microseconds of a soft reset. */
+const RESET_TIME = 5;
+
+class Mm2sModel extends ChannelModel {
+  readonly #stream: LoopbackStream;
+
+  constructor(wires: Wires, stream: LoopbackStream) {
+    super(wires);
+    this.#stream = stream;
+    stream.onRoom = () => this.wake();
+  }
+
+  protected override move(job: Job, limit: number): Moved {
+    const length = Math.min(limit, this.#stream.room);
+    if (length === 0) return 0;
+    const bytes = new Uint8Array(length);
+    const response = this.wires.read(job.address, bytes);
+    if (response !== 'OKAY') return response;
+    this.#stream.push({ bytes, last: length === job.left && this.endsPacket(job) });
+    return length;
+  }
+
+  protected override endsPacket({ descriptor, flags }: Job): boolean {
+    return descriptor === undefined || (flags & DESCRIPTOR_CONTROL.endOfFrame) !== 0;
+  }
+
+  protected override result({ moved }: Job): number {
+    return moved;
+  }
+}
+
+class S2mmModel extends ChannelModel {
+  readonly #stream: LoopbackStream;
+  /** The next bytes are the first of a packet. */
+  #fresh = true;
+  /** The packet in `job` began there. */
+  #began = false;
+
+  constructor(wires: Wires, stream: LoopbackStream) {
+    super(wires);
+    this.#stream = stream;
+    stream.onBytes = () => this.wake();
+  }
+
+  override reset(): void {
+    super.reset();
+    this.#fresh = true;
+  }
+
+  protected override move(job: Job, limit: number): Moved {
+    const beats = this.#stream.take(limit);
+    if (beats === undefined) return 0;
+    const { bytes, last } = beats;
+    const response = this.wires.write(job.address, bytes);
+    if (response !== 'OKAY') return response;
+    if (job.moved === 0) this.#began = this.#fresh;
+    this.#fresh = job.ended = last;
+    // With descriptors the rest goes into the next one.
+    if (job.descriptor === undefined && bytes.length === job.left && !last) return 'too long';
+    return bytes.length;
+  }
+
+  protected override endsPacket({ ended }: Job): boolean {
+    return ended;
+  }
+
+  protected override result({ descriptor, moved, ended }: Job): number {
+    if (descriptor === undefined) return moved;
+    const start = this.#began ? DESCRIPTOR_STATUS.startOfFrame : 0;
+    return moved | start | (ended ? DESCRIPTOR_STATUS.endOfFrame : 0);
+  }
+}
+
+export class AxiDmaModel implements DeviceModel {
+  readonly config: FunctionDescription = { vendorId: 0x10ee, deviceId: 0x7021, intx: true, msi: 2 };
+  readonly bars: readonly BarDescription[] = [{ index: 0, size: 4096 }];
+  /** Memory that answers SLVERR, both ends inclusive; none as a rule. */
+  broken: { readonly start: bigint; readonly end: bigint } | undefined;
+
+  readonly #options: Required<AxiDmaModelOptions>;
+  readonly #stream: LoopbackStream;
+  #bus!: DeviceBus;
+  #mm2s!: Mm2sModel;
+  #s2mm!: S2mmModel;
+  #levels = [false, false];
+  #decodeError = false;
+
+  constructor(options: AxiDmaModelOptions = {}) {
+    this.#options = {
+      ...{ scatterGather: true, addressBits: 32, lengthBits: 14, alignment: 1, fifo: 8192, bandwidth: 400 },
+      ...options,
+    };
+    this.#stream = new LoopbackStream(this.#options.fifo);
+  }
+
+  attach(bus: DeviceBus): void {
+    this.#bus = bus;
+    const wires = this.#wires();
+    this.#mm2s = new Mm2sModel(wires, this.#stream);
+    this.#s2mm = new S2mmModel(wires, this.#stream);
+  }
+
+  reset(): void {
+    this.#stream.clear();
+    this.#mm2s.reset();
+    this.#s2mm.reset();
+    this.#updateInterrupts();
+  }
+
+  read(_bar: number, offset: number, width: Width): number {
+    if (width !== 4 || offset >= REGISTER_SPAN) return 0;
+    return offset < CHANNEL.s2mm ? this.#mm2s.read(offset) : this.#s2mm.read(offset - CHANNEL.s2mm);
+  }
+
+  write(_bar: number, offset: number, width: Width, value: number): void {
+    if (width !== 4 || offset >= REGISTER_SPAN) return;
+    if (offset < CHANNEL.s2mm) this.#mm2s.write(offset, value);
+    else this.#s2mm.write(offset - CHANNEL.s2mm, value);
+  }
+
+  /** The access under way met no memory: an AXI interconnect tells the core, where PCI Express tells nobody. */
+  noteFault(): void {
+    this.#decodeError = true;
+  }
+
+  #wires(): Wires {
+    const bus = this.#bus;
+    return {
+      ...this.#options,
+      read: (address, into) => this.#access(address, into.length, () => bus.dmaRead(address, into)),
+      write: (address, from) => this.#access(address, from.length, () => bus.dmaWrite(address, from)),
+      after: (microseconds, action) => bus.after(microseconds, action),
+      report: (address, size, reason) => bus.report(address, size, 'read', reason),
+      updateInterrupt: () => this.#updateInterrupts(),
+      resetCore: () => this.#softReset(),
+    };
+  }
+
+  #access(address: bigint, length: number, access: () => void): Response {
+    const { broken } = this;
+    if (broken !== undefined && address <= broken.end && address + BigInt(length) > broken.start) {
+      return 'SLVERR';
+    }
+    this.#decodeError = false;
+    access();
+    return this.#decodeError ? 'DECERR' : 'OKAY';
+  }
+
+  /** PG021, "Resets": of the core and its streams, whichever channel was told. */
+  #softReset(): void {
+    this.#mm2s.beginReset();
+    this.#s2mm.beginReset();
+    this.#bus.after(RESET_TIME, () => this.reset());
+  }
+
+  /** A message at each rising edge, the line while either channel wants it. */
+  #updateInterrupts(): void {
+    const levels = [this.#mm2s.interrupt, this.#s2mm.interrupt];
+    const before = this.#levels;
+    this.#levels = levels;
+    for (const [vector, level] of levels.entries()) {
+      if (level && !before[vector]) this.#bus.raise(vector);
+    }
+    if (!levels.includes(true) && before.includes(true)) this.#bus.lower();
+  }
+}
+
+/** An AXI DMA in a simulated machine that answers DECERR where the machine reports a fault. */
+export function simulateAxiDma(
+  options: AxiDmaModelOptions = {},
+  machine: SimulateOptions = {},
+): SimulatedSource<AxiDmaModel> {
+  const model = new AxiDmaModel(options);
+  const onFault = (fault: Fault): void => {
+    model.noteFault();
+    machine.onFault?.(fault);
+  };
+  return simulate(model, { ...machine, onFault });
+}

@@ -1,0 +1,88 @@
+/** The test bench: a core built in one way, in a machine of one kind, with its streams looped back. */
+import { randomInt } from 'node:crypto';
+import { AxiDma, type AxiDmaOptions } from '../../examples/axi-dma/driver.ts';
+import { type AxiDmaModelOptions, simulateAxiDma } from '../../examples/axi-dma/model.ts';
+import { DmaError, type ErrnoName, openPci, type PciFunction } from '../../lib/index.ts';
+import type { SimulatedSource, SimulateOptions } from '../../lib/sim/index.ts';
+import { expectNoDmaErrors } from '../../lib/testing/index.ts';
+import { assert } from '../harness.ts';
+
+/** The core as the block design has it: what the model and the driver both have to know. */
+export type Core = Pick<AxiDmaModelOptions, 'scatterGather' | 'addressBits' | 'lengthBits' | 'alignment'>;
+
+export interface Bench extends Disposable {
+  readonly axi: AxiDma;
+  readonly fn: PciFunction;
+  readonly source: SimulatedSource<ReturnType<typeof simulateAxiDma>['model']>;
+}
+
+export interface BenchOptions {
+  readonly core?: Core & AxiDmaModelOptions;
+  readonly machine?: SimulateOptions;
+  readonly driver?: AxiDmaOptions;
+  /** Which interrupts: a message for each channel, or the one line for both. */
+  readonly line?: boolean;
+  readonly Driver?: typeof AxiDma;
+}
+
+/** Power up, open, load the driver. */
+export async function bench(options: BenchOptions = {}): Promise<Bench> {
+  const { core = {}, machine = {}, driver = {}, line = false, Driver = AxiDma } = options;
+  const { addressBits = 32, lengthBits = 14, alignment = 1 } = core;
+  const source = simulateAxiDma(core, machine);
+  const fn = await openPci(source, { debug: { print: false } });
+  fn.setMaster();
+  const interrupts = line
+    ? { mm2s: fn.interrupts.intx(), s2mm: fn.interrupts.intx() }
+    : { mm2s: fn.interrupts.msi(0), s2mm: fn.interrupts.msi(1) };
+  const parts = { registers: fn.bar(0), interrupts, dma: fn.dma };
+  const axi = new Driver(parts, { addressBits, lengthBits, alignment, ...driver });
+  const close = (): void => {
+    axi.close();
+    fn.close();
+  };
+  return { axi, fn, source, [Symbol.dispose]: close };
+}
+
+/** Send `from` and receive it into `to`, which is as long or longer. @returns bytes received */
+export async function loopback(axi: AxiDma, from: Uint8Array, to: Uint8Array): Promise<number> {
+  const [received] = await Promise.all([axi.s2mm.receive(to), axi.mm2s.send(from)]);
+  return received;
+}
+
+/** Close everything, and see that nothing was wrong on the way: no fault, no mistake, nothing left behind. */
+export function clean(run: Bench): void {
+  run[Symbol.dispose]();
+  assert.deepEqual(run.source.faults, []);
+  expectNoDmaErrors(run.fn);
+}
+
+/** Bytes that tell where they are. */
+export function pattern(length: number, seed = 1): Uint8Array<ArrayBuffer> {
+  return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >>> 8) * 7 + seed * 113) & 0xff);
+}
+
+export const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));
+
+export function fails(code: ErrnoName, pattern = /./): (error: unknown) => boolean {
+  return (error) => {
+    assert.ok(error instanceof DmaError, String(error));
+    assert.equal(error.code, code, error.message);
+    assert.match(error.message, pattern);
+    return true;
+  };
+}
+
+export const machines: readonly { readonly name: string; readonly options: SimulateOptions }[] = [
+  { name: 'behind an IOMMU', options: {} },
+  { name: 'behind an IOMMU, incoherent', options: { coherent: false } },
+  { name: 'without an IOMMU', options: { iommu: false } },
+  { name: 'without an IOMMU, incoherent', options: { iommu: false, coherent: false } },
+];
+
+export const cores: readonly { readonly name: string; readonly core: Core }[] = [
+  { name: 'scatter-gather, 32 bits', core: { scatterGather: true } },
+  { name: 'scatter-gather, 64 bits', core: { scatterGather: true, addressBits: 64, lengthBits: 26 } },
+  { name: 'direct registers, 32 bits', core: { scatterGather: false, lengthBits: 20 } },
+  { name: 'direct registers, 40 bits', core: { scatterGather: false, addressBits: 40, lengthBits: 23 } },
+];
