@@ -18,7 +18,7 @@ namespace userdma {
 
 struct Interrupt {
   uv_poll_t poll;
-  Fd event;
+  InterruptFile source;
   napi_env env;
   Addon* addon;
   Handle handle;
@@ -37,6 +37,9 @@ void OnClosed(uv_handle_t* poll) {
 void Close(Interrupt* interrupt) {
   napi_delete_reference(interrupt->env, interrupt->callback);
   uv_close(reinterpret_cast<uv_handle_t*>(&interrupt->poll), OnClosed);
+  // Allowed from here on, and not to be left for later: what the kernel does when a device file closes would
+  // meet the next one that opens it.
+  interrupt->source.file.Reset();
 }
 
 void OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
@@ -44,9 +47,9 @@ void OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
   interrupt->addon->interrupts.Remove(interrupt->handle);  // nothing when it is closing already
 }
 
-/** Calls back with `count`. What the callback throws is the environment's uncaught exception, as from a
- * timer. */
-void Deliver(const Interrupt& interrupt, uint64_t count) {
+/** Calls back with `count`, or with the -errno that ended it. What the callback throws is the environment's
+ * uncaught exception, as from a timer. */
+void Deliver(const Interrupt& interrupt, int64_t count) {
   const napi_env env = interrupt.env;
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
@@ -64,40 +67,42 @@ void Deliver(const Interrupt& interrupt, uint64_t count) {
   napi_close_handle_scope(env, scope);
 }
 
-void OnReadable(uv_poll_t* poll, int, int) {
-  const Interrupt* interrupt = static_cast<Interrupt*>(poll->data);
+void OnReadable(uv_poll_t* poll, int status, int) {
+  Interrupt* interrupt = static_cast<Interrupt*>(poll->data);
+  const int64_t count = interrupt->source.take(interrupt->source.file.get(), &interrupt->source.seen);
+  // libuv has stopped by itself when `status` says so: nothing more would come, whatever the file holds.
+  const int64_t result = status < 0 && count >= 0 ? -EIO : count;
+  if (result < 0) uv_poll_stop(poll);
+  if (result != 0) Deliver(*interrupt, result);
+}
+
+int64_t TakeSignals(int file, uint32_t*) {
   uint64_t count;
-  if (read(interrupt->event.get(), &count, sizeof count) == sizeof count) Deliver(*interrupt, count);
+  return read(file, &count, sizeof count) == sizeof count ? static_cast<int64_t>(count) : 0;
 }
 
 /** Makes an interrupt that nothing has started yet. nullptr with `error` set when there is none. */
-std::shared_ptr<Interrupt> Open(const Call& call, int* error) {
+std::shared_ptr<Interrupt> Open(const Call& call, size_t callback, InterruptFile source, int* error) {
   auto owned = std::make_unique<Interrupt>();
-  owned->event.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  *error = owned->event ? 0 : -errno;
-  if (*error != 0) return nullptr;
+  owned->source = std::move(source);
   uv_loop_t* loop = nullptr;
   *error = napi_get_uv_event_loop(call.env, &loop) == napi_ok ? 0 : -EINVAL;
-  if (*error == 0) *error = uv_poll_init(loop, &owned->poll, owned->event.get());
+  if (*error == 0) *error = uv_poll_init(loop, &owned->poll, owned->source.file.get());
   if (*error != 0) return nullptr;
   Interrupt* const interrupt = owned.release();
   interrupt->poll.data = interrupt;
   interrupt->env = call.env;
   interrupt->addon = call.addon;
-  napi_create_reference(call.env, call[0], 1, &interrupt->callback);
+  napi_create_reference(call.env, call[callback], 1, &interrupt->callback);
   napi_add_async_cleanup_hook(call.env, OnEnvironmentEnd, interrupt, &interrupt->hook);
   return std::shared_ptr<Interrupt>(interrupt, Close);
 }
 
 napi_value InterruptCreate(Call& call) {
   if (!call.IsFunction(0)) return call.Return(-EINVAL);
-  int error;
-  const std::shared_ptr<Interrupt> interrupt = Open(call, &error);
-  if (interrupt == nullptr) return call.Return(error);
-  error = uv_poll_start(&interrupt->poll, UV_READABLE, OnReadable);
-  if (error != 0) return call.Return(error);
-  interrupt->handle = call.addon->interrupts.Add(interrupt);
-  return call.Return(interrupt->handle == 0 ? -ENOSPC : static_cast<int64_t>(interrupt->handle));
+  Fd event(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!event) return call.Return(-errno);
+  return call.Return(WatchInterrupt(call, 0, {std::move(event), TakeSignals, 0}));
 }
 
 napi_value InterruptClose(Call& call) {
@@ -124,14 +129,24 @@ napi_value Signal(Call& call) {
   if (interrupt == nullptr) return call.Return(-EBADF);
   uint64_t count;
   if (!call.Unsigned(1, Call::kMaxSafeInteger, &count)) return call.Return(-EINVAL);
-  return call.Return(write(interrupt->event.get(), &count, sizeof count) == sizeof count ? 0 : -errno);
+  return call.Return(write(interrupt->source.file.get(), &count, sizeof count) == sizeof count ? 0 : -errno);
 }
 
 }  // namespace
 
+int64_t WatchInterrupt(const Call& call, size_t callback, InterruptFile source) {
+  int error;
+  const std::shared_ptr<Interrupt> interrupt = Open(call, callback, std::move(source), &error);
+  if (interrupt == nullptr) return error;
+  error = uv_poll_start(&interrupt->poll, UV_READABLE, OnReadable);
+  if (error != 0) return error;
+  interrupt->handle = call.addon->interrupts.Add(interrupt);
+  return interrupt->handle == 0 ? -ENOSPC : static_cast<int64_t>(interrupt->handle);
+}
+
 int InterruptFd(const Addon& addon, Handle handle) {
   const Interrupt* interrupt = addon.interrupts.Get(handle);
-  return interrupt == nullptr ? -1 : interrupt->event.get();
+  return interrupt == nullptr ? -1 : interrupt->source.file.get();
 }
 
 void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing) {

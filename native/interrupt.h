@@ -1,9 +1,30 @@
-// Interrupts: an eventfd that the kernel signals, watched by the event loop of the calling environment.
+// Interrupts: a file that the kernel makes readable (an eventfd of VFIO, a UIO device), watched by the event
+// loop of the calling environment.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+
 #include "addon.h"
+#include "fd.h"
 
 namespace userdma {
+
+/** Reads what `file` has to tell: events since it last did, 0 for none, -errno when it never will again. */
+using TakeEvents = int64_t (*)(int file, uint32_t* seen);
+
+/** What an interrupt watches. */
+struct InterruptFile {
+  Fd file;  // not blocking
+  TakeEvents take = nullptr;
+  uint32_t seen = 0;  // for `take` to remember
+};
+
+/**
+ * Calls argument `callback`, a function, with every number that `take` gives, from the event loop. A negative
+ * one is the last. Returns a handle for interruptClose and interruptRef, or -errno.
+ */
+int64_t WatchInterrupt(const Call& call, size_t callback, InterruptFile source);
 
 /** The eventfd to give to VFIO_DEVICE_SET_IRQS, or -1 when the handle is not live. It stays the interrupt's.
  */

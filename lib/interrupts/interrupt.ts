@@ -1,6 +1,6 @@
 /** Interrupt vectors of a function: awaited, iterated or listened to. */
 import { DmaError } from '../errors.ts';
-import type { InterruptAccess, InterruptKind } from './transport.ts';
+import type { InterruptAccess, InterruptKind } from './access.ts';
 
 interface Waiter {
   resolve(count: number): void;
@@ -22,6 +22,7 @@ export class Interrupt {
   #count = 0;
   #pending = 0;
   #closed = false;
+  #failure: DmaError | undefined;
 
   constructor(
     access: InterruptAccess,
@@ -33,7 +34,12 @@ export class Interrupt {
     this.vector = vector;
     this.#access = access;
     this.#onClose = onClose;
-    access.enable(kind, vector, (count) => this.#deliver(count));
+    access.enable(
+      kind,
+      vector,
+      (count) => this.#deliver(count),
+      (error) => this.#fail(error),
+    );
     access.setRef(kind, vector, false);
   }
 
@@ -44,10 +50,12 @@ export class Interrupt {
 
   /**
    * The next interrupt; resolves with how many came since the last `wait` (they coalesce). Resolves at once when
-   * some are already there. Rejects with `signal.reason` when aborted, DmaError ENODEV when the vector is closed.
+   * some are already there. Rejects with `signal.reason` when aborted, DmaError ENODEV when the vector is closed or the
+   * device is gone.
    */
   wait({ signal }: { signal?: AbortSignal } = {}): Promise<number> {
     if (this.#closed) return Promise.reject(this.#closedError());
+    if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (signal?.aborted) return Promise.reject(signal.reason);
     if (this.#pending > 0) {
       const count = this.#pending;
@@ -77,7 +85,7 @@ export class Interrupt {
     });
   }
 
-  /** Counts as from `wait`, until the vector is closed. */
+  /** Counts as from `wait`, until the vector is closed. @throws DmaError ENODEV the device is gone */
   async *[Symbol.asyncIterator](): AsyncGenerator<number, void, undefined> {
     while (!this.#closed) {
       try {
@@ -89,9 +97,13 @@ export class Interrupt {
     }
   }
 
-  /** Call `listener` with the count at each delivery; returns a function that stops it. */
+  /**
+   * Call `listener` with the count at each delivery; returns a function that stops it. It is not told when the device
+   * goes: an access or a wait is. @throws DmaError ENODEV closed, or the device is gone
+   */
   listen(listener: (count: number) => void): () => void {
     if (this.#closed) throw this.#closedError();
+    if (this.#failure !== undefined) throw this.#failure;
     this.#listeners.add(listener);
     this.#updateRef();
     return () => {
@@ -126,6 +138,14 @@ export class Interrupt {
     if (this.#waiters.size === 0) this.#pending += count;
     for (const waiter of [...this.#waiters]) waiter.resolve(count);
     for (const listener of [...this.#listeners]) listener(count);
+  }
+
+  /** No interrupt will come any more. */
+  #fail(error: DmaError): void {
+    this.#failure = error;
+    this.#listeners.clear();
+    for (const waiter of [...this.#waiters]) waiter.reject(error);
+    this.#updateRef();
   }
 
   #updateRef(): void {

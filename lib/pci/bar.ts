@@ -1,11 +1,9 @@
-/**
- * Base address registers: a window of device registers, reached one access at a time.
- *
- * Registers are never an ArrayBuffer: V8 drops, merges, narrows and reorders plain reads, and a logged view reads
- * the device. Each call here is exactly one access of its width, ordered after all earlier memory writes.
- */
-import { DmaError, type ErrnoName } from '../errors.ts';
+/** Base address registers: the windows of device registers that a PCI function has. */
+import type { DmaError, ErrnoName } from '../errors.ts';
 import type { MmioWindow } from '../iommu/address-space.ts';
+import { type RegisterNames, Registers, registerError } from '../registers/registers.ts';
+
+export { registerValue } from '../registers/registers.ts';
 
 export interface BarInfo {
   /** 0 to 5. */
@@ -17,94 +15,35 @@ export interface BarInfo {
   readonly prefetchable: boolean;
 }
 
-/**
- * All methods throw DmaError: EINVAL offset outside the BAR, not a multiple of the width, or a value wider than the
- * access · EIO memory decode off or the device did not answer · ENODEV function closed or device gone.
- */
-export abstract class Bar {
+/** An access throws DmaError as those of `Registers` do; EIO is memory decode off, or no answer. */
+export abstract class Bar extends Registers {
   readonly info: BarInfo;
 
   constructor(info: BarInfo) {
+    super();
     this.info = info;
+  }
+
+  override get size(): number {
+    return this.info.size;
   }
 
   /** For `DmaDevice.mapResource`, of this function or another one. Undefined for I/O ports, which DMA cannot reach. */
   get window(): MmioWindow | undefined {
     return undefined;
   }
-
-  abstract read8(offset: number): number;
-  abstract read16(offset: number): number;
-  abstract read32(offset: number): number;
-  /** One 64-bit access. */
-  abstract read64(offset: number): bigint;
-  abstract write8(offset: number, value: number): void;
-  abstract write16(offset: number, value: number): void;
-  abstract write32(offset: number, value: number): void;
-  /** One 64-bit access. */
-  abstract write64(offset: number, value: bigint): void;
-
-  /** Two 32-bit reads, low word first, for a device that takes no 64-bit access. */
-  read64LoHi(offset: number): bigint {
-    const low = this.read32(offset);
-    return (BigInt(this.read32(offset + 4)) << 32n) | BigInt(low);
-  }
-
-  /** Two 32-bit reads, high word first. */
-  read64HiLo(offset: number): bigint {
-    const high = this.read32(offset + 4);
-    return (BigInt(high) << 32n) | BigInt(this.read32(offset));
-  }
-
-  /** Two 32-bit writes, low word first. */
-  write64LoHi(offset: number, value: bigint): void {
-    this.write32(offset, Number(value & 0xffffffffn));
-    this.write32(offset + 4, Number((value >> 32n) & 0xffffffffn));
-  }
-
-  /** Two 32-bit writes, high word first. */
-  write64HiLo(offset: number, value: bigint): void {
-    this.write32(offset + 4, Number((value >> 32n) & 0xffffffffn));
-    this.write32(offset, Number(value & 0xffffffffn));
-  }
 }
 
-/**
- * The bit pattern of `value` as an unsigned number of `width` bytes. Negative int32 results of JavaScript's bit
- * operators (`1 << 31`) are taken by their pattern.
- * @throws DmaError EINVAL
- */
-export function registerValue(value: number, width: 1 | 2 | 4): number {
-  const max = 2 ** (8 * width);
-  if (Number.isInteger(value) && value < max && value >= -max / 2) return value < 0 ? value + max : value;
-  throw new DmaError('EINVAL', `${String(value)} does not fit a ${width * 8}-bit register`, {
-    remedy: `pass a whole number below 2^${width * 8}`,
-  });
+/** What errors of accesses to a BAR say. */
+export function barNames({ index, size }: BarInfo): RegisterNames {
+  return {
+    name: `BAR ${index}`,
+    size,
+    silence: 'enable memory decode (command register bit 1) and power state D0, or reset the function',
+  };
 }
 
-/** The error of a register access that was refused, the same words in every world. */
+/** The error of an access to a BAR that was refused. */
 export function barAccessError(info: BarInfo, offset: number, width: number, code: ErrnoName): DmaError {
-  const what = `${width * 8}-bit access at offset ${describeOffset(offset)} of BAR ${info.index}`;
-  if (code === 'ENODEV') {
-    return new DmaError(code, `${what}: the function is closed or the device is gone`, {
-      remedy: 'open the function again',
-    });
-  }
-  if (code === 'EINVAL') {
-    const outside = !Number.isInteger(offset) || offset < 0 || offset + width > info.size;
-    return outside
-      ? new DmaError(code, `${what} is outside its ${info.size} bytes`, {
-          remedy: 'check the offset against bar.info.size',
-        })
-      : new DmaError(code, `${what} is misaligned`, {
-          remedy: `use an offset that is a multiple of ${width}`,
-        });
-  }
-  return new DmaError(code, `${what} got no answer`, {
-    remedy: 'enable memory decode (command register bit 1) and power state D0, or reset the function',
-  });
-}
-
-function describeOffset(offset: number): string {
-  return Number.isSafeInteger(offset) && offset >= 0 ? `0x${offset.toString(16)}` : String(offset);
+  return registerError(barNames(info), offset, width, code);
 }

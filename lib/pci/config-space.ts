@@ -1,6 +1,6 @@
 /** Configuration space: the standard header by name, and the capability list (PCI Local Bus 3.0, chapter 6). */
 import { DmaError } from '../errors.ts';
-import { registerValue } from './bar.ts';
+import { registerValue } from '../registers/registers.ts';
 import type { ConfigAccess } from './transport.ts';
 
 /** Offsets of the type 0 header. */

@@ -31,9 +31,10 @@ const SCRIPT = `
       throw new Error(name + '(' + args.map((a) => typeof a).join() + ') threw ' + error);
     }
     // What was made must not pile up.
-    if (name === 'interruptCreate' && result > 0) addon.interruptClose(result);
+    if (/interruptCreate/i.test(name) && result > 0) addon.interruptClose(result);
     if (name === 'regionCreate' && result > 0) addon.regionRevoke(result);
     if (name.startsWith('window') && result > 0) addon.testing.windowClose(result);
+    if (name === 'fileWindowOpen' && result > 0) addon.fileWindowClose(result);
   };
   let calls = 0;
   for (const [name, fn] of functions) {

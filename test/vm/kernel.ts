@@ -28,7 +28,7 @@ function readable(path: string): boolean {
 
 /** The version a bzImage carries in its setup header (Documentation/arch/x86/boot.rst, kernel_version). */
 export function imageVersion(image: string): string {
-  const header = Buffer.alloc(0x4000);
+  const header = Buffer.alloc(0x10200);
   const fd = openSync(image, 'r');
   try {
     readSync(fd, header, 0, header.length, 0);

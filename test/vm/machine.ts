@@ -9,6 +9,8 @@
 /** A PCI device: QEMU's `-device` text and, where a test needs to find it, its address and who drives it. */
 export interface Device {
   readonly qemu: string;
+  /** QEMU's `-object` that the device needs. */
+  readonly object?: string;
   /** Address in the guest, fixed by `addr=` here, so that no test has to search. */
   readonly address?: string;
   /** Driver bound before the command starts; without one the kernel decides. */
@@ -28,11 +30,14 @@ export interface Machine {
   /** Modules loaded after the root is mounted, in this order, with their parameters. */
   readonly modules: readonly string[];
   readonly devices: readonly Device[];
+  /** QEMU's `-m`. Default 1G. */
+  readonly memory?: string;
   /** Folders under `test` whose files run here as well as on the host: they find their device by environment. */
   readonly shared: readonly string[];
 }
 
 const vfio = ['vfio_iommu_type1', 'vfio-pci'];
+const uio = ['uio_pci_generic', 'uio_netx'];
 
 /** The edu device as it comes: a 28-bit DMA mask. */
 const edu: Device = {
@@ -48,6 +53,19 @@ const wideEdu: Device = {
   address: '0000:00:11.0',
   driver: 'vfio-pci',
   variable: 'USERDMA_TEST_EDU_WIDE',
+};
+
+/** The same device, for tests that bind its driver themselves. */
+function undriven({ driver, ...device }: Device): Device {
+  return device;
+}
+
+/** Registers that are plain memory and no interrupt: something for a UIO driver with maps to hand out. */
+const ivshmem: Device = {
+  object: 'memory-backend-ram,id=shared,size=1M',
+  qemu: 'ivshmem-plain,memdev=shared,addr=0x12',
+  address: '0000:00:12.0',
+  variable: 'USERDMA_TEST_IVSHMEM',
 };
 
 /**
@@ -78,7 +96,7 @@ export const defaultMachine: Machine = {
   clock: 'jumps',
   modules: vfio,
   devices: [edu, wideEdu, ...sharedGroup],
-  shared: ['conformance', 'edu'],
+  shared: ['conformance', 'debug', 'edu', 'memory', 'mistakes'],
 };
 
 /** Every machine; the tests of the ones below live in the folder `test/vm/<name>`. */
@@ -93,7 +111,25 @@ export const machines: readonly Machine[] = [
     devices: [edu, wideEdu],
     shared: ['conformance'],
   },
-  { name: 'no-iommu', iommu: 'none', clock: 'jumps', modules: vfio, devices: [edu], shared: [] },
+  {
+    // Devices reach all memory, and this one's addresses are wide enough for all there is.
+    name: 'no-iommu',
+    iommu: 'none',
+    clock: 'jumps',
+    modules: [...vfio, ...uio],
+    devices: [undriven(edu), undriven(wideEdu), ivshmem],
+    shared: [],
+  },
+  {
+    // 28 bits of address reach half of its memory.
+    name: 'small',
+    iommu: 'none',
+    clock: 'jumps',
+    memory: '512M',
+    modules: uio,
+    devices: [undriven(edu)],
+    shared: [],
+  },
   {
     name: 'no-vfio',
     iommu: 'intel',
@@ -144,11 +180,26 @@ export function qemuArguments(machine: Machine, files: BootFiles, accel: string)
   return [
     ...['-nodefaults', '-machine', 'q35,kernel-irqchip=split', '-accel', accel],
     ...clockArguments(machine, accel),
-    ...['-cpu', 'max', '-smp', '1', '-m', '1G', '-display', 'none', '-monitor', 'none', '-no-reboot'],
+    ...[
+      '-cpu',
+      'max',
+      '-smp',
+      '1',
+      '-m',
+      machine.memory ?? '1G',
+      '-display',
+      'none',
+      '-monitor',
+      'none',
+      '-no-reboot',
+    ],
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelCommandLine(machine)],
     ...['-serial', `file:${files.console}`],
     ...iommuDevice[machine.iommu], // before the devices it serves
-    ...machine.devices.flatMap((device) => ['-device', device.qemu]),
+    ...machine.devices.flatMap(({ object, qemu }) => [
+      ...(object === undefined ? [] : ['-object', object]),
+      ...['-device', qemu],
+    ]),
     ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=output,signal=off'],
     ...['-device', 'virtserialport,chardev=output,name=userdma.output'],
     ...share('/', 'host', 'readonly=on,multidevs=remap'),

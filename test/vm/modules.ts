@@ -11,7 +11,13 @@ export const requiredModules: readonly string[] = [
   ...['vfio_iommu_type1', 'vfio-pci'],
 ];
 /** Taken along where the kernel has them. */
-export const optionalModules: readonly string[] = ['virtio-iommu', 'udmabuf', 'nvme'];
+export const optionalModules: readonly string[] = [
+  'virtio-iommu',
+  'udmabuf',
+  'nvme',
+  'uio_pci_generic',
+  'uio_netx',
+];
 
 export interface Module {
   readonly name: string;

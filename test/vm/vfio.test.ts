@@ -1,8 +1,9 @@
 /** One function through VFIO: configuration, registers, interrupts, and what opening leaves behind. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import type { InterruptKind } from '../../lib/interrupts/access.ts';
 import { PCI_COMMAND } from '../../lib/pci/config-space.ts';
-import type { InterruptKind, OpenedFunction, PciTransport } from '../../lib/pci/transport.ts';
+import type { OpenedFunction, PciTransport } from '../../lib/pci/transport.ts';
 import { openVfio } from '../../lib/pci/vfio/open.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
 import { device, ownDescriptors, refuses } from './devices.ts';

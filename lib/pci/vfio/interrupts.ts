@@ -4,9 +4,9 @@
  * is then given its own; the last one disarmed turns the kind off.
  */
 import { DmaError, errnoName } from '../../errors.ts';
+import type { InterruptAccess, InterruptKind } from '../../interrupts/access.ts';
 import type { Handle, InterruptFunctions } from '../../native/addon.ts';
 import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
-import type { InterruptAccess, InterruptKind } from '../transport.ts';
 
 type Native = InterruptFunctions &
   Pick<VfioFunctions, 'vfioIrqCount' | 'vfioIrqArm' | 'vfioIrqOff' | 'vfioIrqUnmask'>;

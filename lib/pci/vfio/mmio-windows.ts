@@ -4,8 +4,9 @@
  * so do we. Those windows are not told to user space; below 4 GiB, where the bridge has one hole for all, what lies
  * between the functions is counted to them.
  */
+
+import { listFolder, readText } from '../../files.ts';
 import type { IovaRange } from '../../iommu/address-space.ts';
-import { listFolder, readText } from './files.ts';
 import { DEVICES } from './sysfs.ts';
 
 const IORESOURCE_MEM = 0x200n;

@@ -9,7 +9,7 @@
  * The container and the group belong to the address space, the device to the transport: whichever of the two is
  * closed first, the device is stopped or the mappings are gone before the other one ends.
  */
-import { DmaDevice } from '../../dma/device.ts';
+import { createDevice, watchHardware } from '../../debug/choose.ts';
 import { Type1AddressSpace } from '../../iommu/type1.ts';
 import { MemfdMemory } from '../../memory/memfd.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
@@ -17,6 +17,7 @@ import { loadAddon } from '../../native/load.ts';
 import { VFIO_GROUP_VIABLE } from '../../native/vfio.ts';
 import type { OpenedFunction, OpenOptions } from '../transport.ts';
 import { diagnose, type OpenStep, openError } from './diagnose.ts';
+import { KernelLog } from './kernel-log.ts';
 import { mmioWindows } from './mmio-windows.ts';
 import { type FunctionFacts, holders, parseAddress, readFacts } from './sysfs.ts';
 import { VfioTransport } from './transport.ts';
@@ -25,7 +26,10 @@ import { VfioTransport } from './transport.ts';
  * @param text PCI address of a function bound to vfio-pci; bus mastering is off and no interrupt armed at first
  * @throws DmaError as `openPci`; nothing stays open then
  */
-export function openVfio(text: string, { hugepages = false, streaming }: OpenOptions = {}): OpenedFunction {
+export function openVfio(
+  text: string,
+  { hugepages = false, streaming, debug }: OpenOptions = {},
+): OpenedFunction {
   const address = parseAddress(text);
   const native = loadAddon();
   const facts = readFacts(address);
@@ -45,7 +49,8 @@ export function openVfio(text: string, { hugepages = false, streaming }: OpenOpt
     undo.push(() => memory.close());
     const addressSpace = new Type1AddressSpace(native, container, mmioWindows());
     const common = { copybreak: 'measure', ...streaming, name: address, copyMany: native.copyBatch } as const;
-    const dma = new DmaDevice({ ...common, memory, addressSpace });
+    const dma = createDevice({ ...common, memory, addressSpace }, debug, false);
+    watchHardware(dma, () => new KernelLog(address));
     return { transport, dma };
   } catch (error) {
     for (const close of undo.reverse()) close();

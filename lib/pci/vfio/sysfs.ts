@@ -6,7 +6,7 @@
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { DmaError } from '../../errors.ts';
-import { linkTarget, listFolder, readText } from './files.ts';
+import { linkTarget, listFolder, readText } from '../../files.ts';
 
 export interface GroupMember {
   readonly address: string;

@@ -1,0 +1,77 @@
+/** Configuration space through /sys/bus/pci/devices/<address>/config: one pread or pwrite of the width an access. */
+import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
+import { DmaError } from '../../errors.ts';
+import type { ConfigAccess } from '../transport.ts';
+
+export class SysfsConfig implements ConfigAccess {
+  /** Bytes: 256 or 4096. */
+  readonly size: number;
+  readonly #path: string;
+  readonly #fd: number;
+  readonly #word = Buffer.alloc(4);
+  #closed = false;
+
+  /** @throws DmaError EACCES not root · ENODEV the function is gone */
+  constructor(path: string) {
+    this.#path = path;
+    try {
+      this.#fd = openSync(path, 'r+');
+    } catch (cause) {
+      throw failed(path, 'open', cause);
+    }
+    this.size = fstatSync(this.#fd).size;
+  }
+
+  read(offset: number, width: 1 | 2 | 4): number {
+    if (this.#transfer(readSync, 'read', offset, width) !== width) {
+      // The kernel shows the first 64 bytes to everybody and the rest to administrators.
+      throw new DmaError('EACCES', `${this.#path} ends before byte ${offset + width}`, {
+        syscall: 'read',
+        remedy: 'run as root, or with CAP_SYS_ADMIN',
+      });
+    }
+    return this.#word.readUIntLE(0, width);
+  }
+
+  write(offset: number, width: 1 | 2 | 4, value: number): void {
+    this.#word.writeUIntLE(value, 0, width);
+    this.#transfer(writeSync, 'write', offset, width);
+  }
+
+  /** Harmless to call twice. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    closeSync(this.#fd);
+  }
+
+  #transfer(move: Transfer, syscall: string, offset: number, width: number): number {
+    if (this.#closed) {
+      throw new DmaError('ENODEV', `${this.#path} is closed`, { remedy: 'open the function again' });
+    }
+    try {
+      return move(this.#fd, this.#word, 0, width, offset);
+    } catch (cause) {
+      throw failed(this.#path, syscall, cause);
+    }
+  }
+}
+
+type Transfer = (fd: number, bytes: Buffer, from: number, length: number, position: number) => number;
+
+function failed(path: string, syscall: string, cause: unknown): DmaError {
+  const { code } = cause as NodeJS.ErrnoException;
+  if (code === 'EACCES' || code === 'EPERM') {
+    return new DmaError('EACCES', `${path} may not be written`, {
+      syscall,
+      remedy: 'run as root; under Secure Boot the kernel may forbid it to root as well (lockdown)',
+      cause,
+    });
+  }
+  const gone = code === 'ENODEV' || code === 'ENOENT';
+  return new DmaError(gone ? 'ENODEV' : 'EIO', `${path} does not answer (${code})`, {
+    syscall,
+    remedy: gone ? 'the function is gone: close it' : 'reset the function, or open it again',
+    cause,
+  });
+}

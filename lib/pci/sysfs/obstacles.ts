@@ -1,0 +1,50 @@
+/** What stands in the way of driving a function around the kernel, and the fix. */
+import { existsSync } from 'node:fs';
+import { DmaError } from '../../errors.ts';
+import { readText } from '../../files.ts';
+import { GENERIC_PCI_DRIVER } from '../../uio/rearm.ts';
+import { DEVICES, type FunctionFacts } from '../vfio/sysfs.ts';
+
+/**
+ * The first obstacle, or undefined.
+ * @param root prefix of `/sys`
+ */
+export function obstacle(facts: FunctionFacts, root = ''): DmaError | undefined {
+  if (!facts.exists) return absent(facts);
+  if (facts.driver !== undefined && facts.driver !== GENERIC_PCI_DRIVER) return taken(facts, facts.driver);
+  return translated(facts.address, root);
+}
+
+function absent({ address, similar }: FunctionFacts): DmaError {
+  return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
+    remedy:
+      similar.length > 0 ? `did you mean ${similar.slice(0, 8).join(', ')}?` : 'lspci -D lists what is there',
+  });
+}
+
+function taken({ address }: FunctionFacts, driver: string): DmaError {
+  const device = `${DEVICES}/${address}`;
+  return new DmaError('EBUSY', `${address} is bound to the driver ${driver}`, {
+    remedy:
+      `if nothing on this machine needs it, as root: echo ${address} > ${device}/driver/unbind, and for its ` +
+      `interrupt: modprobe ${GENERIC_PCI_DRIVER} && echo ${GENERIC_PCI_DRIVER} > ${device}/driver_override && ` +
+      `echo ${address} > /sys/bus/pci/drivers_probe`,
+  });
+}
+
+/** A domain of type identity passes addresses through; every other one gives them a meaning of its own. */
+function translated(address: string, root: string): DmaError | undefined {
+  const group = `${root}${DEVICES}/${address}/iommu_group`;
+  if (!existsSync(group)) return undefined;
+  const type = readText(`${group}/type`)?.trim() ?? 'unknown';
+  if (type === 'identity') return undefined;
+  return new DmaError(
+    'EPERM',
+    `${address} is behind an IOMMU that translates (its group is of type ${type})`,
+    {
+      remedy:
+        'there physical addresses lead nowhere or to others; use openPci, which is the safe way and needs no root, ' +
+        'or boot with iommu=pt where the device must be trusted with all memory',
+    },
+  );
+}

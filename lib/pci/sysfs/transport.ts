@@ -1,0 +1,186 @@
+/**
+ * One PCI function through the files of /sys (drivers/pci/pci-sysfs.c): configuration space, BARs by mmap of
+ * resourceN, the kernel's reset. Its interrupt comes from uio_pci_generic, when that is bound.
+ */
+import { closeSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
+import { DmaError, type ErrnoName, errnoName } from '../../errors.ts';
+import { listFolder } from '../../files.ts';
+import type { InterruptAccess } from '../../interrupts/access.ts';
+import type { Addon, Handle } from '../../native/addon.ts';
+import { UioInterrupts } from '../../uio/interrupts.ts';
+import { openNode } from '../../uio/node.ts';
+import { rearmOf } from '../../uio/rearm.ts';
+import { eventCount } from '../../uio/sysfs.ts';
+import type { Bar } from '../bar.ts';
+import { PCI_COMMAND } from '../config-space.ts';
+import { MappedBar } from '../mapped-bar.ts';
+import type { PciTransport } from '../transport.ts';
+import { DEVICES } from '../vfio/sysfs.ts';
+import { SysfsConfig } from './config.ts';
+import { type BarResource, readResources } from './resources.ts';
+
+const COMMAND = 0x04;
+
+/** Of a function without uio_pci_generic. */
+const NO_INTERRUPTS: InterruptAccess = {
+  limit: () => 0,
+  enable: (kind) => {
+    throw new DmaError('EINVAL', `no ${kind} without a kernel driver that hands it out`, {
+      remedy: 'bind the function to uio_pci_generic, or poll',
+    });
+  },
+  disable: () => {},
+  unmaskIntx: () => {},
+  setRef: () => {},
+};
+
+export class SysfsTransport implements PciTransport {
+  readonly name = 'sysfs';
+  readonly address: string;
+  readonly config: SysfsConfig;
+  readonly bars: readonly (Bar | undefined)[];
+  readonly interrupts: InterruptAccess;
+  readonly #native: Addon;
+  readonly #folder: string;
+  /** What gives back what was taken, in the order of taking. */
+  readonly #undo: (() => void)[] = [];
+  #closed = false;
+
+  /**
+   * Decoding of the BARs is on afterwards, bus mastering off.
+   * @throws DmaError EACCES, EPERM not root · ENODEV it is gone · EIO a file of the function makes no sense ·
+   *   EINVAL, ENOMEM a BAR cannot be mapped
+   */
+  constructor(native: Addon, address: string, root = '') {
+    this.#native = native;
+    this.address = address;
+    this.#folder = `${root}${DEVICES}/${address}`;
+    try {
+      this.config = new SysfsConfig(`${this.#folder}/config`);
+      this.#undo.push(() => this.config.close());
+      this.interrupts = this.#openInterrupts(root);
+      this.#enable();
+      this.bars = readResources(this.#folder).map((resource) =>
+        resource === undefined ? undefined : this.#openBar(resource),
+      );
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  reset(): void {
+    if (this.#closed) {
+      throw new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+    }
+    try {
+      // Without O_CREAT: a function that cannot be reset has no such file.
+      writeFileSync(`${this.#folder}/reset`, '1', { flag: 'r+' });
+    } catch (cause) {
+      const code = (cause as NodeJS.ErrnoException).code;
+      const none = code === 'ENOENT' || code === 'ENOTTY';
+      throw new DmaError(none ? 'EOPNOTSUPP' : 'EAGAIN', `${this.address} was not reset (${code})`, {
+        syscall: 'write',
+        remedy: none ? 'it has no reset of its own: use registers of the device' : 'it is busy: try again',
+        cause,
+      });
+    }
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const undo of this.#undo.reverse()) undo();
+  }
+
+  /** The device file stays open as long as the function: the kernel clears bus mastering when it closes. */
+  #openInterrupts(root: string): InterruptAccess {
+    const node = listFolder(`${this.#folder}/uio`)[0];
+    if (node === undefined) return NO_INTERRUPTS;
+    const fd = openNode(node, root);
+    this.#undo.push(() => closeSync(fd));
+    const rearm = rearmOf(node, fd, root);
+    this.#undo.push(() => rearm.close());
+    const count = (): number => eventCount(node, root);
+    const interrupts = new UioInterrupts(this.#native, { node, fd, count, rearm: () => rearm.rearm() });
+    this.#undo.push(() => interrupts.close());
+    return interrupts;
+  }
+
+  /** A function that no driver has enabled decodes nothing; whoever had it last may have left it bus master. */
+  #enable(): void {
+    if (!this.#bound()) {
+      this.#writeEnable('1');
+      this.#undo.push(() => this.#writeEnable('0'));
+    }
+    const command = this.config.read(COMMAND, 2);
+    if ((command & PCI_COMMAND.master) !== 0) this.config.write(COMMAND, 2, command & ~PCI_COMMAND.master);
+  }
+
+  #bound(): boolean {
+    try {
+      return basename(readlinkSync(`${this.#folder}/driver`)) !== '';
+    } catch {
+      return false;
+    }
+  }
+
+  #writeEnable(value: '0' | '1'): void {
+    try {
+      writeFileSync(`${this.#folder}/enable`, value, { flag: 'r+' });
+    } catch (cause) {
+      // Switching off what is gone already is no failure.
+      if (value === '0') return;
+      const code = codeOf(cause);
+      throw new DmaError(code, `${this.address} cannot be enabled (${code})`, {
+        syscall: 'write',
+        remedy: code === 'EACCES' ? 'run as root' : 'the kernel log (dmesg) may say why',
+        cause,
+      });
+    }
+  }
+
+  /** A BAR smaller than a page lies somewhere in the page that is mapped. I/O ports cannot be mapped. */
+  #openBar({ info, start }: BarResource): Bar {
+    const path = `${this.#folder}/resource${info.index}`;
+    const inPage = info.kind === 'io' ? 0 : Number(start % BigInt(this.#native.pageSize()));
+    const fd = this.#openResource(path);
+    let window: Handle;
+    try {
+      window = this.#native.fileWindowOpen(fd, 0, inPage, info.size, info.kind === 'memory');
+    } finally {
+      closeSync(fd);
+    }
+    if (window < 0) throw noBar(path, errnoName(window));
+    this.#undo.push(() => this.#native.fileWindowClose(window));
+    return new MappedBar(info, this.#native, window);
+  }
+
+  #openResource(path: string): number {
+    try {
+      return openSync(path, 'r+');
+    } catch (cause) {
+      throw noBar(path, codeOf(cause));
+    }
+  }
+}
+
+/** Of a file of a function that is there: when it is missing, the function has gone meanwhile. */
+function codeOf(cause: unknown): ErrnoName {
+  const code = errnoName((cause as NodeJS.ErrnoException).errno ?? 0);
+  return code === 'ENOENT' ? 'ENODEV' : code;
+}
+
+function noBar(path: string, code: ErrnoName): DmaError {
+  const remedies: Partial<Record<string, string>> = {
+    EACCES: 'run as root',
+    EPERM: 'under Secure Boot the kernel forbids this (lockdown): switch it off, or use VFIO',
+    EINVAL: 'a kernel driver holds these registers (CONFIG_IO_STRICT_DEVMEM): unbind it',
+    ENOMEM: 'free address space, or raise ulimit -v',
+  };
+  return new DmaError(code, `${path} cannot be mapped (${code})`, {
+    syscall: 'mmap',
+    remedy: remedies[code] ?? 'the kernel log (dmesg) may say why',
+  });
+}

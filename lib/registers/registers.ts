@@ -1,0 +1,109 @@
+/**
+ * Device registers, reached one access at a time: a BAR of a PCI function, a map of a UIO device.
+ *
+ * Registers are never an ArrayBuffer: V8 drops, merges, narrows and reorders plain reads, and a logged view reads
+ * the device. Each call here is exactly one access of its width, ordered after all earlier memory writes.
+ */
+import { DmaError, type ErrnoName } from '../errors.ts';
+
+/**
+ * All methods throw DmaError: EINVAL offset outside the registers, not a multiple of the width, or a value wider than
+ * the access · EIO the device did not answer · ENODEV closed, or the device is gone.
+ */
+export abstract class Registers {
+  /** Bytes. */
+  abstract readonly size: number;
+
+  abstract read8(offset: number): number;
+  abstract read16(offset: number): number;
+  abstract read32(offset: number): number;
+  /** One 64-bit access. */
+  abstract read64(offset: number): bigint;
+  abstract write8(offset: number, value: number): void;
+  abstract write16(offset: number, value: number): void;
+  abstract write32(offset: number, value: number): void;
+  /** One 64-bit access. */
+  abstract write64(offset: number, value: bigint): void;
+
+  /** Two 32-bit reads, low word first, for a device that takes no 64-bit access. */
+  read64LoHi(offset: number): bigint {
+    const low = this.read32(offset);
+    return (BigInt(this.read32(offset + 4)) << 32n) | BigInt(low);
+  }
+
+  /** Two 32-bit reads, high word first. */
+  read64HiLo(offset: number): bigint {
+    const high = this.read32(offset + 4);
+    return (BigInt(high) << 32n) | BigInt(this.read32(offset));
+  }
+
+  /** Two 32-bit writes, low word first. */
+  write64LoHi(offset: number, value: bigint): void {
+    this.write32(offset, Number(value & 0xffffffffn));
+    this.write32(offset + 4, Number((value >> 32n) & 0xffffffffn));
+  }
+
+  /** Two 32-bit writes, high word first. */
+  write64HiLo(offset: number, value: bigint): void {
+    this.write32(offset + 4, Number((value >> 32n) & 0xffffffffn));
+    this.write32(offset, Number(value & 0xffffffffn));
+  }
+}
+
+/**
+ * The bit pattern of `value` as an unsigned number of `width` bytes. Negative int32 results of JavaScript's bit
+ * operators (`1 << 31`) are taken by their pattern.
+ * @throws DmaError EINVAL
+ */
+export function registerValue(value: number, width: 1 | 2 | 4): number {
+  const max = 2 ** (8 * width);
+  if (Number.isInteger(value) && value < max && value >= -max / 2) return value < 0 ? value + max : value;
+  throw new DmaError('EINVAL', `${String(value)} does not fit a ${width * 8}-bit register`, {
+    remedy: `pass a whole number below 2^${width * 8}`,
+  });
+}
+
+/** As `registerValue` for 64 bits, negative values included. @throws DmaError EINVAL */
+export function registerValue64(value: bigint): bigint {
+  const pattern = typeof value === 'bigint' ? BigInt.asUintN(64, value) : undefined;
+  if (pattern !== undefined && (pattern === value || BigInt.asIntN(64, value) === value)) return pattern;
+  throw new DmaError('EINVAL', `${String(value)} does not fit a 64-bit register`, {
+    remedy: 'pass a bigint below 2^64',
+  });
+}
+
+/** What the errors of some registers say. */
+export interface RegisterNames {
+  /** `BAR 0`, `map 1 of uio0`. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+  /** What to do when the device does not answer. */
+  readonly silence: string;
+}
+
+/** The error of a register access that was refused, the same words in every world. */
+export function registerError(
+  { name, size, silence }: RegisterNames,
+  offset: number,
+  width: number,
+  code: ErrnoName,
+): DmaError {
+  const what = `${width * 8}-bit access at offset ${describeOffset(offset)} of ${name}`;
+  if (code === 'ENODEV') {
+    return new DmaError(code, `${what}: it is closed or the device is gone`, {
+      remedy: 'open the device again',
+    });
+  }
+  if (code !== 'EINVAL') return new DmaError(code, `${what} got no answer`, { remedy: silence });
+  const outside = !Number.isInteger(offset) || offset < 0 || offset + width > size;
+  return outside
+    ? new DmaError(code, `${what} is outside its ${size} bytes`, { remedy: 'check the offset against size' })
+    : new DmaError(code, `${what} is misaligned`, {
+        remedy: `use an offset that is a multiple of ${width}`,
+      });
+}
+
+function describeOffset(offset: number): string {
+  return Number.isSafeInteger(offset) && offset >= 0 ? `0x${offset.toString(16)}` : String(offset);
+}

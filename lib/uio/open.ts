@@ -1,0 +1,45 @@
+/** Opening a platform device through UIO, composed with memory that the device reaches. */
+import { closeSync } from 'node:fs';
+import { createDevice } from '../debug/choose.ts';
+import type { DebugOptions } from '../debug/options.ts';
+import type { DirectDeviceOptions } from '../dma/device.ts';
+import { loadAddon } from '../native/load.ts';
+import { openNode } from './node.ts';
+import { PlatformDevice } from './platform-device.ts';
+import { findUio } from './sysfs.ts';
+
+export interface OpenUioOptions {
+  /**
+   * Memory that the device reaches at the addresses it dictates, e.g. of u-dma-buf, and `cache` where CPU and device
+   * do not see each other's writes. It belongs to the device from here on, unless opening fails.
+   */
+  readonly dma?: Omit<DirectDeviceOptions, 'name' | 'addressSpace'>;
+  /** Watch what the driver does and report its mistakes (dma-debug). Default: not, unless USERDMA_DEBUG=1. */
+  readonly debug?: boolean | DebugOptions;
+  /** Prefix of `/sys` and `/dev`, for a tree kept elsewhere. */
+  readonly root?: string;
+}
+
+/**
+ * Open a UIO device for a driver. No interrupt is armed.
+ *
+ * @param target its node, e.g. `uio0`, or its name (/sys/class/uio/uioN/name)
+ * @throws DmaError ENODEV there is none, or its node is missing · EINVAL several have this name · EACCES no permission
+ *   · EIO /sys makes no sense · ENOSYS addon not built
+ */
+export function openUio(target: string, { dma, debug, root = '' }: OpenUioOptions = {}): PlatformDevice {
+  const native = loadAddon();
+  const facts = findUio(target, root);
+  const fd = openNode(facts.node, root);
+  try {
+    const name = facts.name === '' ? facts.node : `${facts.node} (${facts.name})`;
+    const device =
+      dma === undefined
+        ? undefined
+        : createDevice({ copyMany: native.copyBatch, ...dma, name }, debug, false);
+    return new PlatformDevice({ native, facts, fd, dma: device, root });
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}

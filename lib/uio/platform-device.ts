@@ -1,0 +1,148 @@
+/**
+ * A device that is on no bus a program could ask, as a driver holds it: registers and an interrupt through UIO,
+ * memory from wherever it was composed. The parts are those of a PCI function, so that a driver written against
+ * `{ registers, interrupt, dma }` takes either.
+ */
+import { closeSync } from 'node:fs';
+import type { DmaDevice } from '../dma/device.ts';
+import { DmaError, errnoName } from '../errors.ts';
+import { Interrupt } from '../interrupts/interrupt.ts';
+import type { Addon, Handle } from '../native/addon.ts';
+import { MappedRegisters } from '../registers/mapped.ts';
+import type { Registers } from '../registers/registers.ts';
+import { UioInterrupts } from './interrupts.ts';
+import { type Rearm, rearmOf } from './rearm.ts';
+import { eventCount, type UioFacts, type UioMap } from './sysfs.ts';
+
+export interface PlatformDeviceParts {
+  readonly native: Addon;
+  readonly facts: UioFacts;
+  /** The open device file; the device's from here on. */
+  readonly fd: number;
+  readonly dma: DmaDevice | undefined;
+  readonly root: string;
+}
+
+export class PlatformDevice {
+  /** `uio0`: the name of its node in /dev. */
+  readonly node: string;
+  /** As its kernel driver calls it. */
+  readonly name: string;
+  /** What `registers` takes, by index. */
+  readonly maps: readonly UioMap[];
+  readonly #parts: PlatformDeviceParts;
+  readonly #windows = new Map<number, { readonly window: Handle; readonly registers: Registers }>();
+  #rearm: Rearm | undefined;
+  #interrupt: Interrupt | undefined;
+  #closed = false;
+
+  constructor(parts: PlatformDeviceParts) {
+    this.#parts = parts;
+    this.node = parts.facts.node;
+    this.name = parts.facts.name;
+    this.maps = parts.facts.maps;
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /**
+   * The DMA API on the memory that the device was opened with.
+   * @throws DmaError EINVAL it was opened without · ENODEV closed
+   */
+  get dma(): DmaDevice {
+    this.#checkOpen();
+    if (this.#parts.dma !== undefined) return this.#parts.dma;
+    throw new DmaError('EINVAL', `${this.node} was opened without memory`, {
+      remedy:
+        'UIO knows of none: pass dma: { memory } with memory that has device addresses, e.g. of u-dma-buf',
+    });
+  }
+
+  /**
+   * Registers by the index of their map in /sys/class/uio/uioN/maps.
+   * @throws DmaError EINVAL there is no such map · EIO it cannot be mapped · ENODEV closed
+   */
+  registers(index = 0): Registers {
+    this.#checkOpen();
+    const open = this.#windows.get(index);
+    if (open !== undefined) return open.registers;
+    const map = this.maps.find((one) => one.index === index);
+    if (map === undefined) throw this.#noMap(index);
+    const window = this.#openWindow(map);
+    const silence = 'the device may be gone, without clock or power, or not answer accesses of this width';
+    const names = { name: `map ${index} of ${this.node}`, size: map.size, silence };
+    const registers = new MappedRegisters(names, this.#parts.native, window);
+    this.#windows.set(index, { window, registers });
+    return registers;
+  }
+
+  /**
+   * Its interrupt, armed on first use. The line stays masked each time it fires: call `unmask` after servicing.
+   * @throws DmaError EINVAL it has none · EACCES the PCI function behind it may not be configured · ENODEV closed, gone
+   */
+  get interrupt(): Interrupt {
+    this.#checkOpen();
+    this.#interrupt ??= this.#arm();
+    return this.#interrupt;
+  }
+
+  /**
+   * Disarm, take back every view and mapping, let the device go. Unlike a PCI function nothing can stop the device from
+   * outside: its driver brings it to rest through its registers before. Harmless to call twice.
+   */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#interrupt?.close();
+    this.#rearm?.close();
+    this.#parts.dma?.close();
+    for (const { window } of this.#windows.values()) this.#parts.native.fileWindowClose(window);
+    closeSync(this.#parts.fd);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+
+  #arm(): Interrupt {
+    const { native, fd, root } = this.#parts;
+    const { node } = this;
+    this.#rearm ??= rearmOf(node, fd, root);
+    const rearm = this.#rearm;
+    const count = (): number => eventCount(node, root);
+    const access = new UioInterrupts(native, { node, fd, count, rearm: () => rearm.rearm() });
+    return new Interrupt(access, 'intx', 0, () => {
+      this.#interrupt = undefined;
+    });
+  }
+
+  /** mmap at page K of the device file is map K. */
+  #openWindow({ index, offset, size }: UioMap): Handle {
+    const { native, fd } = this.#parts;
+    const pageSize = native.pageSize();
+    const window = native.fileWindowOpen(fd, index * pageSize, offset, size, true);
+    if (window >= 0) return window;
+    throw new DmaError('EIO', `map ${index} of ${this.node} cannot be mapped (${errnoName(window)})`, {
+      syscall: 'mmap',
+      remedy:
+        'its driver must give it a page-aligned address and registers at a multiple of 8 in the page; ' +
+        'the kernel log (dmesg) may say more',
+    });
+  }
+
+  #noMap(index: number): DmaError {
+    const present = this.maps.map((map) => `${map.index}${map.name === '' ? '' : ` (${map.name})`}`);
+    return new DmaError('EINVAL', `${this.node} has no map ${String(index)}`, {
+      remedy:
+        present.length === 0
+          ? 'it has none at all; registers of a PCI function are reached through openPciUnsafe'
+          : `it has ${present.join(', ')}`,
+    });
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new DmaError('ENODEV', `${this.node} is closed`, { remedy: 'open it again' });
+  }
+}
