@@ -11,7 +11,7 @@ import type {
   FunctionDescription,
   Width,
 } from '../../lib/sim/index.ts';
-import { type Fault, type SimulatedSource, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { type SimulatedSource, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 import { ChannelModel } from './model-channel.ts';
 import type { Job, Moved } from './model-job.ts';
 import type { Response, Wires } from './model-wires.ts';
@@ -118,7 +118,6 @@ export class AxiDmaModel implements DeviceModel {
   #mm2s!: Mm2sModel;
   #s2mm!: S2mmModel;
   #levels = [false, false];
-  #decodeError = false;
 
   constructor(options: AxiDmaModelOptions = {}) {
     this.#options = {
@@ -153,11 +152,6 @@ export class AxiDmaModel implements DeviceModel {
     else this.#s2mm.write(offset - CHANNEL.s2mm, value);
   }
 
-  /** The access under way met no memory: an AXI interconnect tells the core, where PCI Express tells nobody. */
-  noteFault(): void {
-    this.#decodeError = true;
-  }
-
   #wires(): Wires {
     const bus = this.#bus;
     return {
@@ -171,14 +165,13 @@ export class AxiDmaModel implements DeviceModel {
     };
   }
 
-  #access(address: bigint, length: number, access: () => void): Response {
+  /** The interconnect tells the core when there is no memory. */
+  #access(address: bigint, length: number, access: () => boolean): Response {
     const { broken } = this;
     if (broken !== undefined && address <= broken.end && address + BigInt(length) > broken.start) {
       return 'SLVERR';
     }
-    this.#decodeError = false;
-    access();
-    return this.#decodeError ? 'DECERR' : 'OKAY';
+    return access() ? 'OKAY' : 'DECERR';
   }
 
   /** PG021, "Resets": of the core and its streams, whichever channel was told. */
@@ -200,15 +193,10 @@ export class AxiDmaModel implements DeviceModel {
   }
 }
 
-/** An AXI DMA in a simulated machine that answers DECERR where the machine reports a fault. */
+/** An AXI DMA in a simulated machine. */
 export function simulateAxiDma(
   options: AxiDmaModelOptions = {},
   machine: SimulateOptions = {},
 ): SimulatedSource<AxiDmaModel> {
-  const model = new AxiDmaModel(options);
-  const onFault = (fault: Fault): void => {
-    model.noteFault();
-    machine.onFault?.(fault);
-  };
-  return simulate(model, { ...machine, onFault });
+  return simulate(new AxiDmaModel(options), machine);
 }

@@ -25,7 +25,10 @@ const CHUNK = 2 * 2 ** 20;
 const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
 
 export interface BounceOptions {
-  /** Bytes that may be bounced at once, rounding included. Default 64 MiB, as swiotlb has, or a quarter of what the device can reach. */
+  /**
+   * Bytes that may be bounced at once, rounding included. Default 64 MiB, as swiotlb has, or a quarter of what the
+   * device can reach.
+   */
   readonly total?: number;
   /** Bytes of the longest bounced mapping. Default 256 KiB, as swiotlb has. */
   readonly maxMapping?: number;
@@ -276,9 +279,8 @@ export class BounceBuffer {
   }
 }
 
-function defaultTotal({ ranges }: DmaOperations): number {
-  const reach = ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0);
-  return Math.min(TOTAL, 2 ** Math.max(SLOT_SHIFT, log2Down(reach / 4)));
+function defaultTotal({ capacity }: DmaOperations): number {
+  return Math.min(TOTAL, 2 ** Math.max(SLOT_SHIFT, log2Down(capacity / 4)));
 }
 
 function log2Up(value: number): number {

@@ -3,7 +3,7 @@
  * device and memory that it was not given. Memory from elsewhere has no address, so that it is always bounced.
  */
 import { DmaError } from '../errors.ts';
-import type { Access, IovaRange } from '../iommu/address-space.ts';
+import { type Access, bytesIn, type IovaRange } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { Coherence } from '../memory/source.ts';
 import { dmaBitMask } from './mask.ts';
@@ -30,6 +30,10 @@ export class DirectOperations implements DmaOperations {
 
   get ranges(): readonly IovaRange[] {
     return this.#memory.ranges;
+  }
+
+  get capacity(): number {
+    return this.#memory.capacity ?? bytesIn(this.ranges);
   }
 
   /** All ones, up to the highest address of memory (dma_direct_get_required_mask). */

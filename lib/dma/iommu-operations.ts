@@ -4,7 +4,13 @@
  * descriptor hits nothing.
  */
 import { DmaError } from '../errors.ts';
-import type { Access, AddressSpace, IovaRange, MmioWindow } from '../iommu/address-space.ts';
+import {
+  type Access,
+  type AddressSpace,
+  bytesIn,
+  type IovaRange,
+  type MmioWindow,
+} from '../iommu/address-space.ts';
 import { IovaAllocator } from '../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../memory/source.ts';
 import { DEFAULT_MASK } from './mask.ts';
@@ -39,6 +45,10 @@ export class IommuOperations implements DmaOperations {
 
   get ranges(): readonly IovaRange[] {
     return this.#space.ranges;
+  }
+
+  get capacity(): number {
+    return bytesIn(this.ranges);
   }
 
   supports(limit: number): boolean {

@@ -29,6 +29,9 @@ export interface DmaOperations {
   /** Windows of device addresses, ascending. */
   readonly ranges: readonly IovaRange[];
 
+  /** Bytes that the device could reach in all, whatever the masks say. */
+  readonly capacity: number;
+
   /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
   readonly granule: number;
 

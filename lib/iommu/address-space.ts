@@ -14,6 +14,11 @@ export interface IovaRange {
   readonly end: number;
 }
 
+/** How many there are. */
+export function bytesIn(ranges: readonly IovaRange[]): number {
+  return ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0);
+}
+
 /** What the device may do. Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
 export type Access = 'read' | 'write' | 'read-write';
 

@@ -148,19 +148,19 @@ export class SimulatedAddressSpace implements AddressSpace {
     this.#closed = true;
   }
 
-  /** The device reads memory into `into`; zeros where it may not. Never throws. */
-  read(address: bigint | number, into: Uint8Array): void {
+  /** The device reads memory into `into`; zeros where it may not, and false then. Never throws. */
+  read(address: bigint | number, into: Uint8Array): boolean {
     into.fill(0);
     if (this.onAccess !== undefined) this.#announce(address, into.length, 'read', undefined);
-    this.#walk(address, into.length, 'read', (target, at, done, size) => {
+    return this.#walk(address, into.length, 'read', (target, at, done, size) => {
       target.read(at, into.subarray(done, done + size));
     });
   }
 
-  /** The device writes `from` to memory; nothing changes where it may not. Never throws. */
-  write(address: bigint | number, from: Uint8Array): void {
+  /** The device writes `from` to memory; nothing changes where it may not, and false then. Never throws. */
+  write(address: bigint | number, from: Uint8Array): boolean {
     if (this.onAccess !== undefined) this.#announce(address, from.length, 'write', from);
-    this.#walk(address, from.length, 'write', (target, at, done, size) => {
+    return this.#walk(address, from.length, 'write', (target, at, done, size) => {
       target.write(at, from.subarray(done, done + size));
     });
   }
@@ -180,20 +180,22 @@ export class SimulatedAddressSpace implements AddressSpace {
     this.onAccess!({ address, size, access, bytes, fault });
   }
 
+  /** Whether all of it went well. */
   #walk(
     address: bigint | number,
     size: number,
     access: 'read' | 'write',
     move: Move,
     fail = (fault: Fault): void => this.faults.record(fault),
-  ): void {
+  ): boolean {
     const start = Number(address);
     if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {
       fail({ address: BigInt(address), size, access, reason: this.#nothingThere });
-      return;
+      return false;
     }
     // Neighbouring pieces that fail for one reason are one fault.
     let failed = 0;
+    let whole = true;
     let why = '';
     const report = (until: number): void => {
       if (failed > 0) fail({ address: BigInt(until - failed), size: failed, access, reason: why });
@@ -206,10 +208,12 @@ export class SimulatedAddressSpace implements AddressSpace {
       if (reason !== why) report(at);
       if (reason === '') move(mapping!.target, at - mapping!.start, done, piece);
       else failed += piece;
+      whole &&= reason === '';
       why = reason;
       done += piece;
     }
     report(start + size);
+    return whole;
   }
 
   /** What answers at `at`, up to which address the answer holds, and why it is a refusal if it is one. */

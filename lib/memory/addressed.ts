@@ -3,6 +3,7 @@
  *
  *      physical     a simulated machine's               (simulation, any OS)
  *      u-dma-buf    one buffer of the module u-dma-buf   (Linux, FPGA boards)
+ *      huge pages   at their physical addresses          (Linux, root, unsafe)
  */
 import type { CacheMaintenance } from '../dma/cache.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
@@ -14,6 +15,9 @@ export interface AddressedMemory extends MemorySource {
 
   /** The last of them. */
   readonly highest: number;
+
+  /** Bytes there may be in all, where the memory grows. Default: what is in `ranges` now. */
+  readonly capacity?: number;
 
   /** How CPU and device are made to agree where they do not by themselves; what a DmaDevice uses unless told otherwise. */
   readonly cache?: CacheMaintenance | undefined;

@@ -46,6 +46,8 @@ interface Place {
 
 export class PhysicalHugepages implements AddressedMemory {
   readonly name = 'physical huge pages';
+  /** Not known before the reservation is used up. */
+  readonly capacity = Number.MAX_SAFE_INTEGER;
   readonly pageSize: number;
   readonly #native: Addon;
   /** The highest first. */

@@ -95,20 +95,17 @@ export class SimulatedBus implements DeviceBus {
     this.model.reset();
   }
 
-  dmaRead(address: bigint | number, into: Uint8Array): void {
-    if (!this.#plugged) into.fill(0);
-    else if (this.#port?.config.busMaster) {
-      this.#port.addressSpace.read(address, into);
-    } else {
-      into.fill(0);
-      this.#refuse(address, into.length, 'read', undefined);
-    }
+  dmaRead(address: bigint | number, into: Uint8Array): boolean {
+    if (this.#plugged && this.#port?.config.busMaster) return this.#port.addressSpace.read(address, into);
+    into.fill(0);
+    if (this.#plugged) this.#refuse(address, into.length, 'read', undefined);
+    return false;
   }
 
-  dmaWrite(address: bigint | number, from: Uint8Array): void {
-    if (!this.#plugged) return;
-    if (this.#port?.config.busMaster) this.#port.addressSpace.write(address, from);
-    else this.#refuse(address, from.length, 'write', from);
+  dmaWrite(address: bigint | number, from: Uint8Array): boolean {
+    if (this.#plugged && this.#port?.config.busMaster) return this.#port.addressSpace.write(address, from);
+    if (this.#plugged) this.#refuse(address, from.length, 'write', from);
+    return false;
   }
 
   raise(vector = 0): void {

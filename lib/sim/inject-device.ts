@@ -86,13 +86,14 @@ class InjectedDeviceBus implements DeviceBus {
     this.#line = false;
   }
 
-  dmaRead(address: bigint | number, into: Uint8Array): void {
-    if (this.#faults(address, into.length, 'read')) into.fill(0);
-    else this.#bus.dmaRead(address, into);
+  dmaRead(address: bigint | number, into: Uint8Array): boolean {
+    if (!this.#faults(address, into.length, 'read')) return this.#bus.dmaRead(address, into);
+    into.fill(0);
+    return false;
   }
 
-  dmaWrite(address: bigint | number, from: Uint8Array): void {
-    if (!this.#faults(address, from.length, 'write')) this.#bus.dmaWrite(address, from);
+  dmaWrite(address: bigint | number, from: Uint8Array): boolean {
+    return !this.#faults(address, from.length, 'write') && this.#bus.dmaWrite(address, from);
   }
 
   raise(vector = 0): void {

@@ -73,12 +73,13 @@ export interface DeviceModel {
 /** The device's side of the slot it is plugged into. */
 export interface DeviceBus {
   /**
-   * Read memory. As on hardware the device is not told of a fault: it gets zeros where it may not read. Faults are
-   * recorded; so is any DMA while the driver has not enabled bus mastering.
+   * Read memory: zeros where it may not. Faults are recorded; so is any DMA while the driver has not enabled bus
+   * mastering. False when not all of it was there, which not every device is told: PCI Express answers a read with an
+   * error and a write with nothing, an AXI interconnect both with DECERR.
    */
-  dmaRead(address: bigint | number, into: Uint8Array): void;
-  /** Write memory; nothing changes where the device may not write. */
-  dmaWrite(address: bigint | number, from: Uint8Array): void;
+  dmaRead(address: bigint | number, into: Uint8Array): boolean;
+  /** Write memory; nothing changes where the device may not write. As `dmaRead`. */
+  dmaWrite(address: bigint | number, from: Uint8Array): boolean;
 
   /**
    * Interrupt: the MSI or MSI-X message of `vector` when the driver has enabled messages, else the INTx line goes

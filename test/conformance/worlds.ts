@@ -127,7 +127,7 @@ async function openMaster(source: MasterSource, traits: Traits): Promise<OpenWor
       bus.dmaRead(address, bytes);
       return bytes;
     },
-    write: async (address, bytes) => bus.dmaWrite(address, bytes),
+    write: async (address, bytes) => void bus.dmaWrite(address, bytes),
     [Symbol.dispose]: () => fn.close(),
   };
 }

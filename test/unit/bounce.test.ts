@@ -76,7 +76,7 @@ describe.each<DmaDirection>(['to-device', 'from-device', 'bidirectional'])(
     let source: Uint8Array<ArrayBuffer>;
     let mapping: StreamingMapping;
 
-    const deviceWrites = (offset: number, size: number): void =>
+    const deviceWrites = (offset: number, size: number): boolean =>
       here.space.write(mapping.dmaAddress + BigInt(offset), new Uint8Array(size).fill(0xee));
 
     beforeEach(() => {

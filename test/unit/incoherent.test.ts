@@ -201,7 +201,7 @@ describe.each(worlds)('a driver of a device that is not coherent, %s', (_name, w
     source.model.bus.dmaRead(address, into);
     return into;
   };
-  const deviceWrites = (address: bigint, bytes: Uint8Array): void =>
+  const deviceWrites = (address: bigint, bytes: Uint8Array): boolean =>
     source.model.bus.dmaWrite(address, bytes);
 
   it('needs no sync for coherent memory and pools', () => {

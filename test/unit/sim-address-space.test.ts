@@ -126,6 +126,14 @@ describe('map and unmap, by type1 rules', () => {
     expect(space.faults.list.map(({ reason }) => reason)).toEqual(['not mapped', 'not mapped']);
   });
 
+  it('answers whether all of an access went well', () => {
+    map(PAGE);
+    const two = new Uint8Array(2);
+    expect([space.read(PAGE, two), space.write(2 * PAGE - 2, two)]).toEqual([true, true]);
+    expect([space.read(2 * PAGE - 1, two), space.write(2 * PAGE - 1, two)]).toEqual([false, false]);
+    expect([space.read(PAGE - 1, two), space.write(2n ** 60n, two)]).toEqual([false, false]);
+  });
+
   it('knows other page sizes', () => {
     space = new SimulatedAddressSpace({ pageSize: 16384 });
     expectCode('EINVAL', () => map(PAGE, 4 * PAGE));
