@@ -91,7 +91,12 @@ export class PhysicalHugepages implements AddressedMemory {
   /** Huge pages are added until there is room at or below `limit`, or none is left. */
   allocateBelow(size: number, limit: number): ArrayBuffer {
     this.#checkOpen();
-    checkSize(size, 'the size of an allocation', constants.MAX_LENGTH);
+    checkSize(size, 'the size of an allocation');
+    if (size > constants.MAX_LENGTH) {
+      throw new DmaError('ENOMEM', `${size} bytes wanted, one ArrayBuffer can have ${constants.MAX_LENGTH}`, {
+        remedy: 'allocate it in pieces',
+      });
+    }
     const pages = Math.ceil(size / this.pageSize);
     const place = this.#take(pages, limit) ?? this.#takeFromMore(pages, limit);
     const { zone, address } = place;

@@ -5,7 +5,7 @@
 import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { MemfdMemory, openUDmaBuf } from '../../lib/index.ts';
+import { MemfdMemory, openUDmaBuf, PhysicalHugepages } from '../../lib/index.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { DmaHeapMemory } from '../../lib/memory/dma-heap.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
@@ -19,7 +19,7 @@ export interface SourceCase {
   /** Why it cannot be tested here. */
   readonly unavailable?: string | undefined;
   /** Whose memory it is. */
-  readonly kind: 'JavaScript' | 'u-dma-buf' | 'memfd' | 'dma-heap';
+  readonly kind: 'JavaScript' | 'u-dma-buf' | 'memfd' | 'dma-heap' | 'physical';
   open(): MemorySource;
 }
 
@@ -86,6 +86,12 @@ export const native: readonly SourceCase[] = [
     kind: 'memfd',
     unavailable: noAddon ?? hugePagesMissing(),
     open: () => new MemfdMemory({ hugepages: '2MiB' }),
+  },
+  {
+    name: 'physical huge pages',
+    kind: 'physical',
+    unavailable: noAddon ?? hugePagesMissing() ?? (process.getuid?.() === 0 ? undefined : 'it takes root'),
+    open: () => new PhysicalHugepages(),
   },
   {
     name: 'dma-heap',
