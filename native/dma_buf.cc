@@ -19,7 +19,8 @@ namespace userdma {
 namespace {
 
 constexpr uint64_t kMaxFd = 0x7fffffff;
-constexpr size_t kFields = 3;  // memfd, offset, bytes
+constexpr size_t kFields = 3;           // memfd, offset, bytes
+constexpr size_t kMaxPieces = 1 << 16;  // the driver takes 1024 unless it is told otherwise
 
 /** -errno of a dma-buf that could not be taken on, or its handle. It knows its size (dma_buf_llseek). */
 int64_t Own(const Call& call, Fd fd) {
@@ -50,7 +51,7 @@ bool ReadPieces(const Call& call, size_t index, std::vector<udmabuf_create_item>
   size_t length = 0;
   void* data = nullptr;
   if (napi_get_typedarray_info(call.env, call[index], &type, &length, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_float64_array || length == 0 || length % kFields != 0) {
+      type != napi_float64_array || length == 0 || length % kFields != 0 || length > kFields * kMaxPieces) {
     return false;
   }
   const double* fields = static_cast<const double*>(data);

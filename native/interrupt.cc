@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "fd.h"
@@ -78,7 +79,8 @@ void OnReadable(uv_poll_t* poll, int status, int) {
 
 int64_t TakeSignals(int file, uint32_t*) {
   uint64_t count;
-  return read(file, &count, sizeof count) == sizeof count ? static_cast<int64_t>(count) : 0;
+  if (read(file, &count, sizeof count) != sizeof count) return 0;
+  return static_cast<int64_t>(std::min<uint64_t>(count, INT64_MAX));
 }
 
 /** Makes an interrupt that nothing has started yet. nullptr with `error` set when there is none. */

@@ -141,6 +141,12 @@ napi_value RegionCarve(Call& call) {
   return CarveBuffer(call, std::move(mapping), offset, length);
 }
 
+/** Of a huge page that somebody else holds no part is cut out of a file: it is cleared, and stays. */
+bool StillThere(int fd, uint64_t offset, uint64_t length) {
+  const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+  return data >= 0 && static_cast<uint64_t>(data) < offset + length;
+}
+
 /** Hole and fallocate: the pages that were there stay with whoever else holds them. */
 napi_value RegionReplace(Call& call) {
   const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
@@ -158,6 +164,8 @@ napi_value RegionReplace(Call& call) {
   if (fallocate(fd, flags, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
     return call.Return(-errno);
   }
+  // hugetlbfs cannot be asked, and was given whole pages.
+  if (mapping->page == PageBytes() && StillThere(fd, offset, length)) return call.Return(-EBUSY);
   return call.Return(Allocate(fd, offset, length));
 }
 

@@ -164,7 +164,7 @@ export class MemfdMemory implements MemorySource {
   #isOurs({ region, page, pages, shared }: Run): boolean {
     if (!shared) return true;
     const replaced = this.#addon.regionReplace(region.handle, page * this.pageSize, pages * this.pageSize);
-    return replaced === 0; // it is not for a part of a huge page, or when memory is short
+    return replaced === 0; // not for a part of a huge page that is held, or when memory is short
   }
 
   #give({ region, page, pages }: Run): void {
@@ -184,15 +184,20 @@ export class MemfdMemory implements MemorySource {
     const wanted = Math.max(pages * this.pageSize, REGION_SIZE);
     let handle = this.#addon.regionCreate(wanted, this.#kind);
     if (this.#mayFallBack && (handle === ENOMEM || handle === ENODEV)) {
-      this.#fallback = noHugePages(wanted, this.#kind, handle);
+      const reason = noHugePages(wanted, this.#kind, handle);
       handle = this.#addon.regionCreate(wanted, false);
-      if (handle >= 0) warnOnce(this.#fallback);
+      if (handle >= 0) this.#fallBack(reason);
     }
     if (handle < 0) throw this.#refused(wanted, handle);
     const total = this.#addon.regionSize(handle) / this.pageSize;
     const region = { handle, pages: total, runs: new PageRuns(total) };
     this.#regions.push(region);
     return region;
+  }
+
+  #fallBack(reason: DmaError): void {
+    this.#fallback = reason;
+    warnOnce(reason);
   }
 
   #refused(bytes: number, errno: number): DmaError {

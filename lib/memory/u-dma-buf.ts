@@ -154,9 +154,10 @@ export class UDmaBufMemory implements AddressedMemory {
     const { control } = this.#parts;
     const fd = this.#addon.uDmaBufExport(control, this.#offset(run.page), run.pages * this.pageSize);
     if (fd < 0) throw exportError(this.device, fd);
-    run.exported = true;
     try {
-      return importDmaBuf(fd);
+      const dmaBuf = importDmaBuf(fd);
+      run.exported = true;
+      return dmaBuf;
     } finally {
       closeSync(fd);
     }

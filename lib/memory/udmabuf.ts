@@ -5,9 +5,9 @@
  * (The u-dma-buf of the FPGA world is another driver: it allocates memory of its own.)
  */
 import { closeSync, readFileSync } from 'node:fs';
+import { openNode, under } from '../device-node.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import { loadAddon } from '../native/load.ts';
-import { openNode, under } from './device-node.ts';
 import { DmaBuf } from './dma-buf.ts';
 import { type MemfdMemory, memfdMemoryOf } from './memfd.ts';
 
@@ -31,7 +31,8 @@ interface Piece {
 /**
  * A dma-buf of memory that a device behind VFIO allocated; of several pieces, one after the other. It is independent
  * of the allocation: after `free()` the device does not reach the pages any more, but whoever has the dma-buf, in
- * whatever process, still sees the same ones, which are never given out again.
+ * whatever process, still sees the same ones, which are never given out again. (`free()` clears them where they are part
+ * of a transparent huge page: /sys/kernel/mm/transparent_hugepage/shmem_enabled, usually `never`.)
  * @throws DmaError EINVAL not such memory, not whole pages, or over a limit of the driver · ENODEV there is no udmabuf
  *   driver · EACCES no permission · ENOMEM, EMFILE
  */

@@ -35,8 +35,9 @@ export interface RegionFunctions {
   regionCarve(region: Handle, offset: number, length: number): ArrayBuffer | number;
   /**
    * Puts new zeroed pages in the place of [offset, offset + length), whole pages of the region's own size; whoever
-   * else holds the old ones, a dma-buf, keeps them. -ENOMEM: they are gone, and no new ones are there. -EOPNOTSUPP: not
-   * memory of regionCreate.
+   * else holds the old ones, a dma-buf, keeps them. -ENOMEM: they are gone, and no new ones are there. -EBUSY: they are
+   * cleared and still there, being parts of a transparent huge page that somebody holds. -EOPNOTSUPP: not memory of
+   * regionCreate.
    */
   regionReplace(region: Handle, offset: number, length: number): number;
   /** Anonymous memory takes the region's place under every view of it; the handle is dead, 0. */

@@ -9,7 +9,8 @@ export interface DmaBufFunctions {
   dmaBufImport(fd: number): Handle;
   /**
    * UDMABUF_CREATE_LIST. `device` is an open /dev/udmabuf; `pieces` has three numbers for each piece, which are the
-   * memfd, the offset in it and the bytes. -EINVAL also: over a limit of the driver, or not whole pages.
+   * memfd, the offset in it and the bytes. -EINVAL also: over a limit of the driver, more than 65,536, or not whole
+   * pages.
    */
   udmabufCreate(device: number, pieces: Float64Array): Handle;
   /** DMA_HEAP_IOCTL_ALLOC. `heap` is an open node of /dev/dma_heap; `bytes` is rounded up to whole pages, all zero. */

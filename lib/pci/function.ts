@@ -27,7 +27,7 @@ export class PciFunction {
     return this.#transport.address;
   }
 
-  /** How it is reached, for people: `vfio` or `simulated`. */
+  /** How it is reached, for people: `vfio`, `sysfs` or `simulated`. */
   get transport(): string {
     return this.#transport.name;
   }
@@ -69,7 +69,7 @@ export class PciFunction {
   /**
    * Function-level reset: the registers of the device are as after power-up. Configuration space and armed vectors
    * stay, as VFIO restores both.
-   * @throws DmaError EOPNOTSUPP it cannot be reset alone · EAGAIN busy · ENODEV closed
+   * @throws DmaError EOPNOTSUPP it cannot be reset alone · EAGAIN busy · ENODEV closed, or gone
    */
   reset(): void {
     if (this.#closed) throw this.#closedError();

@@ -2,6 +2,7 @@
  * The PciTransport seam: how one PCI function is reached.
  *
  *      vfio         /dev/vfio of Linux
+ *      sysfs        files of /sys, around the IOMMU (openPciUnsafe)
  *      simulated    a device model in this process
  *
  * A transport moves raw accesses; PciFunction (function.ts) is what a driver holds.
@@ -22,7 +23,7 @@ export interface ConfigAccess {
 }
 
 export interface PciTransport {
-  /** Short name for people: `vfio`, `simulated`. */
+  /** Short name for people: `vfio`, `sysfs`, `simulated`. */
   readonly name: string;
   /** `domain:bus:device.function`, e.g. `0000:00:10.0`. */
   readonly address: string;
@@ -32,7 +33,7 @@ export interface PciTransport {
   readonly interrupts: InterruptAccess;
   /**
    * Function-level reset.
-   * @throws DmaError EOPNOTSUPP the function cannot be reset alone · EAGAIN busy · ENODEV closed
+   * @throws DmaError EOPNOTSUPP the function cannot be reset alone · EAGAIN busy · ENODEV closed, or gone
    */
   reset(): void;
   /** Disarm everything and let the device go. Harmless to call twice. Memory is not touched. */

@@ -4,7 +4,7 @@ import { createDevice } from '../debug/choose.ts';
 import type { DebugOptions } from '../debug/options.ts';
 import type { DirectDeviceOptions } from '../dma/device.ts';
 import { loadAddon } from '../native/load.ts';
-import { openNode } from './node.ts';
+import { openUioNode } from './node.ts';
 import { PlatformDevice } from './platform-device.ts';
 import { findUio } from './sysfs.ts';
 
@@ -30,7 +30,7 @@ export interface OpenUioOptions {
 export function openUio(target: string, { dma, debug, root = '' }: OpenUioOptions = {}): PlatformDevice {
   const native = loadAddon();
   const facts = findUio(target, root);
-  const fd = openNode(facts.node, root);
+  const fd = openUioNode(facts.node, root);
   try {
     const name = facts.name === '' ? facts.node : `${facts.node} (${facts.name})`;
     const device =

@@ -5,7 +5,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { DmaDevice } from '../dma/device.ts';
-import { DmaError, errnoName } from '../errors.ts';
+import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { Interrupt } from '../interrupts/interrupt.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { MappedRegisters } from '../registers/mapped.ts';
@@ -13,6 +13,12 @@ import type { Registers } from '../registers/registers.ts';
 import { UioInterrupts } from './interrupts.ts';
 import { type Rearm, rearmOf } from './rearm.ts';
 import { eventCount, type UioFacts, type UioMap } from './sysfs.ts';
+
+/** What there was too little of, and how to have more. */
+const SCARCE: Partial<Record<ErrnoName, string>> = {
+  EMFILE: 'raise the limit of open files (ulimit -n)',
+  ENOMEM: 'free address space, or raise ulimit -v',
+};
 
 export interface PlatformDeviceParts {
   readonly native: Addon;
@@ -62,7 +68,7 @@ export class PlatformDevice {
 
   /**
    * Registers by the index of their map in /sys/class/uio/uioN/maps.
-   * @throws DmaError EINVAL there is no such map · EIO it cannot be mapped · ENODEV closed
+   * @throws DmaError EINVAL there is no such map · EIO it cannot be mapped · EMFILE, ENOMEM · ENODEV closed
    */
   registers(index = 0): Registers {
     this.#checkOpen();
@@ -95,11 +101,15 @@ export class PlatformDevice {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#interrupt?.close();
-    this.#rearm?.close();
-    this.#parts.dma?.close();
-    for (const { window } of this.#windows.values()) this.#parts.native.fileWindowClose(window);
-    closeSync(this.#parts.fd);
+    const { native, dma, fd } = this.#parts;
+    try {
+      this.#interrupt?.close();
+      this.#rearm?.close();
+      dma?.close();
+    } finally {
+      for (const { window } of this.#windows.values()) native.fileWindowClose(window);
+      closeSync(fd);
+    }
   }
 
   [Symbol.dispose](): void {
@@ -124,12 +134,19 @@ export class PlatformDevice {
     const pageSize = native.pageSize();
     const window = native.fileWindowOpen(fd, index * pageSize, offset, size, true);
     if (window >= 0) return window;
-    throw new DmaError('EIO', `map ${index} of ${this.node} cannot be mapped (${errnoName(window)})`, {
-      syscall: 'mmap',
-      remedy:
-        'its driver must give it a page-aligned address and registers at a multiple of 8 in the page; ' +
-        'the kernel log (dmesg) may say more',
-    });
+    const code = errnoName(window);
+    const scarce = SCARCE[code];
+    throw new DmaError(
+      scarce === undefined ? 'EIO' : code,
+      `map ${index} of ${this.node} cannot be mapped (${code})`,
+      {
+        syscall: 'mmap',
+        remedy:
+          scarce ??
+          'its driver must give it a page-aligned address and registers at a multiple of 8 in the page; ' +
+            'the kernel log (dmesg) may say more',
+      },
+    );
   }
 
   #noMap(index: number): DmaError {

@@ -3,17 +3,19 @@
  * file. uio_pci_generic has none: it sets the Interrupt Disable bit of the function's command register
  * (Documentation/driver-api/uio-howto.rst, "Generic PCI UIO driver"), and the one who serviced the device clears it.
  */
-import { closeSync, openSync, readSync, writeSync } from 'node:fs';
+import { writeSync } from 'node:fs';
 import { basename } from 'node:path';
-import { DmaError, type ErrnoName } from '../errors.ts';
+import { DmaError } from '../errors.ts';
 import { linkTarget } from '../files.ts';
+import { PCI_COMMAND } from '../pci/config-space.ts';
+import { SysfsConfig } from '../pci/sysfs/config.ts';
 import { UIO_CLASS } from './sysfs.ts';
 
 export const GENERIC_PCI_DRIVER = 'uio_pci_generic';
 
 /** Letting the line fire again, and what that holds open. */
 export interface Rearm {
-  /** @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone */
+  /** @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone · EACCES the kernel forbids it (lockdown) */
   rearm(): void;
   close(): void;
 }
@@ -48,51 +50,24 @@ function writeOne(node: string, fd: number): void {
 /** Offsets in configuration space: the command register, and which line the function pulls. */
 const COMMAND = 0x04;
 const INTERRUPT_PIN = 0x3d;
-const INTX_DISABLE = 1 << 10;
 
 class ConfigRearm implements Rearm {
   readonly #node: string;
-  readonly #fd: number;
-  readonly #bytes = Buffer.alloc(2);
+  readonly #config: SysfsConfig;
 
-  constructor(node: string, config: string) {
+  constructor(node: string, path: string) {
     this.#node = node;
-    try {
-      this.#fd = openSync(config, 'r+');
-    } catch (cause) {
-      const code = (cause as NodeJS.ErrnoException).code as ErrnoName;
-      throw new DmaError(code === 'EACCES' ? code : 'ENODEV', `${config} cannot be opened`, {
-        syscall: 'open',
-        remedy:
-          'run as root: interrupts of a PCI function are let fire again through its configuration space',
-        cause,
-      });
-    }
+    this.#config = new SysfsConfig(path);
   }
 
   /** All of the register at once: QEMU looks at the line again only when the lower byte is written, too. */
   rearm(): void {
-    if (this.#read(INTERRUPT_PIN, 1) === 0) throw noInterrupt(this.#node);
-    this.#bytes.writeUInt16LE(this.#read(COMMAND, 2) & ~INTX_DISABLE);
-    try {
-      writeSync(this.#fd, this.#bytes, 0, 2, COMMAND);
-    } catch (cause) {
-      throw gone(this.#node, cause);
-    }
+    if (this.#config.read(INTERRUPT_PIN, 1) === 0) throw noInterrupt(this.#node);
+    this.#config.write(COMMAND, 2, this.#config.read(COMMAND, 2) & ~PCI_COMMAND.intxDisable);
   }
 
   close(): void {
-    closeSync(this.#fd);
-  }
-
-  #read(offset: number, width: 1 | 2): number {
-    try {
-      if (readSync(this.#fd, this.#bytes, 0, width, offset) === width)
-        return this.#bytes.readUIntLE(0, width);
-    } catch (cause) {
-      throw gone(this.#node, cause);
-    }
-    throw gone(this.#node);
+    this.#config.close();
   }
 }
 
@@ -106,7 +81,7 @@ function noInterrupt(node: string, cause?: unknown): DmaError {
   });
 }
 
-function gone(node: string, cause?: unknown): DmaError {
+function gone(node: string, cause: unknown): DmaError {
   return new DmaError('ENODEV', `${node} is gone`, {
     syscall: 'write',
     remedy: 'close it; open it again when the device is back and its driver bound',

@@ -13,7 +13,13 @@ const OPEN = `
   addon.regionRevoke(revoked);
   const window = addon.testing.windowFromRegion(region, 0, 8192, 64, 64);
   addon.testing.windowPastEnd(4096);
+  const fd = addon.regionFd(region);
+  addon.fileWindowOpen(fd, 0, 0, 4096, true);
+  addon.fileWindowOpen(fd, 0, 0, 4096, false);
+  const node = addon.uDmaBufOpen('/proc/self/fd/' + fd, 1 << 20, false, false);
+  keep.push(new Uint8Array(addon.regionCarve(node, 0, 4096)));
   const interrupts = [1, 2, 3].map(() => addon.interruptCreate(() => {}));
+  interrupts.push(addon.uioInterruptCreate(addon.interruptFd(interrupts[1]), 0, () => {}));
   const closing = addon.interruptCreate(() => {});
   addon.testing.signal(interrupts[0], 1);
   const release = () => { for (const interrupt of interrupts) addon.interruptRef(interrupt, false); };

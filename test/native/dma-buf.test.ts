@@ -2,11 +2,14 @@
  * dma-bufs where there are none: files stand in for the nodes and parameters of the drivers. What the kernel does is
  * tested in the virtual machine.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+
+import { constants } from 'node:buffer';
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DmaError } from '../../lib/errors.ts';
 import { DmaHeapMemory, dmaHeaps, exportDmaBuf, importDmaBuf, MemfdMemory } from '../../lib/index.ts';
+import { loadAddon } from '../../lib/native/load.ts';
 import { afterAll, assert, beforeAll, it } from '../harness.ts';
 import { refuses } from '../vm/devices.ts';
 import { describeNative } from './support.ts';
@@ -62,6 +65,17 @@ describeNative('exporting a dma-buf', () => {
     const path = `${root}/sys/module/udmabuf/parameters/list_limit`;
     refuses(() => exportDmaBuf([buffer, buffer, buffer], { root }), 'EINVAL', '3 pieces', 'at most 2', path);
     refuses(() => exportDmaBuf([buffer, buffer], { root }), 'EINVAL', '24576 bytes', 'size_limit_mb=1');
+  });
+
+  it('takes no list that no driver would', () => {
+    const addon = loadAddon();
+    const nothing = openSync('/dev/null', 'r+');
+    const pieces = (count: number) => new Float64Array(3 * count).fill(PAGE);
+    assert.equal(addon.udmabufCreate(nothing, pieces(65_536)), ENOTTY);
+    for (const bad of [pieces(65_537), pieces(0), new Float64Array(4), pieces(1).fill(Number.NaN)]) {
+      assert.equal(addon.udmabufCreate(nothing, bad), EINVAL);
+    }
+    closeSync(nothing);
   });
 
   it('takes only whole pages of live memory', () => {
@@ -160,5 +174,14 @@ describeNative('huge pages', (addon) => {
       assert.equal(addon.regionCreate(4096, junk as number), EINVAL, String(junk));
     }
     assert.equal(addon.regionCreate(4096, 8192), ENODEV);
+  });
+
+  it('are not said to be replaced by ordinary ones when there were none of those either', () => {
+    const size = Math.min(constants.MAX_LENGTH, 2 ** 45);
+    if (process.availableMemory() > size) return; // Node 20: no buffer is too large for this machine
+    const memory = new MemfdMemory({ hugepages: 'prefer' });
+    refuses(() => memory.allocate(size), 'ENOMEM', 'available');
+    assert.equal(memory.fallback, undefined);
+    memory.close();
   });
 });

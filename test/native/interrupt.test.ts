@@ -29,6 +29,18 @@ describeNative('an interrupt', (addon) => {
     addon.interruptClose(interrupt);
   });
 
+  it('counts as far as a number of signals goes, however many there are', async () => {
+    const counts: number[] = [];
+    const interrupt = addon.interruptCreate((count) => counts.push(count));
+    for (let i = 0; i < 1025; i++) addon.testing.signal(interrupt, Number.MAX_SAFE_INTEGER);
+    await settle();
+    assert.deepEqual(counts, [2 ** 63]);
+    addon.testing.signal(interrupt, 1);
+    await settle();
+    assert.deepEqual(counts, [2 ** 63, 1]);
+    addon.interruptClose(interrupt);
+  });
+
   it('loses none of 1000', async () => {
     let total = 0;
     const interrupt = addon.interruptCreate((count) => {

@@ -1,7 +1,7 @@
 /**
  * The native tests once more, with the addon under AddressSanitizer and UndefinedBehaviorSanitizer:
  *
- *      node dist/test/native/sanitize.js [vitest arguments, default test/native test/lifecycle/native test/access]
+ *      node dist/test/native/sanitize.js [vitest arguments, default TESTS]
  *
  * Works in a copy of the sources in build/sanitize, so that the ordinary addon stays what it is. Exit status 0:
  * every test passed and neither sanitizer had anything to say.
@@ -14,7 +14,7 @@ import { packageRoot } from '../../lib/native/load.ts';
 import { missingTools, nodeGyp } from '../build-addon.ts';
 
 const COPIED = ['binding.gyp', 'package.json', 'tsconfig.json', 'vitest.config.ts', 'native', 'lib', 'test'];
-const TESTS = ['test/native', 'test/lifecycle/native', 'test/access'];
+const TESTS = ['test/native', 'test/lifecycle/native', 'test/access', 'test/memory'];
 const FLAGS = '-fsanitize=address,undefined -fno-sanitize=vptr -fno-sanitize-recover=all';
 
 /** A fresh copy of the sources; what was compiled before stays. */
@@ -41,8 +41,9 @@ function runTests(tree: string, tests: readonly string[]): number {
       ...process.env,
       // The sanitizer must be there before Node's own allocator is used.
       LD_PRELOAD: library('libasan.so'),
-      // Leaks of the runtime and of the test runner are not ours; SIGBUS is handled by what is tested.
-      ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0',
+      // Leaks of the runtime and of the test runner are not ours; SIGBUS is handled by what is tested, and so is memory
+      // that there is not.
+      ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0:allocator_may_return_null=1',
       UBSAN_OPTIONS: 'print_stacktrace=1',
     },
   });

@@ -334,6 +334,25 @@ describeNative('memory of a u-dma-buf', () => {
   });
 });
 
+describeNative('a dma-buf of a u-dma-buf', () => {
+  fixtures();
+
+  it('that cannot be taken on keeps no memory out of use, and no descriptor', () => {
+    plant(root, NAME);
+    const addon = loadAddon();
+    const map = () => addon.uDmaBufOpen(node(), PAGE, false, false);
+    const parts = { device: NAME, address: MIB, size: PAGE, control: map(), coherent: map(), lineSize: 64 };
+    const memory = new UDmaBufMemory({ ...addon, uDmaBufExport: () => openSync('/dev/null', 'r') }, parts);
+    opened.push(memory);
+    const buffer = memory.allocate(PAGE);
+    const before = descriptors();
+    refused('EINVAL', /no file descriptor of a dma-buf/, () => memory.exportDmaBuf(buffer));
+    assert.equal(descriptors(), before);
+    memory.free(buffer);
+    assert.deepEqual([memory.quarantined, memory.available], [0, PAGE]);
+  });
+});
+
 describeNative('memory of a u-dma-buf whose device does not see the caches', () => {
   fixtures();
 

@@ -121,6 +121,7 @@ describe('resources', () => {
     '0x0000000000000000 0xffffffffffffffff 0x0000000000000200',
     '0x0000000000001000 0x0000000000001fff 0x0000000000000000',
     '0x0000000000001000 0x0000000000001fff',
+    '0x0000000000000000 0x0000000000000fff 0x0000000020040200',
   ]) {
     it(`are refused with the line ${JSON.stringify(bad)}`, () => {
       resources(NONE, bad);
@@ -160,6 +161,10 @@ describe('configuration space', () => {
     const config = new SysfsConfig(`${root}${device}/config`);
     expect(errorOf(() => config.read(0x40, 1)).message).toContain('CAP_SYS_ADMIN');
     config.close();
+    file(`${device}/config`, '');
+    const gone = new SysfsConfig(`${root}${device}/config`);
+    expect(errorOf(() => gone.read(0, 4))).toMatchObject({ code: 'ENODEV' });
+    gone.close();
     expect(errorOf(() => new SysfsConfig(`${root}${device}/nothing`)).code).toBe('ENODEV');
   });
 });
@@ -171,7 +176,7 @@ describeNative('a function through /sys', (addon) => {
   beforeEach(() => {
     const config = Buffer.alloc(256);
     config.writeUInt32LE(0x11e8_1234);
-    config.writeUInt16LE(0x0006, 4); // somebody has left it bus master
+    config.writeUInt16LE(0x0404, 4); // somebody has left it bus master, and its registers off
     file(`${device}/config`, config);
     file(`${device}/enable`, '0');
     resources(
@@ -195,11 +200,11 @@ describeNative('a function through /sys', (addon) => {
     expect([text('enable'), fn.busMaster, fn.transport]).toEqual(['1', false, 'sysfs']);
     expect([fn.config.vendorId, fn.config.deviceId]).toEqual([0x1234, 0x11e8]);
     fn.setMaster();
-    expect(bytes('config').readUInt16LE(4)).toBe(0x0006);
+    expect(bytes('config').readUInt16LE(4)).toBe(0x0407);
     const ring = fn.dma.allocCoherent(64);
     fn.dma.setMask(dmaBitMask(28));
     fn.close();
-    expect([text('enable'), bytes('config').readUInt16LE(4), ring.bytes.length]).toEqual(['0', 0x0002, 0]);
+    expect([text('enable'), bytes('config').readUInt16LE(4), ring.bytes.length]).toEqual(['0', 0x0403, 0]);
   });
 
   it('has BARs: whole, of ports, and smaller than a page', async () => {
@@ -222,6 +227,12 @@ describeNative('a function through /sys', (addon) => {
     file(`${device}/reset`, '');
     fn.reset();
     expect(text('reset')).toBe('1');
+  });
+
+  it('is said to be gone, not to lack a reset, when its folder has gone', async () => {
+    using fn = await open();
+    rmSync(root + device, { recursive: true });
+    expect(errorOf(() => fn.reset())).toMatchObject({ code: 'ENODEV' });
   });
 
   it('is left as it was when it cannot be opened, and the memory with its owner', async () => {

@@ -1,15 +1,18 @@
 /** UIO devices from a recorded /sys and /dev: one error each for what can be wrong, and registers where they should be. */
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   closeSync,
   mkdirSync,
   mkdtempSync,
   openSync,
+  readdirSync,
   readFileSync,
   rmSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -18,6 +21,7 @@ import { openUio } from '../../lib/index.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from '../../lib/sim/physical-memory.ts';
+import { PlatformDevice } from '../../lib/uio/platform-device.ts';
 import { eventCount, findUio } from '../../lib/uio/sysfs.ts';
 import { describeNative } from '../native/support.ts';
 
@@ -180,7 +184,7 @@ describeNative('opening a UIO device', (addon) => {
 
   it('says that the node is missing, or is none of UIO', () => {
     uio('uio0', 'x');
-    refuses(() => openUio('uio0', { root }), 'ENODEV', `${root}/dev/uio0 is missing`, '--device=');
+    refuses(() => openUio('uio0', { root }), 'ENODEV', `there is no ${root}/dev/uio0`, '--device=');
     file(node, '');
     using device = openUio('uio0', { root });
     refuses(() => device.interrupt, 'EPERM', 'cannot be watched', 'is a UIO device');
@@ -199,6 +203,48 @@ describeNative('opening a UIO device', (addon) => {
     expect(ring.bytes.length).toBe(0);
     refuses(() => dma.allocCoherent(1), 'ENODEV');
     refuses(() => device.dma, 'ENODEV', 'uio0 is closed');
+  });
+
+  it('says of what there is too little when a map cannot be had', () => {
+    uio('uio0', 'x', { 0: { size: hex(page) } });
+    file(node, new Uint8Array(page));
+    for (const [errno, code, remedy] of [
+      [-24, 'EMFILE', 'ulimit -n'],
+      [-12, 'ENOMEM', 'ulimit -v'],
+      [-6, 'EIO', 'page-aligned'],
+    ] as const) {
+      const native = { ...addon, fileWindowOpen: () => errno };
+      const fd = openSync(root + node, 'r+');
+      const facts = findUio('uio0', root);
+      using device = new PlatformDevice({ native, facts, fd, dma: undefined, root });
+      refuses(() => device.registers(), code, 'map 0 of uio0', remedy);
+    }
+  });
+
+  it('lets everything go also when its memory fails to', () => {
+    uio('uio0', 'adc', { 0: { size: hex(page) } });
+    file(node, new Uint8Array(page));
+    const before = readdirSync('/proc/self/fd').length;
+    const addressSpace = new SimulatedAddressSpace({ ranges: PC_MEMORY, mappingLimit: 10 });
+    const memory = new SimulatedPhysicalMemory({ heap: new HeapMemory(), addressSpace });
+    memory.close = () => {
+      throw new DmaError('EIO', 'stuck');
+    };
+    const device = openUio('uio0', { root, dma: { memory } });
+    const registers = device.registers();
+    refuses(() => device.close(), 'EIO', 'stuck');
+    refuses(() => registers.read8(0), 'ENODEV');
+    expect(readdirSync('/proc/self/fd').length).toBe(before);
+    device.close();
+  });
+
+  it('says that its driver is not bound, when the node is empty', async () => {
+    uio('uio0', 'x');
+    mkdirSync(`${root}/dev`);
+    const server = createServer().listen(root + node); // opening a socket fails as opening such a node does
+    await once(server, 'listening');
+    refuses(() => openUio('uio0', { root }), 'ENODEV', 'no device behind it (ENXIO)', 'driver is bound');
+    server.close();
   });
 
   it('hands on what the node counts, and its end', async () => {

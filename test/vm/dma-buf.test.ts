@@ -4,12 +4,20 @@ import { createHash } from 'node:crypto';
 import { closeSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Edu } from '../../examples/edu/driver.ts';
-import { type CoherentBuffer, DmaHeapMemory, exportDmaBuf, importDmaBuf, openPci } from '../../lib/index.ts';
+import {
+  type CoherentBuffer,
+  DmaHeapMemory,
+  exportDmaBuf,
+  importDmaBuf,
+  MemfdMemory,
+  openPci,
+} from '../../lib/index.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../harness.ts';
 import { device, refuses } from './devices.ts';
 import { descriptors, dmaBufs } from './dma-bufs.ts';
 
 const PARAMETERS = '/sys/module/udmabuf/parameters';
+const SHMEM_HUGE = '/sys/kernel/mm/transparent_hugepage/shmem_enabled';
 const DEVICE_MEMORY = 0x40000n;
 
 const openEdu = async (): Promise<Edu> => new Edu(await openPci(device('USERDMA_TEST_EDU')));
@@ -17,8 +25,11 @@ const openEdu = async (): Promise<Edu> => new Edu(await openPci(device('USERDMA_
 /** Runs `body` with a parameter of the driver changed. */
 function withParameter(name: string, value: number, body: () => void): void {
   const path = `${PARAMETERS}/${name}`;
-  const usual = readFileSync(path, 'utf8');
-  writeFileSync(path, String(value));
+  withSetting(path, readFileSync(path, 'utf8'), String(value), body);
+}
+
+function withSetting(path: string, usual: string, value: string, body: () => void): void {
+  writeFileSync(path, value);
   try {
     body();
   } finally {
@@ -130,6 +141,23 @@ describe('a dma-buf of the memory that a device has mapped', () => {
     elsewhere.close();
   });
 
+  it('keeps them, cleared, where the kernel makes huge pages of memfds, of which no part can be replaced', () => {
+    withSetting(SHMEM_HUGE, 'never', 'always', () => {
+      const memory = new MemfdMemory();
+      const doomed = memory.allocate(8192);
+      new Uint8Array(doomed).fill(0x33);
+      using dmaBuf = exportDmaBuf(doomed);
+      memory.free(doomed);
+      for (let i = 0; i < 255; i++) new Uint8Array(memory.allocate(8192)).fill(0x11);
+      assert.ok(
+        new Uint8Array(dmaBuf.map()).every((byte) => byte !== 0x11),
+        'nobody was given the pages',
+      );
+      assert.equal(memory.quarantined, 8192);
+      memory.close();
+    });
+  });
+
   it('is refused for what is not whole pages of live memory', () => {
     const odd = edu.fn.dma.allocCoherent(100);
     for (const part of [odd.buffer, ring.bytes.subarray(1, 4097), ring.bytes.subarray(0, 100)]) {
@@ -156,7 +184,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
 
   it('is refused to a user without permission, with the udev rule', () => {
     asNobody(() => {
-      refuses(() => exportDmaBuf(ring.buffer), 'EACCES', 'KERNEL=="udmabuf"', 'GROUP');
+      refuses(() => exportDmaBuf(ring.buffer), 'EACCES', 'KERNEL=="udmabuf", OWNER=');
       refuses(() => new DmaHeapMemory(), 'EACCES', 'SUBSYSTEM=="dma_heap", KERNEL=="system"');
     });
   });

@@ -3,6 +3,10 @@ import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { DmaError } from '../../errors.ts';
 import type { ConfigAccess } from '../transport.ts';
 
+/** Bytes that the kernel shows to everybody; the rest is for administrators. */
+const SHOWN_TO_ALL = 64;
+const GONE = 'the function is gone: close it';
+
 export class SysfsConfig implements ConfigAccess {
   /** Bytes: 256 or 4096. */
   readonly size: number;
@@ -23,14 +27,13 @@ export class SysfsConfig implements ConfigAccess {
   }
 
   read(offset: number, width: 1 | 2 | 4): number {
-    if (this.#transfer(readSync, 'read', offset, width) !== width) {
-      // The kernel shows the first 64 bytes to everybody and the rest to administrators.
-      throw new DmaError('EACCES', `${this.#path} ends before byte ${offset + width}`, {
-        syscall: 'read',
-        remedy: 'run as root, or with CAP_SYS_ADMIN',
-      });
-    }
-    return this.#word.readUIntLE(0, width);
+    const end = offset + width;
+    if (this.#transfer(readSync, 'read', offset, width) === width) return this.#word.readUIntLE(0, width);
+    const isHidden = end > SHOWN_TO_ALL;
+    throw new DmaError(isHidden ? 'EACCES' : 'ENODEV', `${this.#path} ends before byte ${end}`, {
+      syscall: 'read',
+      remedy: isHidden ? 'run as root, or with CAP_SYS_ADMIN' : GONE,
+    });
   }
 
   write(offset: number, width: 1 | 2 | 4, value: number): void {
@@ -71,7 +74,7 @@ function failed(path: string, syscall: string, cause: unknown): DmaError {
   const gone = code === 'ENODEV' || code === 'ENOENT';
   return new DmaError(gone ? 'ENODEV' : 'EIO', `${path} does not answer (${code})`, {
     syscall,
-    remedy: gone ? 'the function is gone: close it' : 'reset the function, or open it again',
+    remedy: gone ? GONE : 'reset the function, or open it again',
     cause,
   });
 }

@@ -8,6 +8,8 @@ const IO = 0x100n;
 const MEMORY = 0x200n;
 const PREFETCH = 0x2000n;
 const MEM_64 = 0x10_0000n;
+/** The kernel has found no address for it: `start` is none. */
+const UNSET = 0x2000_0000n;
 
 const BARS = 6;
 
@@ -32,7 +34,8 @@ function parseLine(path: string, index: number, line: string): BarResource | und
   const match = /^(0x[0-9a-f]{1,16}) (0x[0-9a-f]{1,16}) (0x[0-9a-f]{1,16})$/.exec(line.trim());
   const [start, end, flags] = match === null ? [1n, 0n, 0n] : match.slice(1).map(BigInt);
   if (flags === 0n && start === 0n && end === 0n) return undefined;
-  if (start! > end! || (flags! & (IO | MEMORY)) === 0n || end! - start! >= 2n ** 46n) {
+  const isPlaced = (flags! & UNSET) === 0n && start! <= end! && end! - start! < 2n ** 46n;
+  if (!isPlaced || (flags! & (IO | MEMORY)) === 0n) {
     throw new DmaError('EIO', `${path} makes no sense at BAR ${index}: ${JSON.stringify(line)}`, {
       remedy: 'check that the kernel gave the BAR an address (dmesg | grep -i BAR)',
     });

@@ -2,14 +2,14 @@
  * One PCI function through the files of /sys (drivers/pci/pci-sysfs.c): configuration space, BARs by mmap of
  * resourceN, the kernel's reset. Its interrupt comes from uio_pci_generic, when that is bound.
  */
-import { closeSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { DmaError, type ErrnoName, errnoName } from '../../errors.ts';
 import { listFolder } from '../../files.ts';
 import type { InterruptAccess } from '../../interrupts/access.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { UioInterrupts } from '../../uio/interrupts.ts';
-import { openNode } from '../../uio/node.ts';
+import { openUioNode } from '../../uio/node.ts';
 import { rearmOf } from '../../uio/rearm.ts';
 import { eventCount } from '../../uio/sysfs.ts';
 import type { Bar } from '../bar.ts';
@@ -60,10 +60,9 @@ export class SysfsTransport implements PciTransport {
       this.config = new SysfsConfig(`${this.#folder}/config`);
       this.#undo.push(() => this.config.close());
       this.interrupts = this.#openInterrupts(root);
-      this.#enable();
-      this.bars = readResources(this.#folder).map((resource) =>
-        resource === undefined ? undefined : this.#openBar(resource),
-      );
+      const resources = readResources(this.#folder);
+      this.#enable(resources);
+      this.bars = resources.map((resource) => resource && this.#openBar(resource));
     } catch (error) {
       this.close();
       throw error;
@@ -78,13 +77,7 @@ export class SysfsTransport implements PciTransport {
       // Without O_CREAT: a function that cannot be reset has no such file.
       writeFileSync(`${this.#folder}/reset`, '1', { flag: 'r+' });
     } catch (cause) {
-      const code = (cause as NodeJS.ErrnoException).code;
-      const none = code === 'ENOENT' || code === 'ENOTTY';
-      throw new DmaError(none ? 'EOPNOTSUPP' : 'EAGAIN', `${this.address} was not reset (${code})`, {
-        syscall: 'write',
-        remedy: none ? 'it has no reset of its own: use registers of the device' : 'it is busy: try again',
-        cause,
-      });
+      throw this.#notReset(cause);
     }
   }
 
@@ -98,7 +91,7 @@ export class SysfsTransport implements PciTransport {
   #openInterrupts(root: string): InterruptAccess {
     const node = listFolder(`${this.#folder}/uio`)[0];
     if (node === undefined) return NO_INTERRUPTS;
-    const fd = openNode(node, root);
+    const fd = openUioNode(node, root);
     this.#undo.push(() => closeSync(fd));
     const rearm = rearmOf(node, fd, root);
     this.#undo.push(() => rearm.close());
@@ -108,14 +101,20 @@ export class SysfsTransport implements PciTransport {
     return interrupts;
   }
 
-  /** A function that no driver has enabled decodes nothing; whoever had it last may have left it bus master. */
-  #enable(): void {
+  /**
+   * A function that no driver has enabled decodes nothing; whoever had it last may have left it so too, or bus master.
+   */
+  #enable(resources: readonly (BarResource | undefined)[]): void {
     if (!this.#bound()) {
       this.#writeEnable('1');
       this.#undo.push(() => this.#writeEnable('0'));
     }
     const command = this.config.read(COMMAND, 2);
-    if ((command & PCI_COMMAND.master) !== 0) this.config.write(COMMAND, 2, command & ~PCI_COMMAND.master);
+    let wanted = command & ~PCI_COMMAND.master;
+    for (const resource of resources) {
+      if (resource !== undefined) wanted |= PCI_COMMAND[resource.info.kind];
+    }
+    if (wanted !== command) this.config.write(COMMAND, 2, wanted);
   }
 
   #bound(): boolean {
@@ -135,10 +134,23 @@ export class SysfsTransport implements PciTransport {
       const code = codeOf(cause);
       throw new DmaError(code, `${this.address} cannot be enabled (${code})`, {
         syscall: 'write',
-        remedy: code === 'EACCES' ? 'run as root' : 'the kernel log (dmesg) may say why',
+        remedy: code === 'EACCES' || code === 'EPERM' ? 'run as root' : 'the kernel log (dmesg) may say why',
         cause,
       });
     }
+  }
+
+  #notReset(cause: unknown): DmaError {
+    const { code } = cause as NodeJS.ErrnoException;
+    const fail = (name: ErrnoName, remedy: string): DmaError =>
+      new DmaError(name, `${this.address} was not reset (${code})`, { syscall: 'write', remedy, cause });
+    if (code === 'EACCES' || code === 'EPERM') return fail('EACCES', 'run as root');
+    if (code === 'ENODEV' || !existsSync(this.#folder))
+      return fail('ENODEV', 'the function is gone: close it');
+    if (code === 'ENOENT' || code === 'ENOTTY') {
+      return fail('EOPNOTSUPP', 'it has no reset of its own: use registers of the device');
+    }
+    return fail('EAGAIN', 'it is busy: try again');
   }
 
   /** A BAR smaller than a page lies somewhere in the page that is mapped. I/O ports cannot be mapped. */
@@ -177,6 +189,7 @@ function noBar(path: string, code: ErrnoName): DmaError {
     EACCES: 'run as root',
     EPERM: 'under Secure Boot the kernel forbids this (lockdown): switch it off, or use VFIO',
     EINVAL: 'a kernel driver holds these registers (CONFIG_IO_STRICT_DEVMEM): unbind it',
+    EMFILE: 'raise the limit of open files (ulimit -n)',
     ENOMEM: 'free address space, or raise ulimit -v',
   };
   return new DmaError(code, `${path} cannot be mapped (${code})`, {

@@ -2,7 +2,7 @@
  * Why a function cannot be opened, said once, with the fix. Most of it shows in /sys before anything is opened
  * (`diagnose`); the rest is an errno of one of the steps of opening (`openError`), read together with those facts.
  */
-import { userInfo } from 'node:os';
+import { ownershipRemedy } from '../../device-node.ts';
 import { DmaError, errnoName } from '../../errors.ts';
 import { type FunctionFacts, type GroupMember, isVfioDriver } from './sysfs.ts';
 
@@ -183,17 +183,5 @@ function obstacles({ members }: FunctionFacts): GroupMember[] {
 function permissionRemedy(node: string): string {
   if (node === '/dev/vfio/vfio')
     return `as root: chmod 0666 ${node} (its usual mode; every user may open it)`;
-  const user = userName();
-  return (
-    `as root: chown ${user} ${node}, or for good, a file in /etc/udev/rules.d with the line ` +
-    `SUBSYSTEM=="vfio", OWNER="${user}"`
-  );
-}
-
-function userName(): string {
-  try {
-    return userInfo().username;
-  } catch {
-    return String(process.getuid?.() ?? 'USER'); // a user id without a passwd entry
-  }
+  return ownershipRemedy(node, 'SUBSYSTEM=="vfio"');
 }
