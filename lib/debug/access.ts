@@ -22,7 +22,7 @@ import { isNew, Once } from './once.ts';
 import { bytes, did, hex, lost, place, thing } from './wording.ts';
 
 /** What a device can be given: bytes that change hands, or memory that both may use at any time. */
-export type Reachable = LentBytes | Entry;
+export type Reachable = LentBytes | HeldEntry;
 
 /** Bytes [start, end) of the bus that the device should have left alone. */
 interface Complaint {
@@ -50,7 +50,8 @@ export class AccessJudge {
     this.#debug = debug;
   }
 
-  judge(access: DeviceAccess): void {
+  /** @param touched what there is in `reachable` where the access goes */
+  judge(access: DeviceAccess, touched: readonly Reachable[]): void {
     if (access.fault?.reason === FAULT.noMaster) {
       this.#complainOfMaster(access);
       return;
@@ -61,6 +62,8 @@ export class AccessJudge {
       this.#complain(access, this.#unowned(access, start, end));
       return;
     }
+    // Nearly always: there is one thing, and it allows it.
+    if (access.fault === undefined && touched.some((one) => allowsAll(one, start, end, access))) return;
     const allowed = new ByteRanges();
     const known = new ByteRanges();
     const complaints: Complaint[] = [];
@@ -187,6 +190,15 @@ function refusal(one: Reachable, from: number, to: number, access: DeviceAccess)
   return state instanceof IovaState ? linkRefusal(one, state, from, to, access) : undefined;
 }
 
+/** Whether all of [from, to) on the bus is in it, and the device may do it there. */
+function allowsAll(one: Reachable, from: number, to: number, access: DeviceAccess): boolean {
+  const { address } = one;
+  if (from < address || to > address + one.size) return false;
+  if (!(one instanceof LentBytes)) return refusal(one, from, to, access) === undefined;
+  const needed = access.access === 'read' ? DEVICE_READS : DEVICE_WRITES;
+  return (one.bits & needed) !== 0 && !one.cpu.meets(from - address, to - address);
+}
+
 function lentRefusal(lent: LentBytes, from: number, to: number, access: DeviceAccess): Complaint | undefined {
   const { address, bits } = lent;
   const one = lent;
@@ -208,7 +220,7 @@ function lentRefusal(lent: LentBytes, from: number, to: number, access: DeviceAc
 }
 
 function linkRefusal(
-  entry: Entry,
+  entry: HeldEntry,
   state: IovaState,
   from: number,
   to: number,
@@ -233,7 +245,7 @@ function linkRefusal(
   return undefined;
 }
 
-function wrongDirection(access: DeviceAccess, one: Reachable, start: number, end: number): Complaint {
+function wrongDirection(access: DeviceAccess, one: Reachable | Entry, start: number, end: number): Complaint {
   const reads = access.access === 'read';
   const remedy = `map it '${reads ? 'to-device' : 'from-device'}' or 'bidirectional'`;
   const message = `${did(access)} ${place(one, start, end)}, which it may only ${reads ? 'write' : 'read'}; ${remedy}`;

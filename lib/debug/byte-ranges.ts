@@ -10,15 +10,37 @@ export class ByteRanges {
   }
 
   add(start: number, end: number): void {
-    this.#splice(start, end, true);
+    const edges = this.#edges;
+    if (edges.length === 0 && start < end) {
+      edges.push(start, end);
+    } else if (edges.length === 2 && start <= edges[1]! && end >= edges[0]! && start < end) {
+      // One range, and still one: no arrays are made for what is all there is to most mappings.
+      if (start < edges[0]!) edges[0] = start;
+      if (end > edges[1]!) edges[1] = end;
+    } else {
+      this.#splice(start, end, true);
+    }
   }
 
   remove(start: number, end: number): void {
-    this.#splice(start, end, false);
+    const edges = this.#edges;
+    if (edges.length === 0) return;
+    if (edges.length === 2 && start <= edges[0]! && end >= edges[1]!) this.clear();
+    else this.#splice(start, end, false);
   }
 
   clear(): void {
-    this.#edges.length = 0;
+    // One by one: an array keeps its memory then, unlike one whose length is set to 0.
+    while (this.#edges.length > 0) this.#edges.pop();
+  }
+
+  /** Whether any of [start, end) is in the set. */
+  meets(start: number, end: number): boolean {
+    const edges = this.#edges;
+    for (let i = 0; i < edges.length; i += 2) {
+      if (start < edges[i + 1]! && edges[i]! < end && start < end) return true;
+    }
+    return false;
   }
 
   /** The first part of [start, end) that is in the set; undefined when none is. */

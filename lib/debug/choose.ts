@@ -28,10 +28,13 @@ export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   return (access) => watch.access(access);
 }
 
-/** Look at what can be known of a real device from now on, if it is debugged. @param faults opened only then */
-export function watchHardware(dma: DmaDevice, faults: () => FaultSource): void {
+/**
+ * Look at what can be known of a real device from now on, if it is debugged.
+ * @param faults of its IOMMU, if it has one; opened only then
+ */
+export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void {
   if (!(dma instanceof DebugDmaDevice)) return;
   const { debug } = dma;
   if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug);
-  debug.attribution = new Attribution(debug, faults());
+  if (faults !== undefined) debug.attribution = new Attribution(debug, faults());
 }

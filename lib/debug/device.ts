@@ -5,7 +5,7 @@ import { DebugAllocations } from './allocations.ts';
 import { DmaDebug } from './debug.ts';
 import { DebugScatterGather } from './lists.ts';
 import type { DebugOptions } from './options.ts';
-import { DebugPoisonedPool, DebugPool } from './pools.ts';
+import { debugPool } from './pools.ts';
 import { DebugResources } from './resources.ts';
 import { DebugStreaming } from './streaming.ts';
 
@@ -42,7 +42,7 @@ function debugParts(debug: DmaDebug): DeviceParts {
     lists: (context) => new DebugScatterGather(debug, context),
     resources: (device) => new DebugResources(debug, device),
     pool(name, options, owner) {
-      const pool = new (options.poison === true ? DebugPoisonedPool : DebugPool)(debug, name, options, owner);
+      const pool = debugPool(debug, name, options, owner);
       debug.pools.add(pool);
       return pool;
     },

@@ -39,6 +39,8 @@ export class HeldEntry implements Entry {
   death: Site | undefined = undefined;
   serial: number;
   live = true;
+  /** In the index of what the device can reach (address-index.ts); -1 while it is in none. */
+  place = -1;
 
   constructor(handle: Held | PoolBlock, place: Place, birth: Site | undefined, serial: number) {
     this.handle = handle;

@@ -11,9 +11,10 @@
  * place at once, behind a copy or a cache after the next sync. Everything else the CPU did.
  */
 import type { ReportKind } from '../dma/debug-view.ts';
-import type { AddressRange } from './address-index.ts';
+import type { AddressRange, Indexed } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import type { Entry } from './entry.ts';
+import { type Snapshots, sameBytes } from './snapshots.ts';
 
 /** Bytes that differ: the first of them, the end of the last, how many they are. */
 export interface Changed {
@@ -22,46 +23,60 @@ export interface Changed {
   readonly count: number;
 }
 
-export class LentBytes implements AddressRange {
-  readonly entry: Entry;
-  readonly address: number;
-  readonly size: number;
+/** Used for one thing after another. */
+export class LentBytes implements AddressRange, Indexed {
+  entry!: Entry;
+  /** Never a small integer to begin with, so that V8 keeps it unboxed. */
+  address = 0.5;
+  size = 0;
   /** DEVICE_READS and DEVICE_WRITES. */
-  readonly bits: number;
+  bits = 0;
+  place = -1;
   /** Offsets that are the CPU's now; the others are the device's. */
   readonly cpu = new ByteRanges();
   /** Offsets that the device wrote and nobody has synced for the CPU. */
   readonly unsynced = new ByteRanges();
 
-  /** Kinds of mistakes that were reported of it. */
-  readonly told: Set<ReportKind>;
+  /** Kinds of mistakes that were reported of it, or of any element of the list that it is in. */
+  told: Set<ReportKind>;
 
+  private readonly snapshots: Snapshots;
+  private readonly ownTold = new Set<ReportKind>();
   private overwritten = false;
   private taken = false;
   /** The CPU's bytes; undefined when nobody looks at contents. */
-  private readonly source: Buffer | undefined;
-  private readonly before: Buffer | undefined;
-  /** What the device wrote last, where it did. */
+  private source: Uint8Array | undefined = undefined;
+  private before: Buffer | undefined = undefined;
+  /** What the device wrote last, where it did: anything where it did not. */
   private written: Buffer | undefined = undefined;
 
-  /**
-   * @param source the CPU's bytes, undefined when their contents say nothing
-   * @param told what was reported of it, shared by the elements of a list
-   */
-  constructor(
-    entry: Entry,
-    { address, size }: AddressRange,
-    bits: number,
-    source: Uint8Array | undefined,
-    told = new Set<ReportKind>(),
-  ) {
+  constructor(snapshots: Snapshots) {
+    this.snapshots = snapshots;
+    this.told = this.ownTold;
+  }
+
+  /** @param source the CPU's bytes, undefined when their contents say nothing */
+  begin(entry: Entry, address: number, size: number, bits: number, source: Uint8Array | undefined): void {
     this.entry = entry;
-    this.told = told;
     this.address = address;
     this.size = size;
     this.bits = bits;
-    if (source !== undefined) this.source = Buffer.from(source.buffer, source.byteOffset, size);
-    if (source !== undefined) this.before = Buffer.from(source);
+    this.source = source;
+    if (source === undefined) return;
+    this.before = this.snapshots.take(size);
+    this.before.set(source);
+  }
+
+  /** As it was when it was made. */
+  end(): void {
+    if (this.before !== undefined) this.snapshots.give(this.before);
+    if (this.written !== undefined) this.snapshots.give(this.written);
+    this.before = this.written = this.source = undefined;
+    this.overwritten = this.taken = false;
+    this.cpu.clear();
+    this.unsynced.clear();
+    if (this.ownTold.size > 0) this.ownTold.clear();
+    this.told = this.ownTold;
   }
 
   /** The device wrote some of it twice, and the CPU never took any: whoever read it, read what he must not. */
@@ -85,39 +100,52 @@ export class LentBytes implements AddressRange {
   /** The device is about to write `bytes` from offset `start` on. */
   write(start: number, bytes: Uint8Array): void {
     const end = start + bytes.length;
-    this.overwritten ||= this.unsynced.firstIn(start, end) !== undefined;
+    this.overwritten ||= this.unsynced.meets(start, end);
     this.unsynced.add(start, end);
     if (this.source === undefined) return;
-    this.written ??= Buffer.alloc(this.size);
+    this.written ??= this.snapshots.take(this.size);
     this.written.set(bytes, start);
   }
 
   /** What the CPU changed in [start, end) since it changed hands; undefined when that is nothing, or nobody can tell. */
   changed(start: number, end: number): Changed | undefined {
-    const { source, before } = this;
+    const { source } = this;
     // Detached meanwhile: there is nothing left to compare.
     if (source === undefined || source.length !== this.size) return undefined;
-    if (source.compare(before!, start, end, start, end) === 0) return undefined;
+    if (this.isAsBefore(start, end)) return undefined;
     let first = -1;
     let last = -1;
     let count = 0;
-    for (let at = start; at < end; at++) {
-      if (source[at] === before![at] || this.wrote(at, source[at]!)) continue;
-      if (first < 0) first = at;
-      last = at;
-      count++;
-    }
+    const look = (from: number, to: number, written: boolean): void => {
+      for (let at = from; at < to; at++) {
+        if (source[at] === this.before![at] || (written && source[at] === this.written![at])) continue;
+        if (first < 0 || at < first) first = at;
+        if (at > last) last = at;
+        count++;
+      }
+    };
+    // Whole ranges first: where the device wrote in place, all of them are what it wrote.
+    this.unsynced.eachIn(start, end, (from, to) => {
+      if (!this.isAsWritten(from, to) && !this.isAsBefore(from, to)) look(from, to, true);
+    });
+    this.unsynced.eachGap(start, end, (from, to) => {
+      if (!this.isAsBefore(from, to)) look(from, to, false);
+    });
     return first < 0 ? undefined : { start: first, end: last + 1, count };
   }
 
-  /** Whether the device wrote this value there. */
-  private wrote(at: number, value: number): boolean {
-    return this.written?.[at] === value && this.unsynced.firstIn(at, at + 1) !== undefined;
+  private isAsBefore(start: number, end: number): boolean {
+    return sameBytes(this.before!, start, this.source!, start, end - start);
+  }
+
+  private isAsWritten(start: number, end: number): boolean {
+    return sameBytes(this.written!, start, this.source!, start, end - start);
   }
 
   private remember(start: number, end: number): void {
     this.unsynced.remove(start, end);
-    const { source, before } = this;
-    if (source !== undefined && source.length === this.size) source.copy(before!, start, start, end);
+    const { source, size } = this;
+    if (source === undefined || source.length !== size) return;
+    this.before!.set(end - start === size ? source : source.subarray(start, end), start);
   }
 }

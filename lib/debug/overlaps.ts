@@ -33,9 +33,9 @@ export class Overlaps {
   private readonly own: OwnMemory;
   private readonly onConflict: OnConflict;
   /** What the device may write, byte by byte. */
-  private readonly written = new SpanIndex();
+  private readonly written = new SpanIndex<Entry>();
   /** What has its cache lines kept by hand, in whole lines; undefined on a coherent device. */
-  private readonly cached: SpanIndex | undefined;
+  private readonly cached: SpanIndex<Entry> | undefined;
   private readonly lineSize: number;
   private readonly bases = new WeakMap<ArrayBufferLike, number>();
   private nextBase = FOREIGN;
@@ -45,13 +45,13 @@ export class Overlaps {
   constructor(own: OwnMemory, lineSize: number, onConflict: OnConflict) {
     this.own = own;
     this.lineSize = lineSize;
-    this.cached = lineSize > 1 ? new SpanIndex() : undefined;
+    this.cached = lineSize > 1 ? new SpanIndex<Entry>() : undefined;
     this.onConflict = onConflict;
   }
 
-  /** Number of the first byte of a view. */
-  numberOf(view: ArrayBufferView): number {
-    return this.baseOf(view.buffer) + view.byteOffset;
+  /** Number of the first byte of a view. @param buffer of it, where it was read before */
+  numberOf(view: ArrayBufferView, buffer: ArrayBufferLike = view.buffer): number {
+    return this.baseOf(buffer) + view.byteOffset;
   }
 
   /**

@@ -19,104 +19,80 @@ export interface WatchedPool extends DmaPool {
   blockAt(region: OwnRegion, address: number): HeldEntry | undefined;
 }
 
-export class DebugPool extends DmaPool implements WatchedPool {
-  private readonly debug: DmaDebug;
-  private readonly sites: BlockSites;
+/** A kind of pool that keeps its books. Neither kind knows of the other, so that each stays one shape to V8. */
+function watched(Pool: typeof DmaPool) {
+  return class extends Pool implements WatchedPool {
+    protected readonly debug: DmaDebug;
+    protected readonly sites: BlockSites;
 
-  constructor(debug: DmaDebug, name: string, options: PoolOptions, owner: PoolOwner) {
-    super(name, options, owner);
-    this.debug = debug;
-    this.sites = new BlockSites(debug.options.stacks);
-  }
+    constructor(debug: DmaDebug, name: string, options: PoolOptions, owner: PoolOwner) {
+      super(name, options, owner);
+      this.debug = debug;
+      this.sites = new BlockSites(debug.options.stacks);
+    }
 
-  override alloc(): DmaPoolBlock | null {
-    const block = super.alloc() as PoolBlock | null;
-    if (block !== null) this.sites.taken(block);
-    return block;
-  }
+    override alloc(): DmaPoolBlock | null {
+      const block = super.alloc() as PoolBlock | null;
+      if (block !== null) this.sites.taken(block);
+      return block;
+    }
 
-  override free(block: DmaPoolBlock): void {
-    super.free(block);
-    this.sites.freed(block as PoolBlock);
-  }
+    override free(block: DmaPoolBlock): void {
+      super.free(block);
+      this.sites.freed(block as PoolBlock);
+    }
 
-  override destroy(): void {
-    const entry = this.debug.ledger.heldBy(this);
-    reporting(
-      this.debug,
-      'EBUSY',
-      'pool-busy',
-      () => entry,
-      () => super.destroy(),
-    );
-  }
+    override destroy(): void {
+      const entry = this.debug.ledger.heldBy(this);
+      reporting(
+        this.debug,
+        'EBUSY',
+        'pool-busy',
+        () => entry,
+        () => super.destroy(),
+      );
+    }
 
-  override refuse(misuse: Misuse, block: PoolBlock, error: DmaError): DmaError {
-    return this.debug.refused(misuse, this.sites.entryOf(block), error);
-  }
+    override refuse(misuse: Misuse, block: PoolBlock, error: DmaError): DmaError {
+      return this.debug.refused(misuse, this.sites.entryOf(block), error);
+    }
 
-  out(): readonly HeldEntry[] {
-    return this.sites.out(this.blocks);
-  }
+    out(): readonly HeldEntry[] {
+      return this.sites.out(this.blocks);
+    }
 
-  blockAt(region: OwnRegion, address: number): HeldEntry | undefined {
-    return this.sites.at(this.blocks, region, address);
-  }
+    blockAt(region: OwnRegion, address: number): HeldEntry | undefined {
+      return this.sites.at(this.blocks, region, address);
+    }
+  };
 }
 
-/** The same of a pool that notices writes to free blocks. */
-export class DebugPoisonedPool extends PoisonedPool implements WatchedPool {
-  private readonly debug: DmaDebug;
-  private readonly sites: BlockSites;
+const DebugPool = watched(DmaPool);
+
+/** One that notices writes to free blocks, and reports them. */
+class DebugPoisonedPool extends watched(PoisonedPool) {
   /** The block that was found written. */
   private spoiled: PoolBlock | undefined;
 
-  constructor(debug: DmaDebug, name: string, options: PoolOptions, owner: PoolOwner) {
-    super(name, options, owner);
-    this.debug = debug;
-    this.sites = new BlockSites(debug.options.stacks);
-  }
-
   override alloc(): DmaPoolBlock | null {
     const spoiled = () => this.sites.entryOf(this.spoiled);
-    const alloc = () => super.alloc() as PoolBlock | null;
-    const block = reporting(this.debug, 'EFAULT', 'pool-block-poisoned', spoiled, alloc);
-    if (block !== null) this.sites.taken(block);
-    return block;
-  }
-
-  override free(block: DmaPoolBlock): void {
-    super.free(block);
-    this.sites.freed(block as PoolBlock);
-  }
-
-  override destroy(): void {
-    const entry = this.debug.ledger.heldBy(this);
-    reporting(
-      this.debug,
-      'EBUSY',
-      'pool-busy',
-      () => entry,
-      () => super.destroy(),
-    );
-  }
-
-  override refuse(misuse: Misuse, block: PoolBlock, error: DmaError): DmaError {
-    return this.debug.refused(misuse, this.sites.entryOf(block), error);
-  }
-
-  out(): readonly HeldEntry[] {
-    return this.sites.out(this.blocks);
-  }
-
-  blockAt(region: OwnRegion, address: number): HeldEntry | undefined {
-    return this.sites.at(this.blocks, region, address);
+    return reporting(this.debug, 'EFAULT', 'pool-block-poisoned', spoiled, () => super.alloc());
   }
 
   protected override discard(block: PoolBlock): void {
     this.spoiled = block;
     super.discard(block);
   }
+}
+
+/** A pool under debugging; as the constructor of DmaPool. */
+export function debugPool(
+  debug: DmaDebug,
+  name: string,
+  options: PoolOptions,
+  owner: PoolOwner,
+): WatchedPool {
+  return new (options.poison === true ? DebugPoisonedPool : DebugPool)(debug, name, options, owner);
 }
 
 /** Whatever `action` does; an error with this code is reported before it goes on its way. */

@@ -3,6 +3,8 @@ import type { EntryType } from '../dma/debug-view.ts';
 import { MAPPED, MappingRecord } from '../dma/mapping.ts';
 import { SgRecord } from '../dma/sg-mapping.ts';
 import type { Entry } from './entry.ts';
+import type { KeptBytes } from './kept-bytes.ts';
+import type { LentBytes } from './lent-bytes.ts';
 import type { Site } from './sites.ts';
 
 /** Of a list that is not mapped. */
@@ -20,6 +22,9 @@ export class DebugRecord extends MappingRecord implements Entry {
   /** Where its bytes and its cache lines are among those of others (overlaps.ts); -1 when they are not. */
   place = -1;
   linePlace = -1;
+  /** What whoever watches knows of its bytes, in a simulation and with hardware; undefined when that is nothing. */
+  lent: LentBytes | undefined = undefined;
+  kept: KeptBytes | undefined = undefined;
 
   get live(): boolean {
     return this.state === MAPPED;
@@ -36,6 +41,8 @@ export class DebugSgRecord extends SgRecord implements Entry {
   entered = false;
   readonly places: number[] = [];
   readonly linePlaces: number[] = [];
+  /** What is known of the bytes of its elements, in a simulation. */
+  readonly lent: LentBytes[] = [];
 
   /** Of the first segment, also of a list that is over. */
   get address(): number {

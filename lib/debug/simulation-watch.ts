@@ -11,15 +11,17 @@ import type { ReportKind } from '../dma/debug-view.ts';
 import { DEVICE_WRITES } from '../dma/direction.ts';
 import { NoncoherentBuffer } from '../dma/noncoherent.ts';
 import { NoncontiguousBuffer } from '../dma/noncontiguous.ts';
+import type { OwnRegion } from '../dma/own-memory.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import { AccessJudge } from './access.ts';
 import type { DmaDebug } from './debug.ts';
-import { HeldEntry } from './entry.ts';
+import type { Entry, HeldEntry } from './entry.ts';
 import { type Changed, LentBytes } from './lent-bytes.ts';
 import { isNew } from './once.ts';
-import { DebugRecord, type DebugSgRecord } from './records.ts';
+import { DebugRecord, DebugSgRecord } from './records.ts';
 import { captureMistake } from './sites.ts';
-import type { Shared, Watch } from './watch.ts';
+import { Snapshots } from './snapshots.ts';
+import { type Shared, viewedBytes, type Watch } from './watch.ts';
 import { bytes, thing } from './wording.ts';
 
 /** In whose time a mistake comes to light: a call of the driver has a stack that says where. */
@@ -30,8 +32,11 @@ export class SimulationWatch implements Watch {
   /** Whether to keep copies of what changes hands, and compare. */
   readonly #contents: boolean;
   readonly #judge: AccessJudge;
-  /** What is mapped or noncoherent: one piece, or one for each element of a list. */
-  readonly #pieces = new Map<Shared, readonly LentBytes[]>();
+  readonly #snapshots = new Snapshots();
+  /** Noncoherent memory: one piece, or several where it is not contiguous. */
+  readonly #buffers = new Map<Shared, readonly LentBytes[]>();
+  /** To be used again. */
+  readonly #spare: LentBytes[] = [];
 
   constructor(debug: DmaDebug) {
     this.#debug = debug;
@@ -42,29 +47,32 @@ export class SimulationWatch implements Watch {
   /** The device is about to do something. */
   access(access: DeviceAccess): void {
     if (this.#debug.disabled) return;
-    this.#judge.judge(access);
     const start = Number(access.address);
-    const lent = this.#judge.reachable.touching(start, access.size).filter((one) => one instanceof LentBytes);
+    const touched = this.#judge.reachable.touching(start, access.size);
+    this.#judge.judge(access, touched);
     // A mapping of noncoherent memory speaks for it.
-    const mapped = lent.some(({ entry }) => entry.way !== undefined);
-    for (const one of lent) if (!mapped || one.entry.way !== undefined) this.#use(one, access, start);
+    const mapped = touched.some((one) => one instanceof LentBytes && one.entry.way !== undefined);
+    for (const one of touched) {
+      if (one instanceof LentBytes && (!mapped || one.entry.way !== undefined)) this.#use(one, access, start);
+    }
   }
 
   mapped(record: DebugRecord | DebugSgRecord): void {
-    const pieces = record instanceof DebugRecord ? this.#single(record) : this.#elements(record);
-    // Nobody has told the device's side of an incoherent machine yet: the driver promised to.
-    const skips = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
-    if (skips && this.#debug.cache !== undefined) for (const piece of pieces) piece.take(0, piece.size);
-    this.#enter(record, pieces);
+    if (record instanceof DebugRecord) this.#lendSingle(record);
+    else this.#lendElements(record);
   }
 
   unmapping(record: DebugRecord | DebugSgRecord): void {
-    const pieces = this.#pieces.get(record) ?? [];
-    for (const piece of pieces) {
-      this.#checkUntouched(piece, 0, piece.size, 'when it was unmapped');
-      this.#checkKept(piece, record.attributes);
+    if (record instanceof DebugRecord) {
+      const { lent } = record;
+      if (lent === undefined) return;
+      this.#checkAtUnmap(lent, record.attributes);
+      this.#end(lent);
+      record.lent = undefined;
+      return;
     }
-    this.#remove(record);
+    for (const piece of record.lent) this.#checkAtUnmap(piece, record.attributes);
+    while (record.lent.length > 0) this.#end(record.lent.pop()!);
   }
 
   syncingForCpu(shared: Shared, offset: number, size: number): void {
@@ -97,13 +105,14 @@ export class SimulationWatch implements Watch {
     }
     const views = handle instanceof NoncoherentBuffer ? [handle.bytes] : handle.pieces;
     let { address } = entry;
-    const pieces = views.map((view) => {
-      const place = { address, size: view.length };
+    const pieces: LentBytes[] = [];
+    for (const view of views) {
+      const piece = this.#lend(entry, address, view.length, entry.bits, this.#contents ? view : undefined);
+      piece.take(0, piece.size);
+      pieces.push(piece);
       address += view.length;
-      return new LentBytes(entry, place, entry.bits, this.#contents ? view : undefined);
-    });
-    for (const piece of pieces) piece.take(0, piece.size);
-    this.#enter(handle, pieces);
+    }
+    this.#buffers.set(handle, pieces);
   }
 
   releasing(entry: HeldEntry): void {
@@ -112,25 +121,35 @@ export class SimulationWatch implements Watch {
       this.#judge.reachable.remove(entry);
       return;
     }
-    for (const piece of this.#pieces.get(handle) ?? []) {
+    for (const piece of this.#buffers.get(handle) ?? []) {
       if (piece.missed) this.#checkTaken(piece, 0, piece.size, 'freed');
+      this.#end(piece);
     }
-    this.#remove(handle);
+    this.#buffers.delete(handle);
   }
 
   close(): void {
     this.#judge.reachable.clear();
-    this.#pieces.clear();
+    this.#buffers.clear();
   }
 
-  #enter(shared: Shared, pieces: readonly LentBytes[]): void {
-    this.#pieces.set(shared, pieces);
-    for (const piece of pieces) this.#judge.reachable.add(piece);
+  #lend(
+    entry: Entry,
+    address: number,
+    size: number,
+    bits: number,
+    source: Uint8Array | undefined,
+  ): LentBytes {
+    const piece = this.#spare.pop() ?? new LentBytes(this.#snapshots);
+    piece.begin(entry, address, size, bits, source);
+    this.#judge.reachable.add(piece);
+    return piece;
   }
 
-  #remove(shared: Shared): void {
-    for (const piece of this.#pieces.get(shared) ?? []) this.#judge.reachable.remove(piece);
-    this.#pieces.delete(shared);
+  #end(piece: LentBytes): void {
+    this.#judge.reachable.remove(piece);
+    piece.end();
+    this.#spare.push(piece);
   }
 
   /** Each part of bytes [offset, offset + size), piece by piece. */
@@ -140,8 +159,12 @@ export class SimulationWatch implements Watch {
     size: number,
     visit: (piece: LentBytes, from: number, to: number) => void,
   ): void {
+    if (shared instanceof DebugRecord) {
+      if (shared.lent !== undefined) visit(shared.lent, offset, offset + size);
+      return;
+    }
     let at = 0;
-    for (const piece of this.#pieces.get(shared) ?? []) {
+    for (const piece of shared instanceof DebugSgRecord ? shared.lent : (this.#buffers.get(shared) ?? [])) {
       const from = Math.max(offset - at, 0);
       const to = Math.min(offset + size - at, piece.size);
       if (from < to) visit(piece, from, to);
@@ -149,49 +172,55 @@ export class SimulationWatch implements Watch {
     }
   }
 
-  #single(record: DebugRecord): LentBytes[] {
-    const { view, way, bits } = record;
-    if (view === undefined) return [new LentBytes(record, record, bits, undefined)];
-    const coherent = this.#isCoherent(view);
-    // Nothing changes hands: the buffer or block that it is in stands for it.
-    if (coherent && way === 'arithmetic') return [];
-    return [new LentBytes(record, record, bits, this.#source(view, coherent))];
+  #lendSingle(record: DebugRecord): void {
+    const { view, way, bits, address, size, attributes } = record;
+    let source: Uint8Array | undefined;
+    if (view !== undefined) {
+      const coherent = this.#isCoherent(view, record.region);
+      // Nothing changes hands: the buffer or block that it is in stands for it.
+      if (coherent && way === 'arithmetic') return;
+      // Where both may write at any time, contents say nothing.
+      if (this.#contents && !coherent) source = record.source ?? viewedBytes(view);
+    }
+    record.lent = this.#lend(record, address, size, bits, source);
+    this.#expectSync(record.lent, attributes);
   }
 
   /** The elements of a list lie in its segments one after the other. */
-  #elements(record: DebugSgRecord): LentBytes[] {
-    const { views, way, bits } = record;
+  #lendElements(record: DebugSgRecord): void {
+    const { views, way, bits, lent, attributes } = record;
     const { addresses, lengths } = record.segments;
-    const told = new Set<ReportKind>();
-    const pieces: LentBytes[] = [];
     let segment = 0;
     let used = 0;
     for (const view of views) {
-      const place = { address: addresses[segment]! + used, size: view.byteLength };
+      const address = addresses[segment]! + used;
       used += view.byteLength;
       if (used >= lengths[segment]!) {
         segment++;
         used = 0;
       }
-      const coherent = this.#isCoherent(view);
+      const coherent = this.#isCoherent(view, undefined);
       if (coherent && way === 'arithmetic') continue;
-      pieces.push(new LentBytes(record, place, bits, this.#source(view, coherent), told));
+      const source = this.#contents && !coherent ? viewedBytes(view) : undefined;
+      const piece = this.#lend(record, address, view.byteLength, bits, source);
+      // What was reported of one is not reported of another.
+      if (lent.length > 0) piece.told = lent[0]!.told;
+      lent.push(piece);
+      this.#expectSync(piece, attributes);
     }
-    return pieces;
   }
 
-  /** Bytes whose contents say something: where both may write at any time, they do not. */
-  #source({ buffer, byteOffset, byteLength }: ArrayBufferView, coherent: boolean): Uint8Array | undefined {
-    return this.#contents && !coherent ? new Uint8Array(buffer, byteOffset, byteLength) : undefined;
+  /** Nobody has told the device's side of an incoherent machine yet: the driver promised to. */
+  #expectSync(piece: LentBytes, attributes: number): void {
+    const skips = (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
+    if (skips && this.#debug.cache !== undefined) piece.take(0, piece.size);
   }
 
   /** Memory that CPU and device may use at any time: all of the device's own that was not allocated to be synced. */
-  #isCoherent({ buffer, byteOffset, byteLength }: ArrayBufferView): boolean {
-    const own = this.#debug.device.own.regionOf(buffer);
-    if (own === undefined) return false;
-    return !this.#judge.reachable
-      .touching(own.address + byteOffset, byteLength)
-      .some((one) => one instanceof LentBytes && one.entry instanceof HeldEntry);
+  #isCoherent(view: ArrayBufferView, known: OwnRegion | undefined): boolean {
+    const { own } = this.#debug.device;
+    const region = known ?? own.stampOf(view)?.region ?? own.regionOf(view.buffer);
+    return region !== undefined && !region.noncoherent;
   }
 
   /** The device does something with its bytes, and the CPU must not have. */
@@ -213,6 +242,7 @@ export class SimulationWatch implements Watch {
     when: string,
     noticed: Noticed = 'driver',
   ): void {
+    if (piece.cpu.empty && piece.changed(from, to) === undefined) return;
     piece.cpu.eachGap(from, to, (start, end) => {
       const changed = piece.changed(start, end);
       if (changed === undefined) return;
@@ -222,8 +252,14 @@ export class SimulationWatch implements Watch {
     });
   }
 
+  #checkAtUnmap(piece: LentBytes, attributes: number): void {
+    this.#checkUntouched(piece, 0, piece.size, 'when it was unmapped');
+    this.#checkKept(piece, attributes);
+  }
+
   /** What the CPU wrote to its own bytes since syncForCpu will not be overwritten by unmap. */
   #checkKept(piece: LentBytes, attributes: number): void {
+    if (piece.cpu.empty) return;
     if ((piece.bits & DEVICE_WRITES) === 0 || (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0) return;
     piece.cpu.eachIn(0, piece.size, (start, end) => {
       const changed = piece.changed(start, end);
@@ -236,6 +272,7 @@ export class SimulationWatch implements Watch {
 
   /** What the device wrote to [from, to), the CPU was given. */
   #checkTaken(piece: LentBytes, from: number, to: number, fate: string): void {
+    if (piece.unsynced.empty) return;
     const lost = piece.unsynced.firstIn(from, to);
     if (lost === undefined) return;
     const changed = { ...lost, count: lost.end - lost.start };

@@ -6,11 +6,12 @@
  *
  * A question looks at two buckets for each class there is. Nothing is allocated for a range once the tables have grown.
  */
-import type { Entry } from './entry.ts';
 
-/** Ranges of 64 bytes or less are one class, and those of more than 64 GiB another. */
+/** Ranges of 64 bytes or less are one class where nothing else is said; there are 32, the last has all that are longer. */
 const SMALLEST = 6;
-const LARGEST = 37;
+const CLASSES = 32;
+/** Powers of two that a range may be as long as, at most. */
+const LARGEST = 53;
 /** 2^k and 1 / 2^k: a power with an exponent that is not constant is a call. */
 const WIDTHS = Float64Array.from({ length: LARGEST + 1 }, (_, order) => 2 ** order);
 const INVERSES = WIDTHS.map((width) => 1 / width);
@@ -21,21 +22,23 @@ const PATIENCE = 64;
 /** Buckets of a class that are looked at for one range. */
 const MOST_BUCKETS = 16;
 
-export class SpanIndex {
+export class SpanIndex<T> {
   /** Ranges in it. */
   count = 0;
   /** What the range that was entered last has bytes in common with; the newest of several alike. */
-  met: Entry | undefined = undefined;
+  met: T | undefined = undefined;
 
+  private readonly smallest: number;
+  private readonly largest: number;
   /** Ranges of each class. */
   private readonly classes = new Int32Array(LARGEST + 1);
-  /** Bit k - SMALLEST is set when there are any of class k. */
+  /** Bit k modulo 32 is set when there are any of class k. */
   private present = 0;
   /** Per range; `class` is 0 while its number is free. */
   private starts = new Float64Array(64);
   private ends = new Float64Array(64);
   private class = new Uint8Array(64);
-  private readonly entries: Entry[] = [];
+  private readonly entries: T[] = [];
   /** Per node, of which a range has two: its neighbours in a chain, and which chain, NONE for none. */
   private nexts = new Int32Array(128);
   private previous = new Int32Array(128);
@@ -47,19 +50,29 @@ export class SpanIndex {
   private free = NONE;
   private fresh = 0;
 
-  /** Enter a range of at least one byte; what it meets is in `met` then. @returns its number */
-  add(start: number, size: number, entry: Entry): number {
+  /** @param smallest class of the shortest ranges, 6 to 21 */
+  constructor(smallest = SMALLEST) {
+    this.smallest = smallest;
+    this.largest = smallest + CLASSES - 1;
+  }
+
+  /**
+   * Enter a range of at least one byte.
+   * @param ask whether to look for what it meets, which is in `met` then
+   * @returns its number
+   */
+  add(start: number, size: number, entry: T, ask = true): number {
     if (++this.count * 2 > this.heads.length) this.rehash();
-    const order = classOf(size);
+    const order = classOf(size, this.smallest);
     const end = start + size;
     const first = this.bucket(order, start);
     const last = this.bucket(order, end - 1);
-    this.met = this.present === 0 ? undefined : this.meeting(order, first, last, start, end);
+    if (ask) this.met = this.present === 0 ? undefined : this.meeting(order, first, last, start, end);
     const id = this.take(entry);
     this.starts[id] = start;
     this.ends[id] = end;
     this.class[id] = order;
-    if (this.classes[order]!++ === 0) this.present |= 1 << (order - SMALLEST);
+    if (this.classes[order]!++ === 0) this.present |= 1 << order;
     this.chain(2 * id, first);
     if (last === first) this.buckets[2 * id + 1] = NONE;
     else this.chain(2 * id + 1, last);
@@ -70,18 +83,35 @@ export class SpanIndex {
     this.unlink(2 * id);
     if (this.buckets[2 * id + 1] !== NONE) this.unlink(2 * id + 1);
     const order = this.class[id]!;
-    if (--this.classes[order]! === 0) this.present &= ~(1 << (order - SMALLEST));
+    if (--this.classes[order]! === 0) this.present &= ~(1 << order);
     this.class[id] = 0;
     this.nexts[2 * id] = this.free;
     this.free = id;
     this.count--;
   }
 
+  /** All that have a byte in [start, start + size), each once, in no particular order. */
+  touching(start: number, size: number): T[] {
+    const found: T[] = [];
+    for (let left = this.present; left !== 0; left &= left - 1) {
+      this.collect(this.lowestOf(left), start, start + size, found);
+    }
+    return found;
+  }
+
+  /** All there are, in no particular order. */
+  *[Symbol.iterator](): Generator<T> {
+    for (let id = 0; id < this.fresh; id++) if (this.class[id] !== 0) yield this.entries[id] as T;
+  }
+
   /** Ranges of about this size that have a byte in [start, start + size), counted up to `most`. */
   overlaps(start: number, size: number, most: number): number {
     const end = start + size;
     let seen = 0;
-    for (let node = this.heads[this.bucket(classOf(size), start)]!; node !== NONE && seen < most; ) {
+    for (
+      let node = this.heads[this.bucket(classOf(size, this.smallest), start)]!;
+      node !== NONE && seen < most;
+    ) {
       const id = node >> 1;
       if (this.starts[id]! < end && this.ends[id]! > start) seen++;
       node = this.nexts[node]!;
@@ -93,25 +123,63 @@ export class SpanIndex {
    * What has a byte in [start, end): any of about this size or larger; of much smaller ones those that lie at an end.
    * @param first, last the buckets of the ends among those of the same class
    */
-  private meeting(own: number, first: number, last: number, start: number, end: number): Entry | undefined {
+  private meeting(own: number, first: number, last: number, start: number, end: number): T | undefined {
     let found = this.search(first, start, end);
     if (found === NONE && last !== first) found = this.search(last, start, end);
-    let left = this.present & ~(1 << (own - SMALLEST));
+    let left = this.present & ~(1 << own);
     for (; left !== 0 && found === NONE; left &= left - 1) {
-      found = this.searchClass(SMALLEST + 31 - Math.clz32(left & -left), start, end);
+      found = this.searchClass(this.lowestOf(left), start, end);
     }
     return found === NONE ? undefined : this.entries[found];
   }
 
   /** A range of this class that has a byte in [start, end): in all buckets if they are few, else in the outermost. */
   private searchClass(order: number, start: number, end: number): number {
+    const first = this.bucket(order, start);
+    const last = this.bucket(order, end - 1);
+    let found = this.heads[last] === NONE ? NONE : this.search(last, start, end);
     const width = WIDTHS[order]!;
+    // Both ends, and nothing between them: for want of more in it, two buckets can be one.
+    if (first === last && end - start <= width) return found;
     const step = end - start <= MOST_BUCKETS * width ? width : end - start;
-    let found = this.search(this.bucket(order, end - 1), start, end);
     for (let at = start; at < end && found === NONE; at += step) {
       found = this.search(this.bucket(order, at), start, end);
     }
     return found;
+  }
+
+  /** The class that the lowest bit of `present` or some of it stands for. */
+  private lowestOf(bits: number): number {
+    return this.smallest + ((31 - Math.clz32(bits & -bits) - this.smallest) & 31);
+  }
+
+  /** Those of this class that have a byte in [start, end): bucket by bucket, unless it is less to look at all. */
+  private collect(order: number, start: number, end: number, found: T[]): void {
+    const inverse = INVERSES[order]!;
+    const first = Math.floor(start * inverse);
+    const last = Math.floor((end - 1) * inverse);
+    // The longest touch more buckets than they are in.
+    if (order === this.largest || last - first >= this.fresh) {
+      for (let id = 0; id < this.fresh; id++) {
+        if (this.class[id] === order && this.starts[id]! < end && this.ends[id]! > start) {
+          found.push(this.entries[id] as T);
+        }
+      }
+      return;
+    }
+    for (let number = first; number <= last; number++) {
+      for (
+        let node = this.heads[this.bucket(order, number * WIDTHS[order]!)]!;
+        node !== NONE;
+        node = this.nexts[node]!
+      ) {
+        const id = node >> 1;
+        if (this.class[id] !== order || this.starts[id]! >= end || this.ends[id]! <= start) continue;
+        // In two buckets, and in other chains by chance: it counts in the first that is looked at.
+        if (Math.max(first, Math.floor(this.starts[id]! * inverse)) === number)
+          found.push(this.entries[id] as T);
+      }
+    }
   }
 
   /** A range in this bucket that has a byte in [start, end). */
@@ -126,7 +194,7 @@ export class SpanIndex {
     return NONE;
   }
 
-  private take(entry: Entry): number {
+  private take(entry: T): number {
     const id = this.free;
     if (id !== NONE) {
       this.free = this.nexts[2 * id]!;
@@ -188,9 +256,10 @@ export class SpanIndex {
   }
 }
 
-function classOf(size: number): number {
-  if (size <= 64) return SMALLEST;
-  return size <= 0x4000_0000 ? 32 - Math.clz32(size - 1) : Math.min(LARGEST, Math.ceil(Math.log2(size)));
+function classOf(size: number, smallest: number): number {
+  if (size <= 64) return smallest;
+  if (size > 0x4000_0000) return Math.min(smallest + CLASSES - 1, Math.ceil(Math.log2(size)));
+  return Math.max(smallest, 32 - Math.clz32(size - 1));
 }
 
 function enlarged<T extends Float64Array | Int32Array | Uint8Array>(from: T, to: T): T {

@@ -11,6 +11,8 @@ export class DebugStreaming extends Streaming {
   /** The elements of a list are being mapped, one by one: the list has their site, and whoever watches watches it. */
   listing = false;
   private readonly debug: DmaDebug;
+  /** Of the view that is being mapped, if it was asked for. */
+  private buffer: ArrayBufferLike | undefined = undefined;
 
   constructor(debug: DmaDebug, device: StreamingDevice, limit: number, options: StreamingOptions) {
     super(device, limit, options);
@@ -21,18 +23,19 @@ export class DebugStreaming extends Streaming {
 
   override map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
     const record = super.map(view, bits, attributes) as DebugRecord;
-    const { debug } = this;
+    const { debug, buffer } = this;
+    this.buffer = undefined;
     if (debug.disabled) return record;
     record.view = view;
     if (this.listing) {
       record.type = 'scatter-gather';
       record.birth = undefined;
-      this.enterBytes(record);
+      this.enterBytes(record, view, buffer);
       return record;
     }
     record.type = 'single';
     debug.ledger.enter(record);
-    this.enterBytes(record);
+    this.enterBytes(record, view, buffer);
     debug.watch?.mapped(record);
     return record;
   }
@@ -72,14 +75,20 @@ export class DebugStreaming extends Streaming {
     return this.debug.refused(misuse, record as DebugRecord, error);
   }
 
-  private enterBytes(record: DebugRecord): void {
+  protected override bufferOf(view: ArrayBufferView): ArrayBufferLike {
+    const { buffer } = view;
+    this.buffer = buffer;
+    return buffer;
+  }
+
+  private enterBytes(record: DebugRecord, view: ArrayBufferView, buffer: ArrayBufferLike | undefined): void {
     const { overlaps } = this.debug;
     const { way, size, attributes, region } = record;
     if (way === 'arithmetic') {
       record.place = overlaps.enter(record, record.address, size, attributes);
       if (!region!.coherent) record.linePlace = overlaps.enterLines(record, record.address, size, attributes);
     } else if ((record.bits & DEVICE_WRITES) !== 0) {
-      record.place = overlaps.enter(record, overlaps.numberOf(record.view!), size, attributes);
+      record.place = overlaps.enter(record, overlaps.numberOf(view, buffer), size, attributes);
     }
   }
 

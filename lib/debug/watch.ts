@@ -33,3 +33,8 @@ export interface Watch {
   /** The device is closing. */
   close(): void;
 }
+
+/** The bytes of a view that is mapped. */
+export function viewedBytes(view: ArrayBufferView): Uint8Array {
+  return view instanceof Uint8Array ? view : new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}

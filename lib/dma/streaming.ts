@@ -131,7 +131,7 @@ export class Streaming implements MappingOwner {
     const { own } = this;
     const stamp = own.stampOf(view);
     if (stamp !== undefined) return this.mapOwn(stamp.region, stamp.offset, stamp.view, bits, attributes);
-    const { buffer } = view;
+    const buffer = this.bufferOf(view);
     const region = own.regionOf(buffer);
     const source = bytesIn(view, buffer);
     if (region === undefined) return this.mapForeign(source, bits, attributes);
@@ -193,6 +193,11 @@ export class Streaming implements MappingOwner {
   close(): void {
     this.closed = true;
     this.table.revoke();
+  }
+
+  /** Asked once for each view that we did not hand out: reading it costs as much as copying a kilobyte. */
+  protected bufferOf(view: ArrayBufferView): ArrayBufferLike {
+    return view.buffer;
   }
 
   private mapOwn(

@@ -235,7 +235,7 @@ describe('overlaps', () => {
 
   it('agrees with looking at every range, whatever comes and goes', () => {
     const random = new SplitMix(7);
-    const index = new SpanIndex();
+    const index = new SpanIndex<Entry>();
     const live: { start: number; size: number; id: number; entry: Entry }[] = [];
     let found = 0;
     for (let step = 0; step < 20_000; step++) {
@@ -245,18 +245,27 @@ describe('overlaps', () => {
       }
       const size = 1 + random.below(2 ** (1 + random.below(14)));
       const start = 2 ** 40 * random.below(3) + random.below(2 ** 22);
-      const entry = {} as Entry;
+      const entry = { serial: step } as Entry;
       const id = index.add(start, size, entry);
       const other = index.met;
       const met = live.filter((one) => one.start < start + size && one.start + one.size > start);
+      if (step % 10 === 0) {
+        const touching = index.touching(start, size).filter((one) => one !== entry);
+        expect(new Set(touching)).toEqual(new Set(met.map((one) => one.entry)));
+        expect(touching.length).toBe(met.length);
+      }
       if (other !== undefined) expect(met.some(({ entry }) => entry === other)).toBe(true);
-      // Smaller ones that touch neither end are not looked for.
-      const sure = met.some((one) => one.start <= start || one.start + one.size >= start + size);
+      // Much smaller ones that touch neither end are not looked for.
+      const sure = met.some((one) => {
+        const isMuchSmaller = size > 16 * 2 ** Math.max(6, Math.ceil(Math.log2(one.size)));
+        return !isMuchSmaller || one.start <= start || one.start + one.size >= start + size;
+      });
       if (sure) expect(other).toBeDefined();
       if (other !== undefined) found++;
       live.push({ start, size, entry, id });
     }
     expect(index.count).toBe(live.length);
+    expect(new Set(index)).toEqual(new Set(live.map(({ entry }) => entry)));
     expect(found).toBeGreaterThan(100);
   });
 });

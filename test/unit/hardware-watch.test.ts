@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { watchHardware } from '../../lib/debug/choose.ts';
 import { DebugDmaDevice } from '../../lib/debug/device.ts';
+import { HardwareWatch } from '../../lib/debug/hardware-watch.ts';
 import type { DmaDevice, DmaReport } from '../../lib/index.ts';
 import type { Fault } from '../../lib/iommu/fault.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
@@ -15,7 +16,7 @@ interface Opened {
   reports(): DmaReport[];
 }
 
-function open(): Opened {
+function open(mostCopied?: number): Opened {
   const memory = new HeapMemory();
   const pageOffset = (buffer: ArrayBufferLike) => (memory.coherenceOf(buffer) === undefined ? 16 : 0);
   const addressSpace = new SimulatedAddressSpace({ pageOffset });
@@ -23,6 +24,7 @@ function open(): Opened {
   const { debug } = dma;
   const faults: Fault[] = [];
   watchHardware(dma, () => ({ faults: () => faults.splice(0), close: () => {} }));
+  if (mostCopied !== undefined) debug.watch = new HardwareWatch(debug, mostCopied);
   return {
     dma,
     faults,
@@ -86,6 +88,107 @@ describe('debugging hardware', () => {
     bytes[10]! += 1;
     last.unmap();
     expect(reports(), 'written in its turn, the last one').toEqual([]);
+  });
+
+  it('finds it by CRC where too much is lent to copy all of it, and forgets what is over', () => {
+    const { dma, reports } = open(600);
+    for (let round = 0; round < 3; round++) {
+      const all = Array.from({ length: 5 }, () => new Uint8Array(300));
+      const live = all.map((bytes) => dma.mapSingle(bytes, 'bidirectional'));
+      for (const mapping of live) {
+        mapping.syncForCpu();
+        mapping.syncForDevice();
+      }
+      expect(reports()).toEqual([]);
+      for (const bytes of all) bytes[299]! += 1;
+      for (const mapping of live) mapping.unmap();
+      const found = reports().map(({ message }) => /from offset 299/.test(message));
+      expect(found).toEqual([true, false, false, false, false]);
+    }
+  });
+
+  it('looks at one mapping after another, of any size and at any place', () => {
+    const { dma, reports } = open();
+    const sizes = [300, 300, 64, 3000, 64, 1, 300, 65, 4096, 300];
+    const pairs = sizes.flatMap((size) =>
+      (['to-device', 'from-device'] as const).map((way) => ({ size, way })),
+    );
+    for (const [turn, { size, way }] of [...pairs, ...pairs].entries()) {
+      const bytes = new Uint8Array(size).fill(turn);
+      const spare = dma.mapSingle(new Uint8Array(64 * (turn % 3) + 1), way);
+      const mapping = dma.mapSingle(bytes, way);
+      if (turn % 2 === 0) bytes[size - 1]! ^= 1;
+      if (turn % 4 === 0) spare.unmap();
+      mapping.unmap();
+      if (turn % 4 !== 0) spare.unmap();
+      expect(reports().length, `turn ${turn}`).toBe(turn % 2 === 0 ? 1 : 0);
+    }
+  });
+
+  it('knows the turns of a part and of a list, and tells once', () => {
+    const { dma, reports } = open();
+    for (const direction of ['to-device', 'bidirectional'] as const) {
+      const bytes = new Uint8Array(300);
+      const mapping = dma.mapSingle(bytes, direction);
+      mapping.syncForCpu(10, 20);
+      mapping.syncForDevice(10, 20);
+      expect(reports()).toEqual([]);
+      bytes[0] = 1;
+      mapping.syncForCpu(10, 20);
+      expect(reports().length).toBe(1);
+      mapping.syncForDevice(10, 20);
+      bytes[1] = 1;
+      mapping.unmap();
+      expect(reports()).toEqual([]);
+      const views = [new Uint8Array(100), new Uint8Array(200)];
+      const list = dma.mapSg(views, direction);
+      list.syncForCpu();
+      views[1]![0] = 1;
+      list.syncForDevice();
+      list.syncForCpu();
+      views[0]![0] = 1;
+      list.unmap();
+      expect(reports()).toEqual([]);
+    }
+  });
+
+  it('does not take one mapping for another that had its record', () => {
+    const { dma, reports } = open();
+    const { bytes: own } = dma.allocCoherent(64);
+    for (let i = 0; i < 1500; i++) dma.mapSingle(new Uint8Array(64), 'to-device').unmap();
+    for (let i = 0; i < 3000; i++) dma.mapSingle(own, 'to-device').unmap();
+    const all = [new Uint8Array(64), new Uint8Array(64), new Uint8Array(64)];
+    const live = all.map((bytes) => dma.mapSingle(bytes, 'to-device'));
+    for (const bytes of all) bytes[0] = 1;
+    for (const mapping of live) mapping.unmap();
+    expect(reports().length).toBe(3);
+  });
+
+  it('finds the copy also where it does not start with its slot', () => {
+    const { dma, reports } = open();
+    dma.limits.minAlignMask = 4095;
+    const memory = new Uint8Array(5000);
+    memory.set([1, 2, 3, 4], 100);
+    const mapping = dma.mapSingle(memory.subarray(100, 400), 'to-device');
+    expect(Number(mapping.dmaAddress) % 4096).not.toBe(0);
+    mapping.unmap();
+    expect(reports()).toEqual([]);
+  });
+
+  it('does not look at what is not copied anyway, and is long', () => {
+    const { dma, reports } = open();
+    for (const [size, direction, found] of [
+      [65_536, 'to-device', 1],
+      [65_537, 'to-device', 0],
+      [20_000, 'bidirectional', 1],
+      [40_000, 'bidirectional', 0],
+    ] as const) {
+      const bytes = new Uint8Array(size);
+      const mapping = dma.mapSingle(bytes, direction);
+      bytes[size >> 1] = 1;
+      mapping.unmap();
+      expect(reports().length, `${size} ${direction}`).toBe(found);
+    }
   });
 
   it('takes nothing that the device wrote for the CPU', () => {

@@ -269,6 +269,65 @@ describe.each(WORLDS)('debugging a simulated device, %s', (_name, options) => {
     }
   });
 
+  it('finds an access that is only in part where it may be', async () => {
+    const { dma, read, write, kinds } = await open(options);
+    const [first, second] = [0, 1].map(() => dma.mapSingle(new Uint8Array(100), 'bidirectional'));
+    const higher = first!.dmaAddress > second!.dmaAddress ? first! : second!;
+    write(higher.dmaAddress, 100);
+    expect(kinds()).toEqual([]);
+    write(higher.dmaAddress, 101);
+    expect(kinds()).toEqual(['device-outside-mapping']);
+    first!.unmap();
+    second!.unmap();
+    const third = dma.mapSingle(new Uint8Array(100), 'bidirectional');
+    const fourth = dma.mapSingle(new Uint8Array(100), 'bidirectional');
+    const later = third.dmaAddress > fourth.dmaAddress ? third : fourth;
+    read(later.dmaAddress - 1n, 2);
+    expect(kinds()).toEqual(['device-outside-mapping']);
+  });
+
+  it('does not take one mapping for another that had its record', async () => {
+    const { dma, kinds } = await open(options);
+    const page = dma.allocCoherent(64);
+    for (let i = 0; i < 1500; i++) dma.mapSingle(new Uint8Array(64), 'to-device').unmap();
+    for (let i = 0; i < 3000; i++) dma.mapSingle(page.bytes, 'to-device').unmap();
+    const all = [0, 1, 2].map(() => new Uint8Array(64));
+    const live = all.map((bytes) => dma.mapSingle(bytes, 'to-device'));
+    for (const bytes of all) bytes[0] = 1;
+    for (const mapping of live) mapping.unmap();
+    expect(kinds().length).toBe(3);
+  });
+
+  it('says nothing twice of one list, and nothing of coherent memory in it', async () => {
+    const { dma, kinds } = await open(options);
+    const page = dma.allocCoherent(64);
+    const views = [new Uint8Array(64), new Uint8Array(64)];
+    const list = dma.mapSg(views, 'to-device');
+    for (const view of views) view[0] = 1;
+    list.unmap();
+    expect(kinds()).toEqual(['cpu-wrote-while-device-owned']);
+    const own = dma.mapSg([page.bytes], 'to-device');
+    page.bytes[0]! += 1;
+    own.unmap();
+    expect(kinds()).toEqual([]);
+  });
+
+  it('lets the CPU write to coherent memory that is copied', async () => {
+    const { dma, kinds } = await open(options, {
+      debug: { print: false },
+      streaming: { bounce: { force: true } },
+    });
+    dma.mapSingle(new Uint8Array(64), 'bidirectional');
+    const page = dma.allocCoherent(64);
+    const mapping = dma.mapSingle(page.bytes, 'bidirectional');
+    page.bytes[0]! += 1;
+    mapping.unmap();
+    const list = dma.mapSg([page.bytes], 'bidirectional');
+    page.bytes[0]! += 1;
+    list.unmap();
+    expect(kinds()).toEqual([]);
+  });
+
   it('says nothing of a buffer that was detached', async () => {
     const { dma, kinds } = await open(options);
     const bytes = new Uint8Array(100);
@@ -299,6 +358,10 @@ describe('debugging a simulated device', () => {
     read(mapping.dmaAddress, 100);
     mapping.unmap();
     expect(kinds()).toEqual([]);
+    const list = dma.mapSg([new Uint8Array(100)], 'to-device', DMA_ATTR.SKIP_CPU_SYNC);
+    read(list.segments[0]!.dmaAddress, 100);
+    expect(kinds()).toEqual(['device-read-unowned']);
+    list.unmap();
     const coherent = await open();
     const other = coherent.dma.mapSingle(new Uint8Array(100), 'to-device', DMA_ATTR.SKIP_CPU_SYNC);
     coherent.read(other.dmaAddress, 100);

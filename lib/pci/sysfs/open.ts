@@ -1,5 +1,5 @@
 /** Driving a PCI function around the kernel: no VFIO, no IOMMU, no protection. */
-import { createDevice } from '../../debug/choose.ts';
+import { createDevice, watchHardware } from '../../debug/choose.ts';
 import type { CacheMaintenance } from '../../dma/cache.ts';
 import type { DirectDeviceOptions } from '../../dma/device.ts';
 import type { AddressedMemory } from '../../memory/addressed.ts';
@@ -59,7 +59,9 @@ function openSysfs(
       name: address,
       memory,
     };
-    return { transport, dma: createDevice(options, debug, false) };
+    const dma = createDevice(options, debug, false);
+    watchHardware(dma);
+    return { transport, dma };
   } catch (error) {
     transport.close();
     throw error;

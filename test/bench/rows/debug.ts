@@ -3,9 +3,10 @@
  * calls between parts of the library are not inlined as they are where only one lives: the side without is dearer than
  * in its own rows by that, and the side with it pays too.
  */
-import { watchAccesses } from '../../../lib/debug/choose.ts';
+import { watchHardware } from '../../../lib/debug/choose.ts';
 import type { DebugOptions } from '../../../lib/debug/options.ts';
-import type { DmaDirection } from '../../../lib/index.ts';
+import { type DmaDevice, type DmaDirection, openPci } from '../../../lib/index.ts';
+import { type DeviceBus, type DeviceModel, simulate } from '../../../lib/sim/index.ts';
 import { debugMachine } from '../debug-machine.ts';
 import { settle } from '../heap.ts';
 import { type Machine, type MachineOptions, machine } from '../machine.ts';
@@ -17,7 +18,27 @@ import { foreignPieces } from './streaming.ts';
 const BOUNCING: MachineOptions = { copybreak: Number.POSITIVE_INFINITY };
 const PIECES = 16;
 const ELEMENTS = 32;
+const BURST = 4096;
 const LIVE = QUICK ? 1e5 : 1e6;
+
+/** A device that does nothing by itself. */
+class IdleModel implements DeviceModel {
+  readonly config = { vendorId: 0x1234, deviceId: 0x11e8 };
+  readonly bars = [];
+  bus!: DeviceBus;
+
+  attach(bus: DeviceBus): void {
+    this.bus = bus;
+  }
+
+  reset(): void {}
+
+  read(): number {
+    return 0;
+  }
+
+  write(): void {}
+}
 
 /** @param make the loop, on the machine it is given */
 function costRow(
@@ -60,17 +81,72 @@ function bouncedRow(size: number): Row {
   return mapRow(`bounced, ${size} B`, 'bidirectional', () => foreignPieces(PIECES, size), BOUNCING);
 }
 
-/** With what a simulation does besides: who owns which byte, and copies of what the CPU must not change. */
-function watchedRow(size: number, contents: boolean): Row {
-  const what = contents ? 'and compares contents' : 'and knows the owners';
+/** With what there is to know of real hardware besides: `debug: true` there. */
+function hardwareRow(size: number, direction: DmaDirection): Row {
   const make = (bench: Machine): Loop => {
-    watchAccesses(bench.dma);
+    watchHardware(bench.dma, () => ({ faults: () => [], close() {} }));
     const views = foreignPieces(PIECES, size);
     return (count) => {
-      for (let i = 0; i < count; i++) bench.dma.mapSingle(views[i & (PIECES - 1)]!, 'bidirectional').unmap();
+      for (let i = 0; i < count; i++) bench.dma.mapSingle(views[i & (PIECES - 1)]!, direction).unmap();
     };
   };
-  return costRow(`bounced, ${size} B, ${what}`, [], make, BOUNCING, 1, { contents });
+  return costRow(`hardware, bounced, ${size} B, ${direction}`, [{ ratio: 3 }], make, BOUNCING);
+}
+
+/** A simulated function as `openPci` opens it, with dma-debug and without. */
+function simulationRow(
+  what: string,
+  make: (dma: DmaDevice, bus: DeviceBus) => Loop,
+  debug: DebugOptions = {},
+): Row {
+  const open = async (options: DebugOptions | false): Promise<Loop> => {
+    const model = new IdleModel();
+    const fn = await openPci(simulate(model), { debug: options, streaming: BOUNCING });
+    fn.setMaster();
+    return make(fn.dma, model.bus);
+  };
+  return {
+    name: `debug: simulation, ${what}`,
+    targets: [],
+    async run() {
+      mixedUse(debugMachine());
+      const on = loop('with dma-debug', await open({ print: false, ...debug }));
+      return compare(on, loop('without', await open(false)));
+    },
+  };
+}
+
+function simulatedMapRow(what: string, views: (dma: DmaDevice) => Uint8Array[], debug?: DebugOptions): Row {
+  const make = (dma: DmaDevice): Loop => {
+    const pieces = views(dma);
+    const mask = pieces.length - 1;
+    return (count) => {
+      for (let i = 0; i < count; i++) dma.mapSingle(pieces[i & mask]!, 'bidirectional').unmap();
+    };
+  };
+  return simulationRow(`map + unmap, ${what}`, make, debug);
+}
+
+/** Lent to the device, moved burst by burst, taken back. Nothing here takes the time that a model of a device takes. */
+function packetRow(size: number): Row {
+  const what = `packet of ${size} B out and in, by bursts of ${BURST}`;
+  return simulationRow(what, (dma, bus) => {
+    const out = dma.allocNoncoherent(size, 'to-device').bytes;
+    const into = dma.allocNoncoherent(size, 'from-device').bytes;
+    const burst = new Uint8Array(Math.min(BURST, size));
+    return (count) => {
+      for (let i = 0; i < count; i++) {
+        using read = dma.mapSingle(out, 'to-device');
+        using written = dma.mapSingle(into, 'from-device');
+        const from = Number(read.dmaAddress);
+        const to = Number(written.dmaAddress);
+        for (let at = 0; at < size; at += burst.length) {
+          bus.dmaRead(from + at, burst);
+          bus.dmaWrite(to + at, burst);
+        }
+      }
+    };
+  });
 }
 
 /** Blocks of a pool, neighbours or not. */
@@ -87,7 +163,7 @@ function ownListRow(what: string, pick: (views: Uint8Array[]) => Uint8Array[]): 
   return costRow(`sg, 32 x 256 B of ours, ${what}, each`, [{ ratio: 3 }], make, {}, ELEMENTS);
 }
 
-function ownPieces({ dma }: Machine): Uint8Array[] {
+function ownPieces(dma: DmaDevice): Uint8Array[] {
   return Array.from({ length: PIECES }, () => dma.allocCoherent(4096).bytes);
 }
 
@@ -116,10 +192,21 @@ function used(): number {
 }
 
 export const debugRows: readonly Row[] = [
-  mapRow('own memory, to-device', 'to-device', ownPieces),
-  mapRow('own memory, bidirectional', 'bidirectional', ownPieces),
+  mapRow('own memory, to-device', 'to-device', ({ dma }) => ownPieces(dma)),
+  mapRow('own memory, bidirectional', 'bidirectional', ({ dma }) => ownPieces(dma)),
   ...[64, 1500, 4096].map(bouncedRow),
-  ...[64, 1500, 4096].flatMap((size) => [watchedRow(size, false), watchedRow(size, true)]),
+  ...(['to-device', 'from-device', 'bidirectional'] as const).flatMap((direction) =>
+    [64, 1500, 4096].map((size) => hardwareRow(size, direction)),
+  ),
+  simulatedMapRow('coherent', ownPieces),
+  simulatedMapRow('noncoherent, 64 B', (dma) => [dma.allocNoncoherent(64, 'bidirectional').bytes]),
+  ...[64, 1500, 4096].flatMap((size) => [
+    simulatedMapRow(`bounced, ${size} B`, () => foreignPieces(PIECES, size)),
+    simulatedMapRow(`bounced, ${size} B, no contents`, () => foreignPieces(PIECES, size), {
+      contents: false,
+    }),
+  ]),
+  ...[64, 4096, 262_144].map(packetRow),
   costRow(
     'sync for CPU, bounced, 64 B',
     [{ ratio: 3 }],
