@@ -146,9 +146,15 @@ export class Edu {
     this.#registers.write32(DMA_COMMAND, DMA_START | DMA_IRQ_WHEN_DONE | direction);
   }
 
+  /** One that fails leaves bus mastering off: the memory goes back to the caller, and the device may still be at it. */
   async transfer(source: bigint, destination: bigint, length: number, direction: number): Promise<void> {
     this.start(source, destination, length, direction);
-    await this.#completion(IRQ_DMA);
+    try {
+      await this.#completion(IRQ_DMA);
+    } catch (error) {
+      if (!this.fn.closed) this.fn.clearMaster();
+      throw error;
+    }
   }
 
   /** Stop the device, give back what was taken from it, release the function. Harmless to call twice. */

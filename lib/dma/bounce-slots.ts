@@ -108,6 +108,14 @@ export class BounceSlots {
     this.open[chunk] = 0;
   }
 
+  /** A closed chunk of which nothing is taken; -1 when there is none. */
+  unusedChunk(): number {
+    return this.open.findIndex((open, chunk) => {
+      const first = chunk * this.chunkSlots;
+      return open === 0 && !this.taken.subarray(first, first + this.chunkSlots).some((one) => one !== 0);
+    });
+  }
+
   private hold(slot: number, order: number): void {
     this.taken[slot] = order + 1;
     this.used += 1 << order;

@@ -7,13 +7,14 @@
  *                          v                    |
  *      run of slots     [0000|~~~~~~ size ~~~~~~|00000000]     zeros around it, pad keeps the low address bits
  *
- * Memory comes in chunks, when it is needed, each mapped once for good. Nothing is allocated for a mapping: runs and
- * views of them are kept and used again. What the device finds around the bytes is zeros, or what it wrote itself.
+ * Memory comes in chunks, when it is needed, each mapped until the end; only one that a narrower mask left unused is
+ * given up, when there is no room for another. Nothing is allocated for a mapping: runs and views of them are kept and
+ * used again. What the device finds around the bytes is zeros, or what it wrote itself.
  */
 import { checkSize, DmaError } from '../errors.ts';
 import { BounceSlots, SLOT_SHIFT, SLOT_SIZE } from './bounce-slots.ts';
 import type { CacheMaintenance } from './cache.ts';
-import type { DmaOperations } from './operations.ts';
+import type { Allocation, DmaOperations } from './operations.ts';
 
 /** Default of `total`: swiotlb's 64 MiB, and no more than a quarter of all that the device can reach. */
 const TOTAL = 64 * 2 ** 20;
@@ -73,7 +74,9 @@ export class BounceBuffer {
   private readonly chunkShift: number;
   private readonly chunkMask: number;
   private readonly arenas: Uint8Array[] = [];
+  /** Infinity: the chunk has no memory any more. */
   private readonly addresses: number[] = [];
+  private readonly allocations: (Allocation | undefined)[] = [];
   /** Per first slot of a run: bytes from there on that may not be zero. */
   private readonly dirty: Int32Array;
   /** Per first slot of a run: the view that was last copied out whole, and the one that was copied out in part. */
@@ -118,7 +121,7 @@ export class BounceBuffer {
     return {
       slotSize: SLOT_SIZE,
       totalSlots: this.chunks << this.chunkShift,
-      backedSlots: this.arenas.length << this.chunkShift,
+      backedSlots: this.allocations.filter((one) => one !== undefined).length << this.chunkShift,
       usedSlots: slots.used,
       peakSlots: slots.peak,
       maps: counters[MAPS]!,
@@ -261,21 +264,33 @@ export class BounceBuffer {
   }
 
   private grow(size: number): void {
-    const chunk = this.arenas.length;
-    if (chunk === this.chunks) throw this.refuse(size, 'it is full');
-    let added: { readonly buffer: ArrayBuffer; readonly address: number };
+    const chunk = this.arenas.length < this.chunks ? this.arenas.length : this.slots.unusedChunk();
+    if (chunk < 0) throw this.refuse(size, 'it is full');
+    this.giveUp(chunk);
+    let added: Allocation;
     try {
       added = this.operations.allocate(this.chunkSize, this.limit, 'read-write', 'noncoherent');
     } catch (cause) {
       throw this.refuse(size, 'no memory under the DMA mask', cause);
     }
-    this.arenas.push(new Uint8Array(added.buffer));
-    this.addresses.push(added.address);
-    for (let i = 0; i <= this.chunkMask; i++) {
-      this.wholes.push(undefined);
-      this.parts.push(undefined);
+    this.allocations[chunk] = added;
+    this.arenas[chunk] = new Uint8Array(added.buffer);
+    this.addresses[chunk] = added.address;
+    const first = chunk << this.chunkShift;
+    for (let slot = first; slot <= first + this.chunkMask; slot++) {
+      this.wholes[slot] = undefined;
+      this.parts[slot] = undefined;
     }
     this.slots.openChunk(chunk);
+  }
+
+  /** The memory of a closed chunk with no run taken, if it has any. */
+  private giveUp(chunk: number): void {
+    const allocation = this.allocations[chunk];
+    if (allocation === undefined) return;
+    this.allocations[chunk] = undefined;
+    this.addresses[chunk] = Number.POSITIVE_INFINITY;
+    this.operations.release(allocation);
   }
 }
 

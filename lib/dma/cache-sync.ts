@@ -17,7 +17,9 @@ export function cacheSync(
 ): void {
   directionBits(direction);
   const region = ArrayBuffer.isView(view) ? own.regionOf(view.buffer) : undefined;
-  if (region?.noncoherent !== true || view.byteLength === 0) {
+  // Of a detached buffer not even the length of a DataView can be had.
+  const detached = region?.buffer.byteLength === 0;
+  if (region?.noncoherent !== true || detached || view.byteLength === 0) {
     throw new DmaError('EINVAL', 'these bytes are not noncoherent memory of the device', {
       remedy:
         'pass part of what allocNoncoherent, allocPages or allocNoncontiguous returned and is not freed',

@@ -115,15 +115,12 @@ export class CoherentBuffer {
 
   #checkWord(offset: number, width: number): void {
     if (this.#freed) throw this.#usedAfterFree();
-    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size)
-      return;
-    throw new DmaError(
-      'EINVAL',
-      `no ${width * 8}-bit word at offset ${String(offset)} of ${this.size} bytes`,
-      {
-        remedy: `use a multiple of ${width} inside the buffer`,
-      },
-    );
+    // Of `bytes`, which are none once somebody has taken the buffer.
+    const { length } = this.bytes;
+    if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= length) return;
+    throw new DmaError('EINVAL', `no ${width * 8}-bit word at offset ${String(offset)} of ${length} bytes`, {
+      remedy: `use a multiple of ${width} inside the buffer`,
+    });
   }
 
   #usedAfterFree(misuse: Misuse = 'used-after-release'): DmaError {

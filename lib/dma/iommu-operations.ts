@@ -21,7 +21,7 @@ import {
   unreachableRegisters,
 } from './operations.ts';
 
-/** Half pieces are tried, and halves of those, until there would be so many: a container has few mappings. */
+/** Half pieces are tried, and halves of those, down to one that makes so many: a container has few mappings. */
 const MOST_PIECES = 64;
 
 export class IommuOperations implements DmaOperations {
@@ -91,7 +91,7 @@ export class IommuOperations implements DmaOperations {
   allocatePieces(size: number, limit: number): PiecewiseAllocation {
     const span = Math.ceil(size / this.granule) * this.granule;
     const address = this.#addressFor(span, limit);
-    const shortest = Math.max(this.granule, size / MOST_PIECES);
+    const shortest = Math.ceil(size / MOST_PIECES / this.granule) * this.granule;
     const buffers: ArrayBuffer[] = [];
     try {
       let longest = size;
@@ -153,7 +153,7 @@ export class IommuOperations implements DmaOperations {
         return this.#memory.allocate(piece, 'noncoherent');
       } catch (error) {
         if (!(error instanceof DmaError) || error.code !== 'ENOMEM' || piece <= shortest) throw error;
-        piece = Math.ceil(piece / 2 / this.granule) * this.granule;
+        piece = Math.max(shortest, Math.ceil(piece / 2 / this.granule) * this.granule);
       }
     }
   }

@@ -178,7 +178,8 @@ export class OwnMemory {
       return stamp.bigAddress;
     }
     const region = ArrayBuffer.isView(view) ? this.byBuffer.get(view.buffer) : undefined;
-    if (region === undefined || view.byteLength === 0) return undefined;
+    // Of a detached buffer neither the length nor the offset of a DataView can be had.
+    if (region === undefined || region.buffer.byteLength === 0 || view.byteLength === 0) return undefined;
     return BigInt(region.address + view.byteOffset);
   }
 

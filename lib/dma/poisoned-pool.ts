@@ -5,7 +5,7 @@
  */
 import { DmaError } from '../errors.ts';
 import { DmaPool } from './pool.ts';
-import { type DmaPoolBlock, hexAddress, type PoolBlock } from './pool-block.ts';
+import { type DmaPoolBlock, hexAddress, type PoolBlock, takenAway } from './pool-block.ts';
 
 const FREED = 0xa7;
 const ALLOCATED = 0xa9;
@@ -16,6 +16,10 @@ export class PoisonedPool extends DmaPool {
   override alloc(): DmaPoolBlock | null {
     const block = super.alloc() as PoolBlock | null;
     if (block === null) return null;
+    if (block.chunk.bytes.length === 0) {
+      this.discard(block);
+      throw takenAway(block);
+    }
     const bytes = block.bytes;
     const offset = bytes.findIndex((byte) => byte !== FREED);
     if (offset >= 0) {
@@ -28,8 +32,7 @@ export class PoisonedPool extends DmaPool {
 
   override free(block: DmaPoolBlock): void {
     super.free(block);
-    const { chunk, at } = block as PoolBlock;
-    chunk.bytes.fill(FREED, at, at + this.size);
+    (block as PoolBlock).fill(FREED);
   }
 
   protected override prepare(unit: Uint8Array): void {

@@ -161,12 +161,18 @@ export class PoolBlock implements DmaPoolBlock {
     const { chunk, at } = this;
     const { size } = this.pool;
     if (size > LONGEST_LOOP || ((size | at) & 7) !== 0) {
-      chunk.bytes.fill(0, at, at + size);
+      this.fill(0);
       return;
     }
     const { doubles } = chunk;
     const end = (at + size) >> 3;
     for (let index = at >> 3; index < end; index++) doubles[index] = 0;
+  }
+
+  /** Every byte `value`, whatever the state of the block. Nothing happens once somebody has taken its memory. */
+  fill(value: number): void {
+    const { chunk, at } = this;
+    if (chunk.bytes.length > 0) chunk.bytes.fill(value, at, at + this.pool.size);
   }
 
   /** Index of the word in an array over the whole chunk; both the offset and the address must be aligned. */
@@ -193,9 +199,14 @@ export function addressOf({ chunk, at }: PoolBlock): number {
 function viewOf(block: PoolBlock): Uint8Array<ArrayBuffer> {
   const { chunk, at, pool } = block;
   if (chunk.bytes.length > 0) return chunk.region.view(at, pool.size);
-  throw new DmaError(
+  throw takenAway(block);
+}
+
+/** For a block whose memory somebody has taken. */
+export function takenAway(block: PoolBlock): DmaError {
+  return new DmaError(
     'EFAULT',
-    `the memory of block ${hexAddress(block)} of pool '${pool.name}' was taken away`,
+    `the memory of block ${hexAddress(block)} of pool '${block.pool.name}' was taken away`,
     {
       remedy: 'do not transfer the buffer of a block: it holds other blocks too',
     },

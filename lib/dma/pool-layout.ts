@@ -30,6 +30,8 @@ export interface PoolLayout {
   readonly unit: number;
   /** Natural alignment of a unit: its bytes rounded up to a power of two. */
   readonly stride: number;
+  /** What a unit must start at a multiple of: `stride` at most. */
+  readonly alignment: number;
 }
 
 /** INT_MAX: dma_pool_create takes no more. */
@@ -55,7 +57,13 @@ export function poolLayout({ size, align = 1, boundary = 0 }: PoolOptions, page:
   const unit = Math.max(rounded, page);
   let stride = page;
   while (stride < unit) stride *= 2;
-  return { size: rounded, boundary: boundary === 0 ? unit : Math.min(boundary, unit), unit, stride };
+  return {
+    size: rounded,
+    boundary: boundary === 0 ? unit : Math.min(boundary, unit),
+    unit,
+    stride,
+    alignment: Math.max(alignment, Math.min(boundary, stride)),
+  };
 }
 
 function isPowerOfTwo(value: number): boolean {

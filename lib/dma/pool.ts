@@ -104,7 +104,8 @@ export class DmaPool implements Refuser<PoolBlock> {
    * free the pool grows, under the coherent mask of that moment; blocks it has already stay in use when the mask
    * is narrowed.
    * @returns null when there is no memory, no address or no mapping left, or the pool does not grow
-   * @throws DmaError ENODEV once destroyed · EFAULT in a poisoned pool: the block was written while it was free
+   * @throws DmaError ENODEV once destroyed · EFAULT in a poisoned pool: the block was written while it was free, or its
+   *   memory was taken away · EINVAL declared memory where `align` or `boundary` cannot be kept
    */
   alloc(): DmaPoolBlock | null {
     if (this.#top === END && !this.#refill()) return null;
@@ -166,9 +167,18 @@ export class DmaPool implements Refuser<PoolBlock> {
     return this.#chunks.some(({ region }) => region.owner === undefined);
   }
 
-  /** The device is closing, or taking back what was declared: its operations release the memory themselves. */
+  /**
+   * The device is closing, whose operations release the memory themselves, or it took back what was declared. What the
+   * pool has of ordinary memory goes too then, unless blocks are out: see `destroy`.
+   */
   revoke(): void {
-    this.#revoke(this.orphaned ? 'released with its declared memory' : 'closed with its device');
+    if (!this.orphaned) {
+      this.#revoke('closed with its device');
+      return;
+    }
+    const rest = this.#active > 0 ? [] : this.#chunks.filter(({ region }) => region.owner !== undefined);
+    this.#revoke('released with its declared memory');
+    for (const { region } of rest) this.#owner.release(region);
   }
 
   /** The plain pool only throws it. `block` may be anything that was passed to `free`. */
@@ -232,7 +242,7 @@ export class DmaPool implements Refuser<PoolBlock> {
   #addChunk(limit: number): PoolChunk {
     for (;;) {
       try {
-        const chunk = new PoolChunk(this.#owner.allocate(this.#next * this.#layout.unit, limit));
+        const chunk = new PoolChunk(this.#allocate(limit));
         this.#chunks.push(chunk);
         this.#next = Math.min(this.#next * 2, this.#largest);
         return chunk;
@@ -241,6 +251,18 @@ export class DmaPool implements Refuser<PoolBlock> {
         this.#next /= 2;
       }
     }
+  }
+
+  /** Only declared memory can be where the pool's rules do not hold. */
+  #allocate(limit: number): OwnRegion {
+    const { unit, alignment } = this.#layout;
+    const region = this.#owner.allocate(this.#next * unit, limit);
+    if (region.address % alignment === 0) return region;
+    this.#owner.release(region);
+    const where = `declared memory at 0x${region.address.toString(16)}`;
+    throw new DmaError('EINVAL', `pool '${this.name}' in ${where}, no multiple of ${alignment}`, {
+      remedy: 'declare memory at an address with the alignment and boundary of its pools',
+    });
   }
 
   /** The next unit of the chunk becomes free blocks, the lowest on top. */

@@ -268,6 +268,47 @@ describe('the bounce buffer', () => {
     });
   });
 
+  it('gives up what a narrower mask left unused when there is no room for more', () => {
+    const { dma, space, memory, deviceReads } = world({ bounce: { total: 2 ** 21, force: true } });
+    const first = dma.mapSingle(pattern(100), 'to-device');
+    const second = dma.mapSingle(pattern(100), 'to-device');
+    dma.setMask(dmaBitMask(28));
+    first.unmap();
+    // Somebody uses it.
+    expectCode('ENOMEM', () => dma.mapSingle(pattern(100), 'to-device'));
+    const { dmaAddress } = second;
+    second.unmap();
+    const third = dma.mapSingle(pattern(100, 3), 'to-device');
+    expect(third.dmaAddress < 2n ** 28n).toBe(true);
+    expect(deviceReads(third.dmaAddress, 100)).toEqual(pattern(100, 3));
+    expect([space.stats.mappings, memory.used, dma.bounceStats.backedSlots]).toEqual([1, 2 ** 21, 1024]);
+    space.read(dmaAddress, new Uint8Array(1));
+    expect(space.faults.list.length).toBe(1);
+    third.unmap();
+    // And back: what was closed stays so while it has no memory.
+    dma.setMask(dmaBitMask(64));
+    expect(dma.mapSingle(pattern(9), 'to-device').dmaAddress < 2n ** 28n).toBe(true);
+    dma.close();
+  });
+
+  it('stays without memory where there is none under a narrower mask, and recovers', () => {
+    const { dma, memory } = world({ bounce: { total: 2 ** 21, force: true } });
+    dma.mapSingle(pattern(100), 'to-device').unmap();
+    dma.setMaskAndCoherent(dmaBitMask(22));
+    // Aligned to its size, the one chunk could only be where this is.
+    const wall = dma.allocCoherent(2 ** 21);
+    for (let again = 0; again < 2; again++) {
+      expectCode('ENOMEM', () => dma.mapSingle(pattern(100), 'to-device'));
+      expect([memory.used, dma.bounceStats.backedSlots]).toEqual([2 ** 21, 0]);
+    }
+    dma.setMask(dmaBitMask(64));
+    const mapping = dma.mapSingle(pattern(100), 'to-device');
+    expect(dma.bounceStats.backedSlots).toBe(1024);
+    mapping.unmap();
+    wall.free();
+    dma.close();
+  });
+
   it('uses no memory above the mask, also when the mask is narrowed later', () => {
     // The window above 4 GiB only: the first chunk lies high.
     const low = { start: 0x10_0000, end: 0xff_ffff };

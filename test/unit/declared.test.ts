@@ -325,6 +325,24 @@ describe('releasing declared memory', () => {
     other.destroy();
   });
 
+  it('gives back what such a pool has of ordinary memory, unless blocks are out', () => {
+    const { dma: other, memory: ordinary } = world();
+    for (const busy of [false, true]) {
+      const before = ordinary.used;
+      other.declareCoherentMemory(new ArrayBuffer(PAGE), BASE, PAGE, { exclusive: false });
+      const pool = other.createPool('both', { size: PAGE });
+      const [declared, block] = [pool.alloc()!, pool.alloc()!];
+      const { bytes } = block;
+      declared.free();
+      if (!busy) block.free();
+      other.releaseDeclaredMemory();
+      expectCode('ENODEV', () => pool.alloc());
+      expect([bytes.length, ordinary.used > before]).toEqual(busy ? [PAGE, true] : [0, false]);
+    }
+    other.close();
+    expect(ordinary.used).toBe(0);
+  });
+
   it('leaves a later region alone when a dead handle is freed', () => {
     const [first] = allocate(1);
     dma.releaseDeclaredMemory();
@@ -360,6 +378,29 @@ describe('a pool of declared memory', () => {
     for (const block of blocks) block.free();
     pool.destroy();
     expect(dma.declared!.free).toBe(SIZE);
+  });
+
+  it('is refused where its blocks would not be aligned, or would cross their boundary', () => {
+    // BASE is at a page, and at nothing more.
+    for (const options of [{ align: 2 * PAGE }, { boundary: 2 * PAGE }, { boundary: 8 * PAGE }]) {
+      const pool = dma.createPool('misplaced', { size: 2 * PAGE, ...options });
+      expectCode('EINVAL', () => pool.alloc());
+      expectCode('EINVAL', () => dma.createPool('misplaced', { size: 2 * PAGE, ...options, blocks: 1 }));
+      pool.destroy();
+      expect([dma.declared!.free, dma.live]).toEqual([SIZE, []]);
+    }
+    const pool = dma.createPool('anywhere', { size: 2 * PAGE });
+    expect(pool.alloc()!.dmaAddress).toBe(BASE);
+    pool.alloc();
+    dma.releaseDeclaredMemory();
+    dma.declareCoherentMemory(memory, 16n * BASE, SIZE);
+    const aligned = dma.createPool('aligned', {
+      size: 2 * PAGE,
+      align: 2 * PAGE,
+      boundary: 8 * PAGE,
+      blocks: 4,
+    });
+    expect([dma.declared!.free, aligned.stats().total]).toEqual([0, 4]);
   });
 
   it('is exhausted when the memory is, and not before', () => {

@@ -135,6 +135,8 @@ describe('completions that are delayed', () => {
     const edu = await drive(machine.source);
     expect(await codeOf(edu.write(Uint8Array.of(1)))).toBe('ETIMEDOUT');
     expect(edu.fn.bar(0).read32(DMA_COMMAND) & 1).toBe(1);
+    // It is still at it, and must not reach memory that has been given back.
+    expect(edu.fn.busMaster).toBe(false);
     await expectRecovery(edu, machine);
   });
 });

@@ -49,6 +49,18 @@ function deviceReads(address: bigint, size: number): Uint8Array {
 }
 
 describe('noncontiguous memory', () => {
+  it('is never in more than 64 pieces', () => {
+    memory.longest = PAGE;
+    expectCode('ENOMEM', () => dma.allocNoncontiguous(100 * PAGE, 'bidirectional'));
+    expect(memory.used).toBe(0);
+    memory.longest = 2 * PAGE;
+    const buffer = dma.allocNoncontiguous(100 * PAGE, 'bidirectional');
+    expect(lengths(buffer.pieces)).toEqual(new Array(50).fill(2 * PAGE));
+    buffer.free();
+    memory.longest = PAGE;
+    expect(dma.allocNoncontiguous(64 * PAGE, 'bidirectional').pieces.length).toBe(64);
+  });
+
   it('is one piece where there is one', () => {
     const buffer = dma.allocNoncontiguous(3 * PAGE + 5, 'from-device');
     expect(lengths(buffer.pieces)).toEqual([3 * PAGE + 5]);

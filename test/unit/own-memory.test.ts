@@ -41,8 +41,15 @@ describe('addresses of own memory', () => {
     expectCode('EINVAL', () => dma.addressOf(part));
     const stolen = dma.allocCoherent(64);
     const { bytes } = stolen;
+    const asked = new DataView(stolen.buffer);
     detach(stolen.buffer);
     expectCode('EINVAL', () => dma.addressOf(bytes));
+    expectCode('EINVAL', () => dma.addressOf(asked));
+    expectCode('EINVAL', () => stolen.load32(0));
+    expectCode('EINVAL', () => stolen.load64(0));
+    const cached = new DataView(dma.allocNoncoherent(64, 'to-device').buffer);
+    detach(cached.buffer as ArrayBuffer);
+    expectCode('EINVAL', () => dma.cacheSync(cached, 'to-device'));
   });
 
   it.each([

@@ -248,6 +248,27 @@ describe('a block', () => {
     other.free();
     expect(() => other.pool.zalloc()).not.toThrow();
   });
+
+  it('says so in blocks of every size, poisoned or not, and loses none', () => {
+    for (const size of [64, 1024]) {
+      for (const poison of [false, true]) {
+        const pool = dma.createPool('p', { size, poison });
+        const [block, other, kept] = take(pool, 3) as [DmaPoolBlock, DmaPoolBlock, DmaPoolBlock];
+        structuredClone(0, { transfer: [block.bytes.buffer] });
+        block.free();
+        other.free();
+        if (poison) {
+          fails('EFAULT', () => pool.alloc());
+          fails('EFAULT', () => pool.zalloc());
+        } else {
+          pool.zalloc()!.free();
+        }
+        kept.free();
+        expect(pool.stats().active).toBe(0);
+        pool.destroy();
+      }
+    }
+  });
 });
 
 describe('alloc and free', () => {
