@@ -59,7 +59,10 @@ export class DmaLimits {
     this.#maxSegmentSize = size;
   }
 
-  /** No segment crosses a multiple of this + 1 (dma_get_seg_boundary). Default 4 GiB - 1, as PCI has it. */
+  /**
+   * No segment crosses a multiple of this + 1 (dma_get_seg_boundary), but for an element that lies across one wherever it
+   * is put, which is the caller's to avoid: dma-debug reports it. Default 4 GiB - 1, as PCI has it.
+   */
   get segmentBoundary(): number {
     return this.#segmentBoundary;
   }

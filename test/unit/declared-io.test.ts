@@ -192,6 +192,20 @@ describe('memory in a BAR', () => {
     expect(fn.dma.declared!.free).toBe(SIZE);
   });
 
+  it('that is released while it is zeroed is given back once, and the failure is that of the BAR', () => {
+    const { dma } = fn;
+    const gone = {
+      info: { size: SIZE, kind: 'memory' },
+      write32() {
+        dma.releaseDeclaredMemory();
+        throw new DmaError('ENODEV', 'the board was unplugged');
+      },
+    } as Partial<IoRegisters> as IoRegisters;
+    dma.declareCoherentMemory({ bar: gone, offset: 0 }, BASE, SIZE);
+    expectCode('ENODEV', () => dma.allocCoherentIo(PAGE));
+    expect([dma.declared, dma.live]).toEqual([undefined, []]);
+  });
+
   it('is marked occupied as it is', () => {
     declare();
     board.memory.setUint32(OFFSET + PAGE, 0x1234_5678, true);

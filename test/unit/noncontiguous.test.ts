@@ -206,6 +206,22 @@ describe('syncs across pieces', () => {
     expect(samePages(Buffer.concat(buffer.pieces), pattern(size, 2)).length).toBe(9);
   });
 
+  it.each([8, 3, 0])('without a size hand over the rest, from page %i on', (first) => {
+    const rest = [0, 1, 2, 3, 4, 5, 6, 7, 8].slice(first);
+    const buffer = dma.allocNoncontiguous(size, 'bidirectional');
+    let start = 0;
+    for (const piece of buffer.pieces) {
+      piece.set(pattern(size).subarray(start, start + piece.length));
+      start += piece.length;
+    }
+    buffer.syncForDevice(first * PAGE);
+    expect(samePages(deviceReads(buffer.dmaAddress, size), pattern(size))).toEqual(rest);
+    buffer.syncForDevice();
+    space.write(buffer.dmaAddress, pattern(size, 2));
+    buffer.syncForCpu(first * PAGE);
+    expect(samePages(Buffer.concat(buffer.pieces), pattern(size, 2))).toEqual(rest);
+  });
+
   it('stay inside', () => {
     const buffer = dma.allocNoncontiguous(size, 'bidirectional');
     for (const [offset, length] of [

@@ -446,6 +446,13 @@ describe('destroy', () => {
     expect(bytes[1]!.length).toBe(0);
   });
 
+  it.each([1, 4, 5, 9])('of a pool with %i blocks out names the first four', (count) => {
+    const blocks = take(dma.createPool('p', { size: 64 }), count);
+    const names = blocks.slice(0, 4).map((block) => `0x${block.dmaAddress.toString(16)}`);
+    const { message } = fails('EBUSY', () => blocks[0]!.pool.destroy());
+    expect(message).toContain(`still out (${names.join(', ')}${count > 4 ? ', ...' : ''});`);
+  });
+
   it('comes with the device', () => {
     const pool = dma.createPool('p', { size: 64 });
     const block = pool.alloc()!;

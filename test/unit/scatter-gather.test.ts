@@ -346,6 +346,62 @@ describe('sync and unmap of a list', () => {
   });
 });
 
+describe('a list that is only maintained', () => {
+  const LISTS: readonly [way: string, list: (dma: DmaDevice) => [Uint8Array, Uint8Array]][] = [
+    [
+      'arithmetic',
+      (dma) => [
+        dma.allocNoncoherent(PAGE, 'bidirectional').bytes,
+        dma.allocNoncoherent(PAGE, 'bidirectional').bytes,
+      ],
+    ],
+    ['pinned', () => [foreign(8), foreign(8)]],
+  ];
+
+  for (const [way, list] of LISTS) {
+    it(`${way}: each sync and unmap tells of an element that was detached, and the others are maintained`, () => {
+      const world = incoherent();
+      const [lost, kept] = list(world.dma);
+      const mapping = world.dma.mapSg([kept, lost], 'bidirectional');
+      assert.equal(mapping.way, way);
+      const { dmaAddress } = mapping.segments[0]!;
+      const reads = () => {
+        const byte = new Uint8Array(1);
+        world.space.read(dmaAddress, byte);
+        return byte[0];
+      };
+      structuredClone(lost.buffer, { transfer: [lost.buffer as ArrayBuffer] });
+      kept.fill(5);
+      const told = (message: RegExp) => ({ code: 'EINVAL', message });
+      assert.throws(() => mapping.syncForDevice(), told(/unmap it/));
+      assert.equal(reads(), 5);
+      world.space.write(dmaAddress, Uint8Array.of(6));
+      assert.throws(() => mapping.syncForCpu(), told(/unmap it/));
+      assert.equal(kept[0], 6);
+      world.space.write(dmaAddress, Uint8Array.of(7));
+      assert.throws(() => mapping.unmap(), told(/has been unmapped/));
+      assert.equal(kept[0], 7);
+      assert.ok(!mapping.mapped);
+    });
+  }
+
+  it('leaves nothing to maintain to the next list of its handle', () => {
+    const { dma } = incoherent();
+    const cached = dma.allocNoncoherent(PAGE, 'bidirectional').bytes;
+    const coherent = dma.allocCoherent(PAGE).bytes;
+    const seen = new Set<SgMapping>();
+    for (let i = 0; i < 1100; i++) {
+      const mapping = dma.mapSg([cached], 'to-device');
+      assert.ok(mapping.needSync);
+      seen.add(mapping);
+      mapping.unmap();
+    }
+    using mapping = dma.mapSg([coherent], 'to-device');
+    assert.ok(seen.has(mapping), 'it is used again');
+    assert.equal(mapping.needSync, false);
+  });
+});
+
 describe('mistakes with lists', () => {
   const resizable = () =>
     new Uint8Array(

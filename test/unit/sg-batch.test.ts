@@ -2,7 +2,7 @@
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { CacheMaintenance } from '../../lib/dma/cache.ts';
-import type { CopyMany } from '../../lib/dma/copy-list.ts';
+import { CopyList, type CopyMany } from '../../lib/dma/copy-list.ts';
 import type { DmaDirection, SgMapping } from '../../lib/index.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, expectBytes, PAGE, pattern, type World, world } from './streaming-fixture.ts';
@@ -54,6 +54,29 @@ function bytesOf(list: readonly Uint8Array[]): Uint8Array {
 
 beforeEach(() => {
   calls = 0;
+});
+
+describe('a list of copies', () => {
+  it('has place for six buffers, and copies from and to all of them', () => {
+    const buffers = Array.from({ length: 6 }, (_, i) => pattern(16, i));
+    const list = new CopyList();
+    for (const i of [0, 2, 4]) {
+      expect(list.add(buffers[i]!.buffer, 4, buffers[i + 1]!.buffer, 8, 3)).toBe(true);
+    }
+    const seventh = pattern(16, 9);
+    expect(list.add(buffers[0]!.buffer, 0, seventh.buffer, 0, 1)).toBe(false);
+    expect(list.add(seventh.buffer, 0, buffers[0]!.buffer, 0, 1)).toBe(false);
+    expect(list.add(buffers[5]!.buffer, 0, buffers[0]!.buffer, 15, 1)).toBe(true);
+    expect(list.bytes).toBe(10);
+    expect(list.run(copyMany)).toBe(true);
+    for (const i of [0, 2, 4]) {
+      expectBytes(buffers[i]!.subarray(4, 7), pattern(16, i + 1).subarray(8, 11));
+    }
+    expect(buffers[5]![0]).toBe(pattern(16, 0)[15]);
+    expectBytes(seventh, pattern(16, 9));
+    list.clear();
+    expect(list.add(seventh.buffer, 0, buffers[0]!.buffer, 0, 1)).toBe(true);
+  });
 });
 
 describe('a list synced at once', () => {

@@ -125,6 +125,55 @@ describe('mapping foreign memory in place', () => {
     expectBytes(deviceReads(mapping.dmaAddress, 7), Uint8Array.of(1, 1, 1, 1, 1, 0xee, 0xee));
   });
 
+  it('copies the edge in the very first bounce slot like any other', () => {
+    // Slots are handed out from the top: of one page, there is none but the first.
+    const { dma, space, deviceReads } = world({ ...pinning, bounce: { total: PAGE } });
+    const view = pattern(PAGE).subarray(100, 300);
+    for (const value of [0xee, 0xdd]) {
+      const mapping = dma.mapSingle(view, 'bidirectional');
+      expect([mapping.way, mapping.needSync, dma.bounceStats.usedSlots]).toEqual(['pinned', true, 2]);
+      const expected = view.slice();
+      space.write(mapping.dmaAddress, new Uint8Array(200).fill(value));
+      mapping.syncForCpu(10, 20);
+      expectBytes(view, expected.fill(value, 10, 30));
+      view.fill(7);
+      mapping.syncForDevice(0, 5);
+      expectBytes(deviceReads(mapping.dmaAddress, 6), Uint8Array.of(7, 7, 7, 7, 7, value));
+      space.write(mapping.dmaAddress, new Uint8Array(200).fill(value - 1));
+      mapping.unmap();
+      expectBytes(view, expected.fill(value - 1));
+      expect(dma.bounceStats.usedSlots).toBe(0);
+    }
+  });
+
+  it('copies nothing of an edge that a sync does not touch', () => {
+    const { dma, space } = world(pinning);
+    const view = pattern(3 * PAGE).subarray(100, 2 * PAGE + 300);
+    const mapping = dma.mapSingle(view, 'bidirectional');
+    space.write(mapping.dmaAddress, new Uint8Array(view.length).fill(0xee));
+    const before = dma.bounceStats;
+    const seen = view.slice();
+    const [head, tail] = [PAGE - 100, 2 * PAGE - 100];
+    for (const [offset, size] of [
+      [head, 1],
+      [head + 200, 16],
+      [tail - 1, 1],
+      [head, tail - head],
+    ] as const) {
+      mapping.syncForDevice(offset, size);
+      mapping.syncForCpu(offset, size);
+      expect(dma.bounceStats).toEqual(before);
+      expectBytes(view, seen);
+    }
+    mapping.syncForDevice(tail - 1, 2);
+    mapping.syncForCpu(head - 1, 2);
+    expect(dma.bounceStats).toEqual({
+      ...before,
+      bytesIn: before.bytesIn + 1,
+      bytesOut: before.bytesOut + 1,
+    });
+  });
+
   it('gives one buffer that is mapped twice two addresses, which end separately', () => {
     const { dma, deviceReads } = world(pinning);
     const memory = pattern(PAGE);
@@ -254,6 +303,17 @@ describe('what cannot be mapped', () => {
       expectCode('EINVAL', () => world().dma.mapSingle(new Uint8Array(8), 'to-device', attributes));
     },
   );
+
+  it('is told of bits that the kernel removed, and only of those', () => {
+    const removed = /bits 0 and 3 were removed from the kernel; combine members of DMA_ATTR/;
+    const map = (attributes: number) => () =>
+      world().dma.mapSingle(new Uint8Array(8), 'to-device', attributes);
+    for (const attributes of [1, 8, 9, 8 | DMA_ATTR.NO_WARN]) expect(map(attributes)).toThrow(removed);
+    for (const attributes of [1 << 13, 2 ** 40, 0.5, Number.NaN]) {
+      expect(map(attributes)).toThrow(/; combine members of DMA_ATTR/);
+      expect(map(attributes)).not.toThrow(removed);
+    }
+  });
 
   it('is nothing with attributes that do not concern memory that exists', () => {
     const { WEAK_ORDERING, WRITE_COMBINE, NO_KERNEL_MAPPING, FORCE_CONTIGUOUS } = DMA_ATTR;
