@@ -99,7 +99,11 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
 
   allocCoherentIo(size: number): CoherentIoBuffer {
     checkSize(size, 'the size of a coherent buffer');
-    return this.#holdIo(this.#declaration().allocateIo(size));
+    const declared = this.#declaration();
+    const place = declared.allocateIo(size);
+    // Zeroing reaches the BAR, and what is behind it may be a model that does anything.
+    if (this.#declared !== declared) throw nothingDeclared(this.#device.name);
+    return this.#holdIo(place);
   }
 
   declareCoherentMemory(

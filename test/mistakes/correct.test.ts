@@ -59,10 +59,14 @@ async function session(world: World, runs: number, from: number): Promise<void> 
 describe('the driver without a mistake', () => {
   for (const world of WORLDS) {
     const runs = Math.ceil(total / WORLDS.length);
-    it(`has nothing reported in ${runs} runs on ${world.name}, from seed ${seed}`, async () => {
-      for (let done = 0; done < runs; done += RUNS_PER_OPENING) {
-        await session(world, Math.min(RUNS_PER_OPENING, runs - done), seed + done);
-      }
-    }, runs * MILLISECONDS_PER_RUN);
+    it(
+      `has nothing reported in ${runs} runs on ${world.name}, from seed ${seed}`,
+      async () => {
+        for (let done = 0; done < runs; done += RUNS_PER_OPENING) {
+          await session(world, Math.min(RUNS_PER_OPENING, runs - done), seed + done);
+        }
+      },
+      runs * MILLISECONDS_PER_RUN,
+    );
   }
 });

@@ -206,6 +206,19 @@ describe('memory in a BAR', () => {
     expect([dma.declared, dma.live]).toEqual([undefined, []]);
   });
 
+  it("that is released while it is zeroed is nobody's", () => {
+    const { dma } = fn;
+    const rash = {
+      info: { size: SIZE, kind: 'memory' },
+      write32() {
+        if (dma.declared !== undefined) dma.releaseDeclaredMemory();
+      },
+    } as Partial<IoRegisters> as IoRegisters;
+    dma.declareCoherentMemory({ bar: rash, offset: 0 }, BASE, SIZE);
+    expectCode('EINVAL', () => dma.allocCoherentIo(PAGE));
+    expect([dma.declared, dma.live]).toEqual([undefined, []]);
+  });
+
   it('is marked occupied as it is', () => {
     declare();
     board.memory.setUint32(OFFSET + PAGE, 0x1234_5678, true);
