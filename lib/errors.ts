@@ -82,3 +82,8 @@ export function checkSize(size: number, what: string, max: number = Number.MAX_S
     remedy: `pass a whole number of bytes from 1 to ${max}`,
   });
 }
+
+/** For a call on something that was opened, and has been closed. @param what its name */
+export function closedError(what: string): DmaError {
+  return new DmaError('ENODEV', `${what} is closed`, { remedy: 'open it again' });
+}

@@ -20,21 +20,33 @@ export function createDevice(
   return debug === undefined ? new DmaDevice(options) : new DebugDmaDevice(options, debug);
 }
 
+/**
+ * A real device, of which what can be known is looked at if it is debugged.
+ * @param wanted as for `createDevice`; by default it is not @param faults of its IOMMU, if it has one; opened only when it
+ *   is @throws DmaError EINVAL options
+ */
+export function createHardwareDevice(
+  options: DmaDeviceOptions,
+  wanted: boolean | DebugOptions | undefined,
+  faults?: () => FaultSource,
+): DmaDevice {
+  const dma = createDevice(options, wanted, false);
+  watchHardware(dma, faults);
+  return dma;
+}
+
+/** What `createHardwareDevice` does once the device is there. */
+export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void {
+  if (!(dma instanceof DebugDmaDevice)) return;
+  const { debug } = dma;
+  if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug);
+  if (faults !== undefined) debug.attribution = new Attribution(debug, faults());
+}
+
 /** What looks at the accesses of a simulated device from now on; undefined when it is not debugged. */
 export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   if (!(dma instanceof DebugDmaDevice)) return undefined;
   const watch = new SimulationWatch(dma.debug);
   dma.debug.watch = watch;
   return (access) => watch.access(access);
-}
-
-/**
- * Look at what can be known of a real device from now on, if it is debugged.
- * @param faults of its IOMMU, if it has one; opened only then
- */
-export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void {
-  if (!(dma instanceof DebugDmaDevice)) return;
-  const { debug } = dma;
-  if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug);
-  if (faults !== undefined) debug.attribution = new Attribution(debug, faults());
 }

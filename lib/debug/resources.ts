@@ -1,8 +1,7 @@
 /** Mappings of registers that are entered in the ledger. */
-import type { DmaDirection } from '../dma/direction.ts';
 import type { MappingRecord, StreamingMapping } from '../dma/mapping.ts';
 import type { Misuse } from '../dma/misuse.ts';
-import { type RegisterSource, type ResourceDevice, ResourceMappings } from '../dma/resource.ts';
+import { type ResourceDevice, ResourceMappings } from '../dma/resource.ts';
 import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import { DebugRecord } from './records.ts';
@@ -16,15 +15,8 @@ export class DebugResources extends ResourceMappings {
     debug.ledger.addTable(this.table as Iterable<DebugRecord>);
   }
 
-  override map(
-    source: RegisterSource,
-    offset: number,
-    size: number,
-    direction: DmaDirection,
-    attributes: number,
-    limit: number,
-  ): StreamingMapping {
-    const mapping = super.map(source, offset, size, direction, attributes, limit);
+  override map(...resource: Parameters<ResourceMappings['map']>): StreamingMapping {
+    const mapping = super.map(...resource);
     const { debug } = this;
     const [record] = this.table as Iterable<DebugRecord>;
     if (record === undefined || debug.disabled) return mapping;

@@ -5,7 +5,7 @@
  *      declared memory, if any      one region, whose address the driver knows     declared.ts
  *      operations                   everything else                                operations.ts
  */
-import { checkSize, DmaError } from '../errors.ts';
+import { checkSize, closedError, DmaError } from '../errors.ts';
 import type { CacheMaintenance } from './cache.ts';
 import { cacheSync } from './cache-sync.ts';
 import { CoherentBuffer, type CoherentOwner } from './coherent.ts';
@@ -317,8 +317,4 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   #checkOpen(): void {
     if (this.#closed) throw closedError(this.#device.name);
   }
-}
-
-export function closedError(name: string): DmaError {
-  return new DmaError('ENODEV', `${name} is closed`, { remedy: 'open it again' });
 }

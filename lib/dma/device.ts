@@ -2,11 +2,11 @@
  * A device as the DMA API sees it (struct device): masks, and the memory it can reach. Knows no bus and no
  * operating system; what it stands on comes in through the constructor.
  */
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import type { AddressSpace } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { MemorySource } from '../memory/source.ts';
-import { type Allocations, closedError, type Held } from './allocations.ts';
+import type { Allocations, Held } from './allocations.ts';
 import type { BounceStats } from './bounce.ts';
 import type { CacheMaintenance } from './cache.ts';
 import type { CoherentBuffer, CoherentOptions } from './coherent.ts';

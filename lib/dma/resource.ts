@@ -7,7 +7,7 @@
  * The kernel rounds a resource out to whole granules of the IOMMU, and the device reaches the neighbours too. Here
  * only whole granules are taken, so that the driver says what it gives away.
  */
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import type { MmioWindow } from '../iommu/address-space.ts';
 import { checkAttributes } from './attributes.ts';
 import { accessFor, type DmaDirection, directionBits } from './direction.ts';
@@ -51,7 +51,7 @@ export class ResourceMappings implements MappingOwner {
     limit: number,
   ): StreamingMapping {
     const { name, operations } = this.device;
-    if (this.closed) throw new DmaError('ENODEV', `${name} is closed`, { remedy: 'open it again' });
+    if (this.closed) throw closedError(name);
     const bits = directionBits(direction);
     checkAttributes(attributes);
     const window = source?.window;

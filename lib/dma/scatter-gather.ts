@@ -9,7 +9,7 @@
  *
  * With direct operations nothing ever merges. A list is mapped whole or not at all.
  */
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import { checkMemoryAttributes, DMA_ATTR } from './attributes.ts';
 import type { CacheMaintenance } from './cache.ts';
 import { accessFor, type DmaDirection, directionBits, directionOf } from './direction.ts';
@@ -78,7 +78,7 @@ export class ScatterGather implements SgOwner {
 
   /** `mapSg`, as a record. */
   map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
-    if (this.closed) throw new DmaError('ENODEV', `${this.name} is closed`, { remedy: 'open it again' });
+    if (this.closed) throw closedError(this.name);
     const bits = directionBits(direction);
     if (attributes !== 0) this.#checkAttributes(attributes);
     if (!Array.isArray(views) || views.length === 0) {

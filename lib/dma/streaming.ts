@@ -9,7 +9,7 @@
  *
  * Nothing is allocated for a mapping of the first and the last kind.
  */
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import { ArithmeticMappings } from './arithmetic.ts';
 import { checkMemoryAttributes, DMA_ATTR } from './attributes.ts';
 import { BounceBuffer, type BounceOptions } from './bounce.ts';
@@ -126,7 +126,7 @@ export class Streaming implements MappingOwner {
 
   /** `mapSingle` with direction and attributes checked before, as a record. */
   map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
-    if (this.closed) throw this.afterClose();
+    if (this.closed) throw closedError(this.device.name);
     if (!ArrayBuffer.isView(view)) throw notAView();
     const { own } = this;
     const stamp = own.stampOf(view);
@@ -249,10 +249,6 @@ export class Streaming implements MappingOwner {
     if (this.copybreak === Number.POSITIVE_INFINITY) return this.bounced.maxMappingSize;
     const { ranges, granule } = this.pinning.operations;
     return longestRun(ranges, granule, this.limit);
-  }
-
-  private afterClose(): DmaError {
-    return new DmaError('ENODEV', `${this.device.name} is closed`, { remedy: 'open it again' });
   }
 }
 

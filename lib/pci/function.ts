@@ -1,6 +1,6 @@
 /** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
 import type { DmaDevice } from '../dma/device.ts';
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
 import { ConfigSpace, PCI_COMMAND } from './config-space.ts';
@@ -108,7 +108,7 @@ export class PciFunction {
   }
 
   #closedError(): DmaError {
-    return new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+    return closedError(this.address);
   }
 }
 

@@ -1,5 +1,5 @@
 /** How a driver reaches a simulated function while it has it open. */
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { Bar } from '../pci/bar.ts';
 import type { ConfigAccess, PciTransport } from '../pci/transport.ts';
@@ -90,7 +90,7 @@ export class SimulatedTransport implements PciTransport {
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+    if (this.#closed) throw closedError(this.address);
     if (this.#gone) throw this.#goneError();
   }
 

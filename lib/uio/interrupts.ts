@@ -3,7 +3,7 @@
  * moved. The driver leaves the line masked each time it fires, so that it behaves as INTx does: `rearm` lets it fire
  * again.
  */
-import { DmaError, errnoName } from '../errors.ts';
+import { closedError, DmaError, errnoName } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
 import type { Handle, InterruptFunctions } from '../native/addon.ts';
 import type { UioFunctions } from '../native/uio.ts';
@@ -96,7 +96,7 @@ export class UioInterrupts implements InterruptAccess {
   }
 
   #closedError(): DmaError {
-    return new DmaError('ENODEV', `${this.#line.node} is closed`, { remedy: 'open it again' });
+    return closedError(this.#line.node);
   }
 }
 

@@ -1,6 +1,6 @@
 /** Opening a platform device through UIO, composed with memory that the device reaches. */
 import { closeSync } from 'node:fs';
-import { createDevice, watchHardware } from '../debug/choose.ts';
+import { createHardwareDevice } from '../debug/choose.ts';
 import type { DebugOptions } from '../debug/options.ts';
 import type { DirectDeviceOptions } from '../dma/device.ts';
 import { loadAddon } from '../native/load.ts';
@@ -36,8 +36,7 @@ export function openUio(target: string, { dma, debug, root = '' }: OpenUioOption
     const device =
       dma === undefined
         ? undefined
-        : createDevice({ copyMany: native.copyBatch, ...dma, name }, debug, false);
-    if (device !== undefined) watchHardware(device);
+        : createHardwareDevice({ copyMany: native.copyBatch, ...dma, name }, debug);
     return new PlatformDevice({ native, facts, fd, dma: device, root });
   } catch (error) {
     closeSync(fd);

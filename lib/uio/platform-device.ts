@@ -5,7 +5,7 @@
  */
 import { closeSync } from 'node:fs';
 import type { DmaDevice } from '../dma/device.ts';
-import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
+import { closedError, DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { Interrupt } from '../interrupts/interrupt.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { MappedRegisters } from '../registers/mapped.ts';
@@ -160,6 +160,6 @@ export class PlatformDevice {
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw new DmaError('ENODEV', `${this.node} is closed`, { remedy: 'open it again' });
+    if (this.#closed) throw closedError(this.node);
   }
 }

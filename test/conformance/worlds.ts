@@ -2,6 +2,7 @@
  * The worlds a DmaDevice lives in, as data: in the simulation, or with the devices that the virtual machine offers. A
  * world has a device side too, which reads and writes memory at any address the way a device does.
  */
+
 import { existsSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
 import { createDevice } from '../../lib/debug/choose.ts';
@@ -10,14 +11,9 @@ import { FaultLog } from '../../lib/iommu/fault.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../../lib/pci/transport.ts';
 import { SimulatedBus } from '../../lib/sim/bus.ts';
-import {
-  type DeviceBus,
-  type DeviceModel,
-  type Fault,
-  type SimulateOptions,
-  simulate,
-} from '../../lib/sim/index.ts';
+import { type Fault, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 import { SimulatedTransport } from '../../lib/sim/transport.ts';
+import { Master } from '../master.ts';
 import { addonPath } from '../native/support.ts';
 import { UDmaBufMachine } from './u-dma-buf-fixture.ts';
 
@@ -77,25 +73,6 @@ interface Traits extends Pick<World, 'forced' | 'streamingBits' | 'coherentBits'
 const PLAIN: Traits = { forced: false, streamingBits: 32, coherentBits: 32 };
 const FORCED: Traits = { ...PLAIN, forced: true };
 const NARROW: Traits = { ...PLAIN, streamingBits: 28, coherentBits: 40 };
-
-/** A device without registers: the test drives its bus. */
-class Master implements DeviceModel {
-  readonly config = { vendorId: 0x1af4, deviceId: 0x0001 };
-  readonly bars = [];
-  bus!: DeviceBus;
-
-  attach(bus: DeviceBus): void {
-    this.bus = bus;
-  }
-
-  reset(): void {}
-
-  read(): number {
-    return 0;
-  }
-
-  write(): void {}
-}
 
 function openOptions({ forced, debug, bounceTotal }: Traits) {
   const bounce = { force: forced, ...(bounceTotal !== undefined && { total: bounceTotal }) };

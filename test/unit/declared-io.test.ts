@@ -1,7 +1,9 @@
 /** Declared memory that is part of a BAR: accessors, and no views. */
+
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DmaError, type IoRegisters, openPci, type PciFunction } from '../../lib/index.ts';
-import { type DeviceBus, type DeviceModel, simulate, type Width } from '../../lib/sim/index.ts';
+import { type DeviceModel, simulate, type Width } from '../../lib/sim/index.ts';
+import { Master } from '../master.ts';
 import { expectCode } from './sim-fixture.ts';
 
 const PAGE = 4096;
@@ -35,25 +37,6 @@ class Board implements DeviceModel {
     else if (width === 2) this.memory.setUint16(offset, value, true);
     else this.memory.setUint32(offset, value, true);
   }
-}
-
-/** A device whose bus the test drives. */
-class Master implements DeviceModel {
-  readonly config = { vendorId: 0x1af4, deviceId: 0x0001 };
-  readonly bars = [];
-  bus!: DeviceBus;
-
-  attach(bus: DeviceBus): void {
-    this.bus = bus;
-  }
-
-  reset(): void {}
-
-  read(): number {
-    return 0;
-  }
-
-  write(): void {}
 }
 
 let board: Board;

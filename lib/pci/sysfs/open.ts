@@ -1,5 +1,5 @@
 /** Driving a PCI function around the kernel: no VFIO, no IOMMU, no protection. */
-import { createDevice, watchHardware } from '../../debug/choose.ts';
+import { createHardwareDevice } from '../../debug/choose.ts';
 import type { CacheMaintenance } from '../../dma/cache.ts';
 import type { DirectDeviceOptions } from '../../dma/device.ts';
 import type { AddressedMemory } from '../../memory/addressed.ts';
@@ -59,9 +59,7 @@ function openSysfs(
       name: address,
       memory,
     };
-    const dma = createDevice(options, debug, false);
-    watchHardware(dma);
-    return { transport, dma };
+    return { transport, dma: createHardwareDevice(options, debug) };
   } catch (error) {
     transport.close();
     throw error;

@@ -4,7 +4,7 @@
  */
 import { closeSync, existsSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { DmaError, type ErrnoName, errnoName } from '../../errors.ts';
+import { closedError, DmaError, type ErrnoName, errnoName } from '../../errors.ts';
 import { listFolder } from '../../files.ts';
 import type { InterruptAccess } from '../../interrupts/access.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
@@ -71,7 +71,7 @@ export class SysfsTransport implements PciTransport {
 
   reset(): void {
     if (this.#closed) {
-      throw new DmaError('ENODEV', `${this.address} is closed`, { remedy: 'open it again' });
+      throw closedError(this.address);
     }
     try {
       // Without O_CREAT: a function that cannot be reset has no such file.

@@ -9,7 +9,7 @@
  * The container and the group belong to the address space, the device to the transport: whichever of the two is
  * closed first, the device is stopped or the mappings are gone before the other one ends.
  */
-import { createDevice, watchHardware } from '../../debug/choose.ts';
+import { createHardwareDevice } from '../../debug/choose.ts';
 import { Type1AddressSpace } from '../../iommu/type1.ts';
 import { MemfdMemory } from '../../memory/memfd.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
@@ -49,8 +49,8 @@ export function openVfio(
     undo.push(() => memory.close());
     const addressSpace = new Type1AddressSpace(native, container, mmioWindows());
     const common = { copybreak: 'measure', ...streaming, name: address, copyMany: native.copyBatch } as const;
-    const dma = createDevice({ ...common, memory, addressSpace }, debug, false);
-    watchHardware(dma, () => new KernelLog(address));
+    const options = { ...common, memory, addressSpace };
+    const dma = createHardwareDevice(options, debug, () => new KernelLog(address));
     return { transport, dma };
   } catch (error) {
     for (const close of undo.reverse()) close();

@@ -3,10 +3,12 @@
  * calls between parts of the library are not inlined as they are where only one lives: the side without is dearer than
  * in its own rows by that, and the side with it pays too.
  */
+
 import { watchHardware } from '../../../lib/debug/choose.ts';
 import type { DebugOptions } from '../../../lib/debug/options.ts';
 import { type DmaDevice, type DmaDirection, openPci } from '../../../lib/index.ts';
-import { type DeviceBus, type DeviceModel, simulate } from '../../../lib/sim/index.ts';
+import { type DeviceBus, simulate } from '../../../lib/sim/index.ts';
+import { Master } from '../../master.ts';
 import { debugMachine } from '../debug-machine.ts';
 import { settle } from '../heap.ts';
 import { type Machine, type MachineOptions, machine } from '../machine.ts';
@@ -20,25 +22,6 @@ const PIECES = 16;
 const ELEMENTS = 32;
 const BURST = 4096;
 const LIVE = QUICK ? 1e5 : 1e6;
-
-/** A device that does nothing by itself. */
-class IdleModel implements DeviceModel {
-  readonly config = { vendorId: 0x1234, deviceId: 0x11e8 };
-  readonly bars = [];
-  bus!: DeviceBus;
-
-  attach(bus: DeviceBus): void {
-    this.bus = bus;
-  }
-
-  reset(): void {}
-
-  read(): number {
-    return 0;
-  }
-
-  write(): void {}
-}
 
 /** @param make the loop, on the machine it is given */
 function costRow(
@@ -100,7 +83,7 @@ function simulationRow(
   debug: DebugOptions = {},
 ): Row {
   const open = async (options: DebugOptions | false): Promise<Loop> => {
-    const model = new IdleModel();
+    const model = new Master();
     const fn = await openPci(simulate(model), { debug: options, streaming: BOUNCING });
     fn.setMaster();
     return make(fn.dma, model.bus);
