@@ -11,12 +11,16 @@ export interface Device {
   readonly qemu: string;
   /** QEMU's `-object` that the device needs. */
   readonly object?: string;
+  /** QEMU's `-netdev` that it needs. */
+  readonly netdev?: string;
   /** Address in the guest, fixed by `addr=` here, so that no test has to search. */
   readonly address?: string;
   /** Driver bound before the command starts; without one the kernel decides. */
   readonly driver?: 'vfio-pci';
   /** Environment variable that tells guest programs the address. */
   readonly variable?: string;
+  /** A disk of its own, empty at first: QEMU's name for it. Guest programs see its image as `<name>.img` on the share. */
+  readonly disk?: string;
 }
 
 export interface Machine {
@@ -32,6 +36,8 @@ export interface Machine {
   readonly devices: readonly Device[];
   /** QEMU's `-m`. Default 1G. */
   readonly memory?: string;
+  /** Whether guest programs may talk to QEMU's monitor (QMP), by the virtio port `userdma.monitor`. Default false. */
+  readonly monitor?: boolean;
   /** Folders under `test` whose files run here as well as on the host: they find their device by environment. */
   readonly shared: readonly string[];
 }
@@ -89,6 +95,61 @@ const sharedGroup: readonly Device[] = [
   },
 ];
 
+/** A PCI Express port with nothing behind it yet, at the slot of that number; devices are put on bus `port<slot>`. */
+function rootPort(slot: number): Device {
+  return { qemu: `pcie-root-port,id=port${slot},chassis=${slot},slot=${slot},addr=0x${slot.toString(16)}` };
+}
+
+/** An NVMe disk of one namespace behind a port. `id` is what the monitor calls it. */
+function nvme(id: string, slot: number, bus: number, variable: string): Device {
+  return {
+    qemu: `nvme,id=${id},drive=${id},serial=${id},bus=port${slot}`,
+    address: `0000:0${bus}:00.0`,
+    driver: 'vfio-pci',
+    variable,
+    disk: id,
+  };
+}
+
+/**
+ * PCI Express as drivers meet it, buses in the order of the ports. Two functions of one device share a group; two
+ * devices behind a conventional bridge do too, and are reset together.
+ */
+const expressDevices: readonly Device[] = [
+  { ...edu, qemu: 'edu,addr=0x10.0,multifunction=on' },
+  {
+    qemu: 'edu,addr=0x10.1',
+    address: '0000:00:10.1',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_TWIN',
+  },
+  wideEdu,
+  ...[4, 5, 6, 7].map(rootPort),
+  nvme('nvme0', 4, 1, 'USERDMA_TEST_NVME'),
+  nvme('nvme1', 5, 2, 'USERDMA_TEST_NVME_SECOND'),
+  {
+    // A network whose only member it is: it hears itself, by its own loopback.
+    netdev: 'hubport,id=net0,hubid=0',
+    qemu: 'e1000e,id=nic,netdev=net0,bus=port6',
+    address: '0000:03:00.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_NIC',
+  },
+  { qemu: 'pcie-pci-bridge,id=bridge,bus=port7' },
+  {
+    qemu: 'edu,bus=bridge,addr=0x1',
+    address: '0000:05:01.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_BRIDGED',
+  },
+  {
+    qemu: 'edu,bus=bridge,addr=0x2',
+    address: '0000:05:02.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_NEIGHBOUR',
+  },
+];
+
 /** What `npm run vm` boots, and where tests run that ask for no other machine. */
 export const defaultMachine: Machine = {
   name: 'intel',
@@ -129,6 +190,16 @@ export const machines: readonly Machine[] = [
     modules: uio,
     devices: [undriven(edu)],
     shared: [],
+  },
+  {
+    // Time is the host's: a disk answers when the host does, and no clock must have jumped meanwhile.
+    name: 'pcie',
+    iommu: 'intel',
+    clock: 'host',
+    modules: ['nvme', ...vfio],
+    devices: expressDevices,
+    monitor: true,
+    shared: ['nvme', 'nic', 'pci'],
   },
   {
     name: 'no-vfio',
@@ -196,12 +267,15 @@ export function qemuArguments(machine: Machine, files: BootFiles, accel: string)
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelCommandLine(machine)],
     ...['-serial', `file:${files.console}`],
     ...iommuDevice[machine.iommu], // before the devices it serves
-    ...machine.devices.flatMap(({ object, qemu }) => [
+    ...machine.devices.flatMap(({ object, netdev, disk, qemu }) => [
       ...(object === undefined ? [] : ['-object', object]),
+      ...(netdev === undefined ? [] : ['-netdev', netdev]),
+      ...(disk === undefined ? [] : ['-drive', driveOption(disk, files.share)]),
       ...['-device', qemu],
     ]),
     ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=output,signal=off'],
     ...['-device', 'virtserialport,chardev=output,name=userdma.output'],
+    ...(machine.monitor ? monitor(files.share) : []),
     ...share('/', 'host', 'readonly=on,multidevs=remap'),
     ...share(files.share, 'share', 'multidevs=remap'),
   ];
@@ -211,5 +285,24 @@ function share(path: string, tag: string, options: string): string[] {
   return [
     '-virtfs',
     `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,${options}`,
+  ];
+}
+
+function driveOption(disk: string, share: string): string {
+  return `file=${diskImage(share, disk).replaceAll(',', ',,')},if=none,id=${disk},format=raw`;
+}
+
+/** The file behind a device's disk. */
+export function diskImage(share: string, disk: string): string {
+  return `${share}/${disk}.img`;
+}
+
+/** QEMU is a client of its own monitor, on behalf of the guest. */
+function monitor(share: string): string[] {
+  const path = `path=${`${share}/monitor`.replaceAll(',', ',,')}`;
+  return [
+    ...['-chardev', `socket,id=monitor,${path},server=on,wait=off`, '-mon', 'chardev=monitor,mode=control'],
+    ...['-chardev', `socket,id=monitorclient,${path}`],
+    ...['-device', 'virtserialport,chardev=monitorclient,name=userdma.monitor'],
   ];
 }

@@ -13,12 +13,13 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { HarnessError, packagesHint } from './harness-error.ts';
-import { type Machine, qemuArguments } from './machine.ts';
+import { diskImage, type Machine, qemuArguments } from './machine.ts';
 
 const qemu = 'qemu-system-x86_64';
 /** Where the guest sees the share. */
@@ -77,6 +78,18 @@ function writeInstructions(share: string, job: Job): void {
     `MODULES=${quote(job.machine.modules.join('\n'))}\nBIND=${quote(bind.join(' '))}\n`,
   );
   writeFileSync(join(share, 'command.sh'), commandScript(job));
+}
+
+/** Bytes of a disk: more than tests write, and sparse. */
+const DISK_SIZE = 128 * 2 ** 20;
+
+function makeDisks(share: string, { machine }: Job): void {
+  for (const { disk } of machine.devices) {
+    if (disk === undefined) continue;
+    const image = diskImage(share, disk);
+    writeFileSync(image, '');
+    truncateSync(image, DISK_SIZE);
+  }
 }
 
 function requireTool(name: string): void {
@@ -146,6 +159,7 @@ async function attempt(job: Job): Promise<Outcome> {
   const start = performance.now();
   try {
     writeInstructions(share, job);
+    makeDisks(share, job);
     const files = { kernel: job.kernel, initrd: job.initrd, share, console: join(share, 'console.log') };
     const accel = process.env.USERDMA_VM_ACCEL ?? 'tcg';
     const ended = await runQemu(qemuArguments(job.machine, files, accel), job);
