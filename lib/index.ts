@@ -44,6 +44,21 @@ export { type OpenPciOptions, openPci } from './pci/open.ts';
 export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/sysfs/open.ts';
 export type { ConfigAccess, OpenedFunction, OpenOptions, PciSource, PciTransport } from './pci/transport.ts';
 export { Registers } from './registers/registers.ts';
+export type { Column, WideColumn } from './rings/column.ts';
+export { RingIndex } from './rings/ring-index.ts';
+export {
+  type Field,
+  type Struct,
+  type StructArray,
+  struct,
+  u8,
+  u16,
+  u16be,
+  u32,
+  u32be,
+  u64,
+  u64be,
+} from './rings/struct.ts';
 export { type OpenUioOptions, openUio } from './uio/open.ts';
 export type { PlatformDevice } from './uio/platform-device.ts';
 export type { UioMap } from './uio/sysfs.ts';

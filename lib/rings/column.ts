@@ -1,0 +1,154 @@
+/**
+ * One field of all elements of a descriptor ring. Each access is one store or load of the field's width in plain
+ * memory, made of an index and two constants: no view and no garbage comes of it.
+ *
+ * Plain loads may be merged or dropped by V8 as any load of memory may. What the *device* writes while the CPU polls it
+ * is read with `load`, which is neither, and keeps later loads behind it (dma_rmb): once it shows that the descriptor is
+ * the CPU's, its other fields are read plainly.
+ */
+import { DmaError } from '../errors.ts';
+
+/** A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that is not there, or was freed. */
+export interface Column {
+  get(element: number): number;
+  /** Keeps the low bits of `value` that fit, as an assignment in C does. */
+  set(element: number, value: number): void;
+  /** As `get`, once and whole, before every later load: for what the device writes. */
+  load(element: number): number;
+}
+
+/** A field of 64 bits, held as two of 32: written and read in halves, which no device minds before it is told. */
+export interface WideColumn {
+  get(element: number): bigint;
+  set(element: number, value: bigint): void;
+  /** Bits 0 to 31, 32 to 63: without a bigint, as handles give an address. */
+  setParts(element: number, low: number, high: number): void;
+  low(element: number): number;
+  high(element: number): number;
+}
+
+/** Where the elements are: `bytes` whole elements of `size` bytes, the field at `offset` in each. */
+export interface Placement {
+  readonly bytes: Uint8Array;
+  readonly size: number;
+  readonly offset: number;
+}
+
+interface ColumnClass {
+  new (placement: Placement): Column;
+}
+
+/**
+ * A class for each width, so that V8 knows of each store what it stores to. Fields are declared, not defined: a
+ * definition would store undefined first, and V8 would check what it loads from them ever after. Either costs twice as
+ * much as all the rest of an access.
+ */
+function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint32Array): ColumnClass {
+  const width = Words.BYTES_PER_ELEMENT;
+  return class implements Column {
+    declare readonly words: Uint8Array | Uint16Array | Uint32Array;
+    declare readonly stride: number;
+    declare readonly at: number;
+
+    constructor({ bytes, size, offset }: Placement) {
+      this.words = new Words(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.length / width);
+      this.stride = size / width;
+      this.at = offset / width;
+    }
+
+    get(element: number): number {
+      return this.words[this.index(element)]!;
+    }
+
+    set(element: number, value: number): void {
+      this.words[this.index(element)] = value;
+    }
+
+    load(element: number): number {
+      return Atomics.load(this.words, this.index(element));
+    }
+
+    index(element: number): number {
+      const index = element * this.stride + this.at;
+      // Of freed memory the length is 0.
+      if (element >>> 0 !== element || index >= this.words.length) throw noElement(element);
+      return index;
+    }
+  };
+}
+
+/** Bytes in the order of this processor, by their width. */
+export const NATIVE_COLUMN = {
+  1: columnClass(Uint8Array),
+  2: columnClass(Uint16Array),
+  4: columnClass(Uint32Array),
+} as const;
+
+/** Bytes in the other order. */
+export class SwappedColumn implements Column {
+  readonly #column: Column;
+  readonly #swap: (value: number) => number;
+
+  constructor(placement: Placement, width: 2 | 4) {
+    this.#column = new NATIVE_COLUMN[width](placement);
+    this.#swap = width === 2 ? swap16 : swap32;
+  }
+
+  get(element: number): number {
+    return this.#swap(this.#column.get(element));
+  }
+
+  set(element: number, value: number): void {
+    this.#column.set(element, this.#swap(value));
+  }
+
+  load(element: number): number {
+    return this.#swap(this.#column.load(element));
+  }
+}
+
+/** Two columns of 32 bits. */
+export class PairColumn implements WideColumn {
+  declare readonly lowHalf: Column;
+  declare readonly highHalf: Column;
+
+  constructor(low: Column, high: Column) {
+    this.lowHalf = low;
+    this.highHalf = high;
+  }
+
+  get(element: number): bigint {
+    return (BigInt(this.high(element)) << 32n) | BigInt(this.low(element));
+  }
+
+  set(element: number, value: bigint): void {
+    this.setParts(element, Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
+  }
+
+  setParts(element: number, low: number, high: number): void {
+    this.lowHalf.set(element, low);
+    this.highHalf.set(element, high);
+  }
+
+  low(element: number): number {
+    return this.lowHalf.get(element);
+  }
+
+  high(element: number): number {
+    return this.highHalf.get(element);
+  }
+}
+
+function swap16(value: number): number {
+  return ((value & 0xff) << 8) | ((value >>> 8) & 0xff);
+}
+
+function swap32(value: number): number {
+  return ((swap16(value) << 16) | swap16(value >>> 16)) >>> 0;
+}
+
+function noElement(element: number): DmaError {
+  return new DmaError('EINVAL', `there is no element ${String(element)}`, {
+    remedy: 'use a whole number below the count of the array, of memory that is not freed',
+  });
+}

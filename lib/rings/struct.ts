@@ -1,0 +1,154 @@
+/**
+ * The layout of a descriptor, as its specification draws it, over memory that a device shares:
+ *
+ *      const Completion = struct(16, { result: u32(0), head: u16(8), id: u16(12), status: u16(14) });
+ *      const queue = Completion.over(ring.bytes);
+ *      if ((queue.status.load(i) & 1) === phase) done(queue.id.get(i));
+ *
+ * Fields are little-endian, as PCI devices have them; those with `be` in their name are big-endian, on any processor.
+ * They may overlap: what a device writes back often lies over what the driver wrote.
+ */
+import { endianness } from 'node:os';
+import { DmaError } from '../errors.ts';
+import {
+  type Column,
+  NATIVE_COLUMN,
+  PairColumn,
+  type Placement,
+  SwappedColumn,
+  type WideColumn,
+} from './column.ts';
+
+/** A field of a struct; made by `u8` to `u64be`. */
+export interface Field<C extends Column | WideColumn = Column | WideColumn> {
+  /** Bytes from the start of the struct. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly width: number;
+  /** What its offset is a multiple of. */
+  readonly align: number;
+  /** The field in all elements of an array. */
+  over(placement: Placement): C;
+}
+
+type Fields = Readonly<Record<string, Field>>;
+type Columns<F extends Fields> = { readonly [Name in keyof F]: F[Name] extends Field<infer C> ? C : never };
+
+/** Elements in memory, by field: `queue.id.get(3)` is field `id` of element 3. */
+export type StructArray<F extends Fields> = Columns<F> & {
+  /** How many there are. */
+  readonly count: number;
+  /** Zero all of an element. @throws DmaError EINVAL it is not there, or was freed */
+  clear(element: number): void;
+};
+
+export interface Struct<F extends Fields> {
+  /** Bytes. */
+  readonly size: number;
+  /**
+   * As many elements as `bytes` holds: of a coherent buffer, a pool's block, or any memory of the driver's.
+   * @throws DmaError EINVAL not whole elements, or misaligned for one of the fields
+   */
+  over(bytes: Uint8Array): StructArray<F>;
+}
+
+export const u8 = (offset: number): Field<Column> => number(offset, 1, true);
+export const u16 = (offset: number): Field<Column> => number(offset, 2, true);
+export const u32 = (offset: number): Field<Column> => number(offset, 4, true);
+export const u64 = (offset: number): Field<WideColumn> => pair(offset, true);
+export const u16be = (offset: number): Field<Column> => number(offset, 2, false);
+export const u32be = (offset: number): Field<Column> => number(offset, 4, false);
+export const u64be = (offset: number): Field<WideColumn> => pair(offset, false);
+
+/**
+ * @param size bytes of one element, and the distance between neighbours
+ * @throws DmaError EINVAL a size that is none, or a field that is outside, misaligned, or named `count` or `clear`
+ */
+export function struct<F extends Fields>(size: number, fields: F): Struct<F> {
+  if (!Number.isSafeInteger(size) || size < 1) {
+    throw new DmaError('EINVAL', `a struct of ${String(size)} bytes`, { remedy: 'use 1 or more' });
+  }
+  const entries = Object.entries(fields);
+  for (const [name, field] of entries) checkField(name, field, size);
+  const align = Math.max(1, ...entries.map(([, field]) => field.align));
+  return {
+    size,
+    over(bytes) {
+      checkMemory(bytes, size, align);
+      const columns = entries.map(([name, field]) => [
+        name,
+        field.over({ bytes, size, offset: field.offset }),
+      ]);
+      const array = { count: bytes.length / size, clear: (element: number) => clear(bytes, size, element) };
+      return Object.assign(array, Object.fromEntries(columns)) as StructArray<F>;
+    },
+  };
+}
+
+const LITTLE_ENDIAN = endianness() === 'LE';
+
+function number(offset: number, width: 1 | 2 | 4, little: boolean): Field<Column> {
+  return {
+    offset,
+    width,
+    align: width,
+    over: (placement) =>
+      width === 1 || little === LITTLE_ENDIAN
+        ? new NATIVE_COLUMN[width](placement)
+        : new SwappedColumn(placement, width),
+  };
+}
+
+function pair(offset: number, little: boolean): Field<WideColumn> {
+  const [low, high] = little ? [0, 4] : [4, 0];
+  return {
+    offset,
+    width: 8,
+    align: 4,
+    over: (placement) =>
+      new PairColumn(
+        number(offset, 4, little).over({ ...placement, offset: offset + low }),
+        number(offset, 4, little).over({ ...placement, offset: offset + high }),
+      ),
+  };
+}
+
+function clear(bytes: Uint8Array, size: number, element: number): void {
+  const start = element * size;
+  if (Number.isInteger(element) && start >= 0 && start + size <= bytes.length) {
+    bytes.fill(0, start, start + size);
+    return;
+  }
+  throw new DmaError('EINVAL', `there is no element ${String(element)} of ${bytes.length / size}`, {
+    remedy: 'use a whole number below the count of the array, of memory that is not freed',
+  });
+}
+
+function checkField(name: string, { offset, width, align }: Field, size: number): void {
+  const refuse = (why: string, remedy: string): never => {
+    throw new DmaError('EINVAL', `field ${name} at ${String(offset)} of a struct of ${size} bytes ${why}`, {
+      remedy,
+    });
+  };
+  if (name === 'count' || name === 'clear')
+    refuse('has a name that every array has', 'call it something else');
+  const inside = Number.isSafeInteger(offset) && offset >= 0 && offset + width <= size;
+  if (!inside) refuse('is outside', `place all ${width} bytes of it inside`);
+  if (offset % align !== 0 || size % align !== 0) {
+    refuse('is misaligned', `place it, and end the struct, at a multiple of ${align}`);
+  }
+}
+
+function checkMemory(bytes: Uint8Array, size: number, align: number): void {
+  if (!(bytes instanceof Uint8Array) || bytes.length === 0 || bytes.length % size !== 0) {
+    const what = bytes instanceof Uint8Array ? `${bytes.length} bytes` : String(bytes);
+    throw new DmaError('EINVAL', `${what} are not whole structs of ${size} bytes`, {
+      remedy: 'pass a Uint8Array over one or more of them',
+    });
+  }
+  if (bytes.byteOffset % align !== 0) {
+    throw new DmaError('EINVAL', `memory at byte ${bytes.byteOffset} of its buffer is misaligned`, {
+      remedy: `start at a multiple of ${align}`,
+    });
+  }
+}
