@@ -37,7 +37,40 @@ export type { UDmaBufMemory } from './memory/u-dma-buf.ts';
 export { type OpenUDmaBufOptions, openUDmaBuf } from './memory/u-dma-buf-open.ts';
 export { type ExportableMemory, type ExportOptions, exportDmaBuf } from './memory/udmabuf.ts';
 export { Bar, type BarInfo } from './pci/bar.ts';
-export { type Capability, type ConfigSpace, PCI_CAPABILITY, PCI_COMMAND } from './pci/config-space.ts';
+export {
+  type CompletionTimeout,
+  EXPRESS_STATUS,
+  type ExpressCapability,
+  type ExpressPortType,
+  type Link,
+} from './pci/capabilities/express.ts';
+export {
+  type AccessControl,
+  type AddressTranslation,
+  AER_CORRECTABLE,
+  AER_UNCORRECTABLE,
+  type ErrorReporting,
+  type PageRequests,
+  type ProcessAddressSpaces,
+  type SingleRootIov,
+} from './pci/capabilities/extended.ts';
+export type {
+  BarRange,
+  MsiCapability,
+  MsixCapability,
+  PowerManagement,
+  SettablePowerState,
+  VendorCapability,
+} from './pci/capabilities/standard.ts';
+export {
+  type Capability,
+  type ConfigSpace,
+  type ExtendedCapability,
+  PCI_CAPABILITY,
+  PCI_COMMAND,
+  PCI_EXTENDED_CAPABILITY,
+  PCI_STATUS,
+} from './pci/config-space.ts';
 export { findPci } from './pci/find.ts';
 export type { PciFunction } from './pci/function.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';

@@ -21,6 +21,7 @@ export const FAULT = {
   detached: 'buffer detached',
   noAnswer: 'the function does not answer',
   noMaster: 'bus mastering is off',
+  asleep: 'the function is not in power state D0',
 } as const;
 
 /** The newest faults of one device, oldest first. */

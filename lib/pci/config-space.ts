@@ -1,6 +1,21 @@
-/** Configuration space: the standard header by name, and the capability list (PCI Local Bus 3.0, chapter 6). */
+/**
+ * Configuration space: the type 0 header by name, both capability lists, and the capabilities a driver asks for as
+ * objects (PCI Local Bus 3.0, chapter 6; PCI Express 5.0, chapter 7). Nothing is read before it is asked for, and
+ * every property reads the device again.
+ */
 import { DmaError } from '../errors.ts';
 import { registerValue } from '../registers/registers.ts';
+import { ExpressCapability } from './capabilities/express.ts';
+import {
+  AccessControl,
+  AddressTranslation,
+  ErrorReporting,
+  PageRequests,
+  ProcessAddressSpaces,
+  readSerialNumber,
+  SingleRootIov,
+} from './capabilities/extended.ts';
+import { MsiCapability, MsixCapability, PowerManagement, VendorCapability } from './capabilities/standard.ts';
 import type { ConfigAccess } from './transport.ts';
 
 /** Offsets of the type 0 header. */
@@ -10,17 +25,42 @@ const COMMAND = 0x04;
 const STATUS = 0x06;
 const REVISION_ID = 0x08;
 const CLASS_CODE = 0x09;
+const CACHE_LINE_SIZE = 0x0c;
+const LATENCY_TIMER = 0x0d;
 const HEADER_TYPE = 0x0e;
+const BIST = 0x0f;
 const SUBSYSTEM_VENDOR_ID = 0x2c;
 const SUBSYSTEM_ID = 0x2e;
 const CAPABILITIES_POINTER = 0x34;
+const INTERRUPT_LINE = 0x3c;
 const INTERRUPT_PIN = 0x3d;
 
-const STATUS_CAPABILITIES = 1 << 4;
 const FIRST_CAPABILITY = 0x40;
+const FIRST_EXTENDED_CAPABILITY = 0x100;
+const MULTI_FUNCTION = 0x80;
 
 /** Bits of the command register. */
-export const PCI_COMMAND = { io: 1 << 0, memory: 1 << 1, master: 1 << 2, intxDisable: 1 << 10 } as const;
+export const PCI_COMMAND = {
+  io: 1 << 0,
+  memory: 1 << 1,
+  master: 1 << 2,
+  parity: 1 << 6,
+  serr: 1 << 8,
+  intxDisable: 1 << 10,
+} as const;
+
+/** Bits of the status register. Those of errors, from `masterParityError` on, are cleared by writing 1. */
+export const PCI_STATUS = {
+  immediateReadiness: 1 << 0,
+  interrupt: 1 << 3,
+  capabilities: 1 << 4,
+  masterParityError: 1 << 8,
+  signaledTargetAbort: 1 << 11,
+  receivedTargetAbort: 1 << 12,
+  receivedMasterAbort: 1 << 13,
+  signaledSystemError: 1 << 14,
+  parityError: 1 << 15,
+} as const;
 
 /** Capability ids a driver looks for (PCI Code and ID Assignment). */
 export const PCI_CAPABILITY = {
@@ -29,6 +69,19 @@ export const PCI_CAPABILITY = {
   vendor: 0x09,
   pciExpress: 0x10,
   msix: 0x11,
+  advancedFeatures: 0x13,
+} as const;
+
+/** The same for extended capabilities, of functions with 4096 bytes. */
+export const PCI_EXTENDED_CAPABILITY = {
+  aer: 0x01,
+  serialNumber: 0x03,
+  vendor: 0x0b,
+  acs: 0x0d,
+  ats: 0x0f,
+  sriov: 0x10,
+  pri: 0x13,
+  pasid: 0x1b,
 } as const;
 
 export interface Capability {
@@ -37,9 +90,18 @@ export interface Capability {
   readonly offset: number;
 }
 
+export interface ExtendedCapability extends Capability {
+  readonly version: number;
+}
+
+/** An object for the capability of that id at that offset. */
+type Decoder<T> = new (config: ConfigSpace, offset: number) => T;
+
 /** Every access throws DmaError: EINVAL outside the space or misaligned · ENODEV function closed. */
 export class ConfigSpace {
   readonly #access: ConfigAccess;
+  /** Capabilities do not move: one that was found is found for good. */
+  readonly #found = new Map<Decoder<unknown>, unknown>();
 
   constructor(access: ConfigAccess) {
     this.#access = access;
@@ -70,6 +132,11 @@ export class ConfigSpace {
     return this.read16(STATUS);
   }
 
+  /** Clear error bits (PCI_STATUS) that are set. */
+  clearStatus(bits: number): void {
+    this.write16(STATUS, bits);
+  }
+
   get revisionId(): number {
     return this.read8(REVISION_ID);
   }
@@ -79,9 +146,29 @@ export class ConfigSpace {
     return this.read8(CLASS_CODE) | (this.read16(CLASS_CODE + 1) << 8);
   }
 
-  /** Header layout without the multi-function bit. */
+  /** Bytes; 0 when nobody set it. PCI Express functions do not use it. */
+  get cacheLineSize(): number {
+    return 4 * this.read8(CACHE_LINE_SIZE);
+  }
+
+  /** In PCI clocks; 0 for PCI Express. */
+  get latencyTimer(): number {
+    return this.read8(LATENCY_TIMER);
+  }
+
+  /** Header layout without the multi-function bit: 0 for everything that is no bridge. */
   get headerType(): number {
-    return this.read8(HEADER_TYPE) & 0x7f;
+    return this.read8(HEADER_TYPE) & ~MULTI_FUNCTION;
+  }
+
+  /** Whether its device has other functions too. */
+  get multiFunction(): boolean {
+    return (this.read8(HEADER_TYPE) & MULTI_FUNCTION) !== 0;
+  }
+
+  /** Built-in self test register: 0 when there is none. */
+  get bist(): number {
+    return this.read8(BIST);
   }
 
   get subsystemVendorId(): number {
@@ -92,26 +179,118 @@ export class ConfigSpace {
     return this.read16(SUBSYSTEM_ID);
   }
 
+  /** What the firmware noted of the line's routing; means nothing to the device. */
+  get interruptLine(): number {
+    return this.read8(INTERRUPT_LINE);
+  }
+
   /** 0 none, 1 to 4 for INTA to INTD. */
   get interruptPin(): number {
     return this.read8(INTERRUPT_PIN);
   }
 
+  /** PCI Power Management; every PCI Express function has it. */
+  get powerManagement(): PowerManagement | undefined {
+    return this.#decode(PowerManagement, this.findCapability, PCI_CAPABILITY.powerManagement);
+  }
+
+  get msi(): MsiCapability | undefined {
+    return this.#decode(MsiCapability, this.findCapability, PCI_CAPABILITY.msi);
+  }
+
+  get msix(): MsixCapability | undefined {
+    return this.#decode(MsixCapability, this.findCapability, PCI_CAPABILITY.msix);
+  }
+
+  /** Undefined for a conventional PCI function. */
+  get express(): ExpressCapability | undefined {
+    return this.#decode(ExpressCapability, this.findCapability, PCI_CAPABILITY.pciExpress);
+  }
+
+  /** Vendor-specific capabilities, in the order of the list. */
+  get vendorSpecific(): VendorCapability[] {
+    return [...this.capabilities()]
+      .filter(({ id }) => id === PCI_CAPABILITY.vendor)
+      .map(({ offset }) => new VendorCapability(this, offset));
+  }
+
+  /** Advanced Error Reporting. */
+  get aer(): ErrorReporting | undefined {
+    return this.#decode(ErrorReporting, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.aer);
+  }
+
+  /** Access Control Services. */
+  get acs(): AccessControl | undefined {
+    return this.#decode(AccessControl, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.acs);
+  }
+
+  /** Address Translation Services. */
+  get ats(): AddressTranslation | undefined {
+    return this.#decode(AddressTranslation, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.ats);
+  }
+
+  /** Page Request Interface. */
+  get pri(): PageRequests | undefined {
+    return this.#decode(PageRequests, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.pri);
+  }
+
+  /** Process Address Space ID. */
+  get pasid(): ProcessAddressSpaces | undefined {
+    return this.#decode(ProcessAddressSpaces, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.pasid);
+  }
+
+  /** Single Root I/O Virtualization, of a physical function. */
+  get sriov(): SingleRootIov | undefined {
+    return this.#decode(SingleRootIov, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.sriov);
+  }
+
+  /** Device Serial Number, an EUI-64. */
+  get serialNumber(): bigint | undefined {
+    const offset = this.findExtendedCapability(PCI_EXTENDED_CAPABILITY.serialNumber);
+    return offset === undefined ? undefined : readSerialNumber(this, offset);
+  }
+
   /** The capability list, in the order of the device. A list that loops or leaves the space ends there. */
   *capabilities(): Generator<Capability> {
-    if ((this.status & STATUS_CAPABILITIES) === 0) return;
+    if ((this.status & PCI_STATUS.capabilities) === 0) return;
     const seen = new Set<number>();
     let offset = this.read8(CAPABILITIES_POINTER) & ~3;
-    while (offset >= FIRST_CAPABILITY && offset < 0x100 && !seen.has(offset)) {
+    while (offset >= FIRST_CAPABILITY && offset < FIRST_EXTENDED_CAPABILITY && !seen.has(offset)) {
       seen.add(offset);
-      yield { id: this.read8(offset), offset };
+      const id = this.read8(offset);
+      if (id === 0xff) return; // nobody answers
+      yield { id, offset };
       offset = this.read8(offset + 1) & ~3;
+    }
+  }
+
+  /**
+   * The extended capability list (PCI Express 5.0, 7.6.3); empty for 256 bytes. A list that loops or leaves the space
+   * ends there, as does one that nobody answers.
+   */
+  *extendedCapabilities(): Generator<ExtendedCapability> {
+    const seen = new Set<number>();
+    let offset = FIRST_EXTENDED_CAPABILITY;
+    while (offset >= FIRST_EXTENDED_CAPABILITY && offset + 4 <= this.size && !seen.has(offset)) {
+      seen.add(offset);
+      const header = this.read32(offset);
+      const id = header & 0xffff;
+      if (header === 0 || id === 0xffff) return;
+      // VFIO hides a capability at the head of the list behind the id 0, and keeps the link.
+      if (id !== 0) yield { id, version: (header >>> 16) & 0xf, offset };
+      offset = (header >>> 20) & ~3;
     }
   }
 
   /** Offset of the first capability with this id (pci_find_capability), or undefined. */
   findCapability(id: number): number | undefined {
     for (const capability of this.capabilities()) if (capability.id === id) return capability.offset;
+    return undefined;
+  }
+
+  /** Offset of the first extended capability with this id (pci_find_ext_capability), or undefined. */
+  findExtendedCapability(id: number): number | undefined {
+    for (const capability of this.extendedCapabilities()) if (capability.id === id) return capability.offset;
     return undefined;
   }
 
@@ -137,6 +316,20 @@ export class ConfigSpace {
 
   write32(offset: number, value: number): void {
     this.#write(offset, 4, value);
+  }
+
+  #decode<T>(
+    decoder: Decoder<T>,
+    find: (this: this, id: number) => number | undefined,
+    id: number,
+  ): T | undefined {
+    const found = this.#found.get(decoder);
+    if (found !== undefined) return found as T;
+    const offset = find.call(this, id);
+    if (offset === undefined) return undefined;
+    const decoded = new decoder(this, offset);
+    this.#found.set(decoder, decoded);
+    return decoded;
   }
 
   #read(offset: number, width: 1 | 2 | 4): number {

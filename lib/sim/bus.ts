@@ -135,7 +135,8 @@ export class SimulatedBus implements DeviceBus {
     access: 'read' | 'write',
     bytes: Uint8Array | undefined,
   ): void {
-    const fault = { address: BigInt(address), size, access, reason: FAULT.noMaster };
+    const reason = (this.#port?.config.awake ?? true) ? FAULT.noMaster : FAULT.asleep;
+    const fault = { address: BigInt(address), size, access, reason };
     this.#port?.addressSpace.onAccess?.({ address, size, access, bytes, fault });
     this.faults.record(fault);
   }

@@ -1,18 +1,21 @@
 /**
- * Configuration space of a simulated function: a type 0 header, its BARs with the sizing protocol, and a capability
- * list (PCI Local Bus 3.0, chapter 6). One byte array holds the values and one the bits a driver may write.
+ * Configuration space of a simulated function: a type 0 header, its BARs with the sizing protocol, and capability
+ * lists (PCI Local Bus 3.0, chapter 6). One byte array holds the values, one the bits a driver may write, one the bits
+ * that writing 1 clears.
  */
 import type { BarInfo } from '../pci/bar.ts';
 import type { ConfigAccess } from '../pci/transport.ts';
-import type { FunctionDescription, MsixDescription } from './model.ts';
+import type { ExtendedDescription, FunctionDescription, MsixDescription, PowerDescription } from './model.ts';
 
 const COMMAND = 0x04;
 const STATUS = 0x06;
 const BAR0 = 0x10;
+const ROM = 0x30;
 const CAPABILITIES = 0x34;
 const INTERRUPT_LINE = 0x3c;
 const INTERRUPT_PIN = 0x3d;
 const FIRST_CAPABILITY = 0x40;
+const FIRST_EXTENDED_CAPABILITY = 0x100;
 
 const COMMAND_IO = 1 << 0;
 const COMMAND_MEMORY = 1 << 1;
@@ -22,12 +25,20 @@ const COMMAND_SERR = 1 << 8;
 const COMMAND_INTX_DISABLE = 1 << 10;
 const STATUS_INTERRUPT = 1 << 3;
 const STATUS_CAPABILITIES = 1 << 4;
+const STATUS_ERRORS = 0xf900;
 
 const MSI_ENABLE = 1 << 0;
 const MSI_64BIT = 1 << 7;
 const MSIX_ENABLE = 1 << 15;
 const EXPRESS_VERSION_2 = 2;
 const EXPRESS_FLR = 1 << 28;
+/** 2.5 GT/s, one lane. */
+const EXPRESS_LINK = 0x11;
+const PM_VERSION = 3;
+const PM_D1 = 1 << 9;
+const PM_D2 = 1 << 10;
+const PM_STATE = 3;
+const PM_NO_SOFT_RESET = 1 << 3;
 const AF_TRANSACTIONS_PENDING_AND_FLR = 3;
 
 /** Where the firmware of this simulated machine starts to place BARs. */
@@ -37,15 +48,21 @@ export class SimulatedConfigSpace implements ConfigAccess {
   readonly size: number;
   readonly #values: DataView;
   readonly #writable: DataView;
+  readonly #clearable: DataView;
   readonly #messageControl = new Map<'msi' | 'msix', number>();
+  /** Offset of PMCSR; 0 for a function without power management. */
+  #powerControl = 0;
   #nextCapability = FIRST_CAPABILITY;
   #link = CAPABILITIES;
+  #nextExtended = FIRST_EXTENDED_CAPABILITY;
+  #lastExtended = 0;
 
   /** As a function is handed to a driver: memory and I/O decode on, bus mastering off. */
   constructor(description: FunctionDescription, bars: readonly BarInfo[]) {
     this.size = description.express ? 4096 : 256;
     this.#values = new DataView(new ArrayBuffer(this.size));
     this.#writable = new DataView(new ArrayBuffer(this.size));
+    this.#clearable = new DataView(new ArrayBuffer(this.size));
     this.#addHeader(description);
     this.#addCommand(bars);
     let address = FIRST_BAR_ADDRESS;
@@ -54,6 +71,10 @@ export class SimulatedConfigSpace implements ConfigAccess {
     if (description.msix !== undefined) this.#addMsix(description.msix);
     if (description.express) this.#addExpress(description.functionLevelReset ?? false);
     else if (description.functionLevelReset) this.#addAdvancedFeatures();
+    if (description.express || description.power !== undefined) this.#addPower(description.power ?? {});
+    if (description.errorReporting) this.#addExtended(ERROR_REPORTING);
+    if (description.serialNumber !== undefined) this.#addExtended(serialNumber(description.serialNumber));
+    for (const extended of description.extended ?? []) this.#addExtended(extended);
   }
 
   read(offset: number, width: 1 | 2 | 4): number {
@@ -62,20 +83,42 @@ export class SimulatedConfigSpace implements ConfigAccess {
 
   write(offset: number, width: 1 | 2 | 4, value: number): void {
     const mask = get(this.#writable, offset, width);
-    set(this.#values, offset, width, ((this.read(offset, width) & ~mask) | (value & mask)) >>> 0);
+    const kept = this.read(offset, width) & ~mask & ~(value & get(this.#clearable, offset, width));
+    set(this.#values, offset, width, (kept | (value & mask)) >>> 0);
+  }
+
+  /** Whether the function is in D0. In any other state it answers nothing but configuration accesses, and starts nothing. */
+  get awake(): boolean {
+    return this.powerState === 0;
+  }
+
+  /** Whether the function loses its registers on the way from D3hot to D0. */
+  get losesRegisters(): boolean {
+    return this.#powerControl !== 0 && (this.#values.getUint8(this.#powerControl) & PM_NO_SOFT_RESET) === 0;
+  }
+
+  /** The power state's number, 0 to 3. */
+  get powerState(): number {
+    return this.#powerControl === 0 ? 0 : this.#values.getUint8(this.#powerControl) & PM_STATE;
+  }
+
+  /** A reset ends in D0. */
+  wake(): void {
+    if (this.#powerControl === 0) return;
+    this.#values.setUint8(this.#powerControl, this.#values.getUint8(this.#powerControl) & ~PM_STATE);
   }
 
   /** Whether the function answers accesses of this kind. */
   decodes(kind: 'memory' | 'io'): boolean {
-    return (this.#command & (kind === 'memory' ? COMMAND_MEMORY : COMMAND_IO)) !== 0;
+    return this.awake && (this.#command & (kind === 'memory' ? COMMAND_MEMORY : COMMAND_IO)) !== 0;
   }
 
   get busMaster(): boolean {
-    return (this.#command & COMMAND_MASTER) !== 0;
+    return this.awake && (this.#command & COMMAND_MASTER) !== 0;
   }
 
   get intxDisabled(): boolean {
-    return (this.#command & COMMAND_INTX_DISABLE) !== 0;
+    return !this.awake || (this.#command & COMMAND_INTX_DISABLE) !== 0;
   }
 
   /** Interrupt status: the level of the function's INTx line. */
@@ -104,6 +147,9 @@ export class SimulatedConfigSpace implements ConfigAccess {
     this.#put(0x0a, 2, classCode >>> 8);
     this.#put(0x2c, 2, description.subsystemVendorId ?? vendorId);
     this.#put(0x2e, 2, description.subsystemId ?? deviceId);
+    set(this.#clearable, STATUS, 2, STATUS_ERRORS);
+    const { rom } = description;
+    if (rom !== undefined) this.#put(ROM, 4, 0, (-rom.length | 1) >>> 0);
     this.#put(INTERRUPT_LINE, 1, 0, 0xff);
     this.#put(INTERRUPT_PIN, 1, description.intx ? 1 : 0);
   }
@@ -147,6 +193,31 @@ export class SimulatedConfigSpace implements ConfigAccess {
     this.#put(offset + 2, 2, EXPRESS_VERSION_2);
     this.#put(offset + 4, 4, functionLevelReset ? EXPRESS_FLR : 0);
     this.#put(offset + 8, 2, 0, 0x7fff);
+    set(this.#clearable, offset + 10, 2, 0xf);
+    this.#put(offset + 12, 4, EXPRESS_LINK);
+    this.#put(offset + 18, 2, EXPRESS_LINK);
+    this.#put(offset + 40, 2, 0, 0x1f);
+  }
+
+  #addPower({ d1 = false, d2 = false, noSoftReset = true }: PowerDescription): void {
+    const offset = this.#addCapability(0x01, 8);
+    this.#put(offset + 2, 2, PM_VERSION | (d1 ? PM_D1 : 0) | (d2 ? PM_D2 : 0));
+    this.#put(offset + 4, 2, noSoftReset ? PM_NO_SOFT_RESET : 0, PM_STATE);
+    this.#powerControl = offset + 4;
+  }
+
+  /** Appends to the extended list. What does not fit any more is refused by `describeBars`. */
+  #addExtended({ id, version = 1, registers, writable, clearable }: ExtendedDescription): void {
+    const offset = this.#nextExtended;
+    this.#put(offset, 4, (id | (version << 16)) >>> 0);
+    copy(registers, this.#values, offset + 4);
+    if (writable !== undefined) copy(writable, this.#writable, offset + 4);
+    if (clearable !== undefined) copy(clearable, this.#clearable, offset + 4);
+    if (this.#lastExtended !== 0) {
+      set(this.#values, this.#lastExtended, 4, (this.read(this.#lastExtended, 4) | (offset << 20)) >>> 0);
+    }
+    this.#lastExtended = offset;
+    this.#nextExtended = Math.ceil((offset + 4 + registers.length) / 4) * 4;
   }
 
   #addAdvancedFeatures(): void {
@@ -170,6 +241,33 @@ export class SimulatedConfigSpace implements ConfigAccess {
     set(this.#values, offset, width, value);
     set(this.#writable, offset, width, writable);
   }
+}
+
+/** Advanced Error Reporting with every error reported, and none there. */
+const ERROR_REPORTING = errorReporting();
+
+function errorReporting(): ExtendedDescription {
+  const [registers, writable, clearable] = [0, 0, 0].map(() => new Uint8Array(40));
+  const word = (bytes: Uint8Array, register: number, bits: number) =>
+    set(new DataView(bytes.buffer), register - 4, 4, bits);
+  word(clearable!, 0x04, 0x007ff030);
+  word(writable!, 0x08, 0x007ff030);
+  word(registers!, 0x0c, 0x00462030); // fatal, as the specification has it after a reset
+  word(writable!, 0x0c, 0x007ff030);
+  word(clearable!, 0x10, 0x0000f1c1);
+  word(registers!, 0x14, 0x0000e000); // advisory, internal and overflowing ones are masked
+  word(writable!, 0x14, 0x0000f1c1);
+  return { id: 0x01, version: 2, registers: registers!, writable: writable!, clearable: clearable! };
+}
+
+function serialNumber(value: bigint): ExtendedDescription {
+  const registers = new Uint8Array(8);
+  new DataView(registers.buffer).setBigUint64(0, value, true);
+  return { id: 0x03, registers };
+}
+
+function copy(from: Uint8Array, to: DataView, offset: number): void {
+  new Uint8Array(to.buffer).set(from, offset);
 }
 
 function get(view: DataView, offset: number, width: 1 | 2 | 4): number {

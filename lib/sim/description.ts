@@ -4,6 +4,9 @@ import type { BarInfo } from '../pci/bar.ts';
 import type { BarDescription, DeviceModel, FunctionDescription, MsixDescription } from './model.ts';
 
 const LARGEST_32BIT_BAR = 2 ** 30;
+/** From 0x100 on; and what error reporting and serial number take of them. */
+const EXTENDED_BYTES = 4096 - 256;
+const EXTENDED_BYTES_OF_OTHERS = 44 + 12;
 
 /** @throws DmaError EINVAL a BAR that cannot be, or interrupt vectors that cannot be */
 export function describeBars(model: DeviceModel): BarInfo[] {
@@ -16,6 +19,8 @@ export function describeBars(model: DeviceModel): BarInfo[] {
     );
   }
   checkVectors(model.config, bars);
+  checkExpress(model.config);
+  checkRom(model.config);
   return bars;
 }
 
@@ -53,6 +58,34 @@ function checkMsix({ vectors, bar, table, pending }: MsixDescription, bars: read
     `an MSI-X table outside BAR ${String(bar)}`,
     'place it at multiples of 8 inside one of its BARs',
   );
+}
+
+function checkExpress({ express, errorReporting, serialNumber, extended = [] }: FunctionDescription): void {
+  const some = errorReporting || serialNumber !== undefined || extended.length > 0;
+  if (some && !express) {
+    throw refusal('extended capabilities of a conventional function', 'describe it as express');
+  }
+  if (serialNumber !== undefined && BigInt.asUintN(64, serialNumber) !== serialNumber) {
+    throw refusal(`the serial number ${serialNumber}`, 'use 64 bits');
+  }
+  for (const { id, registers, writable, clearable } of extended) {
+    const fits = (bytes: Uint8Array | undefined) => (bytes?.length ?? 0) <= registers.length;
+    if (!Number.isInteger(id) || id < 1 || id > 0xfffe || !fits(writable) || !fits(clearable)) {
+      throw refusal(`an extended capability ${String(id)}`, 'use 1 to 0xfffe, and masks no longer than it');
+    }
+  }
+  const bytes = extended.reduce(
+    (sum, { registers }) => sum + 4 + Math.ceil(registers.length / 4) * 4,
+    EXTENDED_BYTES_OF_OTHERS,
+  );
+  if (bytes > EXTENDED_BYTES) {
+    throw refusal(`${bytes} bytes of extended capabilities`, `use up to ${EXTENDED_BYTES}`);
+  }
+}
+
+function checkRom({ rom }: FunctionDescription): void {
+  if (rom === undefined || (Number.isInteger(Math.log2(rom.length)) && rom.length >= 2048)) return;
+  throw refusal(`a ROM of ${rom.length} bytes`, 'use a power of two of at least 2048');
 }
 
 function refusal(what: string, remedy: string): DmaError {

@@ -7,8 +7,10 @@ export type {
   BarDescription,
   DeviceBus,
   DeviceModel,
+  ExtendedDescription,
   FunctionDescription,
   MsixDescription,
+  PowerDescription,
   Width,
 } from './model.ts';
 export { type SimulatedSource, type SimulateOptions, simulate } from './simulate.ts';

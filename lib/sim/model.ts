@@ -23,6 +23,36 @@ export interface FunctionDescription {
   readonly express?: boolean;
   /** Whether the function can be reset alone. Default false. */
   readonly functionLevelReset?: boolean;
+  /** Default: D0 and D3hot with every register kept, for an Express function; none for a conventional one. */
+  readonly power?: PowerDescription;
+  /** Advanced Error Reporting, of an Express function. Default false. */
+  readonly errorReporting?: boolean;
+  /** Device Serial Number of an Express function, an EUI-64. Default: none. */
+  readonly serialNumber?: bigint;
+  /** More extended capabilities of an Express function, in this order. */
+  readonly extended?: readonly ExtendedDescription[];
+  /** Expansion ROM: a power of two of at least 2048 bytes. Default: none. */
+  readonly rom?: Uint8Array;
+}
+
+export interface PowerDescription {
+  /** Whether it has the states D1 and D2. Default false. */
+  readonly d1?: boolean;
+  readonly d2?: boolean;
+  /** Whether it keeps its registers on the way from D3hot to D0; if not, `reset` is called then. Default true. */
+  readonly noSoftReset?: boolean;
+}
+
+/** An extended capability (PCI Express 5.0, 7.6.3). */
+export interface ExtendedDescription {
+  readonly id: number;
+  /** Default 1. */
+  readonly version?: number;
+  /** What follows the header of 4 bytes. */
+  readonly registers: Uint8Array;
+  /** Bits a driver may write, and bits that writing 1 clears, at the same places. Default: none. */
+  readonly writable?: Uint8Array;
+  readonly clearable?: Uint8Array;
 }
 
 /** Where the MSI-X table and the pending bits are. The host owns them: the model's registers are elsewhere. */

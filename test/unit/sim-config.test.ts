@@ -74,7 +74,7 @@ describe('capabilities', () => {
       msix: { vectors: 65, bar: 0, table: 0x800, pending: 0xf00 },
     });
     expect(config.size).toBe(4096);
-    expect([...config.capabilities()].map(({ id }) => id)).toEqual([0x05, 0x11, 0x10]);
+    expect([...config.capabilities()].map(({ id }) => id)).toEqual([0x05, 0x11, 0x10, 0x01]);
     expect(config.read16(config.findCapability(0x05)! + 2)).toBe(0x86);
     const msix = config.findCapability(0x11)!;
     expect([config.read16(msix + 2), config.read32(msix + 4), config.read32(msix + 8)]).toEqual([
@@ -87,6 +87,39 @@ describe('capabilities', () => {
     const config = configOf({ functionLevelReset: true });
     const offset = config.findCapability(0x13)!;
     expect([config.read8(offset + 2), config.read8(offset + 3)]).toEqual([6, 3]);
+  });
+
+  it('of a model itself can be written and cleared where it says so', () => {
+    const bytes = (word: number) => new Uint8Array(new Uint32Array([word]).buffer);
+    const config = configOf({
+      express: true,
+      serialNumber: 0x0123456789abcdefn,
+      extended: [
+        { id: 0x23, version: 3, registers: bytes(0xf0f0), writable: bytes(0xf), clearable: bytes(0xff00) },
+        { id: 0x0b, registers: new Uint8Array(1) },
+      ],
+    });
+    const list = [...config.extendedCapabilities()];
+    expect(list.map(({ id, version }) => [id, version])).toEqual([
+      [0x03, 1],
+      [0x23, 3],
+      [0x0b, 1],
+    ]);
+    expect(config.serialNumber).toBe(0x0123456789abcdefn);
+    const offset = list[1]!.offset + 4;
+    config.write32(offset, 0x1005);
+    expect(config.read32(offset)).toBe(0xe0f5);
+  });
+
+  it('of power have the states the model says', () => {
+    const states = (power?: FunctionDescription['power']) => {
+      const pm = configOf({ ...(power && { power }), express: true }).powerManagement!;
+      return [pm.supportsD1, pm.supportsD2, pm.noSoftReset];
+    };
+    expect(states()).toEqual([false, false, true]);
+    expect(states({ d1: true })).toEqual([true, false, true]);
+    expect(states({ d2: true, noSoftReset: false })).toEqual([false, true, false]);
+    expect(configOf({ power: {} }).powerManagement?.state).toBe('D0');
   });
 
   it('show MSI enabled while a vector is armed', () => {
@@ -116,6 +149,16 @@ describe('descriptions no function can have', () => {
     ['64-bit last', {}, [{ index: 5, size: 16, is64Bit: true }]],
     ['4 GiB in 32 bits', {}, [{ index: 0, size: 2 ** 32 }]],
     ['MSI vectors', { msi: 3 }, []],
+    ['a serial number of 65 bits', { express: true, serialNumber: 2n ** 64n }, []],
+    ['extended capabilities of a conventional function', { errorReporting: true }, []],
+    ['no such capability', { express: true, extended: [{ id: 0, registers: new Uint8Array(4) }] }, []],
+    [
+      'a mask longer than its capability',
+      { express: true, extended: [{ id: 1, registers: new Uint8Array(4), writable: new Uint8Array(8) }] },
+      [],
+    ],
+    ['too much', { express: true, extended: [{ id: 1, registers: new Uint8Array(3840) }] }, []],
+    ['a ROM of no size', { rom: new Uint8Array(100) }, []],
     ['MSI-X table', { msix: { vectors: 2, bar: 0, table: 0, pending: 0 } }, []],
   ])('%s', (_, config, bars) => {
     expectCode('EINVAL', () => plug(new RecordingModel(config, bars)));

@@ -1,0 +1,190 @@
+/** Extended capabilities of PCI Express functions (PCI Express 5.0, 7.7 to 7.9, and chapters 9 and 10). */
+import type { ConfigSpace } from '../config-space.ts';
+import { CapabilityRegisters } from './fields.ts';
+
+/** Bits of the uncorrectable error registers (7.8.4.2). */
+export const AER_UNCORRECTABLE = {
+  dataLinkProtocol: 1 << 4,
+  surpriseDown: 1 << 5,
+  poisonedTlp: 1 << 12,
+  flowControlProtocol: 1 << 13,
+  completionTimeout: 1 << 14,
+  completerAbort: 1 << 15,
+  unexpectedCompletion: 1 << 16,
+  receiverOverflow: 1 << 17,
+  malformedTlp: 1 << 18,
+  ecrc: 1 << 19,
+  unsupportedRequest: 1 << 20,
+  acsViolation: 1 << 21,
+  internalError: 1 << 22,
+} as const;
+
+/** Bits of the correctable error registers (7.8.4.5). */
+export const AER_CORRECTABLE = {
+  receiverError: 1 << 0,
+  badTlp: 1 << 6,
+  badDllp: 1 << 7,
+  replayRollover: 1 << 8,
+  replayTimeout: 1 << 12,
+  advisoryNonFatal: 1 << 13,
+  internalError: 1 << 14,
+  headerLogOverflow: 1 << 15,
+} as const;
+
+const UNCORRECTABLE_STATUS = 0x04;
+const UNCORRECTABLE_MASK = 0x08;
+const UNCORRECTABLE_SEVERITY = 0x0c;
+const CORRECTABLE_STATUS = 0x10;
+const CORRECTABLE_MASK = 0x14;
+const AER_CONTROL = 0x18;
+const HEADER_LOG = 0x1c;
+
+/** Advanced Error Reporting (7.8.4). Numbers are bits, of AER_UNCORRECTABLE and AER_CORRECTABLE. */
+export class ErrorReporting extends CapabilityRegisters {
+  get uncorrectableStatus(): number {
+    return this.read32(UNCORRECTABLE_STATUS);
+  }
+
+  /** Errors that are not reported. */
+  get uncorrectableMask(): number {
+    return this.read32(UNCORRECTABLE_MASK);
+  }
+
+  set uncorrectableMask(bits: number) {
+    this.write32(UNCORRECTABLE_MASK, bits);
+  }
+
+  /** Errors that are fatal. */
+  get uncorrectableSeverity(): number {
+    return this.read32(UNCORRECTABLE_SEVERITY);
+  }
+
+  set uncorrectableSeverity(bits: number) {
+    this.write32(UNCORRECTABLE_SEVERITY, bits);
+  }
+
+  get correctableStatus(): number {
+    return this.read32(CORRECTABLE_STATUS);
+  }
+
+  get correctableMask(): number {
+    return this.read32(CORRECTABLE_MASK);
+  }
+
+  set correctableMask(bits: number) {
+    this.write32(CORRECTABLE_MASK, bits);
+  }
+
+  /** The bit number of the first uncorrectable error. */
+  get firstError(): number {
+    return this.read32(AER_CONTROL) & 0x1f;
+  }
+
+  /** The first four words of the packet that had it. */
+  get headerLog(): readonly number[] {
+    return [0, 4, 8, 12].map((word) => this.read32(HEADER_LOG + word));
+  }
+
+  /** Clear what is set in both status registers. */
+  clear(): void {
+    this.write32(UNCORRECTABLE_STATUS, this.uncorrectableStatus);
+    this.write32(CORRECTABLE_STATUS, this.correctableStatus);
+  }
+}
+
+const SECOND_REGISTER = 0x04;
+const CONTROL = 0x06;
+const ENABLE = 1 << 15;
+
+/** Address Translation Services (10.5.1). The host decides on it. */
+export class AddressTranslation extends CapabilityRegisters {
+  get enabled(): boolean {
+    return this.has16(CONTROL, ENABLE);
+  }
+
+  /** Invalidations it takes before it holds up more. */
+  get invalidateQueueDepth(): number {
+    return this.read16(SECOND_REGISTER) & 0x1f || 32;
+  }
+}
+
+/** Page Request Interface (10.5.2). */
+export class PageRequests extends CapabilityRegisters {
+  get enabled(): boolean {
+    return this.has16(0x04, 1 << 0);
+  }
+
+  /** Page requests it can have outstanding. */
+  get capacity(): number {
+    return this.read32(0x08);
+  }
+}
+
+/** Process Address Space ID (7.8.8). */
+export class ProcessAddressSpaces extends CapabilityRegisters {
+  get enabled(): boolean {
+    return this.has16(CONTROL, 1 << 0);
+  }
+
+  /** Bits of an id. */
+  get width(): number {
+    return (this.read16(SECOND_REGISTER) >>> 8) & 0x1f;
+  }
+
+  get executePermission(): boolean {
+    return this.has16(SECOND_REGISTER, 1 << 1);
+  }
+
+  get privilegedMode(): boolean {
+    return this.has16(SECOND_REGISTER, 1 << 2);
+  }
+}
+
+/** Access Control Services (7.7.8): the capability and control registers as bits 0 to 6, source validation first. */
+export class AccessControl extends CapabilityRegisters {
+  get supported(): number {
+    return this.read16(SECOND_REGISTER) & 0x7f;
+  }
+
+  get enabled(): number {
+    return this.read16(CONTROL) & 0x7f;
+  }
+}
+
+/** Single Root I/O Virtualization (9.3.3), of a physical function. */
+export class SingleRootIov extends CapabilityRegisters {
+  /** Whether virtual functions are there. */
+  get enabled(): boolean {
+    return this.has16(0x08, 1 << 0);
+  }
+
+  get initialVfs(): number {
+    return this.read16(0x0c);
+  }
+
+  get totalVfs(): number {
+    return this.read16(0x0e);
+  }
+
+  get numVfs(): number {
+    return this.read16(0x10);
+  }
+
+  /** From the physical function to the first virtual one, and from one to the next: routing ids. */
+  get vfOffset(): number {
+    return this.read16(0x14);
+  }
+
+  get vfStride(): number {
+    return this.read16(0x16);
+  }
+
+  get vfDeviceId(): number {
+    return this.read16(0x1a);
+  }
+}
+
+/** Device Serial Number (7.9.3) at `offset`. */
+export function readSerialNumber(config: ConfigSpace, offset: number): bigint {
+  return (BigInt(config.read32(offset + 8)) << 32n) | BigInt(config.read32(offset + 4));
+}

@@ -1,0 +1,170 @@
+/** Capabilities that conventional PCI has too: power management, MSI, MSI-X, and what vendors add. */
+import { DmaError } from '../../errors.ts';
+import { CapabilityRegisters } from './fields.ts';
+
+/** A power state that software can ask for. D3cold, without power, is not one: the slot does that. */
+export type SettablePowerState = 'D0' | 'D1' | 'D2' | 'D3hot';
+
+const STATES: readonly SettablePowerState[] = ['D0', 'D1', 'D2', 'D3hot'];
+const PM_CAPABILITIES = 2;
+const PM_CONTROL = 4;
+const PM_D1 = 1 << 9;
+const PM_D2 = 1 << 10;
+const PM_NO_SOFT_RESET = 1 << 3;
+const PM_PME_ENABLE = 1 << 8;
+const PM_PME_STATUS = 1 << 15;
+
+/** PCI Bus Power Management 1.2, 3.2. `PciFunction.setPowerState` changes the state, with the delays it takes. */
+export class PowerManagement extends CapabilityRegisters {
+  /** Of the specification: 1 to 3; 3 is 1.2. */
+  get version(): number {
+    return this.read16(PM_CAPABILITIES) & 7;
+  }
+
+  get supportsD1(): boolean {
+    return this.has16(PM_CAPABILITIES, PM_D1);
+  }
+
+  get supportsD2(): boolean {
+    return this.has16(PM_CAPABILITIES, PM_D2);
+  }
+
+  /** States in which it can signal a power management event. */
+  get pmeStates(): readonly (SettablePowerState | 'D3cold')[] {
+    const bits = this.read16(PM_CAPABILITIES) >>> 11;
+    return ([...STATES, 'D3cold'] as const).filter((_, bit) => (bits & (1 << bit)) !== 0);
+  }
+
+  get pmeEnabled(): boolean {
+    return this.has16(PM_CONTROL, PM_PME_ENABLE);
+  }
+
+  get pmeStatus(): boolean {
+    return this.has16(PM_CONTROL, PM_PME_STATUS);
+  }
+
+  /** Whether it keeps its registers when it comes back from D3hot to D0. */
+  get noSoftReset(): boolean {
+    return this.has16(PM_CONTROL, PM_NO_SOFT_RESET);
+  }
+
+  get state(): SettablePowerState {
+    return STATES[this.read16(PM_CONTROL) & 3]!;
+  }
+
+  /** Whether the function has this state. D0 and D3hot it has to have. */
+  supports(state: SettablePowerState): boolean {
+    if (state === 'D1') return this.supportsD1;
+    return state === 'D2' ? this.supportsD2 : STATES.includes(state);
+  }
+
+  /**
+   * Write the state to PMCSR; it takes effect some time later (PCI Express 5.0, 5.9).
+   * @throws DmaError EINVAL the function has no such state
+   */
+  writeState(state: SettablePowerState): void {
+    if (!this.supports(state)) {
+      throw new DmaError('EINVAL', `the function has no power state ${String(state)}`, {
+        remedy: `it has ${STATES.filter((one) => this.supports(one)).join(', ')}`,
+      });
+    }
+    // The status bit is cleared by a 1: written as 0 it stays what it is.
+    const others = this.read16(PM_CONTROL) & ~3 & ~PM_PME_STATUS;
+    this.write16(PM_CONTROL, others | STATES.indexOf(state));
+  }
+}
+
+const MSI_CONTROL = 2;
+const MSI_ENABLE = 1 << 0;
+const MSI_64BIT = 1 << 7;
+const MSI_PER_VECTOR_MASK = 1 << 8;
+
+/** Message Signalled Interrupts (PCI Local Bus 3.0, 6.8.1). The host programs them: `fn.interrupts.msi` arms one. */
+export class MsiCapability extends CapabilityRegisters {
+  get enabled(): boolean {
+    return this.has16(MSI_CONTROL, MSI_ENABLE);
+  }
+
+  /** Vectors the function can send: a power of two up to 32. */
+  get vectors(): number {
+    return 1 << ((this.read16(MSI_CONTROL) >>> 1) & 7);
+  }
+
+  /** Vectors the host lets it send. */
+  get enabledVectors(): number {
+    return 1 << ((this.read16(MSI_CONTROL) >>> 4) & 7);
+  }
+
+  /** Whether messages can go to an address above 4 GiB. */
+  get is64Bit(): boolean {
+    return this.has16(MSI_CONTROL, MSI_64BIT);
+  }
+
+  get perVectorMask(): boolean {
+    return this.has16(MSI_CONTROL, MSI_PER_VECTOR_MASK);
+  }
+}
+
+const MSIX_CONTROL = 2;
+const MSIX_TABLE = 4;
+const MSIX_PENDING = 8;
+const MSIX_FUNCTION_MASK = 1 << 14;
+const MSIX_ENABLE = 1 << 15;
+const MSIX_ENTRY = 16;
+
+/** A part of a BAR. */
+export interface BarRange {
+  readonly bar: number;
+  /** Of its first byte in the BAR. */
+  readonly offset: number;
+  /** Bytes. */
+  readonly size: number;
+}
+
+/**
+ * MSI-X (PCI Local Bus 3.0, 6.8.2). Table and pending bits are the host's: a BAR refuses accesses to the table and
+ * writes to the pending bits. `fn.interrupts.msix` arms a vector.
+ */
+export class MsixCapability extends CapabilityRegisters {
+  get enabled(): boolean {
+    return this.has16(MSIX_CONTROL, MSIX_ENABLE);
+  }
+
+  /** Whether all vectors are masked at once. */
+  get functionMask(): boolean {
+    return this.has16(MSIX_CONTROL, MSIX_FUNCTION_MASK);
+  }
+
+  /** Entries of the table: 1 to 2048. */
+  get vectors(): number {
+    return (this.read16(MSIX_CONTROL) & 0x7ff) + 1;
+  }
+
+  /** Where the table is: 16 bytes a vector. */
+  get table(): BarRange {
+    return this.#range(MSIX_TABLE, MSIX_ENTRY * this.vectors);
+  }
+
+  /** Where the pending bits are: one a vector, in units of 8 bytes. */
+  get pending(): BarRange {
+    return this.#range(MSIX_PENDING, 8 * Math.ceil(this.vectors / 64));
+  }
+
+  #range(register: number, size: number): BarRange {
+    const value = this.read32(register);
+    return { bar: value & 7, offset: (value & ~7) >>> 0, size };
+  }
+}
+
+/** What a vendor added (PCI Local Bus 3.0, 6.7 and appendix H): id, next, length, then its own bytes. */
+export class VendorCapability extends CapabilityRegisters {
+  /** Bytes, with the three of the header. */
+  get size(): number {
+    return this.config.read8(this.offset + 2);
+  }
+
+  /** One of its bytes. @throws DmaError EINVAL outside */
+  read8(register: number): number {
+    return this.config.read8(this.offset + register);
+  }
+}
