@@ -87,3 +87,10 @@ export function checkSize(size: number, what: string, max: number = Number.MAX_S
 export function closedError(what: string): DmaError {
   return new DmaError('ENODEV', `${what} is closed`, { remedy: 'open it again' });
 }
+
+/** For everything on a function whose device is gone, from then on. @param what its name */
+export function goneError(what: string): DmaError {
+  return new DmaError('ENODEV', `${what} is gone`, {
+    remedy: 'close the function, and open it again when the device is back',
+  });
+}

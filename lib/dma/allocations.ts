@@ -29,7 +29,7 @@ import {
 import type { Allocation, DmaOperations } from './operations.ts';
 import type { OwnMemory, OwnRegion } from './own-memory.ts';
 import type { Pinning } from './placed-view.ts';
-import type { DmaPool, PoolOwner } from './pool.ts';
+import { DmaPool, type PoolOwner } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
 import { roundUp } from './segments.ts';
 
@@ -65,6 +65,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   #declared: DeclaredMemory | undefined;
   #limit: number;
   #closed = false;
+  #gone: DmaError | undefined;
 
   constructor(device: AllocatingDevice) {
     this.#device = device;
@@ -128,7 +129,9 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   releaseDeclaredMemory(): void {
-    this.#declaration().giveAll();
+    if (this.#gone === undefined) this.#checkOpen();
+    if (this.#declared === undefined) throw nothingDeclared(this.#device.name);
+    this.#declared.giveAll();
     this.#declared = undefined;
     for (const held of [...this.#held].reverse()) {
       if (!('orphaned' in held) || !held.orphaned) continue;
@@ -260,9 +263,17 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     return error;
   }
 
+  /** The device is gone: what is out can be given back, and nothing more is handed out. */
+  abandon(error: DmaError): void {
+    this.#closed = true;
+    this.#gone = error;
+    for (const held of this.#held) if (held instanceof DmaPool) held.abandon(error);
+  }
+
   /** The device is closing: views die with the operations. The newest first, as the kernel's devres. */
   close(): void {
     this.#closed = true;
+    this.#gone = undefined;
     for (const held of [...this.#held].reverse()) held.revoke();
     this.#held.clear();
     this.#declared?.giveAll();
@@ -315,6 +326,6 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   #checkOpen(): void {
-    if (this.#closed) throw closedError(this.#device.name);
+    if (this.#closed) throw this.#gone ?? closedError(this.#device.name);
   }
 }

@@ -67,6 +67,7 @@ export class DmaDevice {
   #mask = DEFAULT_MASK;
   #coherentMask = DEFAULT_MASK;
   #closed = false;
+  #gone: DmaError | undefined;
 
   /** @param parts what it is built of; debugging brings its own */
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
@@ -350,6 +351,20 @@ export class DmaDevice {
   }
 
   /**
+   * The device is gone (PciFunction.gone): whatever would give it something, and masks, throw this error from here on. What
+   * it has stays until it is given back, or `close`.
+   */
+  abandon(error: DmaError): void {
+    if (this.#closed) return;
+    this.#gone = error;
+    this.#lists.abandon(error);
+    this.#resources.abandon(error);
+    this.#streaming.abandon(error);
+    this.#allocations.abandon(error);
+    this.#operations.abandon(error);
+  }
+
+  /**
    * Take everything back: every view has length 0 afterwards and every mapping is gone. The device must have been
    * stopped before (PciFunction.close does). Harmless to call twice.
    */
@@ -372,6 +387,7 @@ export class DmaDevice {
 
   #checkOpen(): void {
     if (this.#closed) throw closedError(this.name);
+    if (this.#gone !== undefined) throw this.#gone;
   }
 }
 

@@ -22,6 +22,7 @@ export class DirectOperations implements DmaOperations {
   /** The address that a function's registers have on the bus is not told to user space. */
   readonly reachesRegisters = false;
   readonly #memory: AddressedMemory;
+  #gone: DmaError | undefined;
 
   constructor(memory: AddressedMemory) {
     this.#memory = memory;
@@ -57,6 +58,7 @@ export class DirectOperations implements DmaOperations {
 
   /** Without an IOMMU the device may do what it likes, whatever `access` says. */
   allocate(size: number, limit: number, _access?: Access, coherence?: Coherence): Allocation {
+    if (this.#gone !== undefined) throw this.#gone;
     const buffer = this.#memory.allocateBelow(size, limit, coherence);
     const span = Math.ceil(size / this.granule) * this.granule;
     return { buffer, address: this.#memory.addressOf(buffer), span };
@@ -99,6 +101,10 @@ export class DirectOperations implements DmaOperations {
   /** @throws DmaError EOPNOTSUPP */
   unreserve(): void {
     throw withoutIommu();
+  }
+
+  abandon(error: DmaError): void {
+    this.#gone = error;
   }
 
   close(): void {

@@ -34,6 +34,7 @@ export class IommuOperations implements DmaOperations {
   readonly #space: AddressSpace;
   readonly #memory: MemorySource;
   readonly #iova: IovaAllocator;
+  #gone: DmaError | undefined;
 
   constructor(space: AddressSpace, memory: MemorySource) {
     this.#space = space;
@@ -117,14 +118,17 @@ export class IommuOperations implements DmaOperations {
   }
 
   reserve(size: number, limit: number): number {
+    if (this.#gone !== undefined) throw this.#gone;
     return this.#iova.alloc(size, limit);
   }
 
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
+    if (this.#gone !== undefined) throw this.#gone;
     this.#space.map(address, buffer, offset, size, access);
   }
 
   placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void {
+    if (this.#gone !== undefined) throw this.#gone;
     if (this.#space.mapWindow === undefined) throw unreachableRegisters();
     this.#space.mapWindow(address, window, offset, size, access);
   }
@@ -156,6 +160,10 @@ export class IommuOperations implements DmaOperations {
         piece = Math.max(shortest, Math.ceil(piece / 2 / this.granule) * this.granule);
       }
     }
+  }
+
+  abandon(error: DmaError): void {
+    this.#gone = error;
   }
 
   close(): void {

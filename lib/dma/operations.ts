@@ -93,6 +93,9 @@ export interface DmaOperations {
   /** Return a run from `reserve`, displaced before; the same size. */
   unreserve(address: number, size: number): void;
 
+  /** The device is gone: whatever would give it something throws this error from here on. */
+  abandon(error: DmaError): void;
+
   /** Release everything the device was ever given, then the address space and the memory. */
   close(): void;
 }

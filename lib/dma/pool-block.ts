@@ -76,8 +76,8 @@ export class PoolBlock implements DmaPoolBlock {
   declare readonly chunk: PoolChunk;
   /** Offset in the chunk. */
   declare readonly at: number;
-  /** Among all blocks of the pool. */
-  declare readonly index: number;
+  /** Among all blocks of the pool; the pool's mark for none once it hands out no more. */
+  declare index: number;
   /** Index of the next free block, the pool's mark for none, or OUT or REVOKED; all but the first negative. */
   declare link: number;
   declare view: Uint8Array<ArrayBuffer> | undefined;

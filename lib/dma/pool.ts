@@ -76,6 +76,8 @@ export class DmaPool implements Refuser<PoolBlock> {
   /** Units to ask for next. */
   #next = 1;
   #end: PoolEnd | undefined;
+  /** Why no block is handed out any more, while all that are out can be given back. */
+  #left: DmaError | undefined;
 
   /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` */
   constructor(name: string, options: PoolOptions, owner: PoolOwner) {
@@ -104,7 +106,7 @@ export class DmaPool implements Refuser<PoolBlock> {
    * free the pool grows, under the coherent mask of that moment; blocks it has already stay in use when the mask
    * is narrowed.
    * @returns null when there is no memory, no address or no mapping left, or the pool does not grow
-   * @throws DmaError ENODEV once destroyed · EFAULT in a poisoned pool: the block was written while it was free, or its
+   * @throws DmaError ENODEV once destroyed, or the device is gone · EFAULT in a poisoned pool: the block was written while it was free, or its
    *   memory was taken away · EINVAL declared memory where `align` or `boundary` cannot be kept
    */
   alloc(): DmaPoolBlock | null {
@@ -181,6 +183,14 @@ export class DmaPool implements Refuser<PoolBlock> {
     for (const { region } of rest) this.#owner.release(region);
   }
 
+  /** The device is gone: no block is handed out from here on. */
+  abandon(error: DmaError): void {
+    this.#left = error;
+    this.#top = END;
+    // A block that is freed leads to none, so that `alloc` finds none without asking more than it does.
+    for (const block of this.#blocks) block.index = END;
+  }
+
   /** The plain pool only throws it. `block` may be anything that was passed to `free`. */
   refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
     return error;
@@ -221,6 +231,7 @@ export class DmaPool implements Refuser<PoolBlock> {
   /** Whether there is a free block now. */
   #refill(): boolean {
     if (this.#end !== undefined) throw this.#gone();
+    if (this.#left !== undefined) throw this.#left;
     if (!this.#grows) return false;
     try {
       this.#grow();

@@ -31,6 +31,7 @@ export class ResourceMappings implements MappingOwner {
   protected readonly device: ResourceDevice;
   protected readonly table = new MappingTable(this);
   private closed = false;
+  private gone: DmaError | undefined;
 
   constructor(device: ResourceDevice) {
     this.device = device;
@@ -51,7 +52,7 @@ export class ResourceMappings implements MappingOwner {
     limit: number,
   ): StreamingMapping {
     const { name, operations } = this.device;
-    if (this.closed) throw closedError(name);
+    if (this.closed) throw this.gone ?? closedError(name);
     const bits = directionBits(direction);
     checkAttributes(attributes);
     const window = source?.window;
@@ -101,9 +102,16 @@ export class ResourceMappings implements MappingOwner {
     return error;
   }
 
+  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
+  abandon(error: DmaError): void {
+    this.closed = true;
+    this.gone = error;
+  }
+
   /** The device is closing: the addresses go with the operations. */
   close(): void {
     this.closed = true;
+    this.gone = undefined;
     this.table.revoke();
   }
 }

@@ -47,7 +47,9 @@ export class ScatterGather implements SgOwner {
   private readonly limits: SegmentLimits;
   private readonly merges: boolean;
   private limit: number;
+  /** No list is mapped any more: closed, or gone with this error. */
   private closed = false;
+  private gone: DmaError | undefined;
 
   constructor({ name, operations, own, streaming, cache, limit }: SgContext) {
     this.name = name;
@@ -78,7 +80,7 @@ export class ScatterGather implements SgOwner {
 
   /** `mapSg`, as a record. */
   map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
-    if (this.closed) throw closedError(this.name);
+    if (this.closed) throw this.gone ?? closedError(this.name);
     const bits = directionBits(direction);
     if (attributes !== 0) this.#checkAttributes(attributes);
     if (!Array.isArray(views) || views.length === 0) {
@@ -137,9 +139,16 @@ export class ScatterGather implements SgOwner {
     return error;
   }
 
+  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
+  abandon(error: DmaError): void {
+    this.closed = true;
+    this.gone = error;
+  }
+
   /** The device is closing: lists end without a copy. Their addresses go with the operations. */
   close(): void {
     this.closed = true;
+    this.gone = undefined;
     this.table.revoke();
   }
 

@@ -68,7 +68,9 @@ export class Streaming implements MappingOwner {
   private measured: boolean;
   /** Highest address of a mapping: the streaming mask. */
   private limit: number;
+  /** No mapping is made any more: closed, or gone with this error. */
   private closed = false;
+  private gone: DmaError | undefined;
 
   /** @throws DmaError EINVAL options */
   constructor(
@@ -126,7 +128,7 @@ export class Streaming implements MappingOwner {
 
   /** `mapSingle` with direction and attributes checked before, as a record. */
   map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
-    if (this.closed) throw closedError(this.device.name);
+    if (this.closed) throw this.gone ?? closedError(this.device.name);
     if (!ArrayBuffer.isView(view)) throw notAView();
     const { own } = this;
     const stamp = own.stampOf(view);
@@ -189,9 +191,16 @@ export class Streaming implements MappingOwner {
     return error;
   }
 
+  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
+  abandon(error: DmaError): void {
+    this.closed = true;
+    this.gone = error;
+  }
+
   /** The device is closing: mappings end without a copy, and their addresses go with the operations. */
   close(): void {
     this.closed = true;
+    this.gone = undefined;
     this.table.revoke();
   }
 

@@ -106,8 +106,9 @@ export class Type1AddressSpace implements AddressSpace {
   unmap(iova: number, size: number): number {
     if (this.#closed) throw closedError();
     const result = this.#native.vfioUnmap(this.#container, iova, size);
-    if (result < 0) throw this.#unmapError(result, iova, size);
-    return result;
+    if (result >= 0) return result;
+    if (this.#misaligned(iova, size) === undefined && this.#deserted) return 0;
+    throw this.#unmapError(result, iova, size);
   }
 
   close(): void {
@@ -116,6 +117,11 @@ export class Type1AddressSpace implements AddressSpace {
     // While a device is still open the container stays, and with it every mapping that is not taken out here.
     this.#native.vfioUnmap(this.#container, 0, Number.MAX_SAFE_INTEGER - (this.pageSize - 1));
     this.#native.vfioContainerClose(this.#container);
+  }
+
+  /** Once the last function of its groups was removed from the system, the kernel has taken back every mapping itself. */
+  get #deserted(): boolean {
+    return typeof this.#native.vfioIommuInfo(this.#container) === 'number';
   }
 
   #usable(iova: number, size: number): boolean {

@@ -15,7 +15,7 @@ export interface Type1Info {
 export const VFIO_CONFIG_REGION = 7;
 
 /** VFIO_PCI_*_IRQ_INDEX */
-export const VFIO_IRQ = { intx: 0, msi: 1, msix: 2 } as const;
+export const VFIO_IRQ = { intx: 0, msi: 1, msix: 2, error: 3, request: 4 } as const;
 
 /** VFIO_GROUP_FLAGS_VIABLE */
 export const VFIO_GROUP_VIABLE = 1;

@@ -4,6 +4,7 @@ import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
 import { ConfigSpace, PCI_COMMAND } from './config-space.ts';
+import { Presence } from './presence.ts';
 import type { OpenedFunction, PciTransport } from './transport.ts';
 
 export class PciFunction {
@@ -11,15 +12,22 @@ export class PciFunction {
   readonly interrupts: Interrupts;
   readonly dma: DmaDevice;
   readonly #transport: PciTransport;
+  readonly #presence: Presence;
   readonly #onClose: (fn: PciFunction) => void;
   #closed = false;
 
-  constructor({ transport, dma }: OpenedFunction, onClose: (fn: PciFunction) => void = () => {}) {
+  /** @param releaseGrace see OpenOptions */
+  constructor(
+    { transport, dma }: OpenedFunction,
+    onClose: (fn: PciFunction) => void = () => {},
+    releaseGrace?: number,
+  ) {
     this.#transport = transport;
     this.#onClose = onClose;
     this.dma = dma;
     this.config = new ConfigSpace(transport.config);
     this.interrupts = new Interrupts(transport.interrupts);
+    this.#presence = new Presence(transport, dma, releaseGrace);
   }
 
   /** `domain:bus:device.function`, e.g. `0000:00:10.0`. */
@@ -77,12 +85,48 @@ export class PciFunction {
   }
 
   /**
+   * Aborts when the device is gone, with the DmaError ENODEV that every wait and every call fails with from then on: pass
+   * it to whatever waits. Memory and mappings stay as they are until `close`, and can be given back.
+   */
+  get gone(): AbortSignal {
+    return this.#presence.gone;
+  }
+
+  /**
+   * Call `listener` when the system saw an error of this function that it could not correct (PCI Express AER, VFIO's
+   * ERR): its registers and its DMA cannot be trusted until it is reset. Returns a function that ends that.
+   */
+  onError(listener: () => void): () => void {
+    return this.#presence.onError(listener);
+  }
+
+  /**
+   * Call `listener` when the system wants the function back (VFIO's REQ): it is about to be unplugged, or to be given to
+   * another driver. Bring the device to rest there; once all listeners have settled, or after the `releaseGrace` of
+   * `openPci`, or at once when there is none, the function is let go and `gone` aborts. Returns a function that ends it.
+   */
+  onReleaseRequest(listener: () => unknown): () => void {
+    return this.#presence.onReleaseRequest(listener);
+  }
+
+  /**
+   * Ask the device whether it is there: for a driver that reads all ones from a register, as one does of a device that
+   * was pulled out. When it does not answer, the function is gone from here on. One configuration read.
+   * @throws DmaError ENODEV closed · EIO configuration space fails otherwise
+   */
+  isPresent(): boolean {
+    if (this.#closed) throw this.#closedError();
+    return this.#presence.check();
+  }
+
+  /**
    * Stop the device, take back every vector, view and mapping, let it go. Afterwards every view has length 0 and
    * every call on what belonged to the function throws ENODEV or EINVAL. Harmless to call twice.
    */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#presence.close();
     // In this order: no DMA may be under way when memory goes, and no callback may run on a closed function.
     const steps = [
       () => this.#stop(),

@@ -1,6 +1,7 @@
 /** Opening a function: by address on real hardware, or from a source such as `simulate(model)`. */
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { PciFunction } from './function.ts';
+import { checkGrace } from './presence.ts';
 import type { OpenOptions, PciSource } from './transport.ts';
 
 export interface OpenPciOptions extends OpenOptions {
@@ -17,7 +18,7 @@ const NO_HARDWARE: readonly ErrnoName[] = ['ENODEV', 'ENOSYS'];
  * Open a function for a driver. Bus mastering is off, memory decode is on, no interrupt is armed, masks are 32-bit.
  *
  * @param target `domain:bus:device.function`, e.g. `0000:00:10.0`, of a function bound to vfio-pci; or a source
- * @throws DmaError EINVAL malformed address · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to another
+ * @throws DmaError EINVAL malformed address, options · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to another
  *   driver or in use · EPERM group not viable · EACCES no permission · ENOSYS addon not built
  */
 export async function openPci(
@@ -25,6 +26,7 @@ export async function openPci(
   options: OpenPciOptions = {},
 ): Promise<PciFunction> {
   const { fallback, ...rest } = options;
+  checkGrace(rest.releaseGrace);
   if (typeof target !== 'string') return track(target, rest);
   try {
     // Loaded on demand: a program that only simulates never touches the addon.
@@ -47,7 +49,7 @@ export function observeOpened(observer: (fn: PciFunction) => void): () => void {
 }
 
 function track(source: PciSource, options: OpenOptions): PciFunction {
-  const fn = new PciFunction(source.open(options), untrack);
+  const fn = new PciFunction(source.open(options), untrack, options.releaseGrace);
   if (opened.size === 0) process.on('exit', closeAll);
   opened.add(fn);
   for (const observe of observers) observe(fn);

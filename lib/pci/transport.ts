@@ -10,6 +10,7 @@
 import type { DebugOptions } from '../debug/options.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { StreamingOptions } from '../dma/streaming.ts';
+import type { DmaError } from '../errors.ts';
 import type { InterruptAccess } from '../interrupts/access.ts';
 import type { HugePages } from '../memory/hugepages.ts';
 import type { Bar } from './bar.ts';
@@ -20,6 +21,16 @@ export interface ConfigAccess {
   /** Little-endian; the caller has checked bounds and alignment. @throws DmaError ENODEV, EIO */
   read(offset: number, width: 1 | 2 | 4): number;
   write(offset: number, width: 1 | 2 | 4, value: number): void;
+}
+
+/** What happens to a function without its driver's doing. Called from the event loop, or inside an access. */
+export interface FunctionEvents {
+  /** The system saw an error of the function that it could not correct (VFIO's ERR). */
+  error(): void;
+  /** The system wants the function back (VFIO's REQ), and waits; it asks again when that takes long. */
+  releaseRequest(): void;
+  /** The device is gone, and the transport has let it go. At most once. */
+  gone(error: DmaError): void;
 }
 
 export interface PciTransport {
@@ -36,6 +47,13 @@ export interface PciTransport {
    * @throws DmaError EOPNOTSUPP the function cannot be reset alone · EAGAIN busy · ENODEV closed, or gone
    */
   reset(): void;
+  /** Tell of these from now on. Nothing of it keeps the process alive. To be called once. */
+  watch(events: FunctionEvents): void;
+  /**
+   * The device is gone, or to be taken for it: every access and every wait fails from here on with one DmaError ENODEV,
+   * and the system has the function back. Harmless to call twice.
+   */
+  leave(): void;
   /** Disarm everything and let the device go. Harmless to call twice. Memory is not touched. */
   close(): void;
 }
@@ -65,4 +83,9 @@ export interface OpenOptions {
    * not on hardware; USERDMA_DEBUG=1 or 0 says otherwise. @throws DmaError EINVAL options
    */
   readonly debug?: boolean | DebugOptions;
+  /**
+   * How long listeners of `PciFunction.onReleaseRequest` may take before the function is let go all the same, in
+   * milliseconds. Default 2000.
+   */
+  readonly releaseGrace?: number;
 }

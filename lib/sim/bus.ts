@@ -19,6 +19,9 @@ export interface BusPort {
   readonly addressSpace: SimulatedAddressSpace;
   /** The device was pulled out. */
   leave(): void;
+  /** The system saw an error of the function, or wants it back. */
+  reportError(): void;
+  requestRelease(): void;
 }
 
 /** A message interrupt is a memory write to this address (Intel SDM volume 3, 11.11). */
@@ -29,7 +32,12 @@ export class SimulatedBus implements DeviceBus {
   readonly faults: FaultLog;
   readonly model: DeviceModel;
   readonly bars: readonly BarInfo[];
+  /** Whoever reaches the device now. */
   #port: BusPort | undefined;
+  /** Whoever has it open, and may have let it go already. */
+  #holder: BusPort | undefined;
+  /** Waiting for it to be let go. */
+  #released: (() => void)[] = [];
   #line = false;
   #plugged = true;
 
@@ -47,19 +55,41 @@ export class SimulatedBus implements DeviceBus {
     if (!this.#plugged) {
       throw new DmaError('ENODEV', 'there is no device in the slot', { remedy: 'plug it in again' });
     }
-    if (this.#port !== undefined) {
+    if (this.#holder !== undefined) {
       throw new DmaError('EBUSY', 'the simulated function is open', {
         remedy: 'close it before opening it again',
       });
     }
     this.#port = port;
+    this.#holder = port;
     this.#updateLine(this.#line);
     this.clock.start();
   }
 
-  disconnect(): void {
+  /** The driver lets the device go: time stands still for it, and it reaches nothing. */
+  release(): void {
     this.#port = undefined;
     this.clock.stop();
+    for (const done of this.#released.splice(0)) done();
+  }
+
+  /** The function is closed. */
+  disconnect(): void {
+    this.#holder = undefined;
+  }
+
+  /** Ask for the device back, as before it is removed; resolves when nobody has it. */
+  requestRelease(): Promise<void> {
+    const port = this.#port;
+    if (port === undefined) return Promise.resolve();
+    setImmediate(() => port.requestRelease());
+    return new Promise((resolve) => this.#released.push(resolve));
+  }
+
+  /** Tell the driver of an error that nothing can correct. */
+  reportError(): void {
+    const port = this.#port;
+    if (port !== undefined) setImmediate(() => port.reportError());
   }
 
   /** Whether the device is in its slot. */
@@ -79,7 +109,7 @@ export class SimulatedBus implements DeviceBus {
   /** Put it back, as after power-up. @throws DmaError EBUSY a driver still has the function open */
   plugIn(): void {
     if (this.#plugged) return;
-    if (this.#port !== undefined) {
+    if (this.#holder !== undefined) {
       throw new DmaError('EBUSY', 'a driver has the function open that was pulled out', {
         remedy: 'close it before plugging the device in again',
       });

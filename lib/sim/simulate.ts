@@ -53,6 +53,13 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
    * Harmless to call twice.
    */
   unplug(): void;
+  /**
+   * Ask the driver for the device, as the kernel does before it removes one (PciFunction.onReleaseRequest). Resolves when
+   * it was let go; it is in its slot still.
+   */
+  requestRelease(): Promise<void>;
+  /** Tell the driver of an error that the system could not correct (PciFunction.onError). */
+  reportError(): void;
   /** Put it back, as after power-up. Until then it cannot be opened. @throws DmaError EBUSY the function is open */
   plugIn(): void;
 }
@@ -91,6 +98,8 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
     faults: faults.list,
     open,
     unplug: () => bus.unplug(),
+    requestRelease: () => bus.requestRelease(),
+    reportError: () => bus.reportError(),
     plugIn: () => bus.plugIn(),
   };
 }

@@ -1,8 +1,8 @@
 /** How a driver reaches a simulated function while it has it open. */
-import { closedError, DmaError } from '../errors.ts';
+import { closedError, DmaError, goneError } from '../errors.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { Bar } from '../pci/bar.ts';
-import type { ConfigAccess, PciTransport } from '../pci/transport.ts';
+import type { ConfigAccess, FunctionEvents, PciTransport } from '../pci/transport.ts';
 import { SimulatedBar } from './bar.ts';
 import type { SimulatedBus } from './bus.ts';
 import { SimulatedConfigSpace } from './config-space.ts';
@@ -22,15 +22,23 @@ export class SimulatedTransport implements PciTransport {
   readonly interrupts: SimulatedInterrupts;
   readonly #bus: SimulatedBus;
   readonly #registers: readonly SimulatedBar[];
+  #events: FunctionEvents | undefined;
   #closed = false;
-  #gone = false;
+  #gone: DmaError | undefined;
 
   /** @throws DmaError EBUSY the function is open */
   constructor({ address, bus, addressSpace }: SimulatedTransportOptions) {
     const description = bus.model.config;
     const config = new SimulatedConfigSpace(description, bus.bars);
     const interrupts = new SimulatedInterrupts(description, config);
-    const port = { config, interrupts, addressSpace, leave: () => this.#leave() };
+    const port = {
+      config,
+      interrupts,
+      addressSpace,
+      leave: () => this.leave(),
+      reportError: () => this.#events?.error(),
+      requestRelease: () => this.#events?.releaseRequest(),
+    };
     bus.connect(port);
     this.address = address;
     this.interrupts = interrupts;
@@ -52,13 +60,27 @@ export class SimulatedTransport implements PciTransport {
     this.resetDevice();
   }
 
-  /** As the kernel leaves a function: quiet, and reset where it can be. */
+  watch(events: FunctionEvents): void {
+    this.#events = events;
+  }
+
+  /** The device was pulled out, or is let go: every access from here on finds nobody. */
+  leave(): void {
+    if (this.#closed || this.#gone !== undefined) return;
+    const error = goneError(this.address);
+    this.#gone = error;
+    this.interrupts.leave(error);
+    for (const bar of this.#registers) bar.close();
+    this.#release();
+    this.#events?.gone(error);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.interrupts.close();
     for (const bar of this.#registers) bar.close();
-    if (this.#bus.model.config.functionLevelReset) this.#bus.reset();
+    if (this.#gone === undefined) this.#release();
     this.#bus.disconnect();
   }
 
@@ -67,11 +89,10 @@ export class SimulatedTransport implements PciTransport {
     this.#bus.reset();
   }
 
-  /** The device was pulled out: every access from here on finds nobody. */
-  #leave(): void {
-    this.#gone = true;
-    this.interrupts.leave(this.#goneError());
-    for (const bar of this.#registers) bar.close();
+  /** As the kernel leaves a function: quiet, and reset where it can be. */
+  #release(): void {
+    if (this.#bus.plugged && this.#bus.model.config.functionLevelReset) this.#bus.reset();
+    this.#bus.release();
   }
 
   #guard(config: SimulatedConfigSpace): ConfigAccess {
@@ -91,12 +112,6 @@ export class SimulatedTransport implements PciTransport {
 
   #checkOpen(): void {
     if (this.#closed) throw closedError(this.address);
-    if (this.#gone) throw this.#goneError();
-  }
-
-  #goneError(): DmaError {
-    return new DmaError('ENODEV', `${this.address} is gone`, {
-      remedy: 'close the function, and open it again when the device is back',
-    });
+    if (this.#gone !== undefined) throw this.#gone;
   }
 }

@@ -27,6 +27,7 @@ export class UioInterrupts implements InterruptAccess {
   readonly #native: Native;
   readonly #line: UioLine;
   #armed: Handle | undefined;
+  #fail: (error: DmaError) => void = () => {};
   #closed = false;
 
   constructor(native: Native, line: UioLine) {
@@ -59,6 +60,7 @@ export class UioInterrupts implements InterruptAccess {
       throw error;
     }
     this.#armed = armed;
+    this.#fail = fail;
   }
 
   disable(): void {
@@ -74,6 +76,13 @@ export class UioInterrupts implements InterruptAccess {
 
   setRef(_kind: InterruptKind, _vector: number, ref: boolean): void {
     if (this.#armed !== undefined) this.#native.interruptRef(this.#armed, ref);
+  }
+
+  /** The device is gone: a wait fails with this error. */
+  leave(error: DmaError): void {
+    const armed = this.#armed !== undefined;
+    this.close();
+    if (armed) this.#fail(error);
   }
 
   /** Disarm. Harmless to call twice. */

@@ -78,8 +78,9 @@ describe('unplug', () => {
     source.unplug();
     for (let i = 0; i < 5; i++) await tick();
     expect(edu.page.bytes.every((byte) => byte === 0x5a)).toBe(true);
-    expect(dma.allocCoherent(100).bytes.length).toBe(100);
     mapping.unmap();
+    expectCode('ENODEV', () => dma.allocCoherent(100));
+    expect(edu.page.dmaAddress).toBeGreaterThan(0n);
     edu.close();
     expect(edu.page.bytes.length).toBe(0);
     expect(dma.live).toEqual([]);

@@ -148,6 +148,13 @@ const expressDevices: readonly Device[] = [
     driver: 'vfio-pci',
     variable: 'USERDMA_TEST_EDU_NEIGHBOUR',
   },
+  rootPort(8),
+  {
+    qemu: 'edu,id=edu0,bus=port8,dma_mask=0xffffffff',
+    address: '0000:06:00.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_PLUGGED',
+  },
 ];
 
 /** What `npm run vm` boots, and where tests run that ask for no other machine. */

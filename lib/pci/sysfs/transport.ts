@@ -4,7 +4,7 @@
  */
 import { closeSync, existsSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
-import { closedError, DmaError, type ErrnoName, errnoName } from '../../errors.ts';
+import { closedError, DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
 import { listFolder } from '../../files.ts';
 import type { InterruptAccess } from '../../interrupts/access.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
@@ -15,7 +15,7 @@ import { eventCount } from '../../uio/sysfs.ts';
 import type { Bar } from '../bar.ts';
 import { PCI_COMMAND } from '../config-space.ts';
 import { MappedBar } from '../mapped-bar.ts';
-import type { PciTransport } from '../transport.ts';
+import type { FunctionEvents, PciTransport } from '../transport.ts';
 import { DEVICES } from '../vfio/sysfs.ts';
 import { SysfsConfig } from './config.ts';
 import { type BarResource, readResources } from './resources.ts';
@@ -45,6 +45,7 @@ export class SysfsTransport implements PciTransport {
   readonly #folder: string;
   /** What gives back what was taken, in the order of taking. */
   readonly #undo: (() => void)[] = [];
+  #events: FunctionEvents | undefined;
   #closed = false;
 
   /**
@@ -79,6 +80,19 @@ export class SysfsTransport implements PciTransport {
     } catch (cause) {
       throw this.#notReset(cause);
     }
+  }
+
+  /** The files of /sys tell nothing by themselves. */
+  watch(events: FunctionEvents): void {
+    this.#events = events;
+  }
+
+  leave(): void {
+    if (this.#closed) return;
+    const error = goneError(this.address);
+    if (this.interrupts instanceof UioInterrupts) this.interrupts.leave(error);
+    this.close();
+    this.#events?.gone(error);
   }
 
   close(): void {

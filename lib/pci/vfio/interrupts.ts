@@ -11,15 +11,21 @@ import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
 type Native = InterruptFunctions &
   Pick<VfioFunctions, 'vfioIrqCount' | 'vfioIrqArm' | 'vfioIrqOff' | 'vfioIrqUnmask'>;
 
+interface Armed {
+  readonly interrupt: Handle;
+  readonly fail: (error: DmaError) => void;
+}
+
 export class VfioInterrupts implements InterruptAccess {
   readonly #native: Native;
   readonly #device: Handle;
   readonly #limits: Readonly<Record<InterruptKind, number>>;
-  readonly #armed = new Map<number, Handle>();
+  readonly #armed = new Map<number, Armed>();
   #kind: InterruptKind | undefined;
   /** Vectors the system gave to the active kind. */
   #granted = 0;
   #closed = false;
+  #gone: DmaError | undefined;
 
   constructor(native: Native, device: Handle) {
     this.#native = native;
@@ -32,7 +38,12 @@ export class VfioInterrupts implements InterruptAccess {
     return this.#limits[kind] ?? 0;
   }
 
-  enable(kind: InterruptKind, vector: number, deliver: (count: number) => void): void {
+  enable(
+    kind: InterruptKind,
+    vector: number,
+    deliver: (count: number) => void,
+    fail: (error: DmaError) => void = () => {},
+  ): void {
     this.#checkFree(kind, vector);
     const interrupt = this.#native.interruptCreate(deliver);
     if (interrupt < 0) throw failed(kind, interrupt, 'eventfd');
@@ -40,7 +51,7 @@ export class VfioInterrupts implements InterruptAccess {
       if (this.#kind === undefined) this.#turnOn(kind);
       if (vector >= this.#granted) throw tooFew(kind, vector, this.#granted);
       this.#arm(kind, vector, 1, interrupt);
-      this.#armed.set(vector, interrupt);
+      this.#armed.set(vector, { interrupt, fail });
     } catch (error) {
       this.#native.interruptClose(interrupt);
       this.#turnOffWhenIdle();
@@ -49,13 +60,13 @@ export class VfioInterrupts implements InterruptAccess {
   }
 
   disable(kind: InterruptKind, vector: number): void {
-    const interrupt = this.#kind === kind ? this.#armed.get(vector) : undefined;
-    if (interrupt === undefined) return;
+    const armed = this.#kind === kind ? this.#armed.get(vector) : undefined;
+    if (armed === undefined) return;
     this.#armed.delete(vector);
     // A device that is gone cannot be told any more; without its eventfd nothing is delivered either way.
     if (this.#armed.size > 0) this.#native.vfioIrqArm(this.#device, VFIO_IRQ[kind], vector, 1, 0);
     this.#turnOffWhenIdle();
-    this.#native.interruptClose(interrupt);
+    this.#native.interruptClose(armed.interrupt);
   }
 
   unmaskIntx(): void {
@@ -68,8 +79,16 @@ export class VfioInterrupts implements InterruptAccess {
   }
 
   setRef(kind: InterruptKind, vector: number, ref: boolean): void {
-    const interrupt = this.#kind === kind ? this.#armed.get(vector) : undefined;
-    if (interrupt !== undefined) this.#native.interruptRef(interrupt, ref);
+    const armed = this.#kind === kind ? this.#armed.get(vector) : undefined;
+    if (armed !== undefined) this.#native.interruptRef(armed.interrupt, ref);
+  }
+
+  /** The device is gone: nothing is delivered any more, and every wait fails with this error. */
+  leave(error: DmaError): void {
+    this.#gone = error;
+    const armed = [...this.#armed.values()];
+    this.close();
+    for (const { fail } of armed) fail(error);
   }
 
   /** Disarm all. Harmless to call twice. */
@@ -99,6 +118,7 @@ export class VfioInterrupts implements InterruptAccess {
   }
 
   #checkOpen(): void {
+    if (this.#gone !== undefined) throw this.#gone;
     if (this.#closed) throw new DmaError('ENODEV', 'the function is closed', { remedy: 'open it again' });
   }
 

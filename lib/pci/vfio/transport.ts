@@ -1,12 +1,13 @@
 /** One PCI function through VFIO (drivers/vfio/pci): configuration space, BARs, interrupts, reset. */
-import { DmaError, type ErrnoName, errnoName } from '../../errors.ts';
+import { DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { VFIO_CONFIG_REGION } from '../../native/vfio.ts';
 import type { Bar, BarInfo } from '../bar.ts';
 import { PCI_COMMAND } from '../config-space.ts';
-import type { ConfigAccess, PciTransport } from '../transport.ts';
+import type { ConfigAccess, FunctionEvents, PciTransport } from '../transport.ts';
 import { VfioBar } from './bar.ts';
 import { VfioInterrupts } from './interrupts.ts';
+import { VfioNotifications } from './notifications.ts';
 
 /** Offsets in the type 0 header. */
 const COMMAND = 0x04;
@@ -26,7 +27,10 @@ export class VfioTransport implements PciTransport {
   readonly interrupts: VfioInterrupts;
   readonly #native: Addon;
   readonly #device: Handle;
+  #notifications: VfioNotifications | undefined;
+  #events: FunctionEvents | undefined;
   #closed = false;
+  #gone: DmaError | undefined;
 
   /**
    * Decoding of the BARs that the function has is on afterwards; bus mastering is left as it was, off.
@@ -37,22 +41,44 @@ export class VfioTransport implements PciTransport {
     this.#native = native;
     this.#device = device;
     this.address = address;
-    this.config = new VfioConfig(native, device, address);
+    this.config = new VfioConfig(native, device, address, {
+      gone: () => this.#gone,
+      leave: () => this.leave(),
+    });
     this.bars = Array.from({ length: BARS }, (_, index) => this.#openBar(index));
     this.interrupts = new VfioInterrupts(native, device);
     this.#enableDecode();
   }
 
   reset(): void {
+    if (this.#gone !== undefined) throw this.#gone;
     const result = this.#native.vfioDeviceReset(this.#device);
     if (result >= 0) return;
     const { code, remedy } = resetFailure(errnoName(result));
     throw new DmaError(code, `${this.address} was not reset`, { syscall: 'VFIO_DEVICE_RESET', remedy });
   }
 
+  watch(events: FunctionEvents): void {
+    this.#events = events;
+    this.#notifications = new VfioNotifications(this.#native, this.#device, events);
+  }
+
+  /** The kernel stops the device as its file closes; until then its removal waits. */
+  leave(): void {
+    if (this.#closed || this.#gone !== undefined) return;
+    const error = goneError(this.address);
+    this.#gone = error;
+    this.#notifications?.close();
+    this.interrupts.leave(error);
+    this.#native.vfioDeviceClose(this.#device);
+    this.#events?.gone(error);
+  }
+
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#gone !== undefined) return;
+    this.#notifications?.close();
     this.interrupts.close();
     this.#native.vfioDeviceClose(this.#device);
   }
@@ -97,16 +123,24 @@ export class VfioTransport implements PciTransport {
   }
 }
 
+/** Whether the device is gone, and how it is said to be. */
+interface Going {
+  gone(): DmaError | undefined;
+  leave(): void;
+}
+
 class VfioConfig implements ConfigAccess {
   readonly size: number;
   readonly #native: Addon;
   readonly #device: Handle;
   readonly #address: string;
+  readonly #going: Going;
 
-  constructor(native: Addon, device: Handle, address: string) {
+  constructor(native: Addon, device: Handle, address: string, going: Going) {
     this.#native = native;
     this.#device = device;
     this.#address = address;
+    this.#going = going;
     this.size = this.#checked(native.vfioRegionSize(device, VFIO_CONFIG_REGION));
   }
 
@@ -120,8 +154,13 @@ class VfioConfig implements ConfigAccess {
 
   #checked(result: number): number {
     if (result >= 0) return result;
-    const closed = errnoName(result) === 'EBADF';
-    const what = closed ? 'is closed' : `configuration space failed (${errnoName(result)})`;
+    const code = errnoName(result);
+    // What the kernel says of a device that was pulled out.
+    if (code === 'ENODEV') this.#going.leave();
+    const gone = this.#going.gone();
+    if (gone !== undefined) throw gone;
+    const closed = code === 'EBADF';
+    const what = closed ? 'is closed' : `configuration space failed (${code})`;
     throw new DmaError(closed ? 'ENODEV' : 'EIO', `${this.#address} ${what}`, {
       remedy: closed ? 'open it again' : 'the device may be gone or asleep: reset it or open it again',
     });

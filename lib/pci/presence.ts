@@ -1,0 +1,112 @@
+/**
+ * Whether a function's device is there, and what its driver is told while it goes:
+ *
+ *      release request --- listeners settle, or the grace time is over, or there is none ---+
+ *      a register that reads all ones, a configuration access that finds nobody ------------+---> gone
+ *      a simulated device that is pulled out -----------------------------------------------+
+ *
+ * Gone is for good: whoever wants the device when it is back opens it again.
+ */
+import type { DmaDevice } from '../dma/device.ts';
+import { DmaError } from '../errors.ts';
+import type { PciTransport } from './transport.ts';
+
+/** Milliseconds. The kernel asks again after ten seconds, and whoever removes the device waits. */
+const DEFAULT_GRACE = 2000;
+
+/** Revision and class code in one. What nobody answers reads all ones, which is no class that a device can have. */
+const REVISION_AND_CLASS = 0x08;
+const ALL_ONES = 0xffff_ffff;
+
+export class Presence {
+  readonly #transport: PciTransport;
+  readonly #grace: number;
+  readonly #gone = new AbortController();
+  readonly #errorListeners = new Set<() => void>();
+  readonly #releaseListeners = new Set<() => unknown>();
+  #releasing = false;
+
+  /** @param grace milliseconds */
+  constructor(transport: PciTransport, dma: DmaDevice, grace = DEFAULT_GRACE) {
+    this.#transport = transport;
+    this.#grace = grace;
+    transport.watch({
+      error: () => this.#tell(),
+      releaseRequest: () => void this.#release(),
+      gone: (error) => {
+        dma.abandon(error);
+        this.#gone.abort(error);
+      },
+    });
+  }
+
+  /** Aborts with the DmaError ENODEV that everything fails with from then on. */
+  get gone(): AbortSignal {
+    return this.#gone.signal;
+  }
+
+  onError(listener: () => void): () => void {
+    return subscribe(this.#errorListeners, listener);
+  }
+
+  onReleaseRequest(listener: () => unknown): () => void {
+    return subscribe(this.#releaseListeners, listener);
+  }
+
+  /** Ask the device. The function is gone when it does not answer. @throws DmaError as an access of configuration space */
+  check(): boolean {
+    if (!this.#gone.signal.aborted && this.#transport.config.read(REVISION_AND_CLASS, 4) === ALL_ONES) {
+      this.#transport.leave();
+    }
+    return !this.#gone.signal.aborted;
+  }
+
+  /** Nobody is told anything any more. */
+  close(): void {
+    this.#errorListeners.clear();
+    this.#releaseListeners.clear();
+  }
+
+  #tell(): void {
+    // Each by itself: what one throws is an uncaught exception, as from a timer, and the others are told all the same.
+    for (const listener of this.#errorListeners) queueMicrotask(listener);
+  }
+
+  async #release(): Promise<void> {
+    if (this.#releasing) return;
+    this.#releasing = true;
+    const told = [...this.#releaseListeners].map(async (listener) => listener());
+    if (told.length > 0) {
+      let timer: NodeJS.Timeout | undefined;
+      const grace = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, this.#grace).unref();
+      });
+      for (const one of told) one.catch(throwUncaught);
+      await Promise.race([Promise.allSettled(told), grace]);
+      clearTimeout(timer);
+    }
+    this.#transport.leave();
+  }
+}
+
+function subscribe<T>(listeners: Set<T>, listener: T): () => void {
+  if (typeof listener !== 'function') {
+    throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
+  }
+  listeners.add(listener);
+  return () => void listeners.delete(listener);
+}
+
+function throwUncaught(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}
+
+/** @throws DmaError EINVAL no time in milliseconds */
+export function checkGrace(grace = DEFAULT_GRACE): void {
+  if (grace >= 0 && grace < 2 ** 31) return;
+  throw new DmaError('EINVAL', `releaseGrace is ${String(grace)}`, {
+    remedy: 'pass milliseconds, from 0 to 2147483647',
+  });
+}

@@ -1,0 +1,39 @@
+/**
+ * What the kernel tells of a function without being asked, by eventfds: ERR, an error of PCI Express that it could not
+ * correct; REQ, that it wants the function back and waits for its file to be closed (vfio_pci_core.c). It repeats REQ
+ * every ten seconds.
+ */
+import type { Handle, InterruptFunctions } from '../../native/addon.ts';
+import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
+import type { FunctionEvents } from '../transport.ts';
+
+type Native = InterruptFunctions & Pick<VfioFunctions, 'vfioIrqCount' | 'vfioIrqArm'>;
+
+export class VfioNotifications {
+  readonly #native: Native;
+  readonly #device: Handle;
+  readonly #armed: Handle[] = [];
+
+  /** From here on. A function or a kernel that has one of them not never tells. */
+  constructor(native: Native, device: Handle, events: FunctionEvents) {
+    this.#native = native;
+    this.#device = device;
+    this.#arm(VFIO_IRQ.error, () => events.error());
+    this.#arm(VFIO_IRQ.request, () => events.releaseRequest());
+  }
+
+  /** Harmless to call twice. */
+  close(): void {
+    // The kernel forgets its end as the device file closes.
+    for (const interrupt of this.#armed.splice(0)) this.#native.interruptClose(interrupt);
+  }
+
+  #arm(kind: number, deliver: () => void): void {
+    if (this.#native.vfioIrqCount(this.#device, kind) <= 0) return;
+    const interrupt = this.#native.interruptCreate(deliver);
+    if (interrupt < 0) return;
+    this.#native.interruptRef(interrupt, false);
+    if (this.#native.vfioIrqArm(this.#device, kind, 0, 1, interrupt) === 0) this.#armed.push(interrupt);
+    else this.#native.interruptClose(interrupt);
+  }
+}

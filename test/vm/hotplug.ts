@@ -1,0 +1,44 @@
+/** A device of the virtual machine that is pulled out and put back. */
+import { existsSync, writeFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Monitor } from './monitor.ts';
+
+export interface Pluggable {
+  /** Where it is in the guest. */
+  readonly address: string;
+  /** QEMU's name for it. */
+  readonly id: string;
+  /** QEMU's properties of it, `driver` and `bus` among them. */
+  readonly properties: Readonly<Record<string, string | number>>;
+}
+
+const PCI = '/sys/bus/pci';
+
+/** As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. */
+export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
+  await monitor.execute('device_del', { id });
+  await monitor.event('DEVICE_DELETED', id);
+}
+
+/** Back into its slot, and to vfio-pci. */
+export async function putBack(monitor: Monitor, { address, id, properties }: Pluggable): Promise<void> {
+  const device = `${PCI}/devices/${address}`;
+  await monitor.execute('device_add', { id, ...properties });
+  while (!existsSync(`${device}/driver_override`)) await delay(5);
+  await bindVfio(address);
+}
+
+/** To vfio-pci, whatever has it. */
+export async function bindVfio(address: string): Promise<void> {
+  const device = `${PCI}/devices/${address}`;
+  writeFileSync(`${device}/driver_override`, 'vfio-pci');
+  // The kernel may be about to give it to a driver of its own.
+  for (;;) {
+    if (existsSync(`${device}/driver`)) {
+      if (existsSync(`${PCI}/drivers/vfio-pci/${address}`)) return;
+      writeFileSync(`${device}/driver/unbind`, address);
+    }
+    writeFileSync(`${PCI}/drivers_probe`, address);
+    await delay(5);
+  }
+}
