@@ -51,7 +51,7 @@ export class BouncedMappings {
     const { minAlignMask } = limits;
     const size = source.length;
     if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw mustBounce(size);
-    const pad = minAlignMask === 0 ? 0 : this.lowBits(source) & minAlignMask;
+    const pad = minAlignMask === 0 ? 0 : this.lowBits(source) & minAlignMask & ~limits.dmaAlignment;
     if (size > bounce.maxMapping || minAlignMask !== 0 || size - 1 > limits.segmentBoundary) {
       this.checkSize(size, pad);
     }

@@ -1,6 +1,7 @@
 /** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
 import { checkSize, DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
+import { SLOT_SIZE } from './bounce-slots.ts';
 
 /** dma_opt_mapping_size under an IOMMU: the largest IOVA the kernel caches, in pages (iova_rcache_range). */
 const CACHED_GRANULES = 32;
@@ -14,6 +15,8 @@ export interface LimitSource {
   readonly cacheAlignment: number;
   /** Largest streaming mapping that can be made now, bytes. */
   maxMappingSize(): number;
+  /** Largest one that can be copied, bytes. */
+  maxBounceSize(): number;
 }
 
 /** The limits of one device. The defaults are those of a PCI function. */
@@ -22,6 +25,7 @@ export class DmaLimits {
   #maxSegmentSize = 65_536;
   #segmentBoundary = 0xffff_ffff;
   #minAlignMask = 0;
+  #dmaAlignment = 0;
 
   constructor(source: LimitSource) {
     this.#source = source;
@@ -30,6 +34,11 @@ export class DmaLimits {
   /** Bytes of the largest streaming mapping (dma_max_mapping_size). */
   get maxMappingSize(): number {
     return this.#source.maxMappingSize();
+  }
+
+  /** Bytes of the largest streaming mapping of memory that has to be copied (swiotlb_max_mapping_size). */
+  get maxBounceSize(): number {
+    return this.#source.maxBounceSize();
   }
 
   /** Bytes up to which mappings are cheap (dma_opt_mapping_size): 32 pages with an IOMMU. */
@@ -91,6 +100,24 @@ export class DmaLimits {
       });
     }
     this.#minAlignMask = mask;
+  }
+
+  /**
+   * Low bits that are 0 in every address the device takes: streaming mappings of memory that begins elsewhere are copied
+   * to where they are. The block layer does that for its drivers (blk_queue_dma_alignment, bio_copy_user_iov). Default 0.
+   */
+  get dmaAlignment(): number {
+    return this.#dmaAlignment;
+  }
+
+  /** @throws DmaError EINVAL unless it is 0 or 2^n - 1, below the alignment of a bounce slot (2 KiB) */
+  set dmaAlignment(mask: number) {
+    if (mask !== 0 && (!isOnes(mask) || mask >= SLOT_SIZE)) {
+      throw new DmaError('EINVAL', `the DMA alignment is ${String(mask)}`, {
+        remedy: `pass 0 or 2^n - 1, at most ${SLOT_SIZE - 1}`,
+      });
+    }
+    this.#dmaAlignment = mask;
   }
 }
 

@@ -165,6 +165,7 @@ export class ScatterGather implements SgOwner {
     const { own, limit, merges, limits } = this;
     const { segments, bits } = record;
     const { granule } = limits;
+    const { dmaAlignment } = this.streaming.limits;
     if (this.streaming.forced) return false;
     segments.reset(limits);
     let size = 0;
@@ -178,6 +179,7 @@ export class ScatterGather implements SgOwner {
       const address = own.foundAddress;
       const last = address + length - 1;
       if (length === 0 || last > limit || (region.bits & bits) !== bits) return false;
+      if (((address | 0) & dmaAlignment) !== 0) return false;
       // What lies in one granule cannot cross a boundary.
       if (((address | 0) & (granule - 1)) + length > granule) {
         if (crossesBoundary(address, length, limits.segmentBoundary)) return false;
@@ -244,6 +246,8 @@ export class ScatterGather implements SgOwner {
     // The granules of our own memory hold nothing of anybody else's; of foreign memory they may.
     if (!elements.every(({ own, start, length }) => own || (start === 0 && length % granule === 0)))
       return false;
+    const { dmaAlignment } = this.streaming.limits;
+    if (elements.some(({ start }) => (start & dmaAlignment) !== 0)) return false;
     const plan = planRun(elements, this.limits);
     let run: PlacedRun;
     try {

@@ -95,6 +95,7 @@ export class Streaming implements MappingOwner {
       mergeBoundary: operations.mergeBoundary,
       cacheAlignment: cache?.lineSize ?? 1,
       maxMappingSize: () => this.maxMappingSize(),
+      maxBounceSize: () => this.bounced.maxMappingSize,
     });
     this.arithmetic = new ArithmeticMappings(this.table, cache);
     this.bounced = new BouncedMappings(operations, this.bounce, this.table, this.limits, cache);
@@ -218,13 +219,18 @@ export class Streaming implements MappingOwner {
   ): MappingRecord {
     const size = source.length;
     if (size === 0) throw emptyView();
-    if (region.address + offset + size - 1 > this.limit || this.forced || (region.bits & bits) !== bits) {
+    const address = region.address + offset;
+    if (address + size - 1 > this.limit || this.forced || (region.bits & bits) !== bits) {
       return this.bounced.map(source, bits, attributes);
     }
+    if (((address | 0) & this.limits.dmaAlignment) !== 0) return this.bounced.map(source, bits, attributes);
     return this.arithmetic.map(region, offset, size, bits, attributes);
   }
 
   private mapForeign(source: Uint8Array, bits: number, attributes: number): MappingRecord {
+    if (this.limits.dmaAlignment !== 0 && this.isMisaligned(source)) {
+      return this.bounced.map(source, bits, attributes);
+    }
     if (this.worthPinning(source.length) || this.mustPin(attributes)) {
       const pinned = this.pin(source, bits, attributes);
       if (pinned !== undefined) {
@@ -235,6 +241,12 @@ export class Streaming implements MappingOwner {
       }
     }
     return this.bounced.map(source, bits, attributes);
+  }
+
+  /** Whether the device cannot take the address that the memory has in place. */
+  private isMisaligned(source: Uint8Array): boolean {
+    const address = this.pinning.operations.pageOffset(source.buffer) + source.byteOffset;
+    return (address & this.limits.dmaAlignment) !== 0;
   }
 
   /** Small, but not to be copied. */

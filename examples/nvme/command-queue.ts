@@ -1,0 +1,178 @@
+/**
+ * A queue pair whose commands are promises. What finds no room waits its turn; what is submitted in one turn of the event
+ * loop is told by one doorbell; completions are noticed by interrupt, or by looking at each turn while some are awaited.
+ */
+import { DmaError, type Interrupt } from '../../lib/index.ts';
+import type { Command } from './commands.ts';
+import type { Completion, QueuePair } from './queue-pair.ts';
+import { NvmeError } from './status.ts';
+
+/** Something that wants a place in a queue. One that was not submitted yet is abandoned like one that was. */
+export interface Submission extends Completion {
+  /** Put it into the pair, which has room; what goes wrong before that is its own to report. */
+  submit(pair: QueuePair): void;
+}
+
+class PromisedCommand implements Submission {
+  late: DmaError | undefined;
+  readonly #command: Command;
+  readonly #what: string;
+  readonly #resolve: (result: number) => void;
+  readonly #reject: (error: DmaError) => void;
+
+  constructor(
+    command: Command,
+    what: string,
+    resolve: (result: number) => void,
+    reject: (error: DmaError) => void,
+  ) {
+    this.#command = command;
+    this.#what = what;
+    this.#resolve = resolve;
+    this.#reject = reject;
+  }
+
+  submit(pair: QueuePair): void {
+    pair.submit(this.#command, this);
+  }
+
+  complete(status: number, result: number): void {
+    if (status === 0) this.#resolve(result);
+    else this.#reject(this.late ?? new NvmeError(status, this.#what));
+  }
+
+  abandon(error: DmaError): void {
+    this.#reject(this.late ?? error);
+  }
+}
+
+export class CommandQueue {
+  readonly pair: QueuePair;
+  /** Undefined: it is polled. */
+  readonly interrupt: Interrupt | undefined;
+
+  readonly #fail: (error: DmaError) => void;
+  readonly #unlisten: () => void;
+  readonly #waiting: Submission[] = [];
+  #paused = true;
+  /** Why nothing is taken any more. */
+  #error: DmaError | undefined;
+  #ringing = false;
+  #polling = false;
+
+  /**
+   * @param interrupt armed; several queues may share one
+   * @param fail told when the registers do not answer, or no interrupt will come any more
+   */
+  constructor(pair: QueuePair, interrupt: Interrupt | undefined, fail: (error: DmaError) => void) {
+    this.pair = pair;
+    this.interrupt = interrupt;
+    this.#fail = fail;
+    this.#unlisten = interrupt?.listen(() => this.poll(), fail) ?? (() => {});
+  }
+
+  /** Submissions that wait for room. */
+  get waiting(): number {
+    return this.#waiting.length;
+  }
+
+  /** Submit it now, or when it is its turn. */
+  enqueue(submission: Submission): void {
+    if (this.#error !== undefined) submission.abandon(this.#error);
+    else if (this.#paused || this.#waiting.length > 0 || this.pair.room === 0) this.#waiting.push(submission);
+    else this.#submit(submission);
+  }
+
+  /**
+   * Do a command. Resolves with dword 0 of its completion.
+   * @throws NvmeError the controller completed it with an error · DmaError ETIMEDOUT · ECANCELED reset · ENODEV closed, gone
+   */
+  execute(command: Command, what: string): Promise<number> {
+    return new Promise((resolve, reject) => {
+      this.enqueue(new PromisedCommand(command, what, resolve, reject));
+    });
+  }
+
+  /** Take what was completed, and let those in that wait. Returns how many commands were completed. */
+  poll(): number {
+    if (this.#paused) return 0;
+    try {
+      const count = this.pair.poll();
+      if (this.#waiting.length > 0) this.#admit();
+      return count;
+    } catch (error) {
+      this.#broken(error);
+      return 0;
+    }
+  }
+
+  /** Nothing is submitted until `resume`: the controller is being reset. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#admit();
+  }
+
+  /** Take nothing any more: what waits ends with `error`, and so does whatever comes. What is under way goes on. */
+  refuse(error: DmaError): void {
+    this.#error ??= error;
+    for (const submission of this.#waiting.splice(0)) submission.abandon(error);
+  }
+
+  /** Everything ends with `error`: the controller does nothing any more. */
+  abandon(error: DmaError): void {
+    this.#paused = true;
+    this.pair.abandon(error);
+    this.refuse(error);
+  }
+
+  /** The interrupt stays armed: others may share it. */
+  close(): void {
+    this.#paused = true;
+    this.#unlisten();
+    this.pair.free();
+  }
+
+  #admit(): void {
+    while (!this.#paused && this.#waiting.length > 0 && this.pair.room > 0) {
+      this.#submit(this.#waiting.shift()!);
+    }
+  }
+
+  #submit(submission: Submission): void {
+    submission.submit(this.pair);
+    if (!this.#ringing) {
+      this.#ringing = true;
+      queueMicrotask(() => this.#ring());
+    }
+    if (this.interrupt === undefined && !this.#polling) {
+      this.#polling = true;
+      setImmediate(() => this.#look());
+    }
+  }
+
+  #ring(): void {
+    this.#ringing = false;
+    if (this.#paused) return;
+    try {
+      this.pair.ring();
+    } catch (error) {
+      this.#broken(error);
+    }
+  }
+
+  #look(): void {
+    this.poll();
+    this.#polling = this.pair.busy > 0;
+    if (this.#polling) setImmediate(() => this.#look());
+  }
+
+  /** A mistake in this program is not the device's. */
+  #broken(error: unknown): void {
+    if (!(error instanceof DmaError)) throw error;
+    this.#fail(error);
+  }
+}

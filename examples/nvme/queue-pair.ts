@@ -1,0 +1,261 @@
+/**
+ * A submission queue and its completion queue (NVM Express Base 2.0, 3.3.1): the rings, the commands that are under way
+ * and the two doorbells. Nothing here waits and nothing is allocated for a command; this is the way for programs that
+ * count nanoseconds:
+ *
+ *      const data = nvme.memory.lend(buffer.bytes, 'from-device').pointer;    // once, for a buffer that is used often
+ *      pair.submitRead(1, lba, 8, data, completion);                          // as often as there is room
+ *      pair.ring();                                                           // one doorbell for all of them
+ *      while (done < wanted) done += pair.poll();                             // calls completion.complete for each
+ *
+ * A command has an identifier from when it is submitted until it is completed or abandoned, and there are `depth` of
+ * them, one less than entries: neither queue can overflow.
+ */
+import { type Bar, type CoherentBuffer, type DmaDevice, DmaError, RingIndex } from '../../lib/index.ts';
+import { type Command, CompletionEntry, type DataPointer, IO, NO_DATA, SubmissionEntry } from './commands.ts';
+import { headDoorbell, tailDoorbell } from './registers.ts';
+
+/** Who is told how a command ended: exactly once, by one of the two. */
+export interface Completion {
+  /** @param status bits 15:1 of the status field, 0 when it succeeded @param result dword 0 */
+  complete(status: number, result: number): void;
+  /** The controller will not do it any more, nor touch its memory: it was reset or closed, or is gone. */
+  abandon(error: DmaError): void;
+  /** Set when it takes too long and is going to be aborted: what it fails with. */
+  late?: DmaError | undefined;
+}
+
+type Entries<S> = S extends { over(bytes: Uint8Array): infer A } ? A : never;
+
+const WORD = 2 ** 32;
+
+export class QueuePair {
+  /** 0 is the admin queue. */
+  readonly id: number;
+  /** Commands that may be under way at once. */
+  readonly depth: number;
+  readonly submissions: CoherentBuffer;
+  readonly completions: CoherentBuffer;
+
+  readonly #registers: Bar;
+  readonly #tailDoorbell: number;
+  readonly #headDoorbell: number;
+  readonly #sq: Entries<typeof SubmissionEntry>;
+  readonly #cq: Entries<typeof CompletionEntry>;
+  readonly #tail: RingIndex;
+  readonly #head: RingIndex;
+  /** The tail and the head that the controller knows of: the same value again is an error of ours (Base 2.0, figure 146). */
+  #rungTail = 0;
+  #rungHead = 0;
+  /** Identifiers that are free, as a stack. */
+  readonly #free: Uint16Array;
+  #room: number;
+  /** By identifier: who waits for it. */
+  readonly #waiting: (Completion | undefined)[];
+  /** By identifier: the turn of the clock at which it was submitted. */
+  readonly #submitted: Int32Array;
+  #turn = 0;
+
+  /** @param entries of both rings, 2 to 65,536 @throws DmaError ENOMEM, ENOSPC no memory */
+  constructor(dma: DmaDevice, registers: Bar, id: number, entries: number, doorbellStride: number) {
+    this.id = id;
+    this.depth = entries - 1;
+    this.#registers = registers;
+    this.#tailDoorbell = tailDoorbell(id, doorbellStride);
+    this.#headDoorbell = headDoorbell(id, doorbellStride);
+    this.submissions = dma.allocCoherent(entries * SubmissionEntry.size);
+    this.completions = dma.allocCoherent(entries * CompletionEntry.size);
+    this.#sq = SubmissionEntry.over(this.submissions.bytes);
+    this.#cq = CompletionEntry.over(this.completions.bytes);
+    this.#tail = new RingIndex(entries);
+    this.#head = new RingIndex(entries);
+    this.#free = Uint16Array.from({ length: this.depth }, (_, i) => this.depth - 1 - i);
+    this.#room = this.depth;
+    this.#waiting = new Array<Completion | undefined>(this.depth).fill(undefined);
+    this.#submitted = new Int32Array(this.depth);
+  }
+
+  /** Commands that can be submitted now. */
+  get room(): number {
+    return this.#room;
+  }
+
+  /** Commands under way. */
+  get busy(): number {
+    return this.depth - this.#room;
+  }
+
+  /**
+   * Put a Read into the queue (NVM Command Set 1.0, 3.2.4). The controller sees it at the next `ring`.
+   * @param lba first block, below 2^53 @param blocks 1 to 65,536
+   * @returns the command identifier, or -1 when the queue is full
+   */
+  submitRead(
+    namespace: number,
+    lba: number,
+    blocks: number,
+    data: DataPointer,
+    completion: Completion,
+  ): number {
+    return this.submitIo(IO.read, namespace, lba, blocks - 1, data, completion);
+  }
+
+  /** Put a Write into the queue (NVM Command Set 1.0, 3.2.6); as `submitRead`. */
+  submitWrite(
+    namespace: number,
+    lba: number,
+    blocks: number,
+    data: DataPointer,
+    completion: Completion,
+  ): number {
+    return this.submitIo(IO.write, namespace, lba, blocks - 1, data, completion);
+  }
+
+  /** Any command whose dwords 10 and 11 are a block and whose dword 12 is `dword12`. */
+  submitIo(
+    opcode: number,
+    namespace: number,
+    lba: number,
+    dword12: number,
+    data: DataPointer,
+    completion: Completion,
+  ): number {
+    const id = this.#take(opcode, namespace, data, completion);
+    if (id < 0) return id;
+    const sq = this.#sq;
+    const at = this.#tail.index;
+    sq.dword10.set(at, lba);
+    sq.dword11.set(at, lba / WORD);
+    sq.dword12.set(at, dword12);
+    sq.dword13.set(at, 0);
+    sq.dword14.set(at, 0);
+    sq.dword15.set(at, 0);
+    this.#tail.advance();
+    return id;
+  }
+
+  /** Any command at all; as `submitRead`. */
+  submit(command: Command, completion: Completion): number {
+    const { opcode, namespace = 0, data = NO_DATA } = command;
+    const id = this.#take(opcode, namespace, data, completion);
+    if (id < 0) return id;
+    const sq = this.#sq;
+    const at = this.#tail.index;
+    sq.dword10.set(at, command.dword10 ?? 0);
+    sq.dword11.set(at, command.dword11 ?? 0);
+    sq.dword12.set(at, command.dword12 ?? 0);
+    sq.dword13.set(at, command.dword13 ?? 0);
+    sq.dword14.set(at, command.dword14 ?? 0);
+    sq.dword15.set(at, command.dword15 ?? 0);
+    this.#tail.advance();
+    return id;
+  }
+
+  /** Tell the controller of everything submitted since the last time. @throws DmaError ENODEV, EIO it does not answer */
+  ring(): void {
+    const { index } = this.#tail;
+    if (index === this.#rungTail) return;
+    this.#rungTail = index;
+    this.#registers.write32(this.#tailDoorbell, index);
+  }
+
+  /**
+   * Take what the controller has completed, and tell it so by one doorbell. Whoever is called back may submit and ring.
+   * @returns commands that were completed
+   * @throws DmaError EIO the controller completed what nobody asked for · ENODEV, EIO it does not answer
+   */
+  poll(): number {
+    const head = this.#head;
+    const cq = this.#cq;
+    let count = 0;
+    for (;;) {
+      const tail = cq.tail.load(head.index);
+      if (((tail >>> 16) & 1) !== head.phase) break;
+      const result = cq.result.get(head.index);
+      head.advance();
+      count++;
+      this.#finish(tail & 0xffff, tail >>> 17, result);
+    }
+    const { index } = head;
+    if (index !== this.#rungHead) {
+      this.#rungHead = index;
+      this.#registers.write32(this.#headDoorbell, index);
+    }
+    return count;
+  }
+
+  /** Time passes, in turns that the owner makes: commands are as old as the turns since they were submitted. */
+  age(): void {
+    this.#turn++;
+  }
+
+  /** The identifier of a command of at least that age; -1 when there is none. */
+  findOlderThan(turns: number): number {
+    if (this.#room === this.depth) return -1;
+    return this.#waiting.findIndex(
+      (completion, id) => completion !== undefined && this.#turn - this.#submitted[id]! >= turns,
+    );
+  }
+
+  /** Who waits for the command with this identifier; its age starts anew. */
+  renew(id: number): Completion | undefined {
+    this.#submitted[id] = this.#turn;
+    return this.#waiting[id];
+  }
+
+  /** All commands end with `error`: the controller was stopped before, and does nothing any more. */
+  abandon(error: DmaError): void {
+    for (let id = 0; id < this.depth; id++) {
+      const completion = this.#waiting[id];
+      if (completion === undefined) continue;
+      this.#give(id);
+      completion.abandon(error);
+    }
+  }
+
+  /** Both rings as they were at first; the controller has forgotten them and nothing is under way. */
+  reset(): void {
+    this.submissions.bytes.fill(0);
+    this.completions.bytes.fill(0);
+    this.#tail.reset();
+    this.#head.reset();
+    this.#rungTail = this.#rungHead = 0;
+  }
+
+  /** Harmless to call twice. */
+  free(): void {
+    this.submissions[Symbol.dispose]();
+    this.completions[Symbol.dispose]();
+  }
+
+  /** Dwords 0 to 9 of the entry at the tail. */
+  #take(opcode: number, namespace: number, data: DataPointer, completion: Completion): number {
+    if (this.#room === 0) return -1;
+    const id = this.#free[--this.#room]!;
+    this.#waiting[id] = completion;
+    this.#submitted[id] = this.#turn;
+    const sq = this.#sq;
+    const at = this.#tail.index;
+    sq.head.set(at, opcode | data.flags | (id << 16));
+    sq.namespace.set(at, namespace);
+    sq.prp1.setParts(at, data.low1, data.high1);
+    sq.prp2.setParts(at, data.low2, data.high2);
+    return id;
+  }
+
+  #give(id: number): void {
+    this.#waiting[id] = undefined;
+    this.#free[this.#room++] = id;
+  }
+
+  #finish(id: number, status: number, result: number): void {
+    const completion = this.#waiting[id];
+    if (completion === undefined) {
+      throw new DmaError('EIO', `queue ${this.id}: command ${id} was completed, which is not under way`, {
+        remedy: 'reset the controller',
+      });
+    }
+    this.#give(id);
+    completion.complete(status, result);
+  }
+}

@@ -1,0 +1,137 @@
+/** One read or write of any length: cut into commands, each of which lends its part of the memory while it is under way. */
+import type { DmaError } from '../../lib/index.ts';
+import type { CommandQueue, Submission } from './command-queue.ts';
+import { IO } from './commands.ts';
+import type { Lent, Payload, TransferMemory } from './memory.ts';
+import type { QueuePair } from './queue-pair.ts';
+import { NvmeError } from './status.ts';
+
+/** Of a command that reads or writes. */
+export interface Range {
+  readonly opcode: number;
+  readonly namespace: number;
+  /** First block. */
+  readonly lba: number;
+  /** 1 to 65,536. */
+  readonly blocks: number;
+}
+
+/** The whole: settled when the last of its commands has ended, and with the first error. */
+export class Transfer {
+  readonly done: Promise<void>;
+  #left = 0;
+  #error: unknown;
+  #resolve!: () => void;
+  #reject!: (error: unknown) => void;
+
+  constructor() {
+    this.done = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
+    });
+  }
+
+  /** Whether one of its commands has failed: those that have not begun need not. */
+  get failed(): boolean {
+    return this.#error !== undefined;
+  }
+
+  /** Begin all of it. */
+  start(commands: readonly TransferCommand[], queue: CommandQueue): void {
+    this.#left = commands.length;
+    for (const command of commands) queue.enqueue(command);
+  }
+
+  /** One of its commands has ended. */
+  end(error?: unknown): void {
+    this.#error ??= error;
+    if (--this.#left > 0) return;
+    if (this.#error === undefined) this.#resolve();
+    else this.#reject(this.#error);
+  }
+}
+
+export class TransferCommand implements Submission {
+  late: DmaError | undefined;
+  readonly #transfer: Transfer;
+  readonly #memory: TransferMemory;
+  readonly #range: Range;
+  readonly #payload: Payload;
+  #lent: Lent | undefined;
+
+  constructor(transfer: Transfer, memory: TransferMemory, range: Range, payload: Payload) {
+    this.#transfer = transfer;
+    this.#memory = memory;
+    this.#range = range;
+    this.#payload = payload;
+  }
+
+  submit(pair: QueuePair): void {
+    if (this.#transfer.failed) {
+      this.#transfer.end();
+      return;
+    }
+    const { opcode, namespace, lba, blocks } = this.#range;
+    try {
+      this.#lent = this.#memory.lend(this.#payload, opcode === IO.read ? 'from-device' : 'to-device');
+    } catch (error) {
+      this.#transfer.end(error);
+      return;
+    }
+    pair.submitIo(opcode, namespace, lba, blocks - 1, this.#lent.pointer, this);
+  }
+
+  complete(status: number): void {
+    this.#end(status === 0 ? undefined : (this.late ?? new NvmeError(status, this.#text())));
+  }
+
+  abandon(error: DmaError): void {
+    this.#end(this.late ?? error);
+  }
+
+  /** The memory is the caller's again before the caller hears of it. */
+  #end(error: DmaError | undefined): void {
+    let failure: unknown = error;
+    try {
+      this.#lent?.release();
+    } catch (detached) {
+      failure ??= detached;
+    }
+    this.#transfer.end(failure);
+  }
+
+  #text(): string {
+    const { opcode, namespace, lba, blocks } = this.#range;
+    return `${opcode === IO.read ? 'read' : 'write'} of ${blocks} blocks at ${lba} of namespace ${namespace}`;
+  }
+}
+
+/** Bytes of all views. */
+export function payloadBytes(payload: Payload): number {
+  if (ArrayBuffer.isView(payload)) return payload.byteLength;
+  return (payload as readonly ArrayBufferView[]).reduce((sum, view) => sum + view.byteLength, 0);
+}
+
+/** The payload in parts of `size` bytes, the last may be shorter; a payload no longer than that stays as it is. */
+export function* cut(payload: Payload, size: number): Generator<Payload> {
+  if (payloadBytes(payload) <= size) {
+    yield payload;
+    return;
+  }
+  const views = ArrayBuffer.isView(payload) ? [payload] : (payload as readonly ArrayBufferView[]);
+  let part: Uint8Array[] = [];
+  let room = size;
+  for (const view of views) {
+    for (let at = 0; at < view.byteLength; ) {
+      const length = Math.min(room, view.byteLength - at);
+      part.push(new Uint8Array(view.buffer, view.byteOffset + at, length));
+      at += length;
+      room -= length;
+      if (room > 0) continue;
+      yield part.length === 1 ? part[0]! : part;
+      part = [];
+      room = size;
+    }
+  }
+  if (part.length > 0) yield part.length === 1 ? part[0]! : part;
+}

@@ -1,0 +1,72 @@
+/**
+ * What takes too long (nvme_timeout of the kernel's driver): first the queue is looked at, for the interrupt may have been
+ * lost; then the command is aborted; and when even that does not end it, the controller is reset.
+ *
+ * No timer is set for a command: a clock turns a few times in the time that a command may take, and ages all of them.
+ */
+import { DmaError } from '../../lib/index.ts';
+import type { CommandQueue } from './command-queue.ts';
+
+/** Turns of the clock in the time that a command may take. */
+const TURNS = 4;
+
+export interface Watched {
+  readonly name: string;
+  /** Those that are watched now. */
+  queues(): readonly CommandQueue[];
+  /** Whether the command was, or will be, aborted. */
+  abort(queue: number, command: number): Promise<boolean>;
+  /** End everything, and start anew. */
+  recover(error: DmaError): void;
+}
+
+export class Watch {
+  /** Commands that were found complete without their interrupt. */
+  lostInterrupts = 0;
+  /** Commands that were aborted. */
+  aborts = 0;
+  readonly #controller: Watched;
+  readonly #timeout: number;
+  readonly #timer: NodeJS.Timeout;
+
+  /** @param timeout milliseconds a command may take */
+  constructor(controller: Watched, timeout: number) {
+    this.#controller = controller;
+    this.#timeout = timeout;
+    this.#timer = setInterval(() => this.#turn(), timeout / TURNS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.#timer);
+  }
+
+  #turn(): void {
+    for (const queue of this.#controller.queues()) {
+      queue.pair.age();
+      if (queue.pair.findOlderThan(TURNS) >= 0) this.#expire(queue);
+    }
+  }
+
+  #expire(queue: CommandQueue): void {
+    const { pair } = queue;
+    const found = queue.poll();
+    if (queue.interrupt !== undefined) this.lostInterrupts += found;
+    const id = pair.findOlderThan(TURNS);
+    if (id < 0) return;
+    const completion = pair.renew(id)!;
+    const aborted = completion.late !== undefined;
+    const { name } = this.#controller;
+    completion.late ??= new DmaError(
+      'ETIMEDOUT',
+      `${name}: command ${id} of queue ${pair.id} took longer than ${this.#timeout} ms`,
+      { remedy: 'issue it again, or check the device' },
+    );
+    if (pair.id === 0 || aborted) {
+      this.#controller.recover(completion.late);
+      return;
+    }
+    this.aborts++;
+    // What the abort did shows in the command itself, or in nothing: then there is the reset.
+    this.#controller.abort(pair.id, id).catch(() => {});
+  }
+}
