@@ -62,13 +62,14 @@ export class CommandQueue {
 
   /**
    * @param interrupt armed; several queues may share one
-   * @param fail told when the registers do not answer, or no interrupt will come any more
+   * @param fail told when the controller cannot be trusted any more: its registers do not answer, or it completed what
+   *   nobody asked for
    */
   constructor(pair: QueuePair, interrupt: Interrupt | undefined, fail: (error: DmaError) => void) {
     this.pair = pair;
     this.interrupt = interrupt;
     this.#fail = fail;
-    this.#unlisten = interrupt?.listen(() => this.poll(), fail) ?? (() => {});
+    this.#unlisten = interrupt?.listen(() => this.poll()) ?? (() => {});
   }
 
   /** Submissions that wait for room. */

@@ -1,10 +1,10 @@
 /** Starting and stopping a controller by its registers (NVM Express Base 2.0, 3.5 and 3.6). */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Bar, DmaError } from '../../lib/index.ts';
+import { type Bar, DmaError, type PciFunction } from '../../lib/index.ts';
 import type { QueuePair } from './queue-pair.ts';
 import { type Capabilities, CONFIGURATION, REGISTER, readCapabilities, STATUS } from './registers.ts';
 
-const GONE = 0xffff_ffff;
+const ALL_ONES = 0xffff_ffff;
 /** Bytes of a page when the controller lets us choose: those of PRP entries everywhere. */
 const PAGE = 4096;
 /** Milliseconds, for a controller that does not say how long its shutdown takes. */
@@ -14,18 +14,18 @@ export class ControllerRegisters {
   readonly capabilities: Capabilities;
   /** Bytes of a page of memory, for the controller (CC.MPS). */
   readonly pageSize: number;
+  readonly #fn: PciFunction;
   readonly #bar: Bar;
-  readonly #name: string;
 
   /** @throws DmaError EOPNOTSUPP not a controller of NVM namespaces · ENODEV it does not answer */
-  constructor(bar: Bar, name: string) {
-    this.#bar = bar;
-    this.#name = name;
+  constructor(fn: PciFunction) {
+    this.#fn = fn;
+    this.#bar = fn.bar(0);
     this.#readStatus();
-    this.capabilities = readCapabilities(bar);
+    this.capabilities = readCapabilities(this.#bar);
     const { nvm, minPageSize, maxPageSize } = this.capabilities;
     if (!nvm) {
-      throw new DmaError('EOPNOTSUPP', `${name} does not speak the NVM command set`, {
+      throw new DmaError('EOPNOTSUPP', `${fn.address} does not speak the NVM command set`, {
         remedy: 'open a controller with NVM namespaces',
       });
     }
@@ -71,16 +71,11 @@ export class ControllerRegisters {
     );
   }
 
-  /** Whether it reports an error that only a reset ends (CSTS.CFS). @throws DmaError ENODEV */
-  get fatal(): boolean {
-    return (this.#readStatus() & STATUS.fatal) !== 0;
-  }
-
   async #until(what: string, timeout: number, done: (status: number) => boolean): Promise<void> {
     const deadline = performance.now() + timeout;
     while (!done(this.#readStatus())) {
       if (performance.now() > deadline) {
-        throw new DmaError('ETIMEDOUT', `${this.#name} did not ${what} in ${timeout} ms`, {
+        throw new DmaError('ETIMEDOUT', `${this.#fn.address} did not ${what} in ${timeout} ms`, {
           remedy: 'reset the function',
         });
       }
@@ -90,14 +85,14 @@ export class ControllerRegisters {
 
   #readStatus(): number {
     const status = this.#bar.read32(REGISTER.status);
-    if (status !== GONE) return status;
-    throw new DmaError('ENODEV', `${this.#name} does not answer: its status reads all ones`, {
-      remedy: 'check that it is plugged in and powered',
-    });
+    if (status !== ALL_ONES) return status;
+    // From here on everything fails with what it aborts with.
+    if (!this.#fn.isPresent()) throw this.#fn.gone.reason;
+    throw new DmaError('EIO', `${this.#fn.address} answers all ones`, { remedy: 'reset the function' });
   }
 
   #fatal(): DmaError {
-    return new DmaError('EIO', `${this.#name} reports a fatal error (CSTS.CFS)`, {
+    return new DmaError('EIO', `${this.#fn.address} reports a fatal error (CSTS.CFS)`, {
       remedy: 'reset the function',
     });
   }

@@ -58,6 +58,8 @@ export class NvmeController {
   readonly #registers: ControllerRegisters;
   readonly #watch: Watch;
   readonly #adminQueue: CommandQueue;
+  /** What ends hearing of what happens to the function. */
+  readonly #endings: readonly (() => void)[];
   #identity: ControllerIdentity | undefined;
   #queues: readonly CommandQueue[] = [];
   #next = 0;
@@ -92,21 +94,21 @@ export class NvmeController {
     checkCount('timeout', timeout, 2 ** 31 - 1);
     this.fn = fn;
     this.#options = options;
-    const bar = fn.bar(0);
-    this.#registers = new ControllerRegisters(bar, fn.address);
+    this.#registers = new ControllerRegisters(fn);
     fn.dma.setMaskAndCoherent(dmaBitMask(64));
     this.memory = new TransferMemory(fn.dma, this.#registers.pageSize);
     this.#adminQueue = this.#newQueue(0, ADMIN_ENTRIES, this.#interrupt(0));
     this.admin = new AdminCommands(this.#adminQueue, this.memory);
     this.#watch = new Watch(
       {
-        name: fn.address,
+        fn,
         queues: () => (this.#state === 'live' ? [this.#adminQueue, ...this.#queues] : [this.#adminQueue]),
         abort: (queue, command) => this.admin.abort(queue, command),
         recover: (error) => this.#recover(error),
       },
       timeout,
     );
+    this.#endings = this.#hear();
   }
 
   /** What the controller says of itself. */
@@ -178,6 +180,20 @@ export class NvmeController {
     return this.close();
   }
 
+  /** The device goes, the system saw an error of it, or wants it back: then it is shut down first. */
+  #hear(): (() => void)[] {
+    const { fn } = this;
+    const { gone } = fn;
+    const onGone = (): void => this.#die(gone.reason);
+    gone.addEventListener('abort', onGone);
+    const failed = `the system saw an error of ${fn.address} that it could not correct`;
+    return [
+      () => gone.removeEventListener('abort', onGone),
+      fn.onError(() => this.#recover(new DmaError('EIO', failed, { remedy: 'issue the command again' }))),
+      fn.onReleaseRequest(() => this.close()),
+    ];
+  }
+
   /** From a controller in whatever state to one whose queues all work. */
   async #start(): Promise<void> {
     const { fn } = this;
@@ -213,7 +229,7 @@ export class NvmeController {
   #newQueue(id: number, entries: number, interrupt: Interrupt | undefined): CommandQueue {
     const { capabilities } = this.#registers;
     const pair = new QueuePair(this.fn.dma, this.fn.bar(0), id, entries, capabilities.doorbellStride);
-    return new CommandQueue(pair, interrupt, (error) => this.#die(error));
+    return new CommandQueue(pair, interrupt, (error) => this.#recover(error));
   }
 
   /** A vector of its own for each queue as long as there are some, then the first. Undefined: there are none at all. */
@@ -311,6 +327,7 @@ export class NvmeController {
   /** Give back what was taken from the function, which stays open. */
   #release(): void {
     this.#watch.stop();
+    for (const end of this.#endings) end();
     this.#abandon(this.#error ?? canceled(`${this.fn.address} did not start`));
     for (const queue of [this.#adminQueue, ...this.#queues]) queue.close();
     this.memory.close();

@@ -106,7 +106,8 @@ export class Namespace {
     try {
       this.#checkPayload(payload);
       this.#checkRange(lba, payloadBytes(payload) / blockSize);
-      if (!isView(payload) && !memory.takesList(payload)) return this.#gathered(opcode, lba, payload, options);
+      if (!isView(payload) && !memory.takesList(payload))
+        return this.#gathered(opcode, lba, payload, options);
     } catch (error) {
       return Promise.reject(error);
     }

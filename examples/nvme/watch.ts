@@ -4,14 +4,14 @@
  *
  * No timer is set for a command: a clock turns a few times in the time that a command may take, and ages all of them.
  */
-import { DmaError } from '../../lib/index.ts';
+import { DmaError, type PciFunction } from '../../lib/index.ts';
 import type { CommandQueue } from './command-queue.ts';
 
 /** Turns of the clock in the time that a command may take. */
 const TURNS = 4;
 
 export interface Watched {
-  readonly name: string;
+  readonly fn: PciFunction;
   /** Those that are watched now. */
   queues(): readonly CommandQueue[];
   /** Whether the command was, or will be, aborted. */
@@ -41,6 +41,8 @@ export class Watch {
   }
 
   #turn(): void {
+    const { fn } = this.#controller;
+    if (fn.closed) this.#controller.recover(closed(fn));
     for (const queue of this.#controller.queues()) {
       queue.pair.age();
       if (queue.pair.findOlderThan(TURNS) >= 0) this.#expire(queue);
@@ -55,10 +57,10 @@ export class Watch {
     if (id < 0) return;
     const completion = pair.renew(id)!;
     const aborted = completion.late !== undefined;
-    const { name } = this.#controller;
+    const { fn } = this.#controller;
     completion.late ??= new DmaError(
       'ETIMEDOUT',
-      `${name}: command ${id} of queue ${pair.id} took longer than ${this.#timeout} ms`,
+      `${fn.address}: command ${id} of queue ${pair.id} took longer than ${this.#timeout} ms`,
       { remedy: 'issue it again, or check the device' },
     );
     if (pair.id === 0 || aborted) {
@@ -69,4 +71,9 @@ export class Watch {
     // What the abort did shows in the command itself, or in nothing: then there is the reset.
     this.#controller.abort(pair.id, id).catch(() => {});
   }
+}
+
+/** Somebody closed the function without the driver. */
+function closed(fn: PciFunction): DmaError {
+  return new DmaError('ENODEV', `${fn.address} was closed`, { remedy: 'close the controller instead' });
 }

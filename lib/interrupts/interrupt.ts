@@ -7,11 +7,6 @@ interface Waiter {
   reject(error: unknown): void;
 }
 
-interface Listener {
-  deliver(count: number): void;
-  fail(error: DmaError): void;
-}
-
 /**
  * One armed vector. Interrupts that arrive while nobody waits are counted and handed to the next `wait`, so that
  * *arm, start the device, wait* loses none. The process stays alive for it only while somebody waits or listens.
@@ -23,7 +18,7 @@ export class Interrupt {
   readonly #access: InterruptAccess;
   readonly #onClose: (interrupt: Interrupt) => void;
   readonly #waiters = new Set<Waiter>();
-  readonly #listeners = new Set<Listener>();
+  readonly #listeners = new Set<(count: number) => void>();
   #count = 0;
   #pending = 0;
   #closed = false;
@@ -103,14 +98,12 @@ export class Interrupt {
   }
 
   /**
-   * Call `deliver` with the count at each delivery; returns a function that stops it. `fail` is called instead, once,
-   * when no interrupt will come any more: the vector was closed, or the device is gone.
-   * @throws DmaError ENODEV closed, or the device is gone
+   * Call `listener` with the count at each delivery; returns a function that stops it. It is not told when the device
+   * goes: an access or a wait is. @throws DmaError ENODEV closed, or the device is gone
    */
-  listen(deliver: (count: number) => void, fail: (error: DmaError) => void = () => {}): () => void {
+  listen(listener: (count: number) => void): () => void {
     if (this.#closed) throw this.#closedError();
     if (this.#failure !== undefined) throw this.#failure;
-    const listener: Listener = { deliver, fail };
     this.#listeners.add(listener);
     this.#updateRef();
     return () => {
@@ -130,8 +123,9 @@ export class Interrupt {
     if (this.#closed) return;
     this.#closed = true;
     this.#access.disable(this.kind, this.vector);
+    this.#listeners.clear();
+    for (const waiter of [...this.#waiters]) waiter.reject(this.#closedError());
     this.#onClose(this);
-    this.#end(this.#closedError());
   }
 
   [Symbol.dispose](): void {
@@ -143,21 +137,15 @@ export class Interrupt {
     this.#count += count;
     if (this.#waiters.size === 0) this.#pending += count;
     for (const waiter of [...this.#waiters]) waiter.resolve(count);
-    for (const listener of [...this.#listeners]) listener.deliver(count);
+    for (const listener of [...this.#listeners]) listener(count);
   }
 
   /** No interrupt will come any more. */
   #fail(error: DmaError): void {
     this.#failure = error;
-    this.#end(error);
-    this.#updateRef();
-  }
-
-  #end(error: DmaError): void {
-    const listeners = [...this.#listeners];
     this.#listeners.clear();
     for (const waiter of [...this.#waiters]) waiter.reject(error);
-    for (const listener of listeners) listener.fail(error);
+    this.#updateRef();
   }
 
   #updateRef(): void {

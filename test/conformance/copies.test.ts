@@ -208,6 +208,38 @@ for (const world of worlds) {
       }
     });
 
+    it('copy what begins where the device takes no address (blk_queue_dma_alignment)', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      const { limits } = dma;
+      const own = dma.allocCoherent(2 * PAGE).bytes;
+      const large = new Uint8Array(64 * PAGE);
+      for (const memory of [own, large]) {
+        for (const offset of [0, 1, 2, 3, 4, 7, 8]) {
+          limits.dmaAlignment = 3;
+          const view = memory.subarray(offset, memory.length - 8 + offset);
+          const single = dma.mapSingle(view, 'bidirectional');
+          const list = dma.mapSg([view], 'bidirectional');
+          assert.equal(single.low % 4, 0, `offset ${offset}`);
+          assert.equal(list.segments[0]!.low % 4, 0, `offset ${offset} in a list`);
+          if (offset % 4 !== 0) assert.deepEqual([single.way, list.way], ['bounced', 'bounced']);
+          const ways = [single.way, list.way];
+          single.unmap();
+          list.unmap();
+          limits.dmaAlignment = 0;
+          using free = dma.mapSingle(view, 'bidirectional');
+          if (offset % 4 === 0) assert.equal(ways[0], free.way, 'an aligned view goes as ever');
+        }
+      }
+      // The bits that are kept are others.
+      limits.dmaAlignment = 3;
+      limits.minAlignMask = 63;
+      using kept = dma.mapSingle(large.subarray(49, 100), 'to-device');
+      using whole = dma.mapSingle(large.subarray(48, 100), 'to-device');
+      assert.equal(kept.low % 4, 0);
+      assert.equal(kept.low & 63, whole.low & 63);
+    });
+
     it('start on a page when they have one, and end before the segment boundary', async () => {
       using open = await world.open();
       const slab = new Uint8Array(8 * PAGE);

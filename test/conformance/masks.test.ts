@@ -142,6 +142,8 @@ for (const world of worlds) {
       assert.equal(limits.maxSegmentSize, 65_536);
       assert.equal(limits.segmentBoundary, 0xffff_ffff);
       assert.equal(limits.minAlignMask, 0);
+      assert.equal(limits.dmaAlignment, 0);
+      assert.equal(limits.maxBounceSize, 256 * 1024);
       assert.equal(limits.mergeBoundary, world.translated ? PAGE - 1 : 0);
       assert.equal(limits.cacheAlignment, world.coherent ? 1 : 64);
       if (!pins) assert.equal(limits.maxMappingSize, 256 * 1024);
@@ -163,13 +165,16 @@ for (const world of worlds) {
       for (const value of [2, 4096, 8191, ...bad]) {
         refused(dma, 'EINVAL', `align mask ${value}`, () => setLimit(dma, 'minAlignMask', value));
       }
+      for (const value of [2, 2048, 4095, ...bad]) {
+        refused(dma, 'EINVAL', `alignment ${value}`, () => setLimit(dma, 'dmaAlignment', value));
+      }
     });
   });
 }
 
 function setLimit(
   { limits }: DmaDevice,
-  name: 'maxSegmentSize' | 'segmentBoundary' | 'minAlignMask',
+  name: 'maxSegmentSize' | 'segmentBoundary' | 'minAlignMask' | 'dmaAlignment',
   value: number,
 ): void {
   limits[name] = value;
