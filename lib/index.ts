@@ -25,7 +25,7 @@ export type { StreamingOptions } from './dma/streaming.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
 export type { Interrupt, Interrupts } from './interrupts/interrupt.ts';
-export type { Access, AddressSpace, IovaRange, MmioWindow } from './iommu/address-space.ts';
+export type { Access, AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './iommu/address-space.ts';
 export type { AddressedMemory } from './memory/addressed.ts';
 export { type DmaBuf, importDmaBuf } from './memory/dma-buf.ts';
 export { DmaHeapMemory, type DmaHeapMemoryOptions, dmaHeaps } from './memory/dma-heap.ts';
@@ -74,8 +74,16 @@ export {
 export { findPci } from './pci/find.ts';
 export type { PciFunction } from './pci/function.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
+export type { ExpansionRom } from './pci/rom.ts';
 export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/sysfs/open.ts';
-export type { ConfigAccess, OpenedFunction, OpenOptions, PciSource, PciTransport } from './pci/transport.ts';
+export type {
+  ConfigAccess,
+  OpenedFunction,
+  OpenOptions,
+  PciSource,
+  PciTransport,
+  RomAccess,
+} from './pci/transport.ts';
 export { Registers } from './registers/registers.ts';
 export type { Column, WideColumn } from './rings/column.ts';
 export { RingIndex } from './rings/ring-index.ts';

@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "mmio_access.h"
@@ -41,13 +42,24 @@ int Write(const MmioWindow& window, uint64_t offset, T value) {
   return pwrite(window.file->get(), &value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
 }
 
+/** Whether an access touches bytes of the host that it may not. */
+bool Refused(const MmioWindow& window, uint64_t offset, size_t width, bool write) {
+  for (const MmioReserved& reserved : window.reserved) {
+    const bool touches = offset < reserved.end && offset + width > reserved.start;
+    if (touches && (write || !reserved.readable)) return true;
+  }
+  return false;
+}
+
 /** The window of argument 0 and the offset of argument 1 for an access of `width` bytes; 0 or -errno. */
-inline int Locate(const Call& call, size_t width, const MmioWindow** window, uint64_t* offset) {
+inline int Locate(const Call& call, size_t width, bool write, const MmioWindow** window, uint64_t* offset) {
   *window = call.addon->windows.Get(call.GetHandle(0));
   if (*window == nullptr) return -EBADF;
   if (!call.Unsigned(1, Call::kMaxSafeInteger, offset)) return -EINVAL;
   const uint64_t size = (*window)->size;
-  return *offset % width == 0 && size >= width && *offset <= size - width ? 0 : -EINVAL;
+  if (*offset % width != 0 || size < width || *offset > size - width) return -EINVAL;
+  const bool near = *offset<(*window)->reserved_end&& * offset + width>(*window)->reserved_start;
+  return near && Refused(**window, *offset, width, write) ? -EPERM : 0;
 }
 
 template <class T>
@@ -55,7 +67,7 @@ napi_value MmioRead(Call& call) {
   const MmioWindow* window;
   uint64_t offset;
   T value = 0;
-  int error = Locate(call, sizeof(T), &window, &offset);
+  int error = Locate(call, sizeof(T), false, &window, &offset);
   if (error == 0) error = Read(*window, offset, &value);
   if (error != 0) return call.Return(error);
   if constexpr (sizeof(T) == 8) return call.ReturnBigInt(value);
@@ -66,7 +78,7 @@ template <class T>
 napi_value MmioWrite(Call& call) {
   const MmioWindow* window;
   uint64_t offset;
-  const int error = Locate(call, sizeof(T), &window, &offset);
+  const int error = Locate(call, sizeof(T), true, &window, &offset);
   if (error != 0) return call.Return(error);
   uint64_t value;
   const bool valid =
@@ -77,6 +89,23 @@ napi_value MmioWrite(Call& call) {
 napi_value MmioSize(Call& call) {
   const MmioWindow* window = call.addon->windows.Get(call.GetHandle(0));
   return call.Return(window == nullptr ? -EBADF : static_cast<int64_t>(window->size));
+}
+
+/** mmioReserve(window, offset, size, readable): 0. Bytes of the host from here on. */
+napi_value MmioReserve(Call& call) {
+  MmioWindow* window = call.addon->windows.Get(call.GetHandle(0));
+  if (window == nullptr) return call.Return(-EBADF);
+  uint64_t start, size;
+  bool readable;
+  if (!call.Unsigned(1, window->size, &start) || !call.Unsigned(2, window->size - start, &size) ||
+      !call.Boolean(3, &readable) || size == 0) {
+    return call.Return(-EINVAL);
+  }
+  const bool first = window->reserved.empty();
+  window->reserved.push_back({start, start + size, readable});
+  window->reserved_start = first ? start : std::min(window->reserved_start, start);
+  window->reserved_end = std::max(window->reserved_end, start + size);
+  return call.Return(0);
 }
 
 napi_value ReturnWindow(const Call& call, MmioWindow window) {
@@ -142,6 +171,7 @@ void RemoveWindow(Addon& addon, Handle handle) { addon.windows.Remove(handle); }
 
 void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing) {
   Export<MmioSize, 1>(env, exports, "mmioSize");
+  Export<MmioReserve, 4>(env, exports, "mmioReserve");
   Export<MmioRead<uint8_t>, 2>(env, exports, "mmioRead8");
   Export<MmioRead<uint16_t>, 2>(env, exports, "mmioRead16");
   Export<MmioRead<uint32_t>, 2>(env, exports, "mmioRead32");

@@ -18,12 +18,22 @@ struct MmioArea {
   std::shared_ptr<void> memory;  // its first byte; unmapped when the last holder lets go (see MapMmio)
 };
 
+/** Bytes [start, end) of a window that belong to the host: an MSI-X table, its pending bits. */
+struct MmioReserved {
+  uint64_t start;
+  uint64_t end;
+  bool readable;
+};
+
 /** One BAR. Bytes that no area covers are reached by pread/pwrite on `file`, where there is one. */
 struct MmioWindow {
   uint64_t size = 0;               // bytes
   std::vector<MmioArea> areas;     // disjoint; empty when nothing can be mapped (an I/O port BAR)
   std::shared_ptr<const Fd> file;  // the VFIO device; nullptr: only the areas answer
   uint64_t file_offset = 0;        // of the window's first byte in `file`
+  std::vector<MmioReserved> reserved;
+  uint64_t reserved_start = 0;  // of the first of them
+  uint64_t reserved_end = 0;    // of the last; 0: there are none
 };
 
 /**

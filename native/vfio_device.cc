@@ -139,6 +139,30 @@ napi_value RegionRead(Call& call) {
   return call.Return(value);
 }
 
+/** vfioRegionReadBytes(device, index, offset, bytes): 0. All of `bytes` from there, of a region that can be
+ * read. */
+napi_value RegionReadBytes(Call& call) {
+  VfioDevice* device;
+  const VfioRegion* region;
+  if (const int error = FindRegion(call, &device, &region)) return call.Return(error);
+  uint64_t inside;
+  void* data = nullptr;
+  size_t length = 0;
+  if (!call.Unsigned(2, Call::kMaxSafeInteger, &inside) || !call.Buffer(3, &data, &length)) {
+    return call.Return(-EINVAL);
+  }
+  if (inside > region->size || length > region->size - inside) return call.Return(-EINVAL);
+  if ((region->flags & VFIO_REGION_INFO_FLAG_READ) == 0) return call.Return(-EINVAL);
+  for (size_t done = 0; done < length;) {
+    const off_t offset = static_cast<off_t>(region->offset + inside + done);
+    const ssize_t count = pread(device->file->get(), static_cast<char*>(data) + done, length - done, offset);
+    if (count < 0) return call.Return(-errno);
+    if (count == 0) return call.Return(-EIO);
+    done += static_cast<size_t>(count);
+  }
+  return call.Return(0);
+}
+
 /** vfioRegionWrite(device, index, offset, width, value): 0. */
 napi_value RegionWrite(Call& call) {
   VfioDevice* device;
@@ -276,6 +300,7 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<DeviceReset>(env, exports, "vfioDeviceReset");
   Export<RegionSize>(env, exports, "vfioRegionSize");
   Export<RegionRead>(env, exports, "vfioRegionRead");
+  Export<RegionReadBytes>(env, exports, "vfioRegionReadBytes");
   Export<RegionWrite>(env, exports, "vfioRegionWrite");
   Export<BarOpen>(env, exports, "vfioBarOpen");
   Export<IrqCount>(env, exports, "vfioIrqCount");

@@ -58,6 +58,7 @@ export class ResourceMappings implements MappingOwner {
     const window = source?.window;
     if (window === undefined) throw noRegisters();
     checkGranules(window, offset, size, operations.granule);
+    checkReserved(window, offset, size, accessFor(bits) === 'read');
     if (!operations.reachesRegisters) throw unreachableRegisters();
     const address = operations.reserve(size, limit);
     if (address < 0) {
@@ -123,6 +124,17 @@ function checkGranules(window: MmioWindow, offset: number, size: number, granule
   throw new DmaError('EINVAL', `${what} cannot be mapped`, {
     remedy: `map whole multiples of ${granule} bytes, inside the BAR`,
   });
+}
+
+function checkReserved({ reserved = [] }: MmioWindow, offset: number, size: number, readOnly: boolean): void {
+  for (const { start, end, readable } of reserved) {
+    if (start >= offset + size || end <= offset || (readable && readOnly)) continue;
+    throw new DmaError(
+      'EPERM',
+      `${size} bytes at offset ${offset} cannot be mapped: ${start} to ${end} are the host's (MSI-X)`,
+      { remedy: 'map what is before or after them; fn.interrupts.msix arms a vector' },
+    );
+  }
 }
 
 function noRegisters(): DmaError {

@@ -29,6 +29,16 @@ export type Access = 'read' | 'write' | 'read-write';
 export interface MmioWindow {
   /** Bytes. */
   readonly size: number;
+  /** Parts that are the host's: no device is led there. Default: none. */
+  readonly reserved?: readonly ReservedBytes[];
+}
+
+/** Bytes [start, end) of registers that belong to the host, such as an MSI-X table. */
+export interface ReservedBytes {
+  readonly start: number;
+  readonly end: number;
+  /** Whether they may be read at least. */
+  readonly readable: boolean;
 }
 
 export interface AddressSpace {

@@ -3,7 +3,7 @@
  * byte of the mapping.
  */
 import { DmaError } from '../errors.ts';
-import type { MmioWindow } from './address-space.ts';
+import type { MmioWindow, ReservedBytes } from './address-space.ts';
 import { FAULT } from './fault.ts';
 
 export interface Target {
@@ -52,6 +52,7 @@ export type RegisterWidth = 1 | 2 | 4;
 /** Registers of a simulated function, for the DMA of any other. Values are unsigned. */
 export abstract class SimulatedRegisters implements MmioWindow {
   abstract readonly size: number;
+  abstract readonly reserved: readonly ReservedBytes[];
   /** The function was closed. */
   abstract readonly closed: boolean;
   /** Whether it answers accesses: memory decode is on. */

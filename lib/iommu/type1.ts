@@ -12,7 +12,7 @@ import { readFileSync } from 'node:fs';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
 import { VFIO_MAP, type VfioFunctions } from '../native/vfio.ts';
-import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
+import type { Access, AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './address-space.ts';
 import { memlockRemedy, readMemlock } from './memlock.ts';
 import { usableRanges } from './usable-ranges.ts';
 
@@ -35,10 +35,12 @@ export class Type1Window implements MmioWindow {
   readonly size: number;
   /** Of the mmio functions. */
   readonly handle: Handle;
+  readonly reserved: readonly ReservedBytes[];
 
-  constructor(size: number, handle: Handle) {
+  constructor(size: number, handle: Handle, reserved: readonly ReservedBytes[] = []) {
     this.size = size;
     this.handle = handle;
+    this.reserved = reserved;
   }
 }
 

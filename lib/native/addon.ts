@@ -66,6 +66,8 @@ export interface CopyFunctions {
  */
 export interface MmioFunctions {
   mmioSize(window: Handle): number;
+  /** Accesses to these bytes of the window are -EPERM from here on; reads are not where `readable`. */
+  mmioReserve(window: Handle, offset: number, size: number, readable: boolean): number;
   mmioRead8(window: Handle, offset: number): number;
   mmioRead16(window: Handle, offset: number): number;
   mmioRead32(window: Handle, offset: number): number;

@@ -12,6 +12,7 @@ export interface Type1Info {
 }
 
 /** Indexes of VFIO_DEVICE_GET_REGION_INFO for PCI; a BAR's index is its number. */
+export const VFIO_ROM_REGION = 6;
 export const VFIO_CONFIG_REGION = 7;
 
 /** VFIO_PCI_*_IRQ_INDEX */
@@ -81,6 +82,8 @@ export interface VfioFunctions {
   vfioRegionSize(device: Handle, region: number): number;
   /** A value of `width` bytes (1, 2 or 4), little-endian. */
   vfioRegionRead(device: Handle, region: number, offset: number, width: number): number;
+  /** All of `bytes`, from `offset` of a region on. */
+  vfioRegionReadBytes(device: Handle, region: number, offset: number, bytes: ArrayBuffer): number;
   vfioRegionWrite(device: Handle, region: number, offset: number, width: number, value: number): number;
   /** A window for the mmio functions over all of a BAR; it closes with the device. */
   vfioBarOpen(device: Handle, bar: number): Handle;

@@ -1,7 +1,11 @@
 /** Base address registers: the windows of device registers that a PCI function has. */
 import type { DmaError, ErrnoName } from '../errors.ts';
-import type { MmioWindow } from '../iommu/address-space.ts';
+import type { MmioWindow, ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterNames, Registers, registerError } from '../registers/registers.ts';
+import type { BarRange, MsixCapability } from './capabilities/standard.ts';
+
+/** Of the MSI-X capability. */
+export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
 
 export { registerValue } from '../registers/registers.ts';
 
@@ -13,6 +17,11 @@ export interface BarInfo {
   readonly kind: 'memory' | 'io';
   readonly is64Bit: boolean;
   readonly prefetchable: boolean;
+  /**
+   * The MSI-X table, which is the host's to access, and its pending bits, which are its to write. Default: none.
+   * EPERM is what else touches them.
+   */
+  readonly reserved?: readonly ReservedBytes[];
 }
 
 /** An access throws DmaError as those of `Registers` do; EIO is memory decode off, or no answer. */
@@ -40,7 +49,36 @@ export function barNames({ index, size }: BarInfo): RegisterNames {
     name: `BAR ${index}`,
     size,
     silence: 'enable memory decode (command register bit 1) and power state D0, or reset the function',
+    instead: 'the MSI-X table and writing its pending bits are not for drivers: use fn.interrupts.msix',
   };
+}
+
+/** What of a BAR is the host's, by where the MSI-X capability says that table and pending bits are. */
+export function reservedBytes(msix: MsixPlace | undefined, bar: number): readonly ReservedBytes[] {
+  if (msix === undefined) return [];
+  const { table, pending } = msix;
+  const bytes = ({ offset, size }: BarRange, readable: boolean) => ({
+    start: offset,
+    end: offset + size,
+    readable,
+  });
+  return [
+    ...(table.bar === bar ? [bytes(table, false)] : []),
+    ...(pending.bar === bar ? [bytes(pending, true)] : []),
+  ];
+}
+
+/** Whether an access touches what it may not. */
+export function touchesReserved(
+  reserved: readonly ReservedBytes[],
+  offset: number,
+  width: number,
+  write: boolean,
+): boolean {
+  for (const { start, end, readable } of reserved) {
+    if (offset < end && offset + width > start && (write || !readable)) return true;
+  }
+  return false;
 }
 
 /** The error of an access to a BAR that was refused. */

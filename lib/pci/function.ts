@@ -5,6 +5,7 @@ import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
 import { ConfigSpace, PCI_COMMAND } from './config-space.ts';
 import { Presence } from './presence.ts';
+import { ExpansionRom } from './rom.ts';
 import type { OpenedFunction, PciTransport } from './transport.ts';
 
 export class PciFunction {
@@ -13,6 +14,7 @@ export class PciFunction {
   readonly dma: DmaDevice;
   readonly #transport: PciTransport;
   readonly #presence: Presence;
+  readonly #rom: ExpansionRom | undefined;
   readonly #onClose: (fn: PciFunction) => void;
   #closed = false;
 
@@ -26,6 +28,7 @@ export class PciFunction {
     this.#onClose = onClose;
     this.dma = dma;
     this.config = new ConfigSpace(transport.config);
+    this.#rom = transport.rom && new ExpansionRom(transport.rom);
     this.interrupts = new Interrupts(transport.interrupts);
     this.#presence = new Presence(transport, dma, releaseGrace);
   }
@@ -56,6 +59,11 @@ export class PciFunction {
     throw new DmaError('EINVAL', `${this.address} has no BAR ${String(index)}`, {
       remedy: present.length === 0 ? 'it has none at all' : `it has BAR ${present.join(', ')}`,
     });
+  }
+
+  /** The expansion ROM; undefined when the function has none. */
+  get rom(): ExpansionRom | undefined {
+    return this.#rom;
   }
 
   /** Whether the function may start DMA. Off when opened. */

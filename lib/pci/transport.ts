@@ -33,6 +33,14 @@ export interface FunctionEvents {
   gone(error: DmaError): void;
 }
 
+/** The expansion ROM. */
+export interface RomAccess {
+  /** Bytes. */
+  readonly size: number;
+  /** All of it. @throws DmaError EIO it does not answer · ENODEV closed, or gone · EACCES no permission */
+  read(): Uint8Array;
+}
+
 export interface PciTransport {
   /** Short name for people: `vfio`, `sysfs`, `simulated`. */
   readonly name: string;
@@ -42,6 +50,8 @@ export interface PciTransport {
   /** By BAR number; undefined where the function has none (or the upper half of a 64-bit one). */
   readonly bars: readonly (Bar | undefined)[];
   readonly interrupts: InterruptAccess;
+  /** Undefined for a function without one. */
+  readonly rom: RomAccess | undefined;
   /**
    * Function-level reset.
    * @throws DmaError EOPNOTSUPP the function cannot be reset alone · EAGAIN busy · ENODEV closed, or gone

@@ -8,7 +8,7 @@ import { DmaError, type ErrnoName } from '../errors.ts';
 
 /**
  * All methods throw DmaError: EINVAL offset outside the registers, not a multiple of the width, or a value wider than
- * the access · EIO the device did not answer · ENODEV closed, or the device is gone.
+ * the access · EPERM the host keeps these registers to itself · EIO the device did not answer · ENODEV closed, or the device is gone.
  */
 export abstract class Registers {
   /** Bytes. */
@@ -80,11 +80,13 @@ export interface RegisterNames {
   readonly size: number;
   /** What to do when the device does not answer. */
   readonly silence: string;
+  /** What to do instead of an access to registers that are the host's. */
+  readonly instead?: string;
 }
 
 /** The error of a register access that was refused, the same words in every world. */
 export function registerError(
-  { name, size, silence }: RegisterNames,
+  { name, size, silence, instead }: RegisterNames,
   offset: number,
   width: number,
   code: ErrnoName,
@@ -95,6 +97,7 @@ export function registerError(
       remedy: 'open the device again',
     });
   }
+  if (code === 'EPERM') return new DmaError(code, `${what} touches what is the host's`, { remedy: instead });
   if (code !== 'EINVAL') return new DmaError(code, `${what} got no answer`, { remedy: silence });
   const outside = !Number.isInteger(offset) || offset < 0 || offset + width > size;
   return outside

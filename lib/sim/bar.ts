@@ -1,7 +1,8 @@
 /** Registers of a simulated device: every access is one call of the model. */
 import { DmaError } from '../errors.ts';
+import type { ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
-import { Bar, type BarInfo, barAccessError, registerValue } from '../pci/bar.ts';
+import { Bar, type BarInfo, barAccessError, registerValue, touchesReserved } from '../pci/bar.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
 
@@ -12,6 +13,8 @@ export class SimulatedBar extends Bar {
   readonly #bus: SimulatedBus;
   readonly #model: DeviceModel;
   readonly #window: BarRegisters | undefined;
+  /** Undefined where the whole BAR is the driver's, as most are. */
+  readonly #reserved: readonly ReservedBytes[] | undefined;
   #port: BusPort | undefined;
 
   constructor(info: BarInfo, bus: SimulatedBus, port: BusPort) {
@@ -19,6 +22,7 @@ export class SimulatedBar extends Bar {
     this.#bus = bus;
     this.#model = bus.model;
     this.#port = port;
+    this.#reserved = info.reserved?.length ? info.reserved : undefined;
     this.#window = info.kind === 'memory' ? new BarRegisters(info, bus.model, port) : undefined;
   }
 
@@ -39,7 +43,7 @@ export class SimulatedBar extends Bar {
   }
 
   override read64(offset: number): bigint {
-    this.#begin(offset, 8);
+    this.#begin(offset, 8, false);
     this.#bus.clock.advance(READ_MICROSECONDS);
     const { index } = this.info;
     let value: bigint;
@@ -66,7 +70,7 @@ export class SimulatedBar extends Bar {
   }
 
   override write64(offset: number, value: bigint): void {
-    this.#begin(offset, 8);
+    this.#begin(offset, 8, true);
     if (typeof value !== 'bigint' || BigInt.asUintN(64, value) !== value) {
       throw new DmaError('EINVAL', `${String(value)} does not fit a 64-bit register`, {
         remedy: 'pass a bigint from 0 to 2^64 - 1',
@@ -89,7 +93,7 @@ export class SimulatedBar extends Bar {
   }
 
   #read(offset: number, width: Width): number {
-    this.#begin(offset, width);
+    this.#begin(offset, width, false);
     this.#bus.clock.advance(READ_MICROSECONDS);
     const value = this.#model.read(this.info.index, offset, width) >>> 0;
     this.#checkThere(offset, width);
@@ -97,16 +101,19 @@ export class SimulatedBar extends Bar {
   }
 
   #write(offset: number, width: Width, value: number): void {
-    this.#begin(offset, width);
+    this.#begin(offset, width, true);
     this.#model.write(this.info.index, offset, width, registerValue(value, width));
     this.#checkThere(offset, width);
   }
 
-  #begin(offset: number, width: number): void {
+  #begin(offset: number, width: number, write: boolean): void {
     const { info } = this;
     this.#checkThere(offset, width);
     const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= info.size;
     if (!inside || offset % width !== 0) throw barAccessError(info, offset, width, 'EINVAL');
+    if (this.#reserved !== undefined && touchesReserved(this.#reserved, offset, width, write)) {
+      throw barAccessError(info, offset, width, 'EPERM');
+    }
     if (!this.#port!.config.decodes(info.kind)) throw barAccessError(info, offset, width, 'EIO');
   }
 
@@ -119,13 +126,15 @@ export class SimulatedBar extends Bar {
 /** The registers as the DMA of a function meets them: the model, and nothing of the driver's clock or checks. */
 class BarRegisters extends SimulatedRegisters {
   override readonly size: number;
+  override readonly reserved: readonly ReservedBytes[];
   readonly #index: number;
   readonly #model: DeviceModel;
   #port: BusPort | undefined;
 
-  constructor({ index, size }: BarInfo, model: DeviceModel, port: BusPort) {
+  constructor({ index, size, reserved = [] }: BarInfo, model: DeviceModel, port: BusPort) {
     super();
     this.size = size;
+    this.reserved = reserved;
     this.#index = index;
     this.#model = model;
     this.#port = port;

@@ -1,6 +1,7 @@
 /** What a model says about itself, with every default filled in, and refused when no function could be like that. */
 import { DmaError } from '../errors.ts';
-import type { BarInfo } from '../pci/bar.ts';
+import { type BarInfo, type MsixPlace, reservedBytes } from '../pci/bar.ts';
+import type { BarRange } from '../pci/capabilities/standard.ts';
 import type { BarDescription, DeviceModel, FunctionDescription, MsixDescription } from './model.ts';
 
 const LARGEST_32BIT_BAR = 2 ** 30;
@@ -10,7 +11,8 @@ const EXTENDED_BYTES_OF_OTHERS = 44 + 12;
 
 /** @throws DmaError EINVAL a BAR that cannot be, or interrupt vectors that cannot be */
 export function describeBars(model: DeviceModel): BarInfo[] {
-  const bars = model.bars.map(describeBar);
+  const { msix } = model.config;
+  const bars = model.bars.map((bar) => describeBar(bar, msix));
   const numbers = bars.flatMap(({ index, is64Bit }) => (is64Bit ? [index, index + 1] : [index]));
   if (new Set(numbers).size < numbers.length || Math.max(...numbers) > 5) {
     throw refusal(
@@ -24,7 +26,7 @@ export function describeBars(model: DeviceModel): BarInfo[] {
   return bars;
 }
 
-function describeBar(bar: BarDescription): BarInfo {
+function describeBar(bar: BarDescription, msix: MsixDescription | undefined): BarInfo {
   const { index, size, kind = 'memory', is64Bit = false, prefetchable = false } = bar;
   const smallest = kind === 'io' ? 4 : 16;
   const largest = is64Bit ? 2 ** 52 : LARGEST_32BIT_BAR;
@@ -37,7 +39,15 @@ function describeBar(bar: BarDescription): BarInfo {
   if (!Number.isInteger(Math.log2(size)) || size < smallest || size > largest) {
     throw refusal(`a BAR of ${String(size)} bytes`, `use a power of two from ${smallest} to ${largest}`);
   }
-  return { index, size, kind, is64Bit, prefetchable };
+  const reserved = reservedBytes(msix && msixPlace(msix), index);
+  return { index, size, kind, is64Bit, prefetchable, ...(reserved.length > 0 && { reserved }) };
+}
+
+function msixPlace({ vectors, bar, table, pending }: MsixDescription): MsixPlace {
+  return {
+    table: { bar, offset: table, size: 16 * vectors },
+    pending: { bar, offset: pending, size: 8 * Math.ceil(vectors / 64) },
+  };
 }
 
 function checkVectors({ msi, msix }: FunctionDescription, bars: readonly BarInfo[]): void {
@@ -47,13 +57,16 @@ function checkVectors({ msi, msix }: FunctionDescription, bars: readonly BarInfo
   if (msix !== undefined) checkMsix(msix, bars);
 }
 
-function checkMsix({ vectors, bar, table, pending }: MsixDescription, bars: readonly BarInfo[]): void {
+function checkMsix(msix: MsixDescription, bars: readonly BarInfo[]): void {
+  const { vectors, bar } = msix;
   if (!Number.isInteger(vectors) || vectors < 1 || vectors > 2048) {
     throw refusal(`${String(vectors)} MSI-X vectors`, 'use 1 to 2048');
   }
   const size = bars.find(({ index }) => index === bar)?.size ?? 0;
-  const fits = (offset: number, bytes: number) => offset >= 0 && offset % 8 === 0 && offset + bytes <= size;
-  if (fits(table, 16 * vectors) && fits(pending, 8 * Math.ceil(vectors / 64))) return;
+  const fits = (range: BarRange) =>
+    range.offset >= 0 && range.offset % 8 === 0 && range.offset + range.size <= size;
+  const { table, pending } = msixPlace(msix);
+  if (fits(table) && fits(pending)) return;
   throw refusal(
     `an MSI-X table outside BAR ${String(bar)}`,
     'place it at multiples of 8 inside one of its BARs',

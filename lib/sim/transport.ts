@@ -2,7 +2,7 @@
 import { closedError, DmaError, goneError } from '../errors.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { Bar } from '../pci/bar.ts';
-import type { ConfigAccess, FunctionEvents, PciTransport } from '../pci/transport.ts';
+import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../pci/transport.ts';
 import { SimulatedBar } from './bar.ts';
 import type { SimulatedBus } from './bus.ts';
 import { SimulatedConfigSpace } from './config-space.ts';
@@ -20,6 +20,7 @@ export class SimulatedTransport implements PciTransport {
   readonly config: ConfigAccess;
   readonly bars: readonly (Bar | undefined)[];
   readonly interrupts: SimulatedInterrupts;
+  readonly rom: RomAccess | undefined;
   readonly #bus: SimulatedBus;
   readonly #registers: readonly SimulatedBar[];
   #events: FunctionEvents | undefined;
@@ -43,6 +44,7 @@ export class SimulatedTransport implements PciTransport {
     this.address = address;
     this.interrupts = interrupts;
     this.config = this.#guard(config);
+    this.rom = description.rom && this.#openRom(description.rom, config);
     this.#bus = bus;
     this.#registers = bus.bars.map((info) => new SimulatedBar(info, bus, port));
     this.bars = Array.from({ length: 6 }, (_, index) =>
@@ -93,6 +95,17 @@ export class SimulatedTransport implements PciTransport {
   #release(): void {
     if (this.#bus.plugged && this.#bus.model.config.functionLevelReset) this.#bus.reset();
     this.#bus.release();
+  }
+
+  #openRom(rom: Uint8Array, config: SimulatedConfigSpace): RomAccess {
+    const read = (): Uint8Array => {
+      this.#checkOpen();
+      if (config.decodes('memory')) return rom.slice();
+      throw new DmaError('EIO', `the ROM of ${this.address} does not answer`, {
+        remedy: 'it needs memory decode and power state D0',
+      });
+    };
+    return { size: rom.length, read };
   }
 
   #guard(config: SimulatedConfigSpace): ConfigAccess {

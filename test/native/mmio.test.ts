@@ -37,6 +37,38 @@ describeNative('a register window', (addon) => {
     }
   });
 
+  it('refuses what touches bytes of the host, of any width, and nothing else', () => {
+    const { window } = open(addon);
+    const EPERM = -1;
+    assert.equal(addon.mmioReserve(window, 0x100, 0x20, false), 0);
+    assert.equal(addon.mmioReserve(window, 0x204, 4, true), 0);
+    const widths = [
+      [1, addon.mmioRead8, addon.mmioWrite8],
+      [2, addon.mmioRead16, addon.mmioWrite16],
+      [4, addon.mmioRead32, addon.mmioWrite32],
+    ] as const;
+    for (const [width, read, write] of widths) {
+      for (let offset = 0xf0; offset < 0x220; offset += width) {
+        const overlaps = (start: number, end: number) => offset < end && offset + width > start;
+        const table = overlaps(0x100, 0x120);
+        const pending = overlaps(0x204, 0x208);
+        assert.equal(read(window, offset), table ? EPERM : 0, `read ${width} at ${offset}`);
+        assert.equal(write(window, offset, 0), table || pending ? EPERM : 0, `write ${width} at ${offset}`);
+      }
+    }
+    assert.equal(addon.mmioRead64(window, 0x118), EPERM);
+    assert.equal(addon.mmioWrite64(window, 0x100, 0n), EPERM);
+    assert.equal(addon.mmioRead64(window, 0x120), 0n);
+    assert.equal(addon.mmioRead64(window, 0x200), 0n);
+    assert.equal(addon.mmioWrite64(window, 0x200, 0n), EPERM);
+    assert.equal(addon.mmioRead32(window, 0x102), EINVAL); // misaligned comes first
+    assert.equal(addon.mmioReserve(window, SIZE, 8, false), EINVAL);
+    assert.equal(addon.mmioReserve(window, SIZE - 8, 16, false), EINVAL);
+    assert.equal(addon.mmioReserve(window, 0, 0, false), EINVAL);
+    assert.equal(addon.mmioReserve(window, 0, 8, 1 as unknown as boolean), EINVAL);
+    assert.equal(addon.mmioReserve(0, 0, 8, false), EBADF);
+  });
+
   it('touches only the bytes of the access', () => {
     const { window, view } = open(addon);
     for (const width of [1, 2, 4, 8]) {

@@ -124,7 +124,7 @@ describe('opening a transport', () => {
       ...Object.fromEntries(Object.entries(new Irqs(8))),
       vfioRegionSize: (_device: number, region: number) => (region === 7 ? 256 : (bars[region]?.size ?? 0)),
       vfioRegionRead: (_device: number, _region: number, offset: number) =>
-        offset === 4 ? command : bars[(offset - 0x10) / 4]!.value,
+        offset === 4 ? command : (bars[(offset - 0x10) / 4]?.value ?? 0),
       vfioRegionWrite: (_device: number, _region: number, offset: number, _width: number, value: number) => {
         if (offset === 4) command = value;
         return 0;

@@ -95,6 +95,22 @@ const sharedGroup: readonly Device[] = [
   },
 ];
 
+/** QEMU's device for testing accesses: it counts those to memory and to ports. */
+const testDevice: Device = {
+  qemu: 'pci-testdev,addr=0x13',
+  address: '0000:00:13.0',
+  driver: 'vfio-pci',
+  variable: 'USERDMA_TEST_ACCESSES',
+};
+
+/** An SD host controller without a card: its registers fill a fraction of a page. */
+const smallBar: Device = {
+  qemu: 'sdhci-pci,addr=0x14',
+  address: '0000:00:14.0',
+  driver: 'vfio-pci',
+  variable: 'USERDMA_TEST_SMALL_BAR',
+};
+
 /** A PCI Express port with nothing behind it yet, at the slot of that number; devices are put on bus `port<slot>`. */
 function rootPort(slot: number): Device {
   return { qemu: `pcie-root-port,id=port${slot},chassis=${slot},slot=${slot},addr=0x${slot.toString(16)}` };
@@ -124,6 +140,9 @@ const expressDevices: readonly Device[] = [
     variable: 'USERDMA_TEST_EDU_TWIN',
   },
   wideEdu,
+  { ...ivshmem, driver: 'vfio-pci' },
+  testDevice,
+  smallBar,
   ...[4, 5, 6, 7].map(rootPort),
   nvme('nvme0', 4, 1, 'USERDMA_TEST_NVME'),
   nvme('nvme1', 5, 2, 'USERDMA_TEST_NVME_SECOND'),

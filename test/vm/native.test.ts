@@ -60,6 +60,7 @@ describe('native VFIO functions', () => {
     ['vfioUnmap', 'container', 0x1000, 4096],
     ['vfioRegionSize', 'device', 0],
     ['vfioRegionRead', 'device', VFIO_CONFIG_REGION, 0, 4],
+    ['vfioRegionReadBytes', 'device', VFIO_CONFIG_REGION, 0, new ArrayBuffer(4)],
     ['vfioRegionWrite', 'device', VFIO_CONFIG_REGION, 0x3c, 1, 0],
     ['vfioBarOpen', 'device', 0],
     ['vfioIrqCount', 'device', 0],

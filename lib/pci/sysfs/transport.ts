@@ -2,7 +2,15 @@
  * One PCI function through the files of /sys (drivers/pci/pci-sysfs.c): configuration space, BARs by mmap of
  * resourceN, the kernel's reset. Its interrupt comes from uio_pci_generic, when that is bound.
  */
-import { closeSync, existsSync, openSync, readlinkSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename } from 'node:path';
 import { closedError, DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
 import { listFolder } from '../../files.ts';
@@ -15,7 +23,7 @@ import { eventCount } from '../../uio/sysfs.ts';
 import type { Bar } from '../bar.ts';
 import { PCI_COMMAND } from '../config-space.ts';
 import { MappedBar } from '../mapped-bar.ts';
-import type { FunctionEvents, PciTransport } from '../transport.ts';
+import type { FunctionEvents, PciTransport, RomAccess } from '../transport.ts';
 import { DEVICES } from '../vfio/sysfs.ts';
 import { SysfsConfig } from './config.ts';
 import { type BarResource, readResources } from './resources.ts';
@@ -41,6 +49,7 @@ export class SysfsTransport implements PciTransport {
   readonly config: SysfsConfig;
   readonly bars: readonly (Bar | undefined)[];
   readonly interrupts: InterruptAccess;
+  readonly rom: RomAccess | undefined;
   readonly #native: Addon;
   readonly #folder: string;
   /** What gives back what was taken, in the order of taking. */
@@ -61,6 +70,7 @@ export class SysfsTransport implements PciTransport {
       this.config = new SysfsConfig(`${this.#folder}/config`);
       this.#undo.push(() => this.config.close());
       this.interrupts = this.#openInterrupts(root);
+      this.rom = this.#openRom();
       const resources = readResources(this.#folder);
       this.#enable(resources);
       this.bars = resources.map((resource) => resource && this.#openBar(resource));
@@ -129,6 +139,29 @@ export class SysfsTransport implements PciTransport {
       if (resource !== undefined) wanted |= PCI_COMMAND[resource.info.kind];
     }
     if (wanted !== command) this.config.write(COMMAND, 2, wanted);
+  }
+
+  /** The file reads as empty until a 1 is written to it (Documentation/ABI/testing/sysfs-bus-pci). */
+  #openRom(): RomAccess | undefined {
+    const path = `${this.#folder}/rom`;
+    const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+    if (size === 0) return undefined;
+    const read = (): Uint8Array => {
+      if (this.#closed) throw closedError(this.address);
+      try {
+        writeFileSync(path, '1', { flag: 'r+' });
+        try {
+          return new Uint8Array(readFileSync(path));
+        } finally {
+          writeFileSync(path, '0', { flag: 'r+' });
+        }
+      } catch (cause) {
+        const code = codeOf(cause);
+        const remedy = code === 'EACCES' || code === 'EPERM' ? 'run as root' : 'the device may be gone';
+        throw new DmaError(code, `the ROM of ${this.address} cannot be read (${code})`, { remedy, cause });
+      }
+    };
+    return { size, read };
   }
 
   #bound(): boolean {

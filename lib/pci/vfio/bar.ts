@@ -10,7 +10,7 @@ export class VfioBar extends MappedBar {
   /** @param window over all of the BAR; it stays its owner's */
   constructor(info: BarInfo, native: MmioFunctions, window: Handle) {
     super(info, native, window);
-    this.#forDma = info.kind === 'memory' ? new Type1Window(info.size, window) : undefined;
+    this.#forDma = info.kind === 'memory' ? new Type1Window(info.size, window, info.reserved) : undefined;
   }
 
   override get window(): Type1Window | undefined {

@@ -1,10 +1,12 @@
 /** One PCI function through VFIO (drivers/vfio/pci): configuration space, BARs, interrupts, reset. */
-import { DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
+import { closedError, DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
+import type { ReservedBytes } from '../../iommu/address-space.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
-import { VFIO_CONFIG_REGION } from '../../native/vfio.ts';
-import type { Bar, BarInfo } from '../bar.ts';
-import { PCI_COMMAND } from '../config-space.ts';
-import type { ConfigAccess, FunctionEvents, PciTransport } from '../transport.ts';
+import { VFIO_CONFIG_REGION, VFIO_ROM_REGION } from '../../native/vfio.ts';
+import { type Bar, type BarInfo, reservedBytes } from '../bar.ts';
+import type { MsixCapability } from '../capabilities/standard.ts';
+import { ConfigSpace, PCI_COMMAND } from '../config-space.ts';
+import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../transport.ts';
 import { VfioBar } from './bar.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
@@ -25,6 +27,7 @@ export class VfioTransport implements PciTransport {
   readonly config: ConfigAccess;
   readonly bars: readonly (Bar | undefined)[];
   readonly interrupts: VfioInterrupts;
+  readonly rom: RomAccess | undefined;
   readonly #native: Addon;
   readonly #device: Handle;
   #notifications: VfioNotifications | undefined;
@@ -45,8 +48,10 @@ export class VfioTransport implements PciTransport {
       gone: () => this.#gone,
       leave: () => this.leave(),
     });
-    this.bars = Array.from({ length: BARS }, (_, index) => this.#openBar(index));
+    const { msix } = new ConfigSpace(this.config);
+    this.bars = Array.from({ length: BARS }, (_, index) => this.#openBar(index, msix));
     this.interrupts = new VfioInterrupts(native, device);
+    this.rom = this.#openRom();
     this.#enableDecode();
   }
 
@@ -83,7 +88,24 @@ export class VfioTransport implements PciTransport {
     this.#native.vfioDeviceClose(this.#device);
   }
 
-  #openBar(index: number): Bar | undefined {
+  #openRom(): RomAccess | undefined {
+    const size = this.#native.vfioRegionSize(this.#device, VFIO_ROM_REGION);
+    if (size <= 0) return undefined;
+    const read = (): Uint8Array => {
+      const bytes = new Uint8Array(size);
+      const result = this.#native.vfioRegionReadBytes(this.#device, VFIO_ROM_REGION, 0, bytes.buffer);
+      if (result >= 0) return bytes;
+      if (this.#gone !== undefined) throw this.#gone;
+      if (errnoName(result) === 'EBADF') throw closedError(this.address);
+      throw new DmaError('EIO', `the ROM of ${this.address} does not answer (${errnoName(result)})`, {
+        syscall: 'pread',
+        remedy: 'it needs power state D0; the device may be gone',
+      });
+    };
+    return { size, read };
+  }
+
+  #openBar(index: number, msix: MsixCapability | undefined): Bar | undefined {
     const size = this.#native.vfioRegionSize(this.#device, index);
     if (size <= 0) return undefined; // not there, or the upper half of a 64-bit one
     const window = this.#native.vfioBarOpen(this.#device, index);
@@ -97,10 +119,14 @@ export class VfioTransport implements PciTransport {
         },
       );
     }
-    return new VfioBar(this.#barInfo(index, size), this.#native, window);
+    const reserved = reservedBytes(msix, index);
+    for (const { start, end, readable } of reserved) {
+      this.#native.mmioReserve(window, start, Math.min(end, size) - start, readable);
+    }
+    return new VfioBar(this.#barInfo(index, size, reserved), this.#native, window);
   }
 
-  #barInfo(index: number, size: number): BarInfo {
+  #barInfo(index: number, size: number, reserved: readonly ReservedBytes[]): BarInfo {
     const value = this.config.read(FIRST_BAR + 4 * index, 4);
     const io = (value & BAR_IO) !== 0;
     return {
@@ -109,6 +135,7 @@ export class VfioTransport implements PciTransport {
       kind: io ? 'io' : 'memory',
       is64Bit: !io && (value & BAR_64BIT) !== 0,
       prefetchable: !io && (value & BAR_PREFETCHABLE) !== 0,
+      ...(reserved.length > 0 && { reserved }),
     };
   }
 
