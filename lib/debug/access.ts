@@ -166,15 +166,16 @@ export class AccessJudge {
     this.#complain(access, withoutMaster(access, one));
   }
 
-  #complain({ fault }: DeviceAccess, { kind, start, end, one, message }: Complaint): void {
+  #complain({ fault, about }: DeviceAccess, { kind, start, end, one, message }: Complaint): void {
     const lent = one instanceof LentBytes;
     const first = lent
       ? isNew(one.told, kind)
       : this.#once.first(kind, one, Math.floor(start / NEIGHBOURHOOD));
     if (!first) return;
+    const doing = about();
     this.#debug.report({
       kind,
-      message: `${this.#debug.device.name}: ${message}`,
+      message: `${this.#debug.device.name}: ${message}${doing === undefined ? '' : ` (${doing})`}`,
       entry: lent ? one.entry : one,
       address: start,
       size: end - start,

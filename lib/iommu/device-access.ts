@@ -12,6 +12,8 @@ export interface DeviceAccess {
   readonly bytes: Uint8Array | undefined;
   /** The first thing that will keep some of it from happening; undefined when nothing does. */
   readonly fault: Fault | undefined;
+  /** What the device is doing, in words, as far as its model tells. */
+  readonly about: () => string | undefined;
 }
 
 export type AccessObserver = (access: DeviceAccess) => void;

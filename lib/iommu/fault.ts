@@ -9,6 +9,8 @@ export interface Fault {
   readonly access: 'read' | 'write' | 'unknown';
   /** One of `FAULT`, or what a device model or the kernel has to say. */
   readonly reason: string;
+  /** What a simulated device was doing, when its model has told: which command, which descriptor. */
+  readonly about?: string;
 }
 
 /** Reasons of the simulated hardware itself. */
@@ -30,6 +32,8 @@ export class FaultLog {
   readonly #limit: number;
   readonly #onFault: (fault: Fault) => void;
   #total = 0;
+  /** What the device is doing, asked at each fault. */
+  about: () => string | undefined = () => undefined;
 
   /** @param limit faults kept; older ones are forgotten */
   constructor({
@@ -50,14 +54,17 @@ export class FaultLog {
   }
 
   record(fault: Fault): void {
+    const about = this.about();
+    const known = about === undefined ? fault : { ...fault, about };
     this.#total++;
     if (this.#faults.length === this.#limit) this.#faults.shift();
-    this.#faults.push(fault);
-    this.#onFault(fault);
+    this.#faults.push(known);
+    this.#onFault(known);
   }
 }
 
-/** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`. */
-export function describeFault({ address, size, access, reason }: Fault): string {
-  return `DMA ${access} of ${size} bytes at 0x${address.toString(16)}: ${reason}`;
+/** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`, and what the device was doing. */
+export function describeFault({ address, size, access, reason, about }: Fault): string {
+  const what = `DMA ${access} of ${size} bytes at 0x${address.toString(16)}: ${reason}`;
+  return about === undefined ? what : `${what} (${about})`;
 }

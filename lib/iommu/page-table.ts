@@ -33,8 +33,12 @@ export class PageTable<T> {
   /** What is mapped at the page that holds `address`. */
   get(address: number): T | undefined {
     const page = Math.floor(address / this.#pageSize);
-    const block = this.#blocks.get(Math.floor(page / PAGES_PER_BLOCK));
-    return block === undefined ? undefined : (block.whole ?? block.leaf?.slots[page % PAGES_PER_BLOCK]);
+    const number = Math.floor(page / PAGES_PER_BLOCK);
+    const block = this.#blocks.get(number);
+    // The remainder of numbers that may not fit 32 bits is a call; this is not.
+    return block === undefined
+      ? undefined
+      : (block.whole ?? block.leaf?.slots[page - number * PAGES_PER_BLOCK]);
   }
 
   set(address: number, size: number, value: T): void {

@@ -16,6 +16,11 @@ export interface Target {
   write(offset: number, from: Uint8Array): void;
 }
 
+/** Up to here bytes are moved one by one: a view, which `set` needs of what it copies from, would cost more. */
+const FEW = 128;
+/** Reads of whole pages are the ones worth keeping a view for. */
+const PAGE = 4096;
+
 /** Bytes of a buffer, from `offset` on. */
 export class MemoryTarget implements Target {
   readonly length: number;
@@ -24,6 +29,8 @@ export class MemoryTarget implements Target {
   /** As the device sees it. */
   readonly #bytes: Uint8Array;
   readonly #offset: number;
+  /** Pages of `#bytes` that were read, by where they start. */
+  #pages: Map<number, Uint8Array> | undefined;
 
   constructor(memory: Uint8Array, bytes: Uint8Array, offset: number) {
     this.#memory = memory;
@@ -37,12 +44,26 @@ export class MemoryTarget implements Target {
   }
 
   read(offset: number, into: Uint8Array): void {
+    const bytes = this.#bytes;
     const at = this.#offset + offset;
-    into.set(this.#bytes.subarray(at, at + into.length));
+    const size = into.length;
+    if (size <= FEW) {
+      for (let i = 0; i < size; i++) into[i] = bytes[at + i]!;
+    } else into.set(size === PAGE && at % PAGE === 0 ? this.#page(at) : bytes.subarray(at, at + size));
   }
 
   write(offset: number, from: Uint8Array): void {
     this.#bytes.set(from, this.#offset + offset);
+  }
+
+  #page(at: number): Uint8Array {
+    this.#pages ??= new Map();
+    let page = this.#pages.get(at);
+    if (page === undefined) {
+      page = this.#bytes.subarray(at, at + PAGE);
+      this.#pages.set(at, page);
+    }
+    return page;
   }
 }
 

@@ -41,6 +41,8 @@ interface Mapping {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
+  /** Exclusive: up to where there is something behind it. */
+  readonly dataEnd: number;
   readonly target: Target;
   readonly access: Access;
 }
@@ -150,8 +152,14 @@ export class SimulatedAddressSpace implements AddressSpace {
 
   /** The device reads memory into `into`; zeros where it may not, and false then. Never throws. */
   read(address: bigint | number, into: Uint8Array): boolean {
-    into.fill(0);
     if (this.onAccess !== undefined) this.#announce(address, into.length, 'read', undefined);
+    const at = Number(address);
+    const mapping = this.#whole(at, into.length, 'read');
+    if (mapping !== undefined) {
+      mapping.target.read(at - mapping.start, into);
+      return true;
+    }
+    into.fill(0);
     return this.#walk(address, into.length, 'read', (target, at, done, size) => {
       target.read(at, into.subarray(done, done + size));
     });
@@ -160,9 +168,23 @@ export class SimulatedAddressSpace implements AddressSpace {
   /** The device writes `from` to memory; nothing changes where it may not, and false then. Never throws. */
   write(address: bigint | number, from: Uint8Array): boolean {
     if (this.onAccess !== undefined) this.#announce(address, from.length, 'write', from);
+    const at = Number(address);
+    const mapping = this.#whole(at, from.length, 'write');
+    if (mapping !== undefined) {
+      mapping.target.write(at - mapping.start, from);
+      return true;
+    }
     return this.#walk(address, from.length, 'write', (target, at, done, size) => {
       target.write(at, from.subarray(done, done + size));
     });
+  }
+
+  /** The one mapping that all of an access goes to, as nearly every access does; undefined when it is not so simple. */
+  #whole(at: number, size: number, access: 'read' | 'write'): Mapping | undefined {
+    const mapping = this.#table.get(at);
+    if (mapping === undefined || at + size > mapping.dataEnd) return undefined;
+    const allowed = mapping.access === 'read-write' || mapping.access === access;
+    return allowed && mapping.target.refusal === '' ? mapping : undefined;
   }
 
   #announce(
@@ -172,12 +194,17 @@ export class SimulatedAddressSpace implements AddressSpace {
     bytes: Uint8Array | undefined,
   ): void {
     if (size === 0) return;
+    const { about } = this.faults;
+    if (this.#whole(Number(address), size, access) !== undefined) {
+      this.onAccess!({ address, size, access, bytes, fault: undefined, about });
+      return;
+    }
     let fault: Fault | undefined;
     const keepFirst = (next: Fault): void => {
       fault ??= next;
     };
     this.#walk(address, size, access, () => {}, keepFirst);
-    this.onAccess!({ address, size, access, bytes, fault });
+    this.onAccess!({ address, size, access, bytes, fault, about });
   }
 
   /** Whether all of it went well. */
@@ -222,13 +249,12 @@ export class SimulatedAddressSpace implements AddressSpace {
     if (mapping === undefined) {
       return { end: (Math.floor(at / this.pageSize) + 1) * this.pageSize, reason: this.#nothingThere };
     }
-    const { start, end, target } = mapping;
+    const { end, dataEnd, target } = mapping;
     if (mapping.access !== 'read-write' && mapping.access !== access) {
       return { end, reason: access === 'read' ? FAULT.noRead : FAULT.noWrite };
     }
     const { refusal } = target;
     if (refusal !== '') return { end, reason: refusal };
-    const dataEnd = Math.min(end, start + target.length);
     return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
   }
 
@@ -247,7 +273,8 @@ export class SimulatedAddressSpace implements AddressSpace {
   }
 
   #insert(start: number, size: number, access: Access, target: Target): void {
-    const mapping = { start, end: start + size, target, access };
+    const end = start + size;
+    const mapping = { start, end, dataEnd: Math.min(end, start + target.length), target, access };
     this.#table.set(start, size, mapping);
     this.#mappings.add(mapping);
     this.#bytes += size;

@@ -46,6 +46,7 @@ export class SimulatedBus implements DeviceBus {
     this.bars = describeBars(model);
     this.model = model;
     this.faults = faults;
+    faults.about = () => model.activity?.();
     model.attach(this);
     model.reset();
   }
@@ -138,6 +139,10 @@ export class SimulatedBus implements DeviceBus {
     return false;
   }
 
+  get messages(): boolean {
+    return this.#port?.interrupts.messages ?? false;
+  }
+
   raise(vector = 0): void {
     this.#checkVector(vector);
     if (!this.#plugged) return;
@@ -167,7 +172,7 @@ export class SimulatedBus implements DeviceBus {
   ): void {
     const reason = (this.#port?.config.awake ?? true) ? FAULT.noMaster : FAULT.asleep;
     const fault = { address: BigInt(address), size, access, reason };
-    this.#port?.addressSpace.onAccess?.({ address, size, access, bytes, fault });
+    this.#port?.addressSpace.onAccess?.({ address, size, access, bytes, fault, about: this.faults.about });
     this.faults.record(fault);
   }
 

@@ -13,4 +13,6 @@ export type {
   PowerDescription,
   Width,
 } from './model.ts';
+export { NvmeModel, type NvmeOptions } from './nvme/model.ts';
+export { NvmeNamespace, type NvmeNamespaceOptions } from './nvme/namespace.ts';
 export { type SimulatedSource, type SimulateOptions, simulate } from './simulate.ts';

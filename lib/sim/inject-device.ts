@@ -44,6 +44,10 @@ export class InjectedModel implements DeviceModel {
     this.#model.reset();
   }
 
+  activity(): string | undefined {
+    return this.#model.activity?.();
+  }
+
   read(bar: number, offset: number, width: Width): number {
     return this.#read(() => this.#model.read(bar, offset, width), ALL_ONES);
   }
@@ -94,6 +98,10 @@ class InjectedDeviceBus implements DeviceBus {
 
   dmaWrite(address: bigint | number, from: Uint8Array): boolean {
     return !this.#faults(address, from.length, 'write') && this.#bus.dmaWrite(address, from);
+  }
+
+  get messages(): boolean {
+    return this.#bus.messages;
   }
 
   raise(vector = 0): void {

@@ -95,6 +95,12 @@ export interface DeviceModel {
   read(bar: number, offset: number, width: Width): number;
   write(bar: number, offset: number, width: Width, value: number): void;
 
+  /**
+   * What the device is doing now, e.g. which descriptor it is at, in words: asked for when something goes wrong, for the
+   * fault's `about`. Undefined, or no such method: nothing to say.
+   */
+  activity?(): string | undefined;
+
   /** One 64-bit access. Without these two the bus makes two 32-bit ones of it, low word first. */
   read64?(bar: number, offset: number): bigint;
   write64?(bar: number, offset: number, value: bigint): void;
@@ -117,6 +123,8 @@ export interface DeviceBus {
    * @throws DmaError EINVAL the function described no such vector
    */
   raise(vector?: number): void;
+  /** Whether the driver has enabled messages: MSI or MSI-X. */
+  readonly messages: boolean;
   /** Let the INTx line go. Nothing to do for messages. */
   lower(): void;
 

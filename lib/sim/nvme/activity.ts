@@ -1,0 +1,89 @@
+/** What the controller is doing, kept as it goes and put into words only when something fails. */
+import type { Command } from './command.ts';
+import type { CompletionQueue, SubmissionQueue } from './queues.ts';
+
+type Stage = 'idle' | 'fetching' | 'pointers' | 'data' | 'completing';
+
+const ADMIN_NAMES: Readonly<Record<number, string>> = {
+  0: 'Delete I/O Submission Queue',
+  1: 'Create I/O Submission Queue',
+  2: 'Get Log Page',
+  4: 'Delete I/O Completion Queue',
+  5: 'Create I/O Completion Queue',
+  6: 'Identify',
+  8: 'Abort',
+  9: 'Set Features',
+  10: 'Get Features',
+  12: 'Asynchronous Event Request',
+};
+
+const NVM_NAMES: Readonly<Record<number, string>> = {
+  0: 'Flush',
+  1: 'Write',
+  2: 'Read',
+  5: 'Compare',
+  8: 'Write Zeroes',
+  9: 'Dataset Management',
+};
+
+export class Activity {
+  #stage: Stage = 'idle';
+  #command: Command | undefined;
+  #queue: SubmissionQueue | CompletionQueue | undefined;
+  #piece = 0;
+
+  idle(): void {
+    this.#stage = 'idle';
+  }
+
+  fetching(queue: SubmissionQueue): void {
+    this.#stage = 'fetching';
+    this.#queue = queue;
+  }
+
+  /** Reading a PRP list or a segment of an SGL, or looking at the command itself. */
+  pointers(command: Command): void {
+    this.#stage = 'pointers';
+    this.#command = command;
+  }
+
+  /** Moving data of the command that was looked at last. @param piece of its data pointer */
+  data(piece: number): void {
+    this.#stage = 'data';
+    this.#piece = piece;
+  }
+
+  completing(queue: CompletionQueue): void {
+    this.#stage = 'completing';
+    this.#queue = queue;
+  }
+
+  /** Undefined when it is doing nothing. */
+  describe(): string | undefined {
+    const command = this.#command;
+    switch (this.#stage) {
+      case 'idle':
+        return undefined;
+      case 'fetching':
+        return `entry ${(this.#queue as SubmissionQueue).head} of submission queue ${this.#queue!.id}`;
+      case 'completing':
+        return `entry ${(this.#queue as CompletionQueue).tail} of completion queue ${this.#queue!.id}`;
+      case 'pointers':
+        return describe(command!);
+      case 'data':
+        return `${describe(command!)}, ${pieceName(command!, this.#piece)}`;
+    }
+  }
+}
+
+/** `Read, command 7 of queue 1, at entry 12` */
+function describe(command: Command): string {
+  const { opcode, cid, queue, entry } = command;
+  const name = (queue.id === 0 ? ADMIN_NAMES : NVM_NAMES)[opcode] ?? `opcode 0x${opcode.toString(16)}`;
+  return `${name}, command ${cid} of queue ${queue.id}, at entry ${entry}`;
+}
+
+function pieceName({ psdt }: Command, piece: number): string {
+  if (psdt !== 0) return `block ${piece} of its SGL`;
+  return piece === 0 ? 'PRP1' : `PRP2 or entry ${piece - 1} of its list`;
+}

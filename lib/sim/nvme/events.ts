@@ -1,0 +1,70 @@
+/** Asynchronous events (NVM Express 1.4, 5.2): requests that wait for one, and events that wait for a request. */
+import { PENDING, STATUS } from './status.ts';
+
+/** Requests that may wait, less one: AERL. */
+export const EVENT_REQUEST_LIMIT = 3;
+const MOST_QUEUED = 64;
+
+export const EVENT = {
+  error: 0,
+  smart: 1,
+} as const;
+
+export class AsynchronousEvents {
+  /** Completes a request. */
+  readonly #complete: (cid: number, result: number) => void;
+  readonly #requests: number[] = [];
+  readonly #queued: { readonly type: number; readonly result: number }[] = [];
+  /** Types that were told and whose log page nobody has read since: a bit each. */
+  #masked = 0;
+
+  constructor(complete: (cid: number, result: number) => void) {
+    this.#complete = complete;
+  }
+
+  /** Whether somebody waits. */
+  get awaited(): boolean {
+    return this.#requests.length > 0;
+  }
+
+  /** A request has come. Returns a status, or that it waits. */
+  request(cid: number): number {
+    if (this.#requests.length > EVENT_REQUEST_LIMIT) return STATUS.eventRequestLimit;
+    this.#requests.push(cid);
+    this.#deliver();
+    return PENDING;
+  }
+
+  /** Something has happened. @param page the log page that says more */
+  tell(type: number, information: number, page: number): void {
+    if (this.#queued.length === MOST_QUEUED) return;
+    this.#queued.push({ type, result: type | (information << 8) | (page << 16) });
+    this.#deliver();
+  }
+
+  /** The log page of events of this type was read. */
+  clear(type: number): void {
+    this.#masked &= ~(1 << type);
+    this.#deliver();
+  }
+
+  reset(): void {
+    this.#requests.length = 0;
+    this.#queued.length = 0;
+    this.#masked = 0;
+  }
+
+  /** One event of a type; more of it wait until its log page is read. The request that came last is answered first. */
+  #deliver(): void {
+    for (let i = 0; i < this.#queued.length && this.#requests.length > 0; ) {
+      const { type, result } = this.#queued[i]!;
+      if ((this.#masked >> type) & 1) {
+        i++;
+        continue;
+      }
+      this.#queued.splice(i, 1);
+      this.#masked |= 1 << type;
+      this.#complete(this.#requests.pop()!, result);
+    }
+  }
+}
