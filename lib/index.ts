@@ -24,7 +24,7 @@ export type { DmaSegment, SgMapping } from './dma/sg-mapping.ts';
 export type { StreamingOptions } from './dma/streaming.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
-export type { Interrupt, Interrupts } from './interrupts/interrupt.ts';
+export type { Interrupt, Interrupts, IntxOptions } from './interrupts/interrupt.ts';
 export type { Access, AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './iommu/address-space.ts';
 export type { AddressedMemory } from './memory/addressed.ts';
 export { type DmaBuf, importDmaBuf } from './memory/dma-buf.ts';

@@ -52,6 +52,13 @@ class HandleTable {
     return slot == nullptr ? nullptr : slot->object;
   }
 
+  template <class Visit>
+  void ForEach(Visit visit) const {
+    for (const Slot& slot : slots_) {
+      if (slot.object != nullptr) visit(*slot.object);
+    }
+  }
+
   /** Kills the handle and hands the object over; nullptr when the handle is not live. */
   std::shared_ptr<T> Remove(Handle handle) {
     if (Find(handle) == nullptr) return nullptr;

@@ -94,6 +94,92 @@ napi_value DeviceReset(Call& call) {
   return call.Return(VfioIoctl(device->file->get(), VFIO_DEVICE_RESET, 0));
 }
 
+/** Functions of one hot reset at most: 32 devices of 8 functions on a bus. */
+constexpr uint32_t kMaxAffected = 256;
+
+/** What a hot reset of `fd` resets; 0 or -errno. The kernel says how many there are where there is no room.
+ */
+int ReadAffected(int fd, std::vector<vfio_pci_dependent_device>* affected) {
+  std::vector<char> bytes(sizeof(vfio_pci_hot_reset_info));
+  for (;;) {
+    vfio_pci_hot_reset_info info = {};
+    info.argsz = static_cast<uint32_t>(bytes.size());
+    std::memcpy(bytes.data(), &info, sizeof info);
+    const int error = VfioIoctl(fd, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, bytes.data());
+    std::memcpy(&info, bytes.data(), sizeof info);
+    if (error < 0 && error != -ENOSPC) return error;
+    if (info.count > kMaxAffected) return -EOVERFLOW;
+    const size_t needed = sizeof info + info.count * sizeof(vfio_pci_dependent_device);
+    if (error == 0 && needed <= bytes.size()) {
+      affected->resize(info.count);
+      if (info.count > 0) std::memcpy(affected->data(), bytes.data() + sizeof info, needed - sizeof info);
+      return 0;
+    }
+    if (needed <= bytes.size()) return -EIO;  // it cannot want less than it was given
+    bytes.assign(needed, 0);
+  }
+}
+
+/** vfioHotResetInfo(device): [group, segment, bus, devfn, ...]; -ENODEV where nothing can be reset this way.
+ */
+napi_value HotResetInfo(Call& call) {
+  const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
+  if (device == nullptr) return call.Return(-EBADF);
+  std::vector<vfio_pci_dependent_device> affected;
+  if (const int error = ReadAffected(device->file->get(), &affected)) return call.Return(error);
+  napi_value list = nullptr;
+  napi_create_array(call.env, &list);
+  uint32_t index = 0;
+  for (const vfio_pci_dependent_device& one : affected) {
+    napi_set_element(call.env, list, index++, call.Return(one.group_id));
+    napi_set_element(call.env, list, index++, call.Return(one.segment));
+    napi_set_element(call.env, list, index++, call.Return(one.bus));
+    napi_set_element(call.env, list, index++, call.Return(one.devfn));
+  }
+  return list;
+}
+
+/** The fd of an IOMMU group that a container of this environment holds, or -1. */
+int GroupFd(const Addon& addon, uint32_t number) {
+  int fd = -1;
+  addon.containers.ForEach([&](const VfioContainer& container) {
+    const auto group = container.groups.find(number);
+    if (group != container.groups.end()) fd = group->second.get();
+  });
+  return fd;
+}
+
+/**
+ * vfioHotReset(device): 0. -EPERM a function that would be reset is in a group that this environment does not
+ * hold; -EAGAIN, -EBUSY busy.
+ */
+napi_value HotReset(Call& call) {
+  const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
+  if (device == nullptr) return call.Return(-EBADF);
+  std::vector<vfio_pci_dependent_device> affected;
+  if (const int error = ReadAffected(device->file->get(), &affected)) return call.Return(error);
+  std::vector<int32_t> fds;
+  for (const vfio_pci_dependent_device& one : affected) {
+    const int fd = GroupFd(*call.addon, one.group_id);
+    if (fd < 0) return call.Return(-EPERM);
+    if (std::find(fds.begin(), fds.end(), fd) == fds.end()) fds.push_back(fd);
+  }
+  std::vector<char> bytes(sizeof(vfio_pci_hot_reset) + fds.size() * sizeof(int32_t));
+  vfio_pci_hot_reset reset = {};
+  reset.argsz = static_cast<uint32_t>(bytes.size());
+  reset.count = static_cast<uint32_t>(fds.size());
+  std::memcpy(bytes.data(), &reset, sizeof reset);
+  if (!fds.empty()) std::memcpy(bytes.data() + sizeof reset, fds.data(), fds.size() * sizeof(int32_t));
+  return call.Return(VfioIoctl(device->file->get(), VFIO_DEVICE_PCI_HOT_RESET, bytes.data()));
+}
+
+/** vfioGroupHeld(group): 1 when a container of this environment holds it, else 0. */
+napi_value GroupHeld(Call& call) {
+  uint64_t number;
+  if (!call.Unsigned(0, 0xffffffff, &number)) return call.Return(-EINVAL);
+  return call.Return(GroupFd(*call.addon, static_cast<uint32_t>(number)) < 0 ? 0 : 1);
+}
+
 /** The device of argument 0 and its region of argument 1; 0 or -errno. */
 int FindRegion(const Call& call, VfioDevice** device, const VfioRegion** region) {
   *device = call.addon->devices.Get(call.GetHandle(0));
@@ -276,6 +362,28 @@ napi_value IrqArm(Call& call) {
                              static_cast<uint32_t>(count), &fd));
 }
 
+/** vfioIrqResizable(device, kind): 1 when vectors can be added while others are on, else 0. */
+napi_value IrqResizable(Call& call) {
+  VfioDevice* device;
+  vfio_irq_info info = {};
+  info.argsz = sizeof info;
+  if (const int error = FindIrqs(call, &device, &info.index)) return call.Return(error);
+  const int error = VfioIoctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, &info);
+  if (error == -EINVAL) return call.Return(0);
+  return call.Return(error < 0 ? error : (info.flags & VFIO_IRQ_INFO_NORESIZE) == 0 ? 1 : 0);
+}
+
+/** vfioIrqTrigger(device, kind, vector): 0. Signals what the vector would signal, without the device. */
+napi_value IrqTrigger(Call& call) {
+  VfioDevice* device;
+  uint32_t index;
+  uint64_t vector;
+  if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
+  if (!call.Unsigned(2, kMaxVectors, &vector)) return call.Return(-EINVAL);
+  return call.Return(
+      SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, static_cast<uint32_t>(vector), 1, nullptr));
+}
+
 /** vfioIrqOff(device, kind): 0. No vector of this kind fires any more, and another kind may be used. */
 napi_value IrqOff(Call& call) {
   VfioDevice* device;
@@ -298,6 +406,9 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<DeviceOpen>(env, exports, "vfioDeviceOpen");
   Export<DeviceClose>(env, exports, "vfioDeviceClose");
   Export<DeviceReset>(env, exports, "vfioDeviceReset");
+  Export<HotResetInfo>(env, exports, "vfioHotResetInfo");
+  Export<HotReset>(env, exports, "vfioHotReset");
+  Export<GroupHeld>(env, exports, "vfioGroupHeld");
   Export<RegionSize>(env, exports, "vfioRegionSize");
   Export<RegionRead>(env, exports, "vfioRegionRead");
   Export<RegionReadBytes>(env, exports, "vfioRegionReadBytes");
@@ -305,6 +416,8 @@ void InitVfioDevice(Napi::Env env, Napi::Object exports) {
   Export<BarOpen>(env, exports, "vfioBarOpen");
   Export<IrqCount>(env, exports, "vfioIrqCount");
   Export<IrqArm>(env, exports, "vfioIrqArm");
+  Export<IrqResizable>(env, exports, "vfioIrqResizable");
+  Export<IrqTrigger>(env, exports, "vfioIrqTrigger");
   Export<IrqOff>(env, exports, "vfioIrqOff");
   Export<IrqUnmask>(env, exports, "vfioIrqUnmask");
 }

@@ -29,6 +29,11 @@ export interface InterruptAccess {
   disable(kind: InterruptKind, vector: number): void;
   /** Let INTx fire again: it masks itself each time it is delivered. */
   unmaskIntx(): void;
+  /**
+   * Do to an armed vector what the device would do, without it: for tests of what is behind it.
+   * @throws DmaError EOPNOTSUPP the system offers no such thing · EINVAL the vector is not armed · ENODEV closed, or gone
+   */
+  trigger(kind: InterruptKind, vector: number): void;
   /** Whether armed vectors keep the process alive. */
   setRef(kind: InterruptKind, vector: number, ref: boolean): void;
 }

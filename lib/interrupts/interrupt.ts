@@ -7,6 +7,15 @@ interface Waiter {
   reject(error: unknown): void;
 }
 
+export interface IntxOptions {
+  /**
+   * Let the line fire again by itself after each interrupt: in the next turn of the event loop after somebody was told
+   * of it, so that listeners have returned, and code that waited has come to its next wait. A device that was not
+   * serviced by then holds the line up, and interrupts again. Default false: `unmask` does it.
+   */
+  readonly autoUnmask?: boolean;
+}
+
 /**
  * One armed vector. Interrupts that arrive while nobody waits are counted and handed to the next `wait`, so that
  * *arm, start the device, wait* loses none. The process stays alive for it only while somebody waits or listens.
@@ -16,11 +25,14 @@ export class Interrupt {
   readonly vector: number;
 
   readonly #access: InterruptAccess;
+  readonly #autoUnmask: boolean;
   readonly #onClose: (interrupt: Interrupt) => void;
   readonly #waiters = new Set<Waiter>();
   readonly #listeners = new Set<(count: number) => void>();
   #count = 0;
+  #deliveries = 0;
   #pending = 0;
+  #unmasking: NodeJS.Immediate | undefined;
   #closed = false;
   #failure: DmaError | undefined;
 
@@ -29,8 +41,10 @@ export class Interrupt {
     kind: InterruptKind,
     vector: number,
     onClose: (interrupt: Interrupt) => void,
+    { autoUnmask = false }: IntxOptions = {},
   ) {
     this.kind = kind;
+    this.#autoUnmask = autoUnmask;
     this.vector = vector;
     this.#access = access;
     this.#onClose = onClose;
@@ -43,9 +57,14 @@ export class Interrupt {
     access.setRef(kind, vector, false);
   }
 
-  /** Interrupts since the vector was armed. */
+  /** Interrupts since the vector was armed. Those that come before the event loop turns are counted together. */
   get count(): number {
     return this.#count;
+  }
+
+  /** How often this program was told of interrupts since the vector was armed: `count` less what coalesced. */
+  get deliveries(): number {
+    return this.#deliveries;
   }
 
   /**
@@ -60,6 +79,7 @@ export class Interrupt {
     if (this.#pending > 0) {
       const count = this.#pending;
       this.#pending = 0;
+      this.#told();
       return Promise.resolve(count);
     }
     return new Promise((resolve, reject) => {
@@ -118,10 +138,21 @@ export class Interrupt {
     if (this.kind === 'intx') this.#access.unmaskIntx();
   }
 
+  /**
+   * Do what the device does when it interrupts, without it (a loopback test): whoever waits or listens is told, from the
+   * event loop. @throws DmaError ENODEV closed, or the device is gone · EOPNOTSUPP UIO
+   */
+  trigger(): void {
+    if (this.#closed) throw this.#closedError();
+    if (this.#failure !== undefined) throw this.#failure;
+    this.#access.trigger(this.kind, this.vector);
+  }
+
   /** Disarm. Pending waits reject with ENODEV, iterations end. Harmless to call twice. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearImmediate(this.#unmasking);
     this.#access.disable(this.kind, this.vector);
     this.#listeners.clear();
     for (const waiter of [...this.#waiters]) waiter.reject(this.#closedError());
@@ -135,9 +166,26 @@ export class Interrupt {
   #deliver(count: number): void {
     if (this.#closed) return;
     this.#count += count;
+    this.#deliveries++;
     if (this.#waiters.size === 0) this.#pending += count;
+    if (this.#waiters.size > 0 || this.#listeners.size > 0) this.#told();
     for (const waiter of [...this.#waiters]) waiter.resolve(count);
     for (const listener of [...this.#listeners]) listener(count);
+  }
+
+  /** Whoever was told services the device now: listeners at once, code that waited before the loop turns. */
+  #told(): void {
+    if (!this.#autoUnmask || this.#unmasking !== undefined) return;
+    this.#unmasking = setImmediate(() => {
+      this.#unmasking = undefined;
+      if (this.#failure !== undefined) return;
+      try {
+        this.#access.unmaskIntx();
+      } catch (error) {
+        // A device that has just gone: whoever waits is told so.
+        if (!(error instanceof DmaError && error.code === 'ENODEV')) throw error;
+      }
+    });
   }
 
   /** No interrupt will come any more. */
@@ -174,9 +222,17 @@ export class Interrupts {
     return this.#access.limit(kind);
   }
 
-  /** The legacy line, armed on first use. It masks itself at each interrupt: call `unmask` after servicing. */
-  intx(): Interrupt {
-    return this.#arm('intx', 0);
+  /** What is armed. */
+  get armed(): readonly Interrupt[] {
+    return [...this.#armed.values()];
+  }
+
+  /**
+   * The legacy line, armed on first use. It masks itself at each interrupt: call `unmask` after servicing, or have
+   * `autoUnmask` do it. Options count when it is armed.
+   */
+  intx(options: IntxOptions = {}): Interrupt {
+    return this.#arm('intx', 0, options);
   }
 
   /**
@@ -198,7 +254,7 @@ export class Interrupts {
     for (const interrupt of [...this.#armed.values()]) interrupt.close();
   }
 
-  #arm(kind: InterruptKind, vector: number): Interrupt {
+  #arm(kind: InterruptKind, vector: number, options: IntxOptions = {}): Interrupt {
     const key = `${kind} ${vector}`;
     const armed = this.#armed.get(key);
     if (armed !== undefined) return armed;
@@ -208,7 +264,8 @@ export class Interrupts {
         remedy: limit === 0 ? `the function has no ${kind}` : `it has vectors 0 to ${limit - 1}`,
       });
     }
-    const interrupt = new Interrupt(this.#access, kind, vector, () => this.#armed.delete(key));
+    const forget = (): void => void this.#armed.delete(key);
+    const interrupt = new Interrupt(this.#access, kind, vector, forget, options);
     this.#armed.set(key, interrupt);
     return interrupt;
   }

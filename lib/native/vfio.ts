@@ -78,6 +78,15 @@ export interface VfioFunctions {
   vfioDeviceClose(device: Handle): number;
   /** -EINVAL: there is no reset that touches this function alone; -EAGAIN: busy. */
   vfioDeviceReset(device: Handle): number;
+  /** What a hot reset resets: group, segment, bus, devfn, ... -ENODEV: there is no such reset. */
+  vfioHotResetInfo(device: Handle): readonly number[] | number;
+  /**
+   * Resets the bus or slot of the function, with everything on it. -EPERM: some of it is in a group that this
+   * environment does not hold. -EAGAIN, -EBUSY: busy. -EINVAL: some of it is not VFIO's.
+   */
+  vfioHotReset(device: Handle): number;
+  /** 1 when a container of this environment holds that IOMMU group, else 0. */
+  vfioGroupHeld(group: number): number;
   /** Bytes of a region, 0 when there is none. */
   vfioRegionSize(device: Handle, region: number): number;
   /** A value of `width` bytes (1, 2 or 4), little-endian. */
@@ -94,6 +103,10 @@ export interface VfioFunctions {
    * only so many vectors, and none is armed.
    */
   vfioIrqArm(device: Handle, kind: number, start: number, count: number, interrupt: Handle): number;
+  /** 1 when vectors of a kind can be added while others are on, else 0. */
+  vfioIrqResizable(device: Handle, kind: number): number;
+  /** Signals what vector `vector` would, without the device. */
+  vfioIrqTrigger(device: Handle, kind: number, vector: number): number;
   /** No vector of this kind fires any more, and another kind may be used. */
   vfioIrqOff(device: Handle, kind: number): number;
   /** Lets INTx fire again. */

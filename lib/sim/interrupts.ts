@@ -2,7 +2,7 @@
  * Interrupts of a simulated function, delivered as an eventfd delivers a real one: from the event loop, never
  * inside another call, with all that came since counted into one delivery.
  */
-import { DmaError } from '../errors.ts';
+import { closedError, DmaError } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
 import type { SimulatedConfigSpace } from './config-space.ts';
 import type { FunctionDescription } from './model.ts';
@@ -58,6 +58,18 @@ export class SimulatedInterrupts implements InterruptAccess {
   unmaskIntx(): void {
     this.#lineMasked = false;
     this.updateLine(this.#line);
+  }
+
+  trigger(kind: InterruptKind, vector: number): void {
+    if (this.#closed) throw closedError('the function');
+    if (this.#gone !== undefined) throw this.#gone;
+    const armed = this.#find(kind, vector);
+    if (armed === undefined) {
+      throw new DmaError('EINVAL', `${kind} vector ${String(vector)} is not armed`, {
+        remedy: 'arm it first',
+      });
+    }
+    armed.signal();
   }
 
   setRef(kind: InterruptKind, vector: number, ref: boolean): void {

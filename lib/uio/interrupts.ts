@@ -74,6 +74,12 @@ export class UioInterrupts implements InterruptAccess {
     this.#line.rearm();
   }
 
+  trigger(): void {
+    throw new DmaError('EOPNOTSUPP', 'UIO cannot raise an interrupt without the device', {
+      remedy: 'let the device raise it',
+    });
+  }
+
   setRef(_kind: InterruptKind, _vector: number, ref: boolean): void {
     if (this.#armed !== undefined) this.#native.interruptRef(this.#armed, ref);
   }

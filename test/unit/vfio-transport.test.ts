@@ -15,14 +15,21 @@ const ENOSPC = -28;
 /** What VFIO_DEVICE_SET_IRQS does with vectors (vfio_pci_intrs.c), for a function with 8 MSI-X and 1 MSI vector. */
 class Irqs {
   readonly granted: number;
+  /** Whether vectors can be added while others are on. */
+  readonly resizable: boolean;
   kind: number | undefined;
   allocated = 0;
+  /** Vectors that the system really set aside, in order. */
+  readonly taken = new Set<number>();
+  /** Loopback tests, by vector. */
+  readonly triggered: number[] = [];
   readonly signals = new Map<number, number>();
   readonly open = new Set<number>();
   #next = 100;
 
-  constructor(granted: number) {
+  constructor(granted: number, resizable = false) {
     this.granted = granted;
+    this.resizable = resizable;
   }
 
   vfioIrqCount = (_device: number, kind: number): number => [1, 1, 8][kind] ?? 0;
@@ -33,9 +40,14 @@ class Irqs {
       if (start + count > this.granted) return this.granted > 0 ? this.granted : ENOSPC;
       this.kind = kind;
       this.allocated = start + count;
+      for (let vector = 0; vector < this.allocated; vector++) this.taken.add(vector);
     }
-    if (start + count > this.allocated) return EINVAL; // VFIO_IRQ_INFO_NORESIZE
-    for (let vector = start; vector < start + count; vector++) this.signals.set(vector, interrupt);
+    if (start + count > this.allocated && !this.resizable) return EINVAL; // VFIO_IRQ_INFO_NORESIZE
+    for (let vector = start; vector < start + count; vector++) {
+      if (!this.taken.has(vector) && this.taken.size === this.granted) return ENOSPC;
+      this.taken.add(vector);
+      this.signals.set(vector, interrupt);
+    }
     return 0;
   };
 
@@ -43,10 +55,16 @@ class Irqs {
     if (this.kind !== kind) return EINVAL;
     this.kind = undefined;
     this.allocated = 0;
+    this.taken.clear();
     this.signals.clear();
     return 0;
   };
 
+  vfioIrqResizable = (): number => (this.resizable ? 1 : 0);
+  vfioIrqTrigger = (_device: number, _kind: number, vector: number): number => {
+    this.triggered.push(vector);
+    return 0;
+  };
   vfioIrqUnmask = (): number => 0;
   interruptCreate = (): number => {
     this.open.add(++this.#next);
@@ -113,6 +131,52 @@ describe('interrupts that cannot be added later', () => {
     interrupts.disable('msix', 5);
     interrupts.enable('msi', 0, () => {});
     expect(kernel.kind).toBe(1);
+  });
+});
+
+describe('interrupts that can be added later', () => {
+  const enable = (interrupts: VfioInterrupts, vector: number) => () =>
+    interrupts.enable('msix', vector, () => {});
+
+  it('take what is armed and one, of the system', () => {
+    const kernel = new Irqs(8, true);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    for (const vector of [7, 3]) enable(interrupts, vector)();
+    expect([...kernel.taken].sort()).toEqual([0, 3, 7]);
+    expect(kernel.armed.sort()).toEqual([3, 7]);
+    interrupts.close();
+    expect(kernel.kind).toBeUndefined();
+    expect(kernel.open.size).toBe(0);
+  });
+
+  it('are ENOSPC when the system has no more, and those that are armed stay', () => {
+    const kernel = new Irqs(3, true);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    for (const vector of [5, 6]) enable(interrupts, vector)();
+    expect(code(enable(interrupts, 7))).toBe('ENOSPC');
+    expect(kernel.armed.sort()).toEqual([5, 6]);
+    expect(kernel.open.size).toBe(2);
+    enable(interrupts, 0)();
+  });
+
+  it('are ENOSPC when the system has none at all', () => {
+    const kernel = new Irqs(0, true);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    expect(code(enable(interrupts, 0))).toBe('ENOSPC');
+    expect(kernel.open.size).toBe(0);
+    expect(kernel.kind).toBeUndefined();
+  });
+
+  it('are triggered only where they are armed', () => {
+    const kernel = new Irqs(8, true);
+    const interrupts = new VfioInterrupts(kernel, DEVICE);
+    enable(interrupts, 3)();
+    interrupts.trigger('msix', 3);
+    expect(code(() => interrupts.trigger('msix', 2))).toBe('EINVAL');
+    expect(code(() => interrupts.trigger('msi', 0))).toBe('EINVAL');
+    expect(kernel.triggered).toEqual([3]);
+    interrupts.close();
+    expect(code(() => interrupts.trigger('msix', 3))).toBe('ENODEV');
   });
 });
 

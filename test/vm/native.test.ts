@@ -35,14 +35,15 @@ describe('native VFIO functions', () => {
 
   const onHandles = Object.keys(native).filter(
     (name) =>
-      name.startsWith('vfio') && !['vfioContainerOpen', 'vfioPageOffset', 'vfioCanMapForeign'].includes(name),
+      name.startsWith('vfio') &&
+      !['vfioContainerOpen', 'vfioPageOffset', 'vfioCanMapForeign', 'vfioGroupHeld'].includes(name),
   );
 
-  it('are all here', () => assert.equal(onHandles.length, 20));
+  it('are all here', () => assert.equal(onHandles.length, 25));
 
   for (const name of onHandles) {
     it(`${name} knows its handles`, () => {
-      const other = /^vfio(Device|Region|Bar|Irq)/.test(name) && name !== 'vfioDeviceOpen' ? container : open;
+      const other = /^vfio(Device|HotReset|Region|Bar|Irq)/.test(name) && name !== 'vfioDeviceOpen' ? container : open;
       for (const handle of [...JUNK, ...MADE_UP, other, Symbol('handle'), () => 0]) {
         assert.equal(functions[name]!(handle, 0, 0, 0, 4096, 0), EBADF, String(handle));
       }
@@ -65,6 +66,8 @@ describe('native VFIO functions', () => {
     ['vfioBarOpen', 'device', 0],
     ['vfioIrqCount', 'device', 0],
     ['vfioIrqArm', 'device', 1, 0, 1, 0x5001_0000],
+    ['vfioIrqResizable', 'device', 1],
+    ['vfioIrqTrigger', 'device', 1, 0],
     ['vfioIrqOff', 'device', 1],
     ['vfioIrqUnmask', 'device', 0],
   ];
@@ -113,6 +116,14 @@ describe('native VFIO functions', () => {
     }
     assert.equal(native.vfioGroupOpen(container, 2 ** 31), EINVAL);
     assert.equal(native.vfioGroupStatus(container, group + 1), EINVAL);
+  });
+
+  it('know what groups are held, and what a hot reset needs', () => {
+    assert.deepEqual([native.vfioGroupHeld(group), native.vfioGroupHeld(group + 1)], [1, 0]);
+    for (const junk of [...JUNK, 2 ** 32]) assert.equal(functions.vfioGroupHeld!(junk), EINVAL);
+    // This one is on the root bus.
+    assert.equal(native.vfioHotResetInfo(open), -19);
+    assert.equal(native.vfioHotReset(open), -19);
   });
 
   it('find where a buffer lies', () => {

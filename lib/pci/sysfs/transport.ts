@@ -40,6 +40,7 @@ const NO_INTERRUPTS: InterruptAccess = {
   },
   disable: () => {},
   unmaskIntx: () => {},
+  trigger: () => {},
   setRef: () => {},
 };
 

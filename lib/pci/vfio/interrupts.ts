@@ -1,7 +1,8 @@
 /**
- * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). One kind is on at a time. Vectors cannot be added everywhere once
- * a kind is on (VFIO_IRQ_INFO_NORESIZE), so the first one armed turns all of them on without an eventfd, and each
- * is then given its own; the last one disarmed turns the kind off.
+ * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). One kind is on at a time; the last vector disarmed turns it off.
+ *
+ *      vectors can be added (MSI-X since Linux 6.6)     the first one armed turns on one, each takes its own
+ *      they cannot (VFIO_IRQ_INFO_NORESIZE)             the first one armed turns on all, without an eventfd
  */
 import { DmaError, errnoName } from '../../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../../interrupts/access.ts';
@@ -9,7 +10,10 @@ import type { Handle, InterruptFunctions } from '../../native/addon.ts';
 import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
 
 type Native = InterruptFunctions &
-  Pick<VfioFunctions, 'vfioIrqCount' | 'vfioIrqArm' | 'vfioIrqOff' | 'vfioIrqUnmask'>;
+  Pick<
+    VfioFunctions,
+    'vfioIrqCount' | 'vfioIrqResizable' | 'vfioIrqArm' | 'vfioIrqTrigger' | 'vfioIrqOff' | 'vfioIrqUnmask'
+  >;
 
 interface Armed {
   readonly interrupt: Handle;
@@ -78,6 +82,13 @@ export class VfioInterrupts implements InterruptAccess {
     if (result < 0) throw failed('intx', result);
   }
 
+  trigger(kind: InterruptKind, vector: number): void {
+    this.#checkOpen();
+    if (this.#kind !== kind || !this.#armed.has(vector)) throw notArmed(kind, vector);
+    const result = this.#native.vfioIrqTrigger(this.#device, VFIO_IRQ[kind], vector);
+    if (result < 0) throw failed(kind, result);
+  }
+
   setRef(kind: InterruptKind, vector: number, ref: boolean): void {
     const armed = this.#kind === kind ? this.#armed.get(vector) : undefined;
     if (armed !== undefined) this.#native.interruptRef(armed.interrupt, ref);
@@ -123,9 +134,18 @@ export class VfioInterrupts implements InterruptAccess {
   }
 
   #turnOn(kind: InterruptKind): void {
-    // INTx has one vector and is on from the moment it has an eventfd.
-    this.#granted = kind === 'intx' ? 1 : this.#allocate(kind, this.limit(kind));
+    this.#granted = this.#grantedOf(kind);
     this.#kind = kind;
+  }
+
+  #grantedOf(kind: InterruptKind): number {
+    // INTx has one vector and is on from the moment it has an eventfd.
+    if (kind === 'intx') return 1;
+    const limit = this.limit(kind);
+    if (this.#native.vfioIrqResizable(this.#device, VFIO_IRQ[kind]) !== 1) return this.#allocate(kind, limit);
+    // The kind cannot be on without any. Vectors that nobody arms cost the system nothing then.
+    this.#allocate(kind, 1);
+    return limit;
   }
 
   /** Allocates up to `wanted` vectors; the kernel answers a number that is too large with one that is not. */
@@ -147,6 +167,10 @@ export class VfioInterrupts implements InterruptAccess {
     this.#kind = undefined;
     this.#granted = 0;
   }
+}
+
+function notArmed(kind: InterruptKind, vector: number): DmaError {
+  return new DmaError('EINVAL', `${kind} vector ${String(vector)} is not armed`, { remedy: 'arm it first' });
 }
 
 /** -ENOSPC, as a native function would return it. */

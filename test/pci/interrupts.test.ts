@@ -1,0 +1,170 @@
+/** Interrupts of every kind: vectors here and there in the table, without the device, counted, masked and unmasked. */
+import { readdirSync } from 'node:fs';
+import { setImmediate as tick } from 'node:timers/promises';
+import type { Interrupt, PciFunction } from '../../lib/index.ts';
+import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { edu, nic, nvme, real } from './worlds.ts';
+
+const soon = (): { signal: AbortSignal } => ({ signal: AbortSignal.timeout(20_000) });
+
+describe(`MSI-X of ${nvme.name}`, () => {
+  let fn: PciFunction;
+  beforeEach(async () => {
+    fn = await nvme.open();
+  });
+  afterEach(() => fn.close());
+
+  it('is armed at any place of the table, and tells by vector', async () => {
+    const vectors = [64, 0, 7].map((vector) => fn.interrupts.msix(vector));
+    assert.deepEqual(
+      fn.interrupts.armed.map(({ kind, vector }) => `${kind} ${vector}`),
+      ['msix 64', 'msix 0', 'msix 7'],
+    );
+    for (const interrupt of vectors) {
+      interrupt.trigger();
+      assert.equal(await interrupt.wait(soon()), 1);
+    }
+    assert.deepEqual(
+      vectors.map(({ count }) => count),
+      [1, 1, 1],
+    );
+    vectors[1]!.close();
+    assert.deepEqual(
+      fn.interrupts.armed.map(({ vector }) => vector),
+      [64, 7],
+    );
+    fn.interrupts.msix(1).trigger();
+    assert.equal(await fn.interrupts.msix(1).wait(soon()), 1);
+    assert.throws(() => vectors[1]!.trigger(), /closed/);
+  });
+
+  it('shows as enabled while a vector is armed', () => {
+    assert.equal(fn.config.msix!.enabled, false);
+    const interrupt = fn.interrupts.msix(2);
+    assert.equal(fn.config.msix!.enabled, true);
+    interrupt.close();
+    assert.equal(fn.config.msix!.enabled, false);
+  });
+
+  it('counts what coalesces, and how often it told', async () => {
+    const interrupt = fn.interrupts.msix(3);
+    const told: number[] = [];
+    interrupt.listen((count) => told.push(count));
+    for (let i = 0; i < 5; i++) interrupt.trigger();
+    while (interrupt.count < 5) await tick();
+    assert.deepEqual([interrupt.count, interrupt.deliveries, told], [5, 1, [5]]);
+    interrupt.trigger();
+    while (interrupt.count < 6) await tick();
+    assert.deepEqual([interrupt.count, interrupt.deliveries, told], [6, 2, [5, 1]]);
+  });
+
+  it('is iterated', async () => {
+    const interrupt = fn.interrupts.msix(4);
+    interrupt.trigger();
+    let seen = 0;
+    for await (const count of interrupt) {
+      seen += count;
+      if (seen === 3) interrupt.close();
+      else interrupt.trigger();
+    }
+    assert.equal(seen, 3);
+  });
+
+  if (real) {
+    it('takes of the system what is armed and the first', () => {
+      const taken = (): number => readdirSync(`/sys/bus/pci/devices/${fn.address}/msi_irqs`).length;
+      fn.interrupts.msix(63);
+      assert.equal(taken(), 2);
+      fn.interrupts.msix(31);
+      assert.equal(taken(), 3);
+      fn.interrupts.msix(0);
+      assert.equal(taken(), 3);
+    });
+  }
+});
+
+describe(`MSI of ${nic.name}`, () => {
+  it('is tried without the device, and one kind is on at a time', async () => {
+    using fn = await nic.open();
+    const interrupt = fn.interrupts.msi();
+    interrupt.trigger();
+    assert.equal(await interrupt.wait(soon()), 1);
+    assert.throws(() => fn.interrupts.msix(0), /EBUSY|cannot be armed|is armed/);
+    interrupt.close();
+    const other = fn.interrupts.msix(4);
+    other.trigger();
+    assert.equal(await other.wait(soon()), 1);
+  });
+});
+
+describe(`INTx of ${edu.name}`, () => {
+  const STATUS = 0x24;
+  const RAISE = 0x60;
+  const ACKNOWLEDGE = 0x64;
+  let fn: PciFunction;
+  beforeEach(async () => {
+    fn = await edu.open();
+  });
+  afterEach(() => fn.close());
+
+  const raise = (): void => fn.bar(0).write32(RAISE, 1);
+  const service = (): void => fn.bar(0).write32(ACKNOWLEDGE, fn.bar(0).read32(STATUS));
+  /** Long enough for an interrupt that is to come. */
+  const settle = async (): Promise<void> => {
+    for (let i = 0; i < 50; i++) await tick();
+  };
+  async function until(interrupt: Interrupt, count: number): Promise<void> {
+    while (interrupt.count < count) await tick();
+  }
+
+  it('stays masked after an interrupt until it is unmasked', async () => {
+    const line = fn.interrupts.intx();
+    raise();
+    await line.wait(soon());
+    service();
+    raise();
+    await settle();
+    assert.equal(line.count, 1);
+    line.unmask();
+    assert.equal(await line.wait(soon()), 1);
+    service();
+  });
+
+  it('unmasks itself once a listener has serviced the device', async () => {
+    const line = fn.interrupts.intx({ autoUnmask: true });
+    line.listen(service);
+    for (let i = 1; i <= 10; i++) {
+      raise();
+      await until(line, i);
+    }
+    await settle();
+    assert.equal(line.count, 10);
+  });
+
+  it('unmasks itself once who waited has', async () => {
+    const line = fn.interrupts.intx({ autoUnmask: true });
+    for (let i = 1; i <= 10; i++) {
+      raise();
+      assert.equal(await line.wait(soon()), 1);
+      service();
+    }
+    assert.equal(line.count, 10);
+  });
+
+  it('interrupts again when nobody serviced it, and does not before anybody was told', async () => {
+    const line = fn.interrupts.intx({ autoUnmask: true });
+    raise();
+    await until(line, 1);
+    await settle();
+    assert.equal(line.count, 1);
+    await line.wait(soon());
+    await until(line, 2);
+    service();
+  });
+
+  it('is tried without the device', async () => {
+    const line = fn.interrupts.intx();
+    line.trigger();
+    assert.equal(await line.wait(soon()), 1);
+  });
+});
