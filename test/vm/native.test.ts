@@ -43,7 +43,8 @@ describe('native VFIO functions', () => {
 
   for (const name of onHandles) {
     it(`${name} knows its handles`, () => {
-      const other = /^vfio(Device|HotReset|Region|Bar|Irq)/.test(name) && name !== 'vfioDeviceOpen' ? container : open;
+      const other =
+        /^vfio(Device|HotReset|Region|Bar|Irq)/.test(name) && name !== 'vfioDeviceOpen' ? container : open;
       for (const handle of [...JUNK, ...MADE_UP, other, Symbol('handle'), () => 0]) {
         assert.equal(functions[name]!(handle, 0, 0, 0, 4096, 0), EBADF, String(handle));
       }
