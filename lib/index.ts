@@ -10,6 +10,7 @@ export type { DeclarableMemory, DeclaredInfo, DeclareOptions, IoMemory } from '.
 export type { CoherentIoBuffer, IoRegisters } from './dma/declared-io.ts';
 export { DmaDevice, type DmaDeviceOptions } from './dma/device.ts';
 export type { DmaDirection } from './dma/direction.ts';
+export type { IommuDomain } from './dma/domain.ts';
 export type { IovaState } from './dma/iova-state.ts';
 export type { DmaLimits } from './dma/limits.ts';
 export type { MappingWay, StreamingMapping } from './dma/mapping.ts';

@@ -63,6 +63,15 @@ napi_value GroupOpen(Call& call) {
   return call.Return(0);
 }
 
+/** vfioGroupClose(container, group): 0. Out of the container, once its devices are closed. */
+napi_value GroupClose(Call& call) {
+  VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
+  if (container == nullptr) return call.Return(-EBADF);
+  uint64_t number;
+  if (!call.Unsigned(1, kMaxGroup, &number)) return call.Return(-EINVAL);
+  return call.Return(container->groups.erase(static_cast<uint32_t>(number)) == 0 ? -EINVAL : 0);
+}
+
 /** vfioGroupStatus(container, group): VFIO_GROUP_FLAGS_*. */
 napi_value GroupStatus(Call& call) {
   VfioContainer* container;
@@ -261,6 +270,7 @@ void InitVfioContainer(Napi::Env env, Napi::Object exports) {
   Export<ContainerOpen>(env, exports, "vfioContainerOpen");
   Export<ContainerClose>(env, exports, "vfioContainerClose");
   Export<GroupOpen>(env, exports, "vfioGroupOpen");
+  Export<GroupClose>(env, exports, "vfioGroupClose");
   Export<GroupStatus>(env, exports, "vfioGroupStatus");
   Export<GroupAttach>(env, exports, "vfioGroupAttach");
   Export<SetIommu>(env, exports, "vfioSetIommu");

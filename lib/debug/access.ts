@@ -24,6 +24,9 @@ import { bytes, did, hex, lost, place, thing } from './wording.ts';
 /** What a device can be given: bytes that change hands, or memory that both may use at any time. */
 export type Reachable = LentBytes | HeldEntry;
 
+/** The other devices in the domain; undefined for one that nobody watches, of which only the IOMMU knows. */
+export type Neighbours = () => Iterable<Pick<AccessJudge, 'allows'> | undefined>;
+
 /** Bytes [start, end) of the bus that the device should have left alone. */
 interface Complaint {
   readonly kind: ReportKind;
@@ -42,12 +45,14 @@ export class AccessJudge {
   readonly reachable = new AddressIndex<Reachable>();
 
   readonly #debug: DmaDebug;
+  readonly #neighbours: Neighbours;
   readonly #once = new Once();
   /** The device was seen to do something with bus mastering off. */
   #masterless = false;
 
-  constructor(debug: DmaDebug) {
+  constructor(debug: DmaDebug, neighbours: Neighbours) {
     this.#debug = debug;
+    this.#neighbours = neighbours;
   }
 
   /** @param touched what there is in `reachable` where the access goes */
@@ -76,7 +81,7 @@ export class AccessJudge {
       else complaints.push(complaint);
     }
     known.eachGap(start, end, (from, to) => {
-      complaints.push(this.#unknown(access, from, to));
+      if (!this.#isNeighbours(access, from, to)) complaints.push(this.#unknown(access, from, to));
     });
     let quiet = true;
     for (const complaint of complaints) {
@@ -86,6 +91,27 @@ export class AccessJudge {
     }
     // The hardware refused what the driver had every right to ask for.
     if (quiet && access.fault !== undefined) this.#complain(access, refused(access, this.#at(start)));
+  }
+
+  /** Whether this device was given all of [from, to), and may do that there. */
+  allows(access: DeviceAccess, from: number, to: number): boolean {
+    const allowed = new ByteRanges();
+    for (const one of this.#touched(from, to)) {
+      const start = Math.max(from, one.address);
+      const end = Math.min(to, one.address + one.size);
+      if (refusal(one, start, end, access) === undefined) allowed.add(start, end);
+    }
+    return coveredBy(allowed, { start: from, end: to });
+  }
+
+  /** An address that another device of the domain was given is valid for this one too. */
+  #isNeighbours(access: DeviceAccess, from: number, to: number): boolean {
+    for (const neighbour of this.#neighbours()) {
+      const allowed =
+        neighbour === undefined ? access.fault === undefined : neighbour.allows(access, from, to);
+      if (allowed) return true;
+    }
+    return false;
   }
 
   /** What lies in [start, end), blocks of pools that are out among them. */
@@ -295,7 +321,7 @@ function refused(access: DeviceAccess, one: Reachable | undefined): Complaint {
   return { kind: 'iommu-fault', start, end, one, message };
 }
 
-function coveredBy(ranges: ByteRanges, { start, end }: Complaint): boolean {
+function coveredBy(ranges: ByteRanges, { start, end }: Pick<Complaint, 'start' | 'end'>): boolean {
   let covered = true;
   ranges.eachGap(start, end, () => {
     covered = false;

@@ -43,10 +43,18 @@ export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void 
   if (faults !== undefined) debug.attribution = new Attribution(debug, faults());
 }
 
+function* neighboursOf(dma: DmaDevice): Generator<SimulationWatch | undefined> {
+  for (const other of dma.domain?.devices ?? []) {
+    if (other === dma) continue;
+    const watch = other instanceof DebugDmaDevice ? other.debug.watch : undefined;
+    yield watch instanceof SimulationWatch ? watch : undefined;
+  }
+}
+
 /** What looks at the accesses of a simulated device from now on; undefined when it is not debugged. */
 export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   if (!(dma instanceof DebugDmaDevice)) return undefined;
-  const watch = new SimulationWatch(dma.debug);
+  const watch = new SimulationWatch(dma.debug, () => neighboursOf(dma));
   dma.debug.watch = watch;
   return (access) => watch.access(access);
 }

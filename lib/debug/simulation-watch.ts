@@ -13,7 +13,7 @@ import { NoncoherentBuffer } from '../dma/noncoherent.ts';
 import { NoncontiguousBuffer } from '../dma/noncontiguous.ts';
 import type { OwnRegion } from '../dma/own-memory.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
-import { AccessJudge } from './access.ts';
+import { AccessJudge, type Neighbours } from './access.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
 import { type Changed, LentBytes } from './lent-bytes.ts';
@@ -38,10 +38,15 @@ export class SimulationWatch implements Watch {
   /** To be used again. */
   readonly #spare: LentBytes[] = [];
 
-  constructor(debug: DmaDebug) {
+  constructor(debug: DmaDebug, neighbours: Neighbours = () => []) {
     this.#debug = debug;
     this.#contents = debug.options.contents !== false;
-    this.#judge = new AccessJudge(debug);
+    this.#judge = new AccessJudge(debug, neighbours);
+  }
+
+  /** Whether the device was given all of [from, to) on the bus, and may do that there. */
+  allows(access: DeviceAccess, from: number, to: number): boolean {
+    return !this.#debug.disabled && this.#judge.allows(access, from, to);
   }
 
   /** The device is about to do something. */

@@ -15,6 +15,7 @@ import type { DeclarableMemory, DeclaredInfo, DeclareOptions } from './declared.
 import type { CoherentIoBuffer } from './declared-io.ts';
 import { DirectOperations } from './direct-operations.ts';
 import type { DmaDirection } from './direction.ts';
+import { IommuDomain } from './domain.ts';
 import { IommuOperations } from './iommu-operations.ts';
 import type { IovaState } from './iova-state.ts';
 import type { DmaLimits } from './limits.ts';
@@ -23,7 +24,7 @@ import { checkMask, DEFAULT_MASK, maskLimit } from './mask.ts';
 import type { NoncoherentBuffer } from './noncoherent.ts';
 import type { NoncontiguousBuffer } from './noncontiguous.ts';
 import type { DmaOperations } from './operations.ts';
-import { OwnMemory } from './own-memory.ts';
+import type { OwnMemory } from './own-memory.ts';
 import { type DeviceParts, PLAIN_PARTS } from './parts.ts';
 import type { DmaPool } from './pool.ts';
 import type { PoolOptions } from './pool-layout.ts';
@@ -39,19 +40,28 @@ export interface DeviceOptions extends StreamingOptions {
   readonly alter?: ((parts: DeviceParts) => DeviceParts) | undefined;
 }
 
-/** A device behind an IOMMU. Memory and address space belong to it from here on: closing it closes them. */
+/** A device behind an IOMMU, in a domain that it may share. The last device that is closed closes the domain. */
+export interface DomainDeviceOptions extends DeviceOptions {
+  readonly domain: IommuDomain;
+  readonly memory?: undefined;
+  readonly addressSpace?: undefined;
+}
+
+/** The same in a domain of its own, of these two: they belong to it from here on. */
 export interface TranslatedDeviceOptions extends DeviceOptions {
   readonly memory: MemorySource;
   readonly addressSpace: AddressSpace;
+  readonly domain?: undefined;
 }
 
 /** A device without an IOMMU: the memory, which belongs to it from here on, dictates the addresses. */
 export interface DirectDeviceOptions extends DeviceOptions {
   readonly memory: AddressedMemory;
   readonly addressSpace?: undefined;
+  readonly domain?: undefined;
 }
 
-export type DmaDeviceOptions = TranslatedDeviceOptions | DirectDeviceOptions;
+export type DmaDeviceOptions = DomainDeviceOptions | TranslatedDeviceOptions | DirectDeviceOptions;
 
 export class DmaDevice {
   readonly name: string;
@@ -69,17 +79,17 @@ export class DmaDevice {
   #closed = false;
   #gone: DmaError | undefined;
 
-  /** @param parts what it is built of; debugging brings its own */
+  /** @param parts what it is built of; debugging brings its own @throws DmaError EINVAL options · ENODEV the domain is closed */
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
     const { name } = options;
+    this.name = name;
     const operations = operationsFor(options);
-    const own = new OwnMemory(operations.granule);
+    const { own } = operations;
     const cache = cacheFor(options);
     const limit = maskLimit(DEFAULT_MASK);
     const made = options.alter?.(parts) ?? parts;
     const streaming = made.streaming({ name, operations, own }, limit, { ...options, cache });
     const { pinning } = streaming;
-    this.name = name;
     this.cache = cache;
     this.#operations = operations;
     this.#own = own;
@@ -95,6 +105,15 @@ export class DmaDevice {
       limit,
       makePool: made.pool,
     });
+    operations.domain?.attach(this);
+  }
+
+  /**
+   * The address space it sees, and shares with the other devices in it: what one of them was given is valid for all.
+   * Undefined without an IOMMU.
+   */
+  get domain(): IommuDomain | undefined {
+    return this.#operations.domain;
   }
 
   /** Ceiling of streaming mappings (dma_get_mask); 32 bits until set. */
@@ -314,7 +333,8 @@ export class DmaDevice {
   }
 
   /**
-   * Device address of the first byte of a view of this device's own memory (coherent, noncoherent, a pool's block).
+   * Device address of the first byte of a view of memory that this device, or another one in its domain, allocated
+   * (coherent, noncoherent, a pool's block).
    * @throws DmaError EINVAL foreign or freed memory: map it
    */
   addressOf(view: ArrayBufferView): bigint {
@@ -375,6 +395,7 @@ export class DmaDevice {
     this.#resources.close();
     this.#streaming.close();
     this.#allocations.close();
+    this.domain?.detach(this);
     this.#operations.close();
   }
 
@@ -392,12 +413,13 @@ export class DmaDevice {
 }
 
 function operationsFor(options: DmaDeviceOptions): DmaOperations {
+  if (options.domain !== undefined) return new IommuOperations(options.domain);
   if (options.addressSpace === undefined) return new DirectOperations(options.memory);
-  return new IommuOperations(options.addressSpace, options.memory);
+  return new IommuOperations(new IommuDomain(options.addressSpace, options.memory));
 }
 
 /** How the caller says, or what the memory brings along. */
 function cacheFor(options: DmaDeviceOptions): CacheMaintenance | undefined {
-  if (options.cache !== undefined || options.addressSpace !== undefined) return options.cache;
-  return options.memory.cache;
+  const { memory, addressSpace, cache } = options;
+  return cache ?? (memory !== undefined && addressSpace === undefined ? memory.cache : undefined);
 }

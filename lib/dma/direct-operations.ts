@@ -13,8 +13,11 @@ import {
   type PiecewiseAllocation,
   unreachableRegisters,
 } from './operations.ts';
+import { OwnMemory } from './own-memory.ts';
 
 export class DirectOperations implements DmaOperations {
+  readonly domain = undefined;
+  readonly own: OwnMemory;
   readonly granule: number;
   /** Neighbours in memory stay neighbours for the device, but the kernel does not merge them here. */
   readonly mergeBoundary = 0;
@@ -27,6 +30,7 @@ export class DirectOperations implements DmaOperations {
   constructor(memory: AddressedMemory) {
     this.#memory = memory;
     this.granule = memory.pageSize;
+    this.own = new OwnMemory(memory.pageSize);
   }
 
   get ranges(): readonly IovaRange[] {

@@ -2,6 +2,9 @@
  * Operations behind an IOMMU: memory comes from anywhere, and we choose the address it has for the device
  * (drivers/iommu/dma-iommu.c). Every allocation is mapped by itself and unmapped when released, so that a stale
  * descriptor hits nothing.
+ *
+ * Addresses and memory are the domain's, which other devices may be in: what this one was given is kept account of, so
+ * that it can be taken back when the device is closed and the others go on.
  */
 import { DmaError } from '../errors.ts';
 import {
@@ -11,8 +14,9 @@ import {
   type IovaRange,
   type MmioWindow,
 } from '../iommu/address-space.ts';
-import { IovaAllocator } from '../iommu/iova.ts';
+import type { IovaAllocator } from '../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../memory/source.ts';
+import type { IommuDomain } from './domain.ts';
 import { DEFAULT_MASK } from './mask.ts';
 import {
   type Allocation,
@@ -20,6 +24,7 @@ import {
   type PiecewiseAllocation,
   unreachableRegisters,
 } from './operations.ts';
+import type { OwnMemory } from './own-memory.ts';
 
 /** Half pieces are tried, and halves of those, down to one that makes so many: a container has few mappings. */
 const MOST_PIECES = 64;
@@ -27,21 +32,28 @@ const MOST_PIECES = 64;
 export class IommuOperations implements DmaOperations {
   /** dma-iommu asks for 32 bits: the IOMMU reaches all memory with them. */
   readonly requiredMask = DEFAULT_MASK;
-  /** The larger of the two page sizes: a mapping must not expose a neighbour that shares the page. */
+  readonly domain: IommuDomain;
+  readonly own: OwnMemory;
   readonly granule: number;
   readonly mergeBoundary: number;
 
   readonly #space: AddressSpace;
   readonly #memory: MemorySource;
   readonly #iova: IovaAllocator;
+  /** Bytes of each run of addresses that this device holds, by its first. */
+  readonly #runs = new Map<number, number>();
+  /** The memory at those of them that are ours. */
+  readonly #buffers = new Map<number, readonly ArrayBuffer[]>();
   #gone: DmaError | undefined;
 
-  constructor(space: AddressSpace, memory: MemorySource) {
-    this.#space = space;
-    this.#memory = memory;
-    this.granule = Math.max(space.pageSize, memory.pageSize);
-    this.mergeBoundary = space.pageSize - 1;
-    this.#iova = new IovaAllocator(space.ranges, this.granule);
+  constructor(domain: IommuDomain) {
+    this.domain = domain;
+    this.own = domain.own;
+    this.granule = domain.granule;
+    this.mergeBoundary = domain.space.pageSize - 1;
+    this.#space = domain.space;
+    this.#memory = domain.memory;
+    this.#iova = domain.iova;
   }
 
   get ranges(): readonly IovaRange[] {
@@ -75,6 +87,7 @@ export class IommuOperations implements DmaOperations {
     try {
       buffer = this.#memory.allocate(size, coherence);
       this.place(address, buffer, 0, span, access);
+      this.#buffers.set(address, [buffer]);
       return { buffer, address, span };
     } catch (error) {
       if (buffer !== undefined) this.#memory.free(buffer);
@@ -85,6 +98,7 @@ export class IommuOperations implements DmaOperations {
 
   release({ buffer, address, span }: Allocation): void {
     this.displace(address, span);
+    this.#buffers.delete(address);
     this.#memory.free(buffer);
     this.unreserve(address, span);
   }
@@ -104,6 +118,7 @@ export class IommuOperations implements DmaOperations {
         this.place(address + done, buffer, 0, length, 'read-write');
         done += longest;
       }
+      this.#buffers.set(address, buffers);
       return { buffers, address, span };
     } catch (error) {
       this.releasePieces({ buffers, address, span });
@@ -113,13 +128,16 @@ export class IommuOperations implements DmaOperations {
 
   releasePieces({ buffers, address, span }: PiecewiseAllocation): void {
     this.displace(address, span);
+    this.#buffers.delete(address);
     for (const buffer of buffers) this.#memory.free(buffer);
     this.unreserve(address, span);
   }
 
   reserve(size: number, limit: number): number {
     if (this.#gone !== undefined) throw this.#gone;
-    return this.#iova.alloc(size, limit);
+    const address = this.#iova.alloc(size, limit);
+    if (address >= 0) this.#runs.set(address, size);
+    return address;
   }
 
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
@@ -138,6 +156,7 @@ export class IommuOperations implements DmaOperations {
   }
 
   unreserve(address: number, size: number): void {
+    this.#runs.delete(address);
     this.#iova.free(address, size);
   }
 
@@ -166,9 +185,13 @@ export class IommuOperations implements DmaOperations {
     this.#gone = error;
   }
 
+  /** Where the domain is closed too, that has taken back everything. */
   close(): void {
-    // Views die before the mappings go: nobody may mistake memory the device has lost for memory it still sees.
-    this.#memory.close();
-    this.#space.close();
+    if (this.domain.closed) return;
+    for (const [address, size] of this.#runs) {
+      const buffers = this.#buffers.get(address) ?? [];
+      for (const buffer of buffers) this.own.forget(buffer);
+      this.releasePieces({ buffers, address, span: size });
+    }
   }
 }

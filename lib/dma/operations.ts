@@ -5,6 +5,8 @@
 import { DmaError } from '../errors.ts';
 import type { Access, IovaRange, MmioWindow } from '../iommu/address-space.ts';
 import type { Coherence } from '../memory/source.ts';
+import type { IommuDomain } from './domain.ts';
+import type { OwnMemory } from './own-memory.ts';
 
 /** Memory that a device can reach. */
 export interface Allocation {
@@ -26,6 +28,12 @@ export interface PiecewiseAllocation {
 }
 
 export interface DmaOperations {
+  /** The address space that the device shares with others; undefined where there is none. */
+  readonly domain: IommuDomain | undefined;
+
+  /** What has an address already. */
+  readonly own: OwnMemory;
+
   /** Windows of device addresses, ascending. */
   readonly ranges: readonly IovaRange[];
 
@@ -96,7 +104,7 @@ export interface DmaOperations {
   /** The device is gone: whatever would give it something throws this error from here on. */
   abandon(error: DmaError): void;
 
-  /** Release everything the device was ever given, then the address space and the memory. */
+  /** Release everything the device was ever given. */
   close(): void;
 }
 

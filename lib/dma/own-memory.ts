@@ -1,5 +1,5 @@
 /**
- * Memory that came from the device itself: coherent and noncoherent buffers, and what pools carve from them. It has
+ * Memory that came from the device itself, or from another one in its domain: coherent and noncoherent buffers, and what pools carve from them. It has
  * an address already, so that mapping it is arithmetic.
  *
  *      view we handed out     --- a stamp on the view ---------->  address           (a few ns)
@@ -64,7 +64,7 @@ export class OwnRegion {
   readonly bits: number;
   readonly noncoherent: boolean;
   readonly declared: boolean;
-  /** The registry it is in; another device's memory has no address here. Undefined once removed. */
+  /** The registry it is in; memory of another domain has no address here. Undefined once removed. */
   owner: OwnMemory | undefined;
   /** Its number in the page table, 0 while it is in none. */
   index = 0;
@@ -107,7 +107,7 @@ const WORD = 2 ** 32;
 /** Directory of 4 GiB of addresses. */
 type Directory = (Int32Array | undefined)[];
 
-/** The memory of one device, by view, by buffer and by device address. */
+/** The memory of one device, or of all devices in a domain, by view, by buffer and by device address. */
 export class OwnMemory {
   /** Region and address that the last successful `find` met. */
   foundRegion: OwnRegion | undefined;
@@ -147,6 +147,12 @@ export class OwnMemory {
     this.freeIndices.push(region.index);
     region.index = 0;
     region.owner = undefined;
+  }
+
+  /** `remove` of what is in this buffer, if anything. */
+  forget(buffer: ArrayBufferLike): void {
+    const region = this.byBuffer.get(buffer);
+    if (region !== undefined) this.remove(region);
   }
 
   /** Region and address of a view that was stamped; undefined when it was not, or its memory is not ours any more. */

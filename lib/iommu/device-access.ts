@@ -1,5 +1,5 @@
 /** What a simulated device does on the bus, told to whoever watches it (lib/debug/access.ts). */
-import type { Fault } from './fault.ts';
+import type { Fault, FaultLog } from './fault.ts';
 
 /** One access, before any byte of it moves. */
 export interface DeviceAccess {
@@ -17,3 +17,10 @@ export interface DeviceAccess {
 }
 
 export type AccessObserver = (access: DeviceAccess) => void;
+
+/** One of the devices whose DMA goes through an address space: what it did wrong is its own. */
+export interface Requester {
+  readonly faults: FaultLog;
+  /** Told of every access of the device before any byte moves, also of those that the bus refuses. */
+  onAccess: AccessObserver | undefined;
+}

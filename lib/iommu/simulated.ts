@@ -8,7 +8,7 @@
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../memory/page-size.ts';
 import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
-import type { AccessObserver } from './device-access.ts';
+import type { AccessObserver, Requester } from './device-access.ts';
 import { FAULT, type Fault, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
 import { MemoryTarget, RegisterTarget, registersBehind, type Target } from './simulated-target.ts';
@@ -50,14 +50,14 @@ interface Mapping {
 /** Moves `size` bytes between `target` at byte `at` of its mapping and the device's data at `done`. */
 type Move = (target: Target, at: number, done: number, size: number) => void;
 
-export class SimulatedAddressSpace implements AddressSpace {
+/** By itself it stands for the one device in it. */
+export class SimulatedAddressSpace implements AddressSpace, Requester {
   readonly name = 'simulated';
   /** A buffer that is detached while mapped is out of the device's reach from then on. */
   readonly pinsForeignMemory: boolean;
   readonly pageSize: number;
   readonly ranges: readonly IovaRange[];
   readonly faults: FaultLog;
-  /** Told of every access of the device before any byte moves, also of those that the bus refuses. */
   onAccess: AccessObserver | undefined = undefined;
   readonly #mappingLimit: number;
   readonly #pageOffset: (buffer: ArrayBufferLike) => number;
@@ -151,8 +151,8 @@ export class SimulatedAddressSpace implements AddressSpace {
   }
 
   /** The device reads memory into `into`; zeros where it may not, and false then. Never throws. */
-  read(address: bigint | number, into: Uint8Array): boolean {
-    if (this.onAccess !== undefined) this.#announce(address, into.length, 'read', undefined);
+  read(address: bigint | number, into: Uint8Array, requester: Requester = this): boolean {
+    if (requester.onAccess !== undefined) this.#announce(requester, address, into.length, 'read', undefined);
     const at = Number(address);
     const mapping = this.#whole(at, into.length, 'read');
     if (mapping !== undefined) {
@@ -160,23 +160,21 @@ export class SimulatedAddressSpace implements AddressSpace {
       return true;
     }
     into.fill(0);
-    return this.#walk(address, into.length, 'read', (target, at, done, size) => {
-      target.read(at, into.subarray(done, done + size));
-    });
+    const move: Move = (target, from, done, size) => target.read(from, into.subarray(done, done + size));
+    return this.#walk(address, into.length, 'read', move, (fault) => requester.faults.record(fault));
   }
 
   /** The device writes `from` to memory; nothing changes where it may not, and false then. Never throws. */
-  write(address: bigint | number, from: Uint8Array): boolean {
-    if (this.onAccess !== undefined) this.#announce(address, from.length, 'write', from);
+  write(address: bigint | number, from: Uint8Array, requester: Requester = this): boolean {
+    if (requester.onAccess !== undefined) this.#announce(requester, address, from.length, 'write', from);
     const at = Number(address);
     const mapping = this.#whole(at, from.length, 'write');
     if (mapping !== undefined) {
       mapping.target.write(at - mapping.start, from);
       return true;
     }
-    return this.#walk(address, from.length, 'write', (target, at, done, size) => {
-      target.write(at, from.subarray(done, done + size));
-    });
+    const move: Move = (target, to, done, size) => target.write(to, from.subarray(done, done + size));
+    return this.#walk(address, from.length, 'write', move, (fault) => requester.faults.record(fault));
   }
 
   /** The one mapping that all of an access goes to, as nearly every access does; undefined when it is not so simple. */
@@ -188,15 +186,16 @@ export class SimulatedAddressSpace implements AddressSpace {
   }
 
   #announce(
+    requester: Requester,
     address: bigint | number,
     size: number,
     access: 'read' | 'write',
     bytes: Uint8Array | undefined,
   ): void {
     if (size === 0) return;
-    const { about } = this.faults;
+    const { about } = requester.faults;
     if (this.#whole(Number(address), size, access) !== undefined) {
-      this.onAccess!({ address, size, access, bytes, fault: undefined, about });
+      requester.onAccess!({ address, size, access, bytes, fault: undefined, about });
       return;
     }
     let fault: Fault | undefined;
@@ -204,7 +203,7 @@ export class SimulatedAddressSpace implements AddressSpace {
       fault ??= next;
     };
     this.#walk(address, size, access, () => {}, keepFirst);
-    this.onAccess!({ address, size, access, bytes, fault, about });
+    requester.onAccess!({ address, size, access, bytes, fault, about });
   }
 
   /** Whether all of it went well. */
@@ -213,7 +212,7 @@ export class SimulatedAddressSpace implements AddressSpace {
     size: number,
     access: 'read' | 'write',
     move: Move,
-    fail = (fault: Fault): void => this.faults.record(fault),
+    fail: (fault: Fault) => void,
   ): boolean {
     const start = Number(address);
     if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {

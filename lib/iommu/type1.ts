@@ -121,6 +121,14 @@ export class Type1AddressSpace implements AddressSpace {
     this.#native.vfioContainerClose(this.#container);
   }
 
+  /** Whether the groups that were added since leave all addresses usable. */
+  get unchanged(): boolean {
+    const info = this.#native.vfioIommuInfo(this.#container);
+    if (typeof info === 'number' || Number(info.pageSizes & -info.pageSizes) !== this.pageSize) return false;
+    const now = usableRanges(info.ranges, [], this.pageSize);
+    return this.ranges.every(({ start, end }) => now.some((one) => one.start <= start && end <= one.end));
+  }
+
   /** Once the last function of its groups was removed from the system, the kernel has taken back every mapping itself. */
   get #deserted(): boolean {
     return typeof this.#native.vfioIommuInfo(this.#container) === 'number';

@@ -31,6 +31,8 @@ export interface VfioFunctions {
   vfioContainerClose(container: Handle): number;
   /** Opens /dev/vfio/`group` for the container to keep. */
   vfioGroupOpen(container: Handle, group: number): number;
+  /** Out of the container, and closed once no device of it is open. -EINVAL: it is not in there. */
+  vfioGroupClose(container: Handle, group: number): number;
   /** VFIO_GROUP_FLAGS_*. */
   vfioGroupStatus(container: Handle, group: number): number;
   vfioGroupAttach(container: Handle, group: number): number;

@@ -1,5 +1,6 @@
 /** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
 import type { DmaDevice } from '../dma/device.ts';
+import type { IommuDomain } from '../dma/domain.ts';
 import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
@@ -41,6 +42,14 @@ export class PciFunction {
   /** How it is reached, for people: `vfio`, `sysfs` or `simulated`. */
   get transport(): string {
     return this.#transport.name;
+  }
+
+  /**
+   * The address space that it shares with the other functions of its IOMMU group, and with those that are opened with
+   * `openPci(..., { domain })`. Undefined without an IOMMU.
+   */
+  get domain(): IommuDomain | undefined {
+    return this.dma.domain;
   }
 
   get closed(): boolean {

@@ -9,6 +9,7 @@
  */
 import type { DebugOptions } from '../debug/options.ts';
 import type { DmaDevice } from '../dma/device.ts';
+import type { IommuDomain } from '../dma/domain.ts';
 import type { StreamingOptions } from '../dma/streaming.ts';
 import type { DmaError } from '../errors.ts';
 import type { InterruptAccess } from '../interrupts/access.ts';
@@ -93,6 +94,12 @@ export interface OpenOptions {
    * not on hardware; USERDMA_DEBUG=1 or 0 says otherwise. @throws DmaError EINVAL options
    */
   readonly debug?: boolean | DebugOptions;
+  /**
+   * The domain of another function, `PciFunction.domain`, that this one is to share: one address space and one memory for
+   * both, so that an address which either was given is valid for both. Default: one of its own; functions of one IOMMU
+   * group, which the IOMMU does not tell apart, always share one. Where memory comes from is settled by the first of them.
+   */
+  readonly domain?: IommuDomain;
   /**
    * How long listeners of `PciFunction.onReleaseRequest` may take before the function is let go all the same, in
    * milliseconds. Default 2000.

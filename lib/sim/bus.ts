@@ -3,6 +3,7 @@
  * to it (a BusPort) comes and goes with open and close.
  */
 import { DmaError } from '../errors.ts';
+import type { Requester } from '../iommu/device-access.ts';
 import { FAULT, type FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { BarInfo } from '../pci/bar.ts';
@@ -17,6 +18,8 @@ export interface BusPort {
   readonly config: SimulatedConfigSpace;
   readonly interrupts: SimulatedInterrupts;
   readonly addressSpace: SimulatedAddressSpace;
+  /** As whom the device reaches it. */
+  readonly requester: Requester;
   /** The device was pulled out. */
   leave(): void;
   /** The system saw an error of the function, or wants it back. */
@@ -127,14 +130,20 @@ export class SimulatedBus implements DeviceBus {
   }
 
   dmaRead(address: bigint | number, into: Uint8Array): boolean {
-    if (this.#plugged && this.#port?.config.busMaster) return this.#port.addressSpace.read(address, into);
+    const port = this.#port;
+    if (this.#plugged && port?.config.busMaster) {
+      return port.addressSpace.read(address, into, port.requester);
+    }
     into.fill(0);
     if (this.#plugged) this.#refuse(address, into.length, 'read', undefined);
     return false;
   }
 
   dmaWrite(address: bigint | number, from: Uint8Array): boolean {
-    if (this.#plugged && this.#port?.config.busMaster) return this.#port.addressSpace.write(address, from);
+    const port = this.#port;
+    if (this.#plugged && port?.config.busMaster) {
+      return port.addressSpace.write(address, from, port.requester);
+    }
     if (this.#plugged) this.#refuse(address, from.length, 'write', from);
     return false;
   }
@@ -172,7 +181,7 @@ export class SimulatedBus implements DeviceBus {
   ): void {
     const reason = (this.#port?.config.awake ?? true) ? FAULT.noMaster : FAULT.asleep;
     const fault = { address: BigInt(address), size, access, reason };
-    this.#port?.addressSpace.onAccess?.({ address, size, access, bytes, fault, about: this.faults.about });
+    this.#port?.requester.onAccess?.({ address, size, access, bytes, fault, about: this.faults.about });
     this.faults.record(fault);
   }
 

@@ -1,6 +1,7 @@
 /** userdma/sim: simulated devices, and what it takes to write one. */
 export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
 export { EduModel, type EduOptions } from './edu.ts';
+export type { SimulatedGroup } from './group.ts';
 export { FaultInjector, type FaultKind, type Injection } from './inject.ts';
 export type { FaultTiming } from './inject-rule.ts';
 export type {

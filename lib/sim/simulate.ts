@@ -1,17 +1,21 @@
 /** A device model plugged into a simulated machine, ready for `openPci`. */
 import { createDevice, watchAccesses } from '../debug/choose.ts';
+import type { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
+import type { Requester } from '../iommu/device-access.ts';
 import { FAULT, type Fault, FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
+import { SimulatedDomain, SimulatedGroup } from './group.ts';
 import type { FaultInjector } from './inject.ts';
 import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
 import type { DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
+import type { SimulatedTransport } from './transport.ts';
 
 export interface SimulateOptions {
   /** `domain:bus:device.function`. Default `0000:00:10.0`. */
@@ -39,12 +43,19 @@ export interface SimulateOptions {
   readonly memoryLimit?: number;
   /** Called at each fault, in the middle of the access that failed: throw here to fail a test on the spot. */
   readonly onFault?: (fault: Fault) => void;
+  /**
+   * The IOMMU group of another function, `SimulatedSource.group`, that this one is in too: the IOMMU does not tell them
+   * apart, so that while both are open they share a domain. Default: one of its own.
+   */
+  readonly group?: SimulatedGroup;
   /** What goes wrong, and when. Default: nothing that the model or the driver does not do. */
   readonly inject?: FaultInjector;
 }
 
 export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends PciSource {
   readonly model: M;
+  /** For other functions that are to be in the same IOMMU group. */
+  readonly group: SimulatedGroup;
   /** What the device did wrong or was not allowed to do, the newest thousand, oldest first, over all openings. */
   readonly faults: readonly Fault[];
   /**
@@ -69,32 +80,58 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
  * registers in between, as a device in its slot does.
  *
  * @throws DmaError EINVAL malformed address, or a model that describes what no function can be · EBUSY the fault
- *   injector belongs to another simulation. `openPci` of the result: EBUSY while it is open, ENODEV while it is pulled
- *   out, EINVAL page size, windows or memory limit
+ *   injector belongs to another simulation. `openPci` of the result: EBUSY while it is open, or its group in another
+ *   domain, ENODEV while it is pulled out, EINVAL page size, windows or memory limit
  */
 export function simulate<M extends DeviceModel>(model: M, options: SimulateOptions = {}): SimulatedSource<M> {
-  const { address = '0000:00:10.0', onFault, inject } = options;
+  const { address = '0000:00:10.0', onFault, inject, group = new SimulatedGroup() } = options;
   checkAddress(address);
   const faults = new FaultLog(onFault === undefined ? {} : { onFault });
   const parts = inject === undefined ? PLAIN_MACHINE : injectedMachine(inject);
   const bus = new SimulatedBus(parts.model(model), faults);
   inject?.join(bus);
-  const open = ({ streaming, debug }: OpenOptions): OpenedFunction => {
-    const { memory, addressSpace, cache } = newMachine(options, parts, faults);
-    const common = { ...streaming, name: address, cache, alter: parts.alter };
-    const dma =
-      options.iommu === false
-        ? createDevice(
-            { ...common, memory: new SimulatedPhysicalMemory({ heap: memory, addressSpace }) },
-            debug,
-            true,
-          )
-        : createDevice({ ...common, memory, addressSpace }, debug, true);
-    addressSpace.onAccess = watchAccesses(dma);
-    return { dma, transport: parts.transport({ address, bus, addressSpace }) };
+  const connect = (
+    addressSpace: SimulatedAddressSpace,
+    onRelease: () => void,
+    makeDevice: () => DmaDevice,
+  ): OpenedFunction => {
+    const requester: Requester = { faults, onAccess: undefined };
+    let transport: SimulatedTransport | undefined;
+    try {
+      transport = parts.transport({ address, bus, addressSpace, requester, onRelease });
+      const dma = makeDevice();
+      requester.onAccess = watchAccesses(dma);
+      return { dma, transport };
+    } catch (error) {
+      if (transport === undefined) onRelease();
+      else transport.close();
+      throw error;
+    }
+  };
+  const open = ({ streaming, debug, domain: wanted }: OpenOptions): OpenedFunction => {
+    const common = { ...streaming, name: address, alter: parts.alter };
+    if (options.iommu === false) {
+      if (wanted !== undefined) throw noDomain(address);
+      const { memory: heap, space, cache } = newMachine(options, parts, faults);
+      const memory = new SimulatedPhysicalMemory({ heap, addressSpace: space });
+      return connect(
+        space,
+        () => {},
+        () => createDevice({ ...common, cache, memory }, debug, true),
+      );
+    }
+    const make = (): SimulatedDomain => {
+      const { memory, space, cache } = newMachine(options, parts, faults);
+      return new SimulatedDomain(space, memory, cache);
+    };
+    const domain = group.enter(wanted, make);
+    const leave = (): void => group.leave();
+    const { cache } = domain;
+    return connect(domain.space, leave, () => createDevice({ ...common, cache, domain }, debug, true));
   };
   return {
     model,
+    group,
     faults: faults.list,
     open,
     unplug: () => bus.unplug(),
@@ -106,7 +143,7 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
 
 interface Machine {
   readonly memory: HeapMemory;
-  readonly addressSpace: SimulatedAddressSpace;
+  readonly space: SimulatedAddressSpace;
   readonly cache: SimulatedCache | undefined;
 }
 
@@ -133,7 +170,13 @@ function newMachine(options: SimulateOptions, parts: MachineParts, faults: Fault
     ...(pinsForeignMemory !== undefined && { pinsForeignMemory }),
     ...(!iommu && { ranges: ranges ?? PC_MEMORY, mappingLimit: Infinity, nothingThere: FAULT.noMemory }),
   });
-  return { memory, addressSpace: space, cache };
+  return { memory, space, cache };
+}
+
+function noDomain(address: string): DmaError {
+  return new DmaError('EINVAL', `${address} is behind no IOMMU, and in no domain`, {
+    remedy: 'simulate it with an IOMMU, or open it without a domain',
+  });
 }
 
 function checkPageOffset(offset: number, pageSize: number): void {

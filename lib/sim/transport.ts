@@ -1,5 +1,6 @@
 /** How a driver reaches a simulated function while it has it open. */
 import { closedError, DmaError, goneError } from '../errors.ts';
+import type { Requester } from '../iommu/device-access.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { Bar } from '../pci/bar.ts';
 import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../pci/transport.ts';
@@ -12,6 +13,10 @@ export interface SimulatedTransportOptions {
   readonly address: string;
   readonly bus: SimulatedBus;
   readonly addressSpace: SimulatedAddressSpace;
+  /** As whom the device reaches it. Default: as the only one. */
+  readonly requester?: Requester;
+  /** Called once, when the device has been let go. */
+  readonly onRelease?: () => void;
 }
 
 export class SimulatedTransport implements PciTransport {
@@ -23,12 +28,14 @@ export class SimulatedTransport implements PciTransport {
   readonly rom: RomAccess | undefined;
   readonly #bus: SimulatedBus;
   readonly #registers: readonly SimulatedBar[];
+  readonly #onRelease: () => void;
   #events: FunctionEvents | undefined;
   #closed = false;
   #gone: DmaError | undefined;
 
   /** @throws DmaError EBUSY the function is open */
-  constructor({ address, bus, addressSpace }: SimulatedTransportOptions) {
+  constructor(options: SimulatedTransportOptions) {
+    const { address, bus, addressSpace, requester = addressSpace, onRelease = () => {} } = options;
     const description = bus.model.config;
     const config = new SimulatedConfigSpace(description, bus.bars);
     const interrupts = new SimulatedInterrupts(description, config);
@@ -36,6 +43,7 @@ export class SimulatedTransport implements PciTransport {
       config,
       interrupts,
       addressSpace,
+      requester,
       leave: () => this.leave(),
       reportError: () => this.#events?.error(),
       requestRelease: () => this.#events?.releaseRequest(),
@@ -46,6 +54,7 @@ export class SimulatedTransport implements PciTransport {
     this.config = this.#guard(config);
     this.rom = description.rom && this.#openRom(description.rom, config);
     this.#bus = bus;
+    this.#onRelease = onRelease;
     this.#registers = bus.bars.map((info) => new SimulatedBar(info, bus, port));
     this.bars = Array.from({ length: 6 }, (_, index) =>
       this.#registers.find((bar) => bar.info.index === index),
@@ -95,6 +104,7 @@ export class SimulatedTransport implements PciTransport {
   #release(): void {
     if (this.#bus.plugged && this.#bus.model.config.functionLevelReset) this.#bus.reset();
     this.#bus.release();
+    this.#onRelease();
   }
 
   #openRom(rom: Uint8Array, config: SimulatedConfigSpace): RomAccess {

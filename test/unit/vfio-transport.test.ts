@@ -196,7 +196,10 @@ describe('opening a transport', () => {
       vfioBarOpen: () => 1,
       vfioDeviceClose: () => 0,
     } as unknown as Addon;
-    const transport = new VfioTransport(native, DEVICE, '0000:00:10.0');
+    const transport = new VfioTransport(native, DEVICE, '0000:00:10.0', {
+      release: () => {},
+      close: () => {},
+    });
     const kinds = transport.bars.flatMap((bar) => (bar === undefined ? [] : [bar.info.kind]));
     expect(kinds).toEqual(bars.map(({ value }) => ((value & 1) === 1 ? 'io' : 'memory')));
     return command;

@@ -74,6 +74,17 @@ export function openError(
   });
 }
 
+/** The group of a function cannot be added to the domain of others. @param errno either sign */
+export function domainError({ address, group }: FunctionFacts, errno: number): DmaError {
+  const code = errnoName(errno);
+  return new DmaError(code, `${address}: its IOMMU group ${group} cannot be in that domain (${code})`, {
+    syscall: 'VFIO_GROUP_SET_CONTAINER',
+    remedy:
+      "its IOMMU differs from the others', or reserves addresses that the domain has: open it first and the others " +
+      'in its domain, or each in its own',
+  });
+}
+
 /** Shell commands, for root, that give a function to vfio-pci. */
 export function bindCommands(address: string, driver: string | undefined): string {
   const device = `/sys/bus/pci/devices/${address}`;

@@ -8,6 +8,7 @@ import type { MsixCapability } from '../capabilities/standard.ts';
 import { ConfigSpace, PCI_COMMAND } from '../config-space.ts';
 import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../transport.ts';
 import { VfioBar } from './bar.ts';
+import type { VfioGroup } from './group.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
@@ -21,6 +22,9 @@ const BAR_IO = 1 << 0;
 const BAR_64BIT = 1 << 2;
 const BAR_PREFETCHABLE = 1 << 3;
 
+/** The group that a function is in. */
+export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close'>;
+
 export class VfioTransport implements PciTransport {
   readonly name = 'vfio';
   readonly address: string;
@@ -30,6 +34,7 @@ export class VfioTransport implements PciTransport {
   readonly rom: RomAccess | undefined;
   readonly #native: Addon;
   readonly #device: Handle;
+  readonly #group: GroupOfFunction;
   #notifications: VfioNotifications | undefined;
   #events: FunctionEvents | undefined;
   #closed = false;
@@ -38,10 +43,12 @@ export class VfioTransport implements PciTransport {
   /**
    * Decoding of the BARs that the function has is on afterwards; bus mastering is left as it was, off.
    * @param device belongs to this object from here on, unless the constructor throws
+   * @param group told when the device is let go, and closed with this object
    * @throws DmaError EIO configuration space does not answer · ENOMEM a BAR cannot be mapped
    */
-  constructor(native: Addon, device: Handle, address: string) {
+  constructor(native: Addon, device: Handle, address: string, group: GroupOfFunction) {
     this.#native = native;
+    this.#group = group;
     this.#device = device;
     this.address = address;
     this.config = new VfioConfig(native, device, address, {
@@ -75,17 +82,24 @@ export class VfioTransport implements PciTransport {
     this.#gone = error;
     this.#notifications?.close();
     this.interrupts.leave(error);
-    this.#native.vfioDeviceClose(this.#device);
+    this.#letGo();
     this.#events?.gone(error);
   }
 
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    if (this.#gone !== undefined) return;
-    this.#notifications?.close();
-    this.interrupts.close();
+    if (this.#gone === undefined) {
+      this.#notifications?.close();
+      this.interrupts.close();
+      this.#letGo();
+    }
+    this.#group.close();
+  }
+
+  #letGo(): void {
     this.#native.vfioDeviceClose(this.#device);
+    this.#group.release(this.address);
   }
 
   #openRom(): RomAccess | undefined {

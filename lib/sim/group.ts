@@ -1,0 +1,57 @@
+/** IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or not. */
+import { IommuDomain } from '../dma/domain.ts';
+import { DmaError } from '../errors.ts';
+import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
+import type { HeapMemory } from '../memory/heap.ts';
+import type { SimulatedCache } from './cache.ts';
+
+/** A domain of the simulated world: an address space, the memory in it, and the caches between CPU and devices. */
+export class SimulatedDomain extends IommuDomain {
+  declare readonly space: SimulatedAddressSpace;
+  readonly cache: SimulatedCache | undefined;
+
+  constructor(space: SimulatedAddressSpace, memory: HeapMemory, cache: SimulatedCache | undefined) {
+    super(space, memory);
+    this.cache = cache;
+  }
+}
+
+/** What `SimulatedSource.group` is; for `simulate(model, { group })`. */
+export class SimulatedGroup {
+  #domain: SimulatedDomain | undefined;
+  #open = 0;
+
+  /**
+   * A function of the group is being opened: the domain it will be in.
+   * @param wanted by whoever opens it @param make one for the group
+   * @throws DmaError EBUSY the group is in another domain · EINVAL that domain is of another world · ENODEV it is closed
+   */
+  enter(wanted: IommuDomain | undefined, make: () => SimulatedDomain): SimulatedDomain {
+    if (this.#open > 0 && wanted !== undefined && wanted !== this.#domain) {
+      throw new DmaError('EBUSY', 'another function of the IOMMU group is open, in another domain', {
+        remedy: 'open this one without a domain, or close the other first',
+      });
+    }
+    if (this.#open === 0) this.#domain = checkDomain(wanted) ?? make();
+    this.#open++;
+    return this.#domain!;
+  }
+
+  /** It was closed, or is gone. */
+  leave(): void {
+    this.#open--;
+  }
+}
+
+function checkDomain(wanted: IommuDomain | undefined): SimulatedDomain | undefined {
+  if (wanted === undefined) return undefined;
+  if (!(wanted instanceof SimulatedDomain)) {
+    throw new DmaError('EINVAL', 'this is no domain of the simulation', {
+      remedy: 'pass the domain of a function that is simulated too, behind an IOMMU',
+    });
+  }
+  if (!wanted.closed) return wanted;
+  throw new DmaError('ENODEV', 'the IOMMU domain is closed', {
+    remedy: 'open this function before the last one in the domain is closed',
+  });
+}
