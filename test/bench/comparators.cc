@@ -253,6 +253,166 @@ Napi::Value VfioPair(const Napi::CallbackInfo& info) {
   return Timed(info.Env(), [pair](uint32_t) { pair(); });
 }
 
+/** Two rings of the 82574's legacy descriptors, packets for them, a NIC that is only memory, and the
+ * forwarding loop of ixy: what examples/nic does, in C. */
+class Forwarder {
+ public:
+  explicit Forwarder(uint32_t batch) : batch_(batch), held_(batch), memory_(kPackets * kStride) {
+    receive_ = static_cast<Descriptor*>(aligned_alloc(4096, kEntries * sizeof(Descriptor)));
+    transmit_ = static_cast<Descriptor*>(aligned_alloc(4096, kEntries * sizeof(Descriptor)));
+    memset(receive_, 0, kEntries * sizeof(Descriptor));
+    memset(transmit_, 0, kEntries * sizeof(Descriptor));
+    for (size_t i = 0; i < kPackets; i++) {
+      packets_[i].bytes = memory_.data() + i * kStride;
+      packets_[i].address = i * kStride;
+      free_[i] = &packets_[i];
+    }
+    for (uint32_t slot = 0; slot < kEntries; slot++) Refill(slot);
+    receive_tail_ = kEntries - 1;
+  }
+  ~Forwarder() {
+    free(receive_);
+    free(transmit_);
+  }
+  Forwarder(const Forwarder&) = delete;
+  Forwarder& operator=(const Forwarder&) = delete;
+
+  /** The NIC receives a batch, and sends all there is. */
+  void Step() {
+    for (uint32_t i = 0; i < batch_ && receive_head_ != receive_tail_; i++) {
+      Descriptor& descriptor = receive_[receive_head_];
+      descriptor.command = kLength;
+      __atomic_store_n(&descriptor.state, kDone | kEnd, __ATOMIC_RELEASE);
+      receive_head_ = Next(receive_head_);
+    }
+    for (; transmit_head_ != transmit_tail_; transmit_head_ = Next(transmit_head_)) {
+      __atomic_store_n(&transmit_[transmit_head_].state, kDone, __ATOMIC_RELEASE);
+    }
+  }
+
+  /** Both tails go on by a batch, without a driver. */
+  void Skip() {
+    receive_tail_ = (receive_tail_ + batch_) % kEntries;
+    transmit_tail_ = (transmit_tail_ + batch_) % kEntries;
+  }
+
+  void Forward() {
+    const uint32_t received = Receive();
+    for (uint32_t i = 0; i < received; i++) held_[i]->bytes[48]++;
+    Transmit(received);
+  }
+
+ private:
+  struct Descriptor {
+    uint64_t address;
+    uint32_t command;
+    uint32_t state;
+  };
+  struct Packet {
+    uint8_t* bytes;
+    uint64_t address;
+    uint32_t length;
+  };
+  static constexpr uint32_t kEntries = 256;
+  static constexpr uint32_t kLot = 32;
+  static constexpr size_t kPackets = 3 * kEntries;
+  static constexpr size_t kStride = 2048;
+  static constexpr uint32_t kDone = 1;
+  static constexpr uint32_t kEnd = 2;
+  static constexpr uint32_t kErrors = 0x9700;
+  static constexpr uint32_t kLength = 60;
+  static constexpr uint32_t kSend = 0x0b000000;
+
+  static uint32_t Next(uint32_t slot) { return slot + 1 == kEntries ? 0 : slot + 1; }
+
+  static bool Done(const Descriptor* ring, uint32_t slot) {
+    return (__atomic_load_n(&ring[slot % kEntries].state, __ATOMIC_ACQUIRE) & kDone) != 0;
+  }
+
+  void Refill(uint32_t slot) {
+    Packet* packet = free_[--available_];
+    in_receive_[slot] = packet;
+    receive_[slot].address = packet->address;
+    receive_[slot].state = 0;
+  }
+
+  uint32_t Receive() {
+    if (!Done(receive_, next_ + batch_ - 1)) return 0;
+    uint32_t received = 0;
+    for (uint32_t i = 0; i < batch_; i++) {
+      const Descriptor& descriptor = receive_[next_];
+      if ((descriptor.state & (kDone | kEnd | kErrors)) != (kDone | kEnd)) abort();
+      Packet* packet = in_receive_[next_];
+      packet->length = descriptor.command & 0xffff;
+      held_[received++] = packet;
+      Refill(next_);
+      next_ = Next(next_);
+    }
+    kept_ += batch_;
+    if (kept_ >= kLot) {
+      kept_ = 0;
+      __atomic_store_n(&receive_tail_, next_ == 0 ? kEntries - 1 : next_ - 1, __ATOMIC_RELEASE);
+    }
+    return received;
+  }
+
+  void Transmit(uint32_t count) {
+    while (under_way_ >= kLot && Done(transmit_, oldest_ + kLot - 1)) {
+      for (uint32_t i = 0; i < kLot; i++) {
+        free_[available_++] = in_transmit_[oldest_];
+        oldest_ = Next(oldest_);
+      }
+      under_way_ -= kLot;
+    }
+    uint32_t slot = transmit_tail_;
+    for (uint32_t i = 0; i < count; i++) {
+      Packet* packet = held_[i];
+      in_transmit_[slot] = packet;
+      transmit_[slot].address = packet->address;
+      transmit_[slot].command = kSend | packet->length;
+      transmit_[slot].state = 0;
+      slot = Next(slot);
+    }
+    under_way_ += count;
+    __atomic_store_n(&transmit_tail_, slot, __ATOMIC_RELEASE);
+  }
+
+  const uint32_t batch_;
+  std::vector<Packet*> held_;
+  std::vector<uint8_t> memory_;
+  Descriptor* receive_;
+  Descriptor* transmit_;
+  Packet packets_[kPackets];
+  Packet* free_[kPackets];
+  Packet* in_receive_[kEntries];
+  Packet* in_transmit_[kEntries];
+  size_t available_ = kPackets;
+  uint32_t next_ = 0;
+  uint32_t kept_ = 0;
+  uint32_t oldest_ = 0;
+  uint32_t under_way_ = 0;
+  uint32_t receive_head_ = 0;
+  uint32_t receive_tail_ = 0;
+  uint32_t transmit_head_ = 0;
+  uint32_t transmit_tail_ = 0;
+};
+
+/** forward(batch, driven): a batch comes, is forwarded and sent; without a driver only the NIC's part of it.
+ */
+Napi::Value Forward(const Napi::CallbackInfo& info) {
+  auto forwarder = std::make_shared<Forwarder>(static_cast<uint32_t>(Argument(info, 0)));
+  if (info[1].As<Napi::Boolean>()) {
+    return Timed(info.Env(), [forwarder](uint32_t) {
+      forwarder->Step();
+      forwarder->Forward();
+    });
+  }
+  return Timed(info.Env(), [forwarder](uint32_t) {
+    forwarder->Skip();
+    forwarder->Step();
+  });
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   const auto add = [&](const char* name, Napi::Value (*make)(const Napi::CallbackInfo&)) {
     exports.Set(name, Napi::Function::New(env, make));
@@ -267,6 +427,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("walkHoles", WalkHoles);
   add("mmapPair", MmapPair);
   add("vfioPair", VfioPair);
+  add("forward", Forward);
   return exports;
 }
 

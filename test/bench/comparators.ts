@@ -17,6 +17,8 @@ export interface Comparators {
   lookup(regions: number, touched: number): Timed;
   walkHoles(holes: number): Timed;
   mmapPair(size: number): Timed;
+  /** @param batch packets a round @param driven whether anybody forwards them; else the NIC is alone */
+  forward(batch: number, driven: boolean): Timed;
   /** @throws Error the kernel refused */
   vfioPair(fd: number, iova: number, size: number): Timed;
 }

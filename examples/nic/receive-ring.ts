@@ -1,0 +1,134 @@
+/**
+ * The receive ring: every descriptor has a buffer, always. One that is received is handed out, and a free one takes its
+ * place.
+ *
+ *       next                      tail
+ *        v                         v
+ *      [ the device's . . . . . . ][ ours ]--> back to the first        one is always ours: head = tail means empty
+ */
+import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
+import { countDone } from './done.ts';
+import type { Packet, PacketPool } from './packet.ts';
+import { DESCRIPTOR, DONE, END_OF_PACKET, RECEIVE_ERRORS, REGISTER, ReceiveDescriptor } from './registers.ts';
+import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
+
+// V8 folds a module's own constants, and loads imported ones.
+const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
+const JUDGED = DONE | END_OF_PACKET | RECEIVE_ERRORS;
+const GOOD = DONE | END_OF_PACKET;
+
+export class ReceiveRing implements Receiver {
+  readonly #registers: Doorbell;
+  readonly #pool: PacketPool;
+  readonly #memory: CoherentBuffer;
+  readonly #words: Int32Array;
+  readonly #entries: number;
+  /** Index of the packet of each descriptor, while running. */
+  readonly #slots: number[];
+  /** Refilled descriptors that the device is told of at once: a doorbell costs more than a packet. */
+  readonly #lot: number;
+  #next = 0;
+  #kept = 0;
+  #running = false;
+  #dropped = 0;
+
+  /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */
+  constructor(dma: DmaDevice, registers: Doorbell, pool: PacketPool, count: number) {
+    checkDescriptors(count);
+    this.#registers = registers;
+    this.#pool = pool;
+    this.#entries = count;
+    this.#slots = new Array<number>(count).fill(0);
+    this.#lot = Math.min(LOT, count / 4);
+    this.#memory = dma.allocCoherent(count * ReceiveDescriptor.size);
+    this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
+  }
+
+  /** Packets the device has marked as bad, or that did not fit a buffer. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** Whether a packet is there. */
+  get ready(): boolean {
+    if (!this.#running) throw notRunning('receive');
+    return countDone(this.#words, this.#next, this.#entries, 1) > 0;
+  }
+
+  /** Fill it, and tell the device where it is, whose receiver is off. @throws DmaError ENOMEM too few packets are free */
+  start(): void {
+    const entries = this.#entries;
+    if (this.#pool.available < entries) {
+      throw new DmaError('ENOMEM', `${this.#pool.available} packets for ${entries} receive descriptors`, {
+        remedy: 'make more packets, or free those that were received before',
+      });
+    }
+    const descriptors = ReceiveDescriptor.over(this.#memory.bytes);
+    for (let slot = 0; slot < entries; slot++) {
+      const index = this.#pool.take();
+      this.#slots[slot] = index;
+      descriptors.clear(slot);
+      descriptors.address.setParts(slot, this.#pool.lows[index]!, this.#pool.high);
+    }
+    this.#next = this.#kept = 0;
+    this.#running = true;
+    this.#registers.write32(REGISTER.receiveBaseLow, this.#memory.low);
+    this.#registers.write32(REGISTER.receiveBaseHigh, this.#memory.high);
+    this.#registers.write32(REGISTER.receiveBytes, this.#memory.size);
+    this.#registers.write32(REGISTER.receiveHead, 0);
+    this.#registers.write32(REGISTER.receiveTail, entries - 1);
+  }
+
+  receive(batch: Packet[], max: number = batch.length): number {
+    if (!this.#running) throw notRunning('receive');
+    const words = this.#words;
+    const entries = this.#entries;
+    const slots = this.#slots;
+    const pool = this.#pool;
+    const { packets, lows } = pool;
+    const ready = countDone(words, this.#next, entries, Math.min(max, pool.available, entries - 1));
+    let slot = this.#next;
+    let received = 0;
+    for (let i = 0; i < ready; i++) {
+      const at = slot * WORDS;
+      if ((words[at + STATE]! & JUDGED) === GOOD) {
+        const packet = packets[slots[slot]!]!;
+        packet.length = words[at + LENGTH]! & 0xffff;
+        packet.held = true;
+        batch[received++] = packet;
+        const fresh = pool.take();
+        slots[slot] = fresh;
+        // The upper half is the same for all.
+        words[at + ADDRESS] = lows[fresh]!;
+      } else {
+        this.#dropped++;
+      }
+      words[at + STATE] = 0;
+      slot = slot + 1 === entries ? 0 : slot + 1;
+    }
+    this.#next = slot;
+    this.#kept += ready;
+    // When there is nothing more to do, there is time for the doorbell.
+    if (this.#kept >= this.#lot || (ready < max && this.#kept > 0)) this.#giveBack();
+    return received;
+  }
+
+  /** The receiver is off: its packets go back to the pool. */
+  stop(): void {
+    if (!this.#running) return;
+    this.#running = false;
+    for (const index of this.#slots) this.#pool.put(index);
+  }
+
+  /** The device must no longer use the memory. Harmless to call twice. */
+  [Symbol.dispose](): void {
+    this.stop();
+    this.#memory[Symbol.dispose]();
+  }
+
+  /** The device gets all descriptors that were refilled but the last. */
+  #giveBack(): void {
+    this.#kept = 0;
+    this.#registers.write32(REGISTER.receiveTail, this.#next === 0 ? this.#entries - 1 : this.#next - 1);
+  }
+}

@@ -1,0 +1,58 @@
+/** What the device counts. Its counters are cleared by reading them; the sums are kept here. */
+import type { Bar } from '../../lib/index.ts';
+import { COUNTER } from './registers.ts';
+
+export interface Statistics {
+  /** Packets that came in, and their bytes with CRC. */
+  readonly packetsReceived: number;
+  readonly octetsReceived: number;
+  readonly packetsSent: number;
+  /** QEMU counts them without CRC. */
+  readonly octetsSent: number;
+  /** No room in the device: the driver was too slow. QEMU does not count them. */
+  readonly missed: number;
+  /** No descriptor was there when a packet came. */
+  readonly noBuffer: number;
+  readonly crcErrors: number;
+  readonly tooShort: number;
+  readonly tooLong: number;
+}
+
+export class Counters {
+  readonly #registers: Bar;
+  readonly #sums = {
+    packetsReceived: 0,
+    octetsReceived: 0,
+    packetsSent: 0,
+    octetsSent: 0,
+    missed: 0,
+    noBuffer: 0,
+    crcErrors: 0,
+    tooShort: 0,
+    tooLong: 0,
+  };
+
+  constructor(registers: Bar) {
+    this.#registers = registers;
+  }
+
+  /** What was counted before does not count. */
+  clear(): void {
+    for (const name of NAMES) this.#take(name);
+  }
+
+  /** Sums until now. @throws DmaError ENODEV closed, or the device is gone */
+  read(): Statistics {
+    for (const name of NAMES) this.#sums[name] += this.#take(name);
+    return { ...this.#sums };
+  }
+
+  /** The lower half first: reading the upper one clears both. */
+  #take(name: keyof typeof COUNTER): number {
+    const low = this.#registers.read32(COUNTER[name]);
+    const wide = name === 'octetsReceived' || name === 'octetsSent';
+    return wide ? low + this.#registers.read32(COUNTER[name] + 4) * 2 ** 32 : low;
+  }
+}
+
+const NAMES = Object.keys(COUNTER) as (keyof typeof COUNTER)[];

@@ -1,0 +1,194 @@
+/**
+ * The transmit ring. The device reports the last packet of each call only. Calls are put together into groups of a few
+ * dozen packets; the last packet of a group, once reported, vouches for the whole, and one look is made for each.
+ *
+ *       oldest                               tail
+ *        v                                    v
+ *      [ group . . . R ][ group . R . . . R ][ ours . . . . ]--> back to the first
+ *
+ * One descriptor is always ours: head = tail means empty.
+ */
+import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
+import { LONGEST_FRAME, notHeld, type Packet, type PacketPool, SHORTEST_FRAME } from './packet.ts';
+import { COMMAND, DESCRIPTOR, DONE, REGISTER, TransmitDescriptor } from './registers.ts';
+import { checkDescriptors, type Doorbell, LOT, notRunning, type Transmitter } from './ring.ts';
+
+// V8 folds a module's own constants, and loads imported ones.
+const {
+  words: WORDS,
+  addressLow: ADDRESS,
+  addressHigh: ADDRESS_HIGH,
+  command: COMMANDS,
+  state: STATE,
+} = DESCRIPTOR;
+const SEND = COMMAND.endOfPacket | COMMAND.insertCrc;
+const SHORTEST = SHORTEST_FRAME;
+const LONGEST = LONGEST_FRAME;
+
+export class TransmitRing implements Transmitter {
+  /** Packets it takes at most. */
+  readonly capacity: number;
+  readonly #registers: Doorbell;
+  readonly #pool: PacketPool;
+  readonly #memory: CoherentBuffer;
+  readonly #words: Int32Array;
+  readonly #entries: number;
+  /** Index of the packet of each descriptor that is under way. */
+  readonly #slots: number[];
+  /** By the first descriptor of a group: its last. */
+  readonly #ends: number[];
+  /** Packets of a group, as far as they come in small calls. */
+  readonly #lot: number;
+  #oldest = 0;
+  #tail = 0;
+  #underWay = 0;
+  /** The newest group: its first descriptor, and its packets. */
+  #group = 0;
+  #grouped = 0;
+  #running = false;
+
+  /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */
+  constructor(dma: DmaDevice, registers: Doorbell, pool: PacketPool, count: number) {
+    checkDescriptors(count);
+    this.capacity = count - 1;
+    this.#registers = registers;
+    this.#pool = pool;
+    this.#entries = count;
+    this.#slots = new Array<number>(count).fill(0);
+    this.#ends = new Array<number>(count).fill(0);
+    this.#lot = Math.min(LOT, count / 4);
+    this.#memory = dma.allocCoherent(count * TransmitDescriptor.size);
+    this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
+  }
+
+  /** Packets that can be sent now. */
+  get room(): number {
+    this.reclaim();
+    return this.capacity - this.#underWay;
+  }
+
+  /** Tell the device where it is, whose transmitter is off. */
+  start(): void {
+    this.#words.fill(0);
+    const { high } = this.#pool;
+    for (let slot = 0; slot < this.#entries; slot++) this.#words[slot * WORDS + ADDRESS_HIGH] = high;
+    this.#oldest = this.#tail = this.#underWay = this.#group = this.#grouped = 0;
+    this.#running = true;
+    this.#registers.write32(REGISTER.transmitBaseLow, this.#memory.low);
+    this.#registers.write32(REGISTER.transmitBaseHigh, this.#memory.high);
+    this.#registers.write32(REGISTER.transmitBytes, this.#memory.size);
+    this.#registers.write32(REGISTER.transmitHead, 0);
+    this.#registers.write32(REGISTER.transmitTail, 0);
+  }
+
+  transmit(batch: readonly Packet[], from = 0, count: number = batch.length - from): number {
+    if (!this.#running) throw notRunning('transmit');
+    if (!(from >= 0 && count >= 0 && from + count <= batch.length)) throw outside(batch, from, count);
+    if (this.#underWay >= this.#lot) this.#clean(this.#lot);
+    if (this.#underWay + count > this.capacity) this.#clean(1);
+    const sent = Math.min(count, this.capacity - this.#underWay);
+    if (sent === 0) return 0;
+    const words = this.#words;
+    const entries = this.#entries;
+    const slots = this.#slots;
+    const pool = this.#pool;
+    const start = this.#tail;
+    let slot = start;
+    let last = start;
+    for (let i = 0; i < sent; i++) {
+      const packet = batch[from + i]!;
+      if (!packet?.held || packet.pool !== pool) throw this.#refuse(batch, from, i);
+      const { length } = packet;
+      if (!(length >= SHORTEST && length <= LONGEST)) throw this.#refuse(batch, from, i);
+      packet.held = false;
+      slots[slot] = packet.index;
+      const at = slot * WORDS;
+      words[at + ADDRESS] = packet.low;
+      words[at + COMMANDS] = SEND | length;
+      last = slot;
+      slot = slot + 1 === entries ? 0 : slot + 1;
+    }
+    words[last * WORDS + STATE] = 0;
+    words[last * WORDS + COMMANDS]! |= COMMAND.reportStatus;
+    this.#append(start, last, sent);
+    this.#tail = slot;
+    this.#registers.write32(REGISTER.transmitTail, slot);
+    return sent;
+  }
+
+  /** Everything that is sent goes back to the pool. */
+  reclaim(): void {
+    if (!this.#running) throw notRunning('transmit');
+    this.#clean(1);
+  }
+
+  /** The transmitter is off: its packets go back to the pool. */
+  stop(): void {
+    if (!this.#running) return;
+    this.#running = false;
+    this.#release(this.#underWay);
+  }
+
+  /** The device must no longer use the memory. Harmless to call twice. */
+  [Symbol.dispose](): void {
+    this.stop();
+    this.#memory[Symbol.dispose]();
+  }
+
+  /** To the newest group, or to one of its own when that is large enough, or was given back. */
+  #append(start: number, last: number, count: number): void {
+    if (this.#underWay === 0 || this.#grouped >= this.#lot) {
+      this.#group = start;
+      this.#grouped = 0;
+    }
+    this.#ends[this.#group] = last;
+    this.#grouped += count;
+    this.#underWay += count;
+  }
+
+  /** Give back the groups that are sent, the oldest first, until fewer than `least` packets are under way. */
+  #clean(least: number): void {
+    while (this.#underWay >= least) {
+      const end = this.#ends[this.#oldest]!;
+      if ((Atomics.load(this.#words, end * WORDS + STATE) & DONE) === 0) return;
+      const distance = end - this.#oldest;
+      this.#release(1 + (distance < 0 ? distance + this.#entries : distance));
+    }
+  }
+
+  /** The oldest packets go back to the pool. */
+  #release(count: number): void {
+    const entries = this.#entries;
+    const slots = this.#slots;
+    const pool = this.#pool;
+    let slot = this.#oldest;
+    for (let i = 0; i < count; i++) {
+      pool.put(slots[slot]!);
+      slot = slot + 1 === entries ? 0 : slot + 1;
+    }
+    this.#oldest = slot;
+    this.#underWay -= count;
+  }
+
+  /** Nothing of the batch was told to the device: what came before the bad one is the caller's again. */
+  #refuse(batch: readonly Packet[], from: number, bad: number): DmaError {
+    for (let i = 0; i < bad; i++) batch[from + i]!.held = true;
+    const packet = batch[from + bad];
+    if (packet === undefined) return outside(batch, from, bad + 1);
+    if (!packet.held) return notHeld(packet);
+    if (packet.pool !== this.#pool) {
+      return new DmaError('EINVAL', `packet ${packet.index} belongs to another NIC`, {
+        remedy: 'copy it into a packet of this one, which may not reach the memory of the other',
+      });
+    }
+    return new DmaError('EINVAL', `a frame of ${String(packet.length)} bytes`, {
+      remedy: `send ${SHORTEST_FRAME} to ${LONGEST_FRAME} bytes, without CRC`,
+    });
+  }
+}
+
+function outside(batch: readonly Packet[], from: number, count: number): DmaError {
+  return new DmaError('EINVAL', `${String(count)} packets from place ${String(from)} of ${batch.length}`, {
+    remedy: 'pass a part of the batch that has packets',
+  });
+}
