@@ -11,7 +11,7 @@ const WARM_UP = 1e5;
 const MIB = 2 ** 20;
 
 /** @param make the loop, with everything it needs */
-function quietRow(what: string, make: () => (count: number) => void): Row {
+export function quietRow(what: string, make: () => (count: number) => void): Row {
   return {
     name: `garbage: ${(TURNS / 1e6).toFixed(0)} million ${what}`,
     targets: [

@@ -2,6 +2,7 @@
 import type { Row } from '../row.ts';
 import { coherentRows } from './coherent.ts';
 import { debugRows } from './debug.ts';
+import { forwardRows } from './forward.ts';
 import { garbageRows } from './garbage.ts';
 import { iovaRows } from './iova.ts';
 import { poolRows } from './pool.ts';
@@ -19,6 +20,7 @@ export const rows: readonly Row[] = [
   ...scatterGatherRows,
   ...coherentRows,
   ...debugRows,
+  ...forwardRows,
   ...garbageRows,
   ...startupRows,
   ...vfioRows,
