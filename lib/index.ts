@@ -73,8 +73,9 @@ export {
   PCI_STATUS,
 } from './pci/config-space.ts';
 export { findPci } from './pci/find.ts';
-export type { PciFunction } from './pci/function.ts';
+export type { PciFunction, PowerState } from './pci/function.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
+export type { ResetKind, ResetReport } from './pci/reset.ts';
 export type { ExpansionRom } from './pci/rom.ts';
 export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/sysfs/open.ts';
 export type {

@@ -3,6 +3,7 @@ import type { DmaError, ErrnoName } from '../errors.ts';
 import type { MmioWindow, ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterNames, Registers, registerError } from '../registers/registers.ts';
 import type { BarRange, MsixCapability } from './capabilities/standard.ts';
+import { PCI_COMMAND } from './config-space.ts';
 
 /** Of the MSI-X capability. */
 export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
@@ -51,6 +52,11 @@ export function barNames({ index, size }: BarInfo): RegisterNames {
     silence: 'enable memory decode (command register bit 1) and power state D0, or reset the function',
     instead: 'the MSI-X table and writing its pending bits are not for drivers: use fn.interrupts.msix',
   };
+}
+
+/** Bits of the command register that these BARs need to answer. */
+export function decodeBits(bars: readonly (Bar | undefined)[]): number {
+  return bars.reduce((bits, bar) => bits | (bar === undefined ? 0 : PCI_COMMAND[bar.info.kind]), 0);
 }
 
 /** What of a BAR is the host's, by where the MSI-X capability says that table and pending bits are. */

@@ -4,10 +4,18 @@ import type { IommuDomain } from '../dma/domain.ts';
 import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
+import type { SettablePowerState } from './capabilities/standard.ts';
 import { ConfigSpace, PCI_COMMAND } from './config-space.ts';
 import { Presence } from './presence.ts';
+import { type ResetReport, Resets } from './reset.ts';
 import { ExpansionRom } from './rom.ts';
 import type { OpenedFunction, PciTransport } from './transport.ts';
+
+/** D3cold is a function without power. */
+export type PowerState = SettablePowerState | 'D3cold';
+
+/** Vendor id where no function answers. */
+const NOBODY = 0xffff;
 
 export class PciFunction {
   readonly config: ConfigSpace;
@@ -15,6 +23,7 @@ export class PciFunction {
   readonly dma: DmaDevice;
   readonly #transport: PciTransport;
   readonly #presence: Presence;
+  readonly #resets: Resets;
   readonly #rom: ExpansionRom | undefined;
   readonly #onClose: (fn: PciFunction) => void;
   #closed = false;
@@ -31,7 +40,11 @@ export class PciFunction {
     this.config = new ConfigSpace(transport.config);
     this.#rom = transport.rom && new ExpansionRom(transport.rom);
     this.interrupts = new Interrupts(transport.interrupts);
-    this.#presence = new Presence(transport, dma, releaseGrace);
+    this.#resets = new Resets(transport, this.config, this.interrupts);
+    this.#presence = new Presence(transport, dma, releaseGrace, (functions) => {
+      // Not the fault of whoever asked for it.
+      attempt(() => this.#resets.recover('hot', functions));
+    });
   }
 
   /** `domain:bus:device.function`, e.g. `0000:00:10.0`. */
@@ -92,13 +105,54 @@ export class PciFunction {
   }
 
   /**
-   * Function-level reset: the registers of the device are as after power-up. Configuration space and armed vectors
-   * stay, as VFIO restores both.
+   * Reset this function alone: the registers of the device are as after power-up. Configuration space, bus mastering
+   * and armed vectors stay, memory is decoded, and INTx is unmasked. Blocks for as long as the kernel takes, 100 ms
+   * mostly. After an error nothing has changed.
    * @throws DmaError EOPNOTSUPP it cannot be reset alone · EAGAIN busy · ENODEV closed, or gone
    */
-  reset(): void {
+  reset(): ResetReport {
     if (this.#closed) throw this.#closedError();
-    this.#transport.reset();
+    return this.#resets.function();
+  }
+
+  /**
+   * Reset the bus or slot of this function, and every function on it: as `reset` for each of them. Those that this
+   * process has open are told by `onReset`. Blocks for as long as the kernel takes, a second or so.
+   * @throws DmaError EOPNOTSUPP its bus cannot be reset (a root bus) · EPERM it would hit functions whose IOMMU group this
+   *   process does not hold · EAGAIN busy · EIO it failed, and they may have been reset all the same: `onReset` tells
+   *   so then, too · ENODEV closed, or gone
+   */
+  hotReset(): ResetReport {
+    if (this.#closed) throw this.#closedError();
+    return this.#resets.hot();
+  }
+
+  /**
+   * Call `listener` after each reset of this function, whoever asked for it: `reset`, `hotReset` of this function or of
+   * another one on its bus, the way out of D3hot. Returns a function that ends that.
+   */
+  onReset(listener: (report: ResetReport) => void): () => void {
+    return this.#resets.listen(listener);
+  }
+
+  /** D0 for a function without power management; D3cold when nobody answers. @throws DmaError ENODEV closed, or gone */
+  get powerState(): PowerState {
+    if (this.config.vendorId === NOBODY) return 'D3cold';
+    return this.config.powerManagement?.state ?? 'D0';
+  }
+
+  /**
+   * Change the power state, and wait for as long as that takes (pci_set_power_state). In D3hot every access of memory
+   * registers is EIO (of I/O ports, all ones on hardware), and the function starts neither DMA nor interrupts: bring it to rest before. A function whose
+   * `config.powerManagement.noSoftReset` is false has lost its registers when it is back in D0: that is reported as a reset.
+   * @returns what was reset, or undefined when nothing was
+   * @throws DmaError EINVAL it has no such state, or not on this way · EOPNOTSUPP no power management · EIO it does not
+   *   change · ENODEV closed, or gone
+   */
+  async setPowerState(state: SettablePowerState): Promise<ResetReport | undefined> {
+    if (this.#closed) throw this.#closedError();
+    const { changePowerState } = await import('./power.ts');
+    return changePowerState(state, this.config, this.#transport, this.#resets);
   }
 
   /**
@@ -144,6 +198,7 @@ export class PciFunction {
     if (this.#closed) return;
     this.#closed = true;
     this.#presence.close();
+    this.#resets.close();
     // In this order: no DMA may be under way when memory goes, and no callback may run on a closed function.
     const steps = [
       () => this.#stop(),

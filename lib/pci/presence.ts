@@ -26,13 +26,22 @@ export class Presence {
   readonly #releaseListeners = new Set<() => unknown>();
   #releasing = false;
 
-  /** @param grace milliseconds */
-  constructor(transport: PciTransport, dma: DmaDevice, grace = DEFAULT_GRACE) {
+  /**
+   * @param grace milliseconds
+   * @param wasReset called when a hot reset of another function hit this one
+   */
+  constructor(
+    transport: PciTransport,
+    dma: DmaDevice,
+    grace = DEFAULT_GRACE,
+    wasReset: (functions: readonly string[]) => void = () => {},
+  ) {
     this.#transport = transport;
     this.#grace = grace;
     transport.watch({
       error: () => this.#tell(),
       releaseRequest: () => void this.#release(),
+      reset: wasReset,
       gone: (error) => {
         dma.abandon(error);
         this.#gone.abort(error);

@@ -11,7 +11,7 @@ import type { DebugOptions } from '../debug/options.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { IommuDomain } from '../dma/domain.ts';
 import type { StreamingOptions } from '../dma/streaming.ts';
-import type { DmaError } from '../errors.ts';
+import { DmaError } from '../errors.ts';
 import type { InterruptAccess } from '../interrupts/access.ts';
 import type { HugePages } from '../memory/hugepages.ts';
 import type { Bar } from './bar.ts';
@@ -30,6 +30,8 @@ export interface FunctionEvents {
   error(): void;
   /** The system wants the function back (VFIO's REQ), and waits; it asks again when that takes long. */
   releaseRequest(): void;
+  /** A hot reset that another function asked for reset this one too. @param functions addresses of all that were */
+  reset(functions: readonly string[]): void;
   /** The device is gone, and the transport has let it go. At most once. */
   gone(error: DmaError): void;
 }
@@ -58,6 +60,15 @@ export interface PciTransport {
    * @throws DmaError EOPNOTSUPP the function cannot be reset alone · EAGAIN busy · ENODEV closed, or gone
    */
   reset(): void;
+  /**
+   * Reset the bus or slot of the function; the addresses of all functions that were. Those of the others that this process
+   * has open are told by their `FunctionEvents`.
+   * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM functions would be hit that this process does not hold ·
+   *   EAGAIN busy · EIO it failed, and they may have been reset all the same · ENODEV closed, or gone
+   */
+  hotReset(): readonly string[];
+  /** Whether somebody restores configuration space when the function comes back from D3hot. */
+  readonly restoresConfiguration: boolean;
   /** Tell of these from now on. Nothing of it keeps the process alive. To be called once. */
   watch(events: FunctionEvents): void;
   /**
@@ -67,6 +78,11 @@ export interface PciTransport {
   leave(): void;
   /** Disarm everything and let the device go. Harmless to call twice. Memory is not touched. */
   close(): void;
+}
+
+/** Whether a hot reset that threw this has gone so far that the functions may have lost their registers. */
+export function mayHaveReset(error: unknown): boolean {
+  return error instanceof DmaError && error.code === 'EIO';
 }
 
 /** What a way of opening a function must bring: the registers and the memory, composed. */

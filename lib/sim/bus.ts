@@ -25,6 +25,8 @@ export interface BusPort {
   /** The system saw an error of the function, or wants it back. */
   reportError(): void;
   requestRelease(): void;
+  /** A hot reset of another function hit this one. */
+  wasReset(functions: readonly string[]): void;
 }
 
 /** A message interrupt is a memory write to this address (Intel SDM volume 3, 11.11). */
@@ -96,6 +98,11 @@ export class SimulatedBus implements DeviceBus {
     if (port !== undefined) setImmediate(() => port.reportError());
   }
 
+  /** Tell the driver that a hot reset of another function has reset this one. */
+  tellReset(functions: readonly string[]): void {
+    this.#port?.wasReset(functions);
+  }
+
   /** Whether the device is in its slot. */
   get plugged(): boolean {
     return this.#plugged;
@@ -127,6 +134,7 @@ export class SimulatedBus implements DeviceBus {
     this.clock.clear();
     this.lower();
     this.model.reset();
+    this.#port?.config.wake();
   }
 
   dmaRead(address: bigint | number, into: Uint8Array): boolean {

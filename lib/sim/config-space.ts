@@ -52,6 +52,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
   readonly #messageControl = new Map<'msi' | 'msix', number>();
   /** Offset of PMCSR; 0 for a function without power management. */
   #powerControl = 0;
+  #awake = true;
   #nextCapability = FIRST_CAPABILITY;
   #link = CAPABILITIES;
   #nextExtended = FIRST_EXTENDED_CAPABILITY;
@@ -85,11 +86,12 @@ export class SimulatedConfigSpace implements ConfigAccess {
     const mask = get(this.#writable, offset, width);
     const kept = this.read(offset, width) & ~mask & ~(value & get(this.#clearable, offset, width));
     set(this.#values, offset, width, (kept | (value & mask)) >>> 0);
+    this.#awake = this.powerState === 0;
   }
 
   /** Whether the function is in D0. In any other state it answers nothing but configuration accesses, and starts nothing. */
   get awake(): boolean {
-    return this.powerState === 0;
+    return this.#awake;
   }
 
   /** Whether the function loses its registers on the way from D3hot to D0. */
@@ -106,6 +108,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
   wake(): void {
     if (this.#powerControl === 0) return;
     this.#values.setUint8(this.#powerControl, this.#values.getUint8(this.#powerControl) & ~PM_STATE);
+    this.#awake = true;
   }
 
   /** Whether the function answers accesses of this kind. */

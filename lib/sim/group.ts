@@ -1,8 +1,12 @@
-/** IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or not. */
+/**
+ * IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or not.
+ * They are on one bus, and are hot reset together.
+ */
 import { IommuDomain } from '../dma/domain.ts';
 import { DmaError } from '../errors.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { HeapMemory } from '../memory/heap.ts';
+import type { SimulatedBus } from './bus.ts';
 import type { SimulatedCache } from './cache.ts';
 
 /** A domain of the simulated world: an address space, the memory in it, and the caches between CPU and devices. */
@@ -16,10 +20,27 @@ export class SimulatedDomain extends IommuDomain {
   }
 }
 
+/** A function and the slot it is in. */
+export interface GroupMember {
+  readonly address: string;
+  readonly bus: SimulatedBus;
+}
+
 /** What `SimulatedSource.group` is; for `simulate(model, { group })`. */
 export class SimulatedGroup {
+  readonly #members: GroupMember[] = [];
   #domain: SimulatedDomain | undefined;
   #open = 0;
+
+  /** All of the group, open or not. */
+  get members(): readonly GroupMember[] {
+    return this.#members;
+  }
+
+  /** A function is plugged in. */
+  add(member: GroupMember): void {
+    this.#members.push(member);
+  }
 
   /**
    * A function of the group is being opened: the domain it will be in.

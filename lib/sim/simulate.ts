@@ -90,6 +90,7 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
   const parts = inject === undefined ? PLAIN_MACHINE : injectedMachine(inject);
   const bus = new SimulatedBus(parts.model(model), faults);
   inject?.join(bus);
+  group.add({ address, bus });
   const connect = (
     addressSpace: SimulatedAddressSpace,
     onRelease: () => void,
@@ -98,7 +99,7 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
     const requester: Requester = { faults, onAccess: undefined };
     let transport: SimulatedTransport | undefined;
     try {
-      transport = parts.transport({ address, bus, addressSpace, requester, onRelease });
+      transport = parts.transport({ address, bus, addressSpace, requester, onRelease, group });
       const dma = makeDevice();
       requester.onAccess = watchAccesses(dma);
       return { dma, transport };

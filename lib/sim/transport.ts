@@ -7,7 +7,11 @@ import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../p
 import { SimulatedBar } from './bar.ts';
 import type { SimulatedBus } from './bus.ts';
 import { SimulatedConfigSpace } from './config-space.ts';
+import type { SimulatedGroup } from './group.ts';
 import { SimulatedInterrupts } from './interrupts.ts';
+
+/** In PMCSR. */
+const D3HOT = 3;
 
 export interface SimulatedTransportOptions {
   readonly address: string;
@@ -15,12 +19,15 @@ export interface SimulatedTransportOptions {
   readonly addressSpace: SimulatedAddressSpace;
   /** As whom the device reaches it. Default: as the only one. */
   readonly requester?: Requester;
+  /** What shares its bus. Default: it is alone. */
+  readonly group?: SimulatedGroup;
   /** Called once, when the device has been let go. */
   readonly onRelease?: () => void;
 }
 
 export class SimulatedTransport implements PciTransport {
   readonly name = 'simulated';
+  readonly restoresConfiguration = true;
   readonly address: string;
   readonly config: ConfigAccess;
   readonly bars: readonly (Bar | undefined)[];
@@ -29,6 +36,7 @@ export class SimulatedTransport implements PciTransport {
   readonly #bus: SimulatedBus;
   readonly #registers: readonly SimulatedBar[];
   readonly #onRelease: () => void;
+  readonly #group: SimulatedGroup | undefined;
   #events: FunctionEvents | undefined;
   #closed = false;
   #gone: DmaError | undefined;
@@ -47,6 +55,7 @@ export class SimulatedTransport implements PciTransport {
       leave: () => this.leave(),
       reportError: () => this.#events?.error(),
       requestRelease: () => this.#events?.releaseRequest(),
+      wasReset: (functions: readonly string[]) => this.#events?.reset(functions),
     };
     bus.connect(port);
     this.address = address;
@@ -55,6 +64,7 @@ export class SimulatedTransport implements PciTransport {
     this.rom = description.rom && this.#openRom(description.rom, config);
     this.#bus = bus;
     this.#onRelease = onRelease;
+    this.#group = options.group;
     this.#registers = bus.bars.map((info) => new SimulatedBar(info, bus, port));
     this.bars = Array.from({ length: 6 }, (_, index) =>
       this.#registers.find((bar) => bar.info.index === index),
@@ -69,6 +79,16 @@ export class SimulatedTransport implements PciTransport {
       });
     }
     this.resetDevice();
+  }
+
+  hotReset(): readonly string[] {
+    this.#checkOpen();
+    this.resetDevice();
+    const others = (this.#group?.members ?? []).filter(({ bus }) => bus !== this.#bus && bus.plugged);
+    const functions = [this.address, ...others.map(({ address }) => address)];
+    for (const { bus } of others) bus.reset();
+    for (const { bus } of others) bus.tellReset(functions);
+    return functions;
   }
 
   watch(events: FunctionEvents): void {
@@ -127,7 +147,9 @@ export class SimulatedTransport implements PciTransport {
       },
       write: (offset, width, value) => {
         this.#checkOpen();
+        const before = config.powerState;
         config.write(offset, width, value);
+        if (before === D3HOT && config.awake && config.losesRegisters) this.#bus.reset();
         this.interrupts.updateCommand();
       },
     };

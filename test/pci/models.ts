@@ -7,20 +7,21 @@ import type {
   Width,
 } from '../../lib/sim/index.ts';
 
-/** Registers that keep what is written, until a reset. One of them raises the interrupt vector that is written. */
+/** Register of these models that raises the interrupt vector that is written to it. */
+export const TRIGGER = 0x1000;
+
+/** Registers that keep what is written, until a reset. */
 class RegisterFile implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
-  readonly #trigger: number | undefined;
   readonly #values = new Map<string, number>();
   #bus!: DeviceBus;
   /** How often the device was reset, power-up included. */
   resets = 0;
 
-  constructor(config: FunctionDescription, bars: readonly BarDescription[], trigger?: number) {
+  constructor(config: FunctionDescription, bars: readonly BarDescription[]) {
     this.config = config;
     this.bars = bars;
-    this.#trigger = trigger;
   }
 
   attach(bus: DeviceBus): void {
@@ -37,7 +38,7 @@ class RegisterFile implements DeviceModel {
   }
 
   write(bar: number, offset: number, _width: Width, value: number): void {
-    if (offset === this.#trigger) this.#bus.raise(value);
+    if (offset === TRIGGER) this.#bus.raise(value);
     else this.#values.set(`${bar} ${offset}`, value);
   }
 }
@@ -58,7 +59,6 @@ export function nvmeLike(): RegisterFile {
       functionLevelReset: true,
     },
     [{ index: 0, size: 0x4000, is64Bit: true }],
-    0x1000,
   );
 }
 
@@ -85,7 +85,6 @@ export function nicLike(): RegisterFile {
       { index: 2, size: 32, kind: 'io' },
       { index: 3, size: 0x4000 },
     ],
-    0x1000,
   );
 }
 

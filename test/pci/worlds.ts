@@ -1,11 +1,13 @@
 /** The functions that PCI itself is tested on: those of the virtual machine, or simulated ones of the same kind. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
-import { EduModel, simulate } from '../../lib/sim/index.ts';
-import { nicLike, nvmeLike } from './models.ts';
+import { type DeviceModel, EduModel, simulate } from '../../lib/sim/index.ts';
+import { nicLike, nvmeLike, TRIGGER } from './models.ts';
 
 export interface TestFunction {
   readonly name: string;
   open(): Promise<PciFunction>;
+  /** Have the device itself raise vector 0 of the kind that is armed. It has just been opened, or reset. */
+  interrupt(fn: PciFunction): void;
 }
 
 const hardware = process.env.USERDMA_TEST_NVME !== undefined;
@@ -13,16 +15,55 @@ const hardware = process.env.USERDMA_TEST_NVME !== undefined;
 /** Whether the functions are real ones, behind VFIO. */
 export const real = hardware;
 
-function choose(variable: string, name: string, simulated: () => Promise<PciFunction>): TestFunction {
+type Raise = (fn: PciFunction) => void;
+
+function choose(variable: string, name: string, model: () => DeviceModel, raise: Raise): TestFunction {
   const address = process.env[variable];
   return hardware
-    ? { name: `${name} at ${String(address)}`, open: () => openPci(address!) }
-    : { name: `simulated ${name}`, open: simulated };
+    ? { name: `${name} at ${String(address)}`, open: () => openPci(address!), interrupt: raise }
+    : {
+        name: `simulated ${name}`,
+        open: () => openPci(simulate(model())),
+        interrupt: model() instanceof EduModel ? raise : (fn) => fn.bar(0).write32(TRIGGER, 0),
+      };
 }
 
+/** By its register for that. */
+const raiseEdu: Raise = (fn) => fn.bar(0).write32(0x60, 1);
+
+/** Interrupt mask set, interrupt cause set: a change of the link's state. */
+const raiseNic: Raise = (fn) => {
+  fn.bar(0).write32(0xd0, 1 << 2);
+  fn.bar(0).write32(0xc8, 1 << 2);
+};
+
+/**
+ * The completion of an admin command (NVMe 1.4, 3.1, 4.1, 4.6): queues of two entries, and a command that does not exist.
+ * Memory is the function's, and goes with it.
+ */
+const raiseNvme: Raise = (fn) => {
+  const bar = fn.bar(0);
+  const submissions = fn.dma.allocCoherent(4096);
+  const completions = fn.dma.allocCoherent(4096);
+  new Uint32Array(submissions.buffer)[0] = 0xff;
+  bar.write32(0x24, 0x0001_0001);
+  bar.write64LoHi(0x28, submissions.dmaAddress);
+  bar.write64LoHi(0x30, completions.dmaAddress);
+  bar.write32(0x14, (4 << 20) | (6 << 16) | 1);
+  while ((bar.read32(0x1c) & 1) === 0);
+  bar.write32(0x1000, 1);
+};
+
 /** PCI Express: function-level reset, D3hot keeps registers, MSI-X table among the registers, no ROM. */
-export const nvme = choose('USERDMA_TEST_NVME', 'NVMe', () => openPci(simulate(nvmeLike())));
+export const nvme = choose('USERDMA_TEST_NVME', 'NVMe', nvmeLike, raiseNvme);
 /** PCI Express: I/O BAR, sub-page BAR, ROM, error reporting; D3hot loses registers. */
-export const nic = choose('USERDMA_TEST_NIC', 'e1000e', () => openPci(simulate(nicLike())));
+export const nic = choose('USERDMA_TEST_NIC', 'e1000e', nicLike, raiseNic);
 /** Conventional: no reset and no power states, one MSI vector and INTx. */
-export const edu = choose('USERDMA_TEST_EDU', 'edu', () => openPci(simulate(new EduModel())));
+export const edu = choose('USERDMA_TEST_EDU', 'edu', () => new EduModel(), raiseEdu);
+/** The same behind a bridge, where it is reset with its neighbour. */
+export const bridged = choose(
+  'USERDMA_TEST_EDU_BRIDGED',
+  'edu behind a bridge',
+  () => new EduModel(),
+  raiseEdu,
+);

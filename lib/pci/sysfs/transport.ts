@@ -46,6 +46,7 @@ const NO_INTERRUPTS: InterruptAccess = {
 
 export class SysfsTransport implements PciTransport {
   readonly name = 'sysfs';
+  readonly restoresConfiguration = false;
   readonly address: string;
   readonly config: SysfsConfig;
   readonly bars: readonly (Bar | undefined)[];
@@ -104,6 +105,13 @@ export class SysfsTransport implements PciTransport {
     if (this.interrupts instanceof UioInterrupts) this.interrupts.leave(error);
     this.close();
     this.#events?.gone(error);
+  }
+
+  hotReset(): never {
+    if (this.#closed) throw closedError(this.address);
+    throw new DmaError('EOPNOTSUPP', `${this.address} cannot be reset with its bus from here`, {
+      remedy: 'open it through VFIO, or reset the function alone',
+    });
   }
 
   close(): void {

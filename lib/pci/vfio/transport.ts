@@ -3,12 +3,19 @@ import { closedError, DmaError, type ErrnoName, errnoName, goneError } from '../
 import type { ReservedBytes } from '../../iommu/address-space.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { VFIO_CONFIG_REGION, VFIO_ROM_REGION } from '../../native/vfio.ts';
-import { type Bar, type BarInfo, reservedBytes } from '../bar.ts';
+import { type Bar, type BarInfo, decodeBits, reservedBytes } from '../bar.ts';
 import type { MsixCapability } from '../capabilities/standard.ts';
-import { ConfigSpace, PCI_COMMAND } from '../config-space.ts';
-import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../transport.ts';
+import { ConfigSpace } from '../config-space.ts';
+import {
+  type ConfigAccess,
+  type FunctionEvents,
+  mayHaveReset,
+  type PciTransport,
+  type RomAccess,
+} from '../transport.ts';
 import { VfioBar } from './bar.ts';
 import type { VfioGroup } from './group.ts';
+import { hotReset, hotResetScope } from './hot-reset.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
@@ -26,7 +33,11 @@ const BAR_PREFETCHABLE = 1 << 3;
 export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close'>;
 
 export class VfioTransport implements PciTransport {
+  /** Open functions of this process by address, for those that a hot reset of another one hits. */
+  static readonly #open = new Map<string, VfioTransport>();
+
   readonly name = 'vfio';
+  readonly restoresConfiguration = true;
   readonly address: string;
   readonly config: ConfigAccess;
   readonly bars: readonly (Bar | undefined)[];
@@ -70,8 +81,30 @@ export class VfioTransport implements PciTransport {
     throw new DmaError(code, `${this.address} was not reset`, { syscall: 'VFIO_DEVICE_RESET', remedy });
   }
 
+  hotReset(): readonly string[] {
+    if (this.#gone !== undefined) throw this.#gone;
+    if (this.#closed) throw closedError(this.address);
+    const functions = hotResetScope(this.#native, this.#device, this.address);
+    try {
+      hotReset(this.#native, this.#device, this.address, functions);
+    } catch (error) {
+      if (mayHaveReset(error)) this.#tellOthers(functions);
+      throw error;
+    }
+    this.#tellOthers(functions);
+    return functions;
+  }
+
+  #tellOthers(functions: readonly string[]): void {
+    for (const address of functions) {
+      const other = VfioTransport.#open.get(address);
+      if (other !== undefined && other !== this) other.#events?.reset(functions);
+    }
+  }
+
   watch(events: FunctionEvents): void {
     this.#events = events;
+    VfioTransport.#open.set(this.address, this);
     this.#notifications = new VfioNotifications(this.#native, this.#device, events);
   }
 
@@ -98,6 +131,7 @@ export class VfioTransport implements PciTransport {
   }
 
   #letGo(): void {
+    VfioTransport.#open.delete(this.address);
     this.#native.vfioDeviceClose(this.#device);
     this.#group.release(this.address);
   }
@@ -156,10 +190,7 @@ export class VfioTransport implements PciTransport {
   /** VFIO leaves the command register as it was, and a BAR that is not decoded answers with a bus error. */
   #enableDecode(): void {
     const command = this.config.read(COMMAND, 2);
-    let wanted = command;
-    for (const bar of this.bars) {
-      if (bar !== undefined) wanted |= bar.info.kind === 'io' ? PCI_COMMAND.io : PCI_COMMAND.memory;
-    }
+    const wanted = command | decodeBits(this.bars);
     if (wanted !== command) this.config.write(COMMAND, 2, wanted);
   }
 }

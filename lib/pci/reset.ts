@@ -1,0 +1,107 @@
+/**
+ * Resets of a function, and what is left of it afterwards.
+ *
+ *      function   its registers are as after power-up (FLR, or what the kernel has for it)
+ *      hot        its bus or slot, with every function on it
+ *      power      D3hot to D0 of a function that keeps nothing (No_Soft_Reset is 0)
+ *
+ * The kernel saves configuration space before each of them and restores it afterwards, messages of MSI and MSI-X
+ * included (pci_dev_save_and_disable, pci_restore_state; vfio_pci_set_power_state), and eventfds are not touched:
+ * interrupts that had come are still there, and every vector is armed as it was. What is left to do here is INTx, which
+ * may have been masked for an interrupt that nobody will service any more.
+ */
+import { DmaError } from '../errors.ts';
+import type { InterruptKind } from '../interrupts/access.ts';
+import type { Interrupts } from '../interrupts/interrupt.ts';
+import { decodeBits } from './bar.ts';
+import { type ConfigSpace, PCI_COMMAND } from './config-space.ts';
+import { mayHaveReset, type PciTransport } from './transport.ts';
+
+export type ResetKind = 'function' | 'hot' | 'power';
+
+/** What a reset did to a function, and what it leaves to its driver. */
+export interface ResetReport {
+  readonly kind: ResetKind;
+  /** Addresses of all functions that were reset, this one first. */
+  readonly functions: readonly string[];
+  /** Vectors of this function that are armed as before; the same `Interrupt` objects go on. */
+  readonly rearmed: readonly { readonly kind: InterruptKind; readonly vector: number }[];
+  /** Whether the function may start DMA, as before. */
+  readonly busMaster: boolean;
+  /** What the driver has to do, in sentences. */
+  readonly redo: readonly string[];
+}
+
+export class Resets {
+  readonly #transport: PciTransport;
+  readonly #config: ConfigSpace;
+  readonly #interrupts: Interrupts;
+  readonly #listeners = new Set<(report: ResetReport) => void>();
+
+  constructor(transport: PciTransport, config: ConfigSpace, interrupts: Interrupts) {
+    this.#transport = transport;
+    this.#config = config;
+    this.#interrupts = interrupts;
+  }
+
+  function(): ResetReport {
+    this.#transport.reset();
+    return this.recover('function', [this.#transport.address]);
+  }
+
+  hot(): ResetReport {
+    try {
+      return this.recover('hot', this.#transport.hotReset());
+    } catch (error) {
+      // Whoever listens has to start the device anew then, too.
+      if (mayHaveReset(error)) this.recover('hot', [this.#transport.address]);
+      throw error;
+    }
+  }
+
+  /** See `PciFunction.onReset`. */
+  listen(listener: (report: ResetReport) => void): () => void {
+    if (typeof listener !== 'function') {
+      throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
+    }
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
+  /** The function was reset, by whomever: ready for its driver again. @param functions all that were */
+  recover(kind: ResetKind, functions: readonly string[]): ResetReport {
+    const decode = decodeBits(this.#transport.bars);
+    const { command } = this.#config;
+    if ((command & decode) !== decode) this.#config.command = command | decode;
+    const { armed } = this.#interrupts;
+    for (const interrupt of armed) interrupt.unmask();
+    const { address } = this.#transport;
+    const busMaster = (command & PCI_COMMAND.master) !== 0;
+    const report: ResetReport = {
+      kind,
+      functions: [address, ...functions.filter((other) => other !== address)],
+      rearmed: armed.map((interrupt) => ({ kind: interrupt.kind, vector: interrupt.vector })),
+      busMaster,
+      redo: toDo(busMaster, armed.length > 0),
+    };
+    // Each by itself: what one throws is an uncaught exception, as from a timer, and the others are told all the same.
+    for (const listener of this.#listeners) queueMicrotask(() => listener(report));
+    return report;
+  }
+
+  /** Nobody is told anything any more. */
+  close(): void {
+    this.#listeners.clear();
+  }
+}
+
+function toDo(busMaster: boolean, armed: boolean): string[] {
+  return [
+    'program the registers of the device: they are as after power-up',
+    'give it its rings and buffers again: it knows no address any more; memory and mappings are as they were',
+    armed
+      ? 'enable interrupts in the registers of the device: the armed vectors wait for them'
+      : 'arm interrupts when it needs them: none was',
+    ...(busMaster ? [] : ['call setMaster(): bus mastering is off']),
+  ];
+}

@@ -1,0 +1,96 @@
+/**
+ * Hot reset through VFIO: of the bus or slot a function is on. The kernel wants the group of every function on it to be
+ * held by whoever asks (vfio_pci_core.c, vfio_pci_dev_set_hot_reset).
+ */
+import { DmaError, errnoName } from '../../errors.ts';
+import { linkTarget } from '../../files.ts';
+import type { Handle } from '../../native/addon.ts';
+import type { VfioFunctions } from '../../native/vfio.ts';
+import { DEVICES, isVfioDriver } from './sysfs.ts';
+
+type Native = Pick<VfioFunctions, 'vfioHotResetInfo' | 'vfioHotReset' | 'vfioGroupHeld'>;
+
+interface Affected {
+  readonly address: string;
+  readonly group: number;
+}
+
+/**
+ * Addresses of all functions that a hot reset of `device`, at `address`, resets.
+ * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM it would hit functions that this process does not hold
+ */
+export function hotResetScope(native: Native, device: Handle, address: string): string[] {
+  const affected = affectedBy(native, device, address);
+  const foreign = affected.filter(({ group }) => native.vfioGroupHeld(group) !== 1);
+  if (foreign.length > 0) throw notOurs(address, foreign);
+  return affected.map((one) => one.address);
+}
+
+/**
+ * Resets them. @throws DmaError EAGAIN busy, and nothing was reset · EPERM some of them are not VFIO's · EIO they may
+ * have been reset
+ */
+export function hotReset(native: Native, device: Handle, address: string, scope: readonly string[]): void {
+  const result = native.vfioHotReset(device);
+  if (result < 0) throw notReset(address, scope, result);
+}
+
+function affectedBy(native: Native, device: Handle, address: string): Affected[] {
+  const info = native.vfioHotResetInfo(device);
+  if (typeof info !== 'number') {
+    return Array.from({ length: info.length / 4 }, (_, index) => {
+      const [group, segment, bus, devfn] = info.slice(4 * index) as [number, number, number, number];
+      return { group, address: addressOf(segment, bus, devfn) };
+    });
+  }
+  const code = errnoName(info);
+  if (code === 'ENODEV' || code === 'ENOTTY') {
+    throw new DmaError('EOPNOTSUPP', `${address} is on a bus that cannot be reset`, {
+      syscall: 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO',
+      remedy: 'a root bus cannot; reset the function alone, or through registers of the device',
+    });
+  }
+  throw failed(address, code, 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO');
+}
+
+function addressOf(segment: number, bus: number, devfn: number): string {
+  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
+  return `${hex(segment, 4)}:${hex(bus, 2)}:${hex(devfn >>> 3, 2)}.${devfn & 7}`;
+}
+
+function notOurs(address: string, foreign: readonly Affected[]): DmaError {
+  const named = foreign.map((one) => `${one.address} (IOMMU group ${one.group})`).join(', ');
+  return new DmaError('EPERM', `a hot reset of ${address} would reset ${named} too`, {
+    remedy: 'open those here as well, or reset the function alone',
+  });
+}
+
+function notReset(address: string, scope: readonly string[], errno: number): DmaError {
+  const code = errnoName(errno);
+  const syscall = 'VFIO_DEVICE_PCI_HOT_RESET';
+  if (code === 'EAGAIN' || code === 'EBUSY') {
+    return new DmaError('EAGAIN', `${address} was not reset`, {
+      syscall,
+      remedy: 'a function on its bus is busy: try again',
+    });
+  }
+  if (code !== 'EINVAL') return failed(address, code, syscall);
+  const others = scope.filter((one) => !isVfioDriver(driverOf(one)));
+  const named = others.map((one) => `${one} (${driverOf(one) ?? 'no driver'})`).join(', ');
+  return new DmaError('EPERM', `a hot reset of ${address} would reset what is not VFIO's: ${named}`, {
+    syscall,
+    remedy: 'bind those to vfio-pci',
+  });
+}
+
+function failed(address: string, code: string, syscall: string): DmaError {
+  // -ENOTTY of the reset: the bus was reset, and the link or a function was not back when the kernel looked.
+  return new DmaError('EIO', `the hot reset of ${address} failed (${code})`, {
+    syscall,
+    remedy: 'it may have been reset all the same: start it anew; the kernel log (dmesg) may say why',
+  });
+}
+
+function driverOf(address: string): string | undefined {
+  return linkTarget(`${DEVICES}/${address}/driver`)?.split('/').at(-1);
+}
