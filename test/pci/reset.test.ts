@@ -9,7 +9,7 @@ import {
   type ResetReport,
 } from '../../lib/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
-import { bridged, edu, nic, nvme, real, type TestFunction } from './worlds.ts';
+import { bridged, edu, nic, nvme, openNeighbours, real, type TestFunction } from './worlds.ts';
 
 const soon = (): { signal: AbortSignal } => ({ signal: AbortSignal.timeout(20_000) });
 
@@ -159,6 +159,56 @@ describe(`a hot reset of ${bridged.name}`, () => {
     const report = fn.hotReset();
     assert.deepEqual(report.rearmed, [{ kind: 'intx', vector: 0 }]);
     await reaches(bridged, fn, line);
+  });
+});
+
+describe('a hot reset of one of two functions', () => {
+  let fn: PciFunction;
+  let neighbour: PciFunction;
+  beforeEach(async () => {
+    [fn, neighbour] = await openNeighbours();
+    neighbour.setMaster();
+  });
+  afterEach(() => {
+    fn.close();
+    neighbour.close();
+  });
+
+  it('is told to the other one, which is armed as before', async () => {
+    const interrupt = neighbour.interrupts.msi();
+    interrupt.trigger();
+    const told: ResetReport[] = [];
+    neighbour.onReset((report) => told.push(report));
+    const report = fn.hotReset();
+    assert.deepEqual(report.functions.slice(0, 2), [fn.address, neighbour.address]);
+    assert.equal(report.busMaster, false);
+    await tick();
+    assert.equal(told.length, 1);
+    const { kind, functions, rearmed, busMaster } = told[0]!;
+    assert.deepEqual([kind, busMaster, rearmed], ['hot', true, [{ kind: 'msi', vector: 0 }]]);
+    assert.equal(functions[0], neighbour.address);
+    assert.deepEqual([...functions].sort(), [...report.functions].sort());
+    assert.equal(await interrupt.wait(soon()), 1);
+    await reaches(bridged, neighbour, interrupt);
+  });
+
+  it('unmasks the line of the other one', async () => {
+    const line = neighbour.interrupts.intx();
+    bridged.interrupt(neighbour);
+    assert.equal(await line.wait(soon()), 1);
+    neighbour.bar(0).write32(0x64, 1);
+    fn.hotReset();
+    await reaches(bridged, neighbour, line);
+  });
+
+  it('is not told to who has closed it', async () => {
+    let told = 0;
+    neighbour.onReset(() => told++);
+    neighbour.close();
+    const report = fn.hotReset();
+    assert.ok(report.functions.includes(neighbour.address));
+    await tick();
+    assert.equal(told, 0);
   });
 });
 

@@ -67,3 +67,13 @@ export const bridged = choose(
   () => new EduModel(),
   raiseEdu,
 );
+
+/** That one and its neighbour, on one bus. */
+export async function openNeighbours(): Promise<[PciFunction, PciFunction]> {
+  const { USERDMA_TEST_EDU_BRIDGED: first, USERDMA_TEST_EDU_NEIGHBOUR: second } = process.env;
+  if (hardware) return [await openPci(first!), await openPci(second!)];
+  const source = simulate(new EduModel(), { address: '0000:05:01.0' });
+  const { group } = source;
+  const other = simulate(new EduModel(), { address: '0000:05:02.0', group });
+  return [await openPci(source), await openPci(other)];
+}
