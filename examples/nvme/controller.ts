@@ -31,6 +31,8 @@ export interface NvmeOptions {
   readonly completions?: CompletionMode | readonly CompletionMode[];
   /** Milliseconds a command may take until it is aborted. Default 30,000, as the kernel's io_timeout. */
   readonly timeout?: number;
+  /** Bytes of one command, a multiple of 4,096; fewer when the controller takes fewer. Default 2 MiB. */
+  readonly maxTransfer?: number;
   /** Whether SGLs are used where the controller takes them. Default true. */
   readonly sgl?: boolean;
 }
@@ -44,8 +46,9 @@ const CLASS_NVME = 0x010802;
 const ADMIN_ENTRIES = 32;
 const DEFAULT_DEPTH = 127;
 const DEFAULT_TIMEOUT = 30_000;
-/** Bytes of one command for a controller that takes any number. */
-const MOST = 4 * 2 ** 20;
+const DEFAULT_TRANSFER = 2 * 2 ** 20;
+/** What a transfer is a multiple of: no block is longer. */
+const TRANSFER_UNIT = 4096;
 /** Milliseconds that commands under way have to end by themselves when the controller is closed. */
 const DRAIN = 1000;
 
@@ -92,6 +95,7 @@ export class NvmeController {
     checkCount('queues', options.queues ?? 1, 65_535);
     checkCount('depth', options.depth ?? DEFAULT_DEPTH, 65_535);
     checkCount('timeout', timeout, 2 ** 31 - 1);
+    checkCount('maxTransfer', (options.maxTransfer ?? DEFAULT_TRANSFER) / TRANSFER_UNIT, 2 ** 20);
     this.fn = fn;
     this.#options = options;
     this.#registers = new ControllerRegisters(fn);
@@ -128,8 +132,9 @@ export class NvmeController {
   /** Bytes that one command may transfer (MDTS). */
   get maxTransfer(): number {
     const { maxTransferExponent } = this.identity;
-    if (maxTransferExponent === 0) return MOST;
-    return Math.min(MOST, this.#registers.capabilities.minPageSize * 2 ** maxTransferExponent);
+    const { maxTransfer = DEFAULT_TRANSFER } = this.#options;
+    if (maxTransferExponent === 0) return maxTransfer;
+    return Math.min(maxTransfer, this.#registers.capabilities.minPageSize * 2 ** maxTransferExponent);
   }
 
   /** Commands that had to be aborted, and completions whose interrupt never came. */

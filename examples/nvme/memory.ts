@@ -9,7 +9,7 @@ import {
 import { DataPointer } from './commands.ts';
 import { type ListPage, ListPages } from './pages.ts';
 import { describeByPrps, fitsPrps, type Piece } from './prp.ts';
-import { describeBySgl, fitsSgl, type SglSupport } from './sgl.ts';
+import { describeBySgl, fitsSgl, mostDescriptors, type SglSupport } from './sgl.ts';
 
 /** One view, or views that are one run of blocks. */
 export type Payload = ArrayBufferView | readonly ArrayBufferView[];
@@ -88,10 +88,9 @@ export class TransferMemory {
 
   /** Whether a list of views can be given to the controller as it is. */
   takesList(views: readonly ArrayBufferView[]): boolean {
-    return (
-      this.#sgl === 'bytes' ||
-      (this.#sgl === 'dwords' && views.every(({ byteLength }) => byteLength % 4 === 0))
-    );
+    // A view may be two pieces once it is cut.
+    if (this.#sgl === 'none' || 2 * views.length > mostDescriptors(this.pages.size)) return false;
+    return this.#sgl === 'bytes' || views.every(({ byteLength }) => byteLength % 4 === 0);
   }
 
   /** Bytes of this memory that one command can be given: what has to be copied goes through slots of a limited size. */
@@ -108,7 +107,7 @@ export class TransferMemory {
     const [first] = pieces;
     const short = pieces.length === 1 && (first!.address % size) + first!.length <= 2 * size;
     const prps = fitsPrps(pieces, size);
-    const sgl = fitsSgl(pieces, this.#sgl);
+    const sgl = fitsSgl(pieces, this.#sgl, size);
     if (prps && (short || !sgl)) describeByPrps(pointer, pieces, this.pages, lists);
     else if (sgl) describeBySgl(pointer, pieces, this.pages, lists);
     else throw notDescribable(size);

@@ -175,6 +175,11 @@ export class Namespace {
   }
 
   #checkPayload(payload: Payload): void {
+    if (!isView(payload) && !(Array.isArray(payload) && payload.every(isView))) {
+      throw new DmaError('EINVAL', 'there is no memory to transfer', {
+        remedy: 'pass a view, or an array of views',
+      });
+    }
     const bytes = payloadBytes(payload);
     if (bytes > 0 && bytes % this.blockSize === 0) return;
     throw new DmaError('EINVAL', `${bytes} bytes are not whole blocks`, {

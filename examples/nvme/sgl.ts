@@ -3,8 +3,9 @@
  * long it is, and one piece needs no list at all; pieces may start and end anywhere, or at dwords if the controller says so.
  *
  *      one piece      command: [ data block ]
- *      some           command: [ last segment ] -> [ data block | data block | ... ]
- *      many           command: [ segment ] -> [ data block | ... | last segment ] -> [ data block | ... ]
+ *      several        command: [ last segment ] -> page: [ data block | data block | ... ]
+ *
+ * Segments could be chained. As the kernel's driver, this one never does: QEMU mistakes the third for one too many.
  */
 import type { DataPointer } from './commands.ts';
 import type { ListPage, ListPages } from './pages.ts';
@@ -16,18 +17,24 @@ const DESCRIPTOR = 16;
 const BY_SGL = 1 << 14;
 
 /** Descriptor types, in the upper half of the last byte. */
-const TYPE = { dataBlock: 0, segment: 2 << 28, lastSegment: 3 << 28 } as const;
+const TYPE = { dataBlock: 0, lastSegment: 3 << 28 } as const;
 
 /** Whether the controller takes SGLs, and of what (SGLS of Identify Controller, Base 2.0, figure 275). */
 export type SglSupport = 'none' | 'dwords' | 'bytes';
 
-export function fitsSgl(pieces: readonly Piece[], support: SglSupport): boolean {
+export function fitsSgl(pieces: readonly Piece[], support: SglSupport, pageSize: number): boolean {
+  if (pieces.length > mostDescriptors(pageSize)) return false;
   if (support !== 'dwords') return support === 'bytes';
   return pieces.every(({ address, length }) => address % 4 === 0 && length % 4 === 0);
 }
 
+/** Pieces that one command can be told of. */
+export function mostDescriptors(pageSize: number): number {
+  return pageSize / DESCRIPTOR;
+}
+
 /**
- * Describe the pieces, which `fitsSgl`. @param lists takes the pages of the list, for as long as the command is under way
+ * Describe the pieces, which `fitsSgl`. @param lists takes the page of the list, for as long as the command is under way
  * @throws DmaError ENOMEM
  */
 export function describeBySgl(
@@ -42,24 +49,15 @@ export function describeBySgl(
     setPointer(pointer, address >>> 0, Math.floor(address / WORD), length, TYPE.dataBlock);
     return;
   }
-  const segments = segmentsOf(pieces, pages.size / DESCRIPTOR);
-  const chain = segments.map(() => pages.take());
-  lists.push(...chain);
-  for (const [i, segment] of segments.entries()) {
-    const { descriptors } = chain[i]!;
-    for (const [at, { address, length }] of segment.entries()) {
-      descriptors.address.setParts(at, address >>> 0, Math.floor(address / WORD));
-      descriptors.length.set(at, length);
-      descriptors.type.set(at, TYPE.dataBlock);
-    }
-    const next = chain[i + 1];
-    if (next === undefined) continue;
-    descriptors.address.setParts(segment.length, next.low, next.high);
-    descriptors.length.set(segment.length, bytesOf(segments, i + 1));
-    descriptors.type.set(segment.length, linkTo(segments, i + 1));
+  const page = pages.take();
+  lists.push(page);
+  const { descriptors } = page;
+  for (const [at, { address, length }] of pieces.entries()) {
+    descriptors.address.setParts(at, address >>> 0, Math.floor(address / WORD));
+    descriptors.length.set(at, length);
+    descriptors.type.set(at, TYPE.dataBlock);
   }
-  const [first] = chain;
-  setPointer(pointer, first!.low, first!.high, bytesOf(segments, 0), linkTo(segments, 0));
+  setPointer(pointer, page.low, page.high, pieces.length * DESCRIPTOR, TYPE.lastSegment);
 }
 
 function setPointer(pointer: DataPointer, low: number, high: number, length: number, type: number): void {
@@ -67,26 +65,4 @@ function setPointer(pointer: DataPointer, low: number, high: number, length: num
   pointer.high1 = high;
   pointer.low2 = length;
   pointer.high2 = type;
-}
-
-/** As many pieces as a page holds; one place is for the link where another page follows. */
-function segmentsOf(pieces: readonly Piece[], fitting: number): (readonly Piece[])[] {
-  const segments: (readonly Piece[])[] = [];
-  let at = 0;
-  while (pieces.length - at > fitting) {
-    segments.push(pieces.slice(at, at + fitting - 1));
-    at += fitting - 1;
-  }
-  segments.push(pieces.slice(at));
-  return segments;
-}
-
-/** Bytes of descriptors in segment `i`, its link included. */
-function bytesOf(segments: readonly (readonly Piece[])[], i: number): number {
-  const link = i < segments.length - 1 ? 1 : 0;
-  return (segments[i]!.length + link) * DESCRIPTOR;
-}
-
-function linkTo(segments: readonly unknown[], i: number): number {
-  return i === segments.length - 1 ? TYPE.lastSegment : TYPE.segment;
 }

@@ -120,10 +120,10 @@ function rootPort(slot: number): Device {
   return { qemu: `pcie-root-port,${name},x-speed=5` };
 }
 
-/** An NVMe disk of one namespace behind a port. `id` is what the monitor calls it. */
-function nvme(id: string, slot: number, bus: number, variable: string): Device {
+/** An NVMe disk of one namespace behind a port. `id` is what the monitor calls it; a command moves 4 KiB << `mdts`. */
+function nvme(id: string, slot: number, bus: number, variable: string, mdts = 7): Device {
   return {
-    qemu: `nvme,id=${id},drive=${id},serial=${id},bus=port${slot}`,
+    qemu: `nvme,id=${id},drive=${id},serial=${id},mdts=${mdts},bus=port${slot}`,
     address: `0000:0${bus}:00.0`,
     driver: 'vfio-pci',
     variable,
@@ -148,7 +148,7 @@ const expressDevices: readonly Device[] = [
   testDevice,
   ...[4, 5, 6, 7].map(rootPort),
   nvme('nvme0', 4, 1, 'USERDMA_TEST_NVME'),
-  nvme('nvme1', 5, 2, 'USERDMA_TEST_NVME_SECOND'),
+  nvme('nvme1', 5, 2, 'USERDMA_TEST_NVME_SECOND', 10),
   {
     // A network whose only member it is: it hears itself, by its own loopback.
     netdev: 'hubport,id=net0,hubid=0',
