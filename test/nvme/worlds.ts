@@ -2,6 +2,7 @@
 import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller.ts';
 import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
+import { NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 
 export interface NvmeWorld {
   readonly name: string;
@@ -9,6 +10,8 @@ export interface NvmeWorld {
   readonly rounds: number;
   /** A controller of the usual limits: 512 KiB a command. */
   open(options?: OpenPciOptions): Promise<PciFunction>;
+  /** Whether an IOMMU keeps the controller to what is mapped. */
+  readonly translated: boolean;
   /** A controller that takes 4 MiB in one command. */
   openLarge(): Promise<PciFunction>;
 }
@@ -20,13 +23,31 @@ function hardware(first: string, large: string): NvmeWorld {
   return {
     name: `vfio ${first}`,
     rounds: 4,
+    translated: true,
     open: (options) => openPci(first, options),
     openLarge: () => openPci(large),
   };
 }
 
+function simulation(what: string, options: SimulateOptions = {}, latency = 10): NvmeWorld {
+  return {
+    name: `${what}simulation`,
+    rounds: 20,
+    translated: options.iommu !== false,
+    open: (wanted) => openPci(simulate(new NvmeModel({ latency }), options), wanted),
+    openLarge: () => openPci(simulate(new NvmeModel({ latency, maxTransfer: 10 }), options)),
+  };
+}
+
 export const worlds: readonly NvmeWorld[] =
-  address === undefined || second === undefined ? [] : [hardware(address, second)];
+  address === undefined || second === undefined
+    ? [
+        simulation(''),
+        simulation('prompt ', {}, 0),
+        simulation('direct ', { iommu: false }),
+        simulation('direct incoherent ', { iommu: false, coherent: false }),
+      ]
+    : [hardware(address, second)];
 
 export interface Opened extends AsyncDisposable {
   readonly nvme: NvmeController;

@@ -1,0 +1,163 @@
+/** What the NVMe driver makes of a device that is late, silent or gone: the simulation does it on order. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller.ts';
+import type { Namespace } from '../../examples/nvme/namespace.ts';
+import { type DmaError, openPci, type PciFunction } from '../../lib/index.ts';
+import { FaultInjector, NvmeModel, type SimulatedSource, simulate } from '../../lib/sim/index.ts';
+import { checkDmaAfterEach } from '../../lib/testing/index.ts';
+
+const BLOCK = 512;
+const TIMEOUT = 40;
+
+checkDmaAfterEach(afterEach);
+
+interface Bench extends AsyncDisposable {
+  readonly nvme: NvmeController;
+  readonly disk: Namespace;
+  readonly source: SimulatedSource;
+}
+
+async function bench(inject: FaultInjector, options: NvmeOptions = {}, latency = 10): Promise<Bench> {
+  const source = simulate(new NvmeModel({ latency }), { inject });
+  const nvme = await NvmeController.open(await openPci(source), { timeout: TIMEOUT, ...options });
+  const [disk] = await nvme.namespaces();
+  return { nvme, disk: disk!, source, [Symbol.asyncDispose]: () => nvme.close() };
+}
+
+/** The outcome of each: undefined, or what it failed with. */
+async function failures(promises: readonly Promise<unknown>[]): Promise<(DmaError | undefined)[]> {
+  const results = await Promise.allSettled(promises);
+  return results.map((result) => (result.status === 'rejected' ? (result.reason as DmaError) : undefined));
+}
+
+function reads(disk: Namespace, count: number): Promise<void>[] {
+  return Array.from({ length: count }, (_, i) => disk.read(i, new Uint8Array(BLOCK)));
+}
+
+/** Opens, reads, is reset meanwhile, and is closed: whatever fails does so because the device is gone, or was reset. */
+async function liveAndDie(fn: PciFunction): Promise<void> {
+  await using nvme = await NvmeController.open(fn, { depth: 4, timeout: TIMEOUT });
+  const [disk] = await nvme.namespaces();
+  const errors = await failures([...reads(disk!, 10), nvme.reset(), disk!.flush()]);
+  for (const error of errors) expect([undefined, 'ENODEV', 'ECANCELED']).toContain(error?.code);
+}
+
+describe('NVMe in trouble', () => {
+  it('finds completions whose interrupts were lost', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    await using bed = await bench(inject);
+    inject.on('interrupt-lost');
+    await Promise.all(reads(bed.disk, 5));
+    expect(bed.nvme.mishaps).toEqual({ aborts: 0, lostInterrupts: 5 });
+    inject.off('interrupt-lost');
+    await bed.disk.flush();
+  });
+
+  it('bears interrupts that come twice, late or for nothing', async () => {
+    for (const kind of ['interrupt-duplicated', 'interrupt-coalesced', 'interrupt-spurious'] as const) {
+      const inject = new FaultInjector({ seed: 1 });
+      await using bed = await bench(inject);
+      inject.on(kind);
+      await Promise.all(reads(bed.disk, 50));
+      expect(bed.nvme.mishaps).toEqual({ aborts: 0, lostInterrupts: 0 });
+    }
+  });
+
+  it('ends a command that the controller never does: aborted, or else by a reset', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    await using bed = await bench(inject, { depth: 8 });
+    inject.on('completion-delayed', { nth: 1, microseconds: Number.POSITIVE_INFINITY });
+    const before = performance.now();
+    const [late, ...others] = await failures(reads(bed.disk, 20));
+    expect(late).toMatchObject({ name: 'DmaError', code: 'ETIMEDOUT' });
+    expect(performance.now() - before).toBeGreaterThan(TIMEOUT);
+    expect(others.every((error) => error === undefined || error.code === 'ECANCELED')).toBe(true);
+    expect(bed.nvme.mishaps.aborts).toBe(1);
+    await Promise.all(reads(bed.disk, 5));
+    expect(bed.nvme.state).toBe('live');
+  });
+
+  it('begins anew when nothing is done any more', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    await using bed = await bench(inject, { depth: 4, queues: 2 });
+    inject.on('completion-delayed', { microseconds: Number.POSITIVE_INFINITY });
+    const all = failures(reads(bed.disk, 8));
+    await new Promise((resolve) => setTimeout(resolve, TIMEOUT));
+    inject.off('completion-delayed');
+    const errors = await all;
+    expect(errors.map((error) => error?.code).filter((code) => code === 'ETIMEDOUT').length).toBeGreaterThan(
+      0,
+    );
+    expect(errors.every((error) => error?.code === 'ETIMEDOUT' || error?.code === 'ECANCELED')).toBe(true);
+    await Promise.all(reads(bed.disk, 20));
+  });
+
+  it('fails everything with one error when the device is pulled out', async () => {
+    for (const completions of ['interrupt', 'poll'] as const) {
+      await using bed = await bench(new FaultInjector({ seed: 1 }), { depth: 4, queues: 2, completions });
+      const all = failures(reads(bed.disk, 50));
+      bed.source.unplug();
+      const errors = await all;
+      expect(new Set(errors).size).toBe(1);
+      expect(errors[0]).toMatchObject({ code: 'ENODEV' });
+      expect(errors[0]).toBe(bed.nvme.fn.gone.reason);
+      expect(bed.nvme.state).toBe('dead');
+      for (const attempt of [bed.disk.flush(), bed.nvme.reset(), bed.nvme.namespaces()]) {
+        await expect(attempt).rejects.toBe(errors[0]);
+      }
+    }
+  });
+
+  it('is pulled out at any moment of its life, and ends with ENODEV', async () => {
+    for (let nth = 1; nth <= 120; nth++) {
+      const inject = new FaultInjector({ seed: nth }).on('device-gone', { nth });
+      const fn = await openPci(simulate(new NvmeModel({ latency: 10 }), { inject }));
+      const errors = await failures([liveAndDie(fn)]);
+      fn.close();
+      expect(errors[0]?.code ?? 'ENODEV', `seed ${nth}: ${String(errors[0]?.stack)}`).toBe('ENODEV');
+      expect(fn.dma.live.length).toBe(0);
+    }
+  });
+
+  it('says so when the controller does not start, and leaves nothing behind', async () => {
+    const inject = new FaultInjector({ seed: 1 }).on('read-all-ones');
+    using fn = await openPci(simulate(new NvmeModel(), { inject }));
+    await expect(NvmeController.open(fn)).rejects.toMatchObject({ code: 'EIO' });
+    inject.off('read-all-ones');
+    expect(fn.dma.live.length).toBe(0);
+    const nvme = await NvmeController.open(fn);
+    await nvme.close();
+  });
+
+  it('is dead when it cannot be reset, and closes all the same', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    await using bed = await bench(inject);
+    inject.on('reset-fails');
+    const pending = failures(reads(bed.disk, 3));
+    await expect(bed.nvme.reset()).rejects.toMatchObject({ code: 'EAGAIN' });
+    expect((await pending).every((error) => error !== undefined)).toBe(true);
+    expect(bed.nvme.state).toBe('dead');
+    await expect(bed.disk.flush()).rejects.toMatchObject({ code: 'EAGAIN' });
+  });
+
+  it('shuts down when the system wants the device back', async () => {
+    const bed = await bench(new FaultInjector({ seed: 1 }), { depth: 2 });
+    const all = failures(reads(bed.disk, 10));
+    bed.source.requestRelease();
+    const errors = await all;
+    expect(errors.filter((error) => error === undefined).length).toBe(2);
+    expect(errors.every((error) => error === undefined || error.code === 'ENODEV')).toBe(true);
+    await bed.nvme.close();
+    expect(bed.nvme.fn.closed).toBe(true);
+  });
+
+  it('begins anew after an error that the system saw', async () => {
+    await using bed = await bench(new FaultInjector({ seed: 1 }), { depth: 2 });
+    const all = failures(reads(bed.disk, 10));
+    bed.source.reportError();
+    const errors = await all;
+    expect(errors.every((error) => error === undefined || error.code === 'ECANCELED')).toBe(true);
+    await bed.disk.flush();
+    expect(bed.nvme.state).toBe('live');
+  });
+});
