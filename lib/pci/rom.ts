@@ -9,7 +9,7 @@ export class ExpansionRom {
     this.#access = access;
   }
 
-  /** Bytes of the region. The image in it may be shorter. */
+  /** Bytes of the region. The image in it may be shorter; `openPciUnsafe` then reads no more than the image. */
   get size(): number {
     return this.#access.size;
   }

@@ -40,7 +40,7 @@ export interface FunctionEvents {
 export interface RomAccess {
   /** Bytes. */
   readonly size: number;
-  /** All of it. @throws DmaError EIO it does not answer · ENODEV closed, or gone · EACCES no permission */
+  /** All of it that there is. @throws DmaError EIO it does not answer · ENODEV closed, or gone · EACCES no permission */
   read(): Uint8Array;
 }
 

@@ -66,6 +66,11 @@ function undriven({ driver, ...device }: Device): Device {
   return device;
 }
 
+/** The same device with a boot ROM, that of a network card. */
+function withRom({ qemu, ...device }: Device): Device {
+  return { ...device, qemu: `${qemu},romfile=pxe-e1000e.rom` };
+}
+
 /** Registers that are plain memory and no interrupt: something for a UIO driver with maps to hand out. */
 const ivshmem: Device = {
   object: 'memory-backend-ram,id=shared,size=1M',
@@ -208,7 +213,7 @@ export const machines: readonly Machine[] = [
     iommu: 'none',
     clock: 'jumps',
     modules: [...vfio, ...uio],
-    devices: [undriven(edu), undriven(wideEdu), ivshmem],
+    devices: [undriven(edu), withRom(undriven(wideEdu)), ivshmem],
     shared: [],
   },
   {

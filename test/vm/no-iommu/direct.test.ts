@@ -169,6 +169,18 @@ for (const driver of [undefined, 'uio_pci_generic']) {
 
     it('has no reset', () => {
       refuses(() => fn.reset(), 'EOPNOTSUPP');
+      refuses(() => fn.hotReset(), 'EOPNOTSUPP');
+    });
+
+    it('has a ROM that starts with its signature', () => {
+      const { size } = fn.rom!;
+      assert.equal(size, 128 * 1024);
+      const bytes = fn.rom!.read();
+      assert.ok(bytes.length > 1024 && bytes.length <= size);
+      assert.deepEqual([...bytes.subarray(0, 2)], [0x55, 0xaa]);
+      const { rom } = fn;
+      fn.close();
+      refuses(() => rom!.read(), 'ENODEV');
     });
 
     it('has INTx with uio_pci_generic, and never MSI', () => {
