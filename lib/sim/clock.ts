@@ -13,6 +13,15 @@ export class SimulatedClock {
   #now = 0;
   #running = false;
   #turn: NodeJS.Immediate | undefined;
+  /** Runs what is due next; one function for every turn. */
+  readonly #onTurn = (): void => {
+    this.#turn = undefined;
+    try {
+      this.#runUntil(this.#queue[0]?.due ?? this.#now);
+    } finally {
+      this.#schedule();
+    }
+  };
 
   /** Microseconds since power-up. */
   get now(): number {
@@ -24,7 +33,8 @@ export class SimulatedClock {
     const due = this.#now + Math.max(1, microseconds);
     let at = this.#queue.length;
     while (at > 0 && this.#queue[at - 1]!.due > due) at--;
-    this.#queue.splice(at, 0, { due, action });
+    if (at === this.#queue.length) this.#queue.push({ due, action });
+    else this.#queue.splice(at, 0, { due, action });
     this.#schedule();
   }
 
@@ -52,14 +62,7 @@ export class SimulatedClock {
 
   #schedule(): void {
     if (!this.#running || this.#turn !== undefined || this.#queue.length === 0) return;
-    this.#turn = setImmediate(() => {
-      this.#turn = undefined;
-      try {
-        this.#runUntil(this.#queue[0]?.due ?? this.#now);
-      } finally {
-        this.#schedule();
-      }
-    });
+    this.#turn = setImmediate(this.#onTurn);
   }
 
   #runUntil(time: number): void {

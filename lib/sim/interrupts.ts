@@ -152,6 +152,13 @@ class ArmedVector {
   readonly #deliver: (count: number) => void;
   #pending = 0;
   #turn: NodeJS.Immediate | undefined;
+  /** Hands over what came; one function for every turn. */
+  readonly #onTurn = (): void => {
+    const count = this.#pending;
+    this.#pending = 0;
+    this.#turn = undefined;
+    this.#deliver(count);
+  };
 
   constructor(deliver: (count: number) => void, fail: (error: DmaError) => void) {
     this.fail = fail;
@@ -160,12 +167,7 @@ class ArmedVector {
 
   signal(): void {
     this.#pending++;
-    this.#turn ??= setImmediate(() => {
-      const count = this.#pending;
-      this.#pending = 0;
-      this.#turn = undefined;
-      this.#deliver(count);
-    });
+    this.#turn ??= setImmediate(this.#onTurn);
   }
 
   disarm(): void {

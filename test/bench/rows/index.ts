@@ -5,6 +5,7 @@ import { debugRows } from './debug.ts';
 import { forwardRows } from './forward.ts';
 import { garbageRows } from './garbage.ts';
 import { iovaRows } from './iova.ts';
+import { nvmeRows } from './nvme.ts';
 import { poolRows } from './pool.ts';
 import { scatterGatherRows } from './scatter-gather.ts';
 import { startupRows } from './startup.ts';
@@ -22,6 +23,7 @@ export const rows: readonly Row[] = [
   ...debugRows,
   ...forwardRows,
   ...garbageRows,
+  ...nvmeRows,
   ...startupRows,
   ...vfioRows,
 ];
