@@ -3,7 +3,7 @@
 export interface Fault {
   /** First address that failed, as the device put it on the bus. */
   readonly address: bigint;
-  /** Bytes that failed. */
+  /** Bytes that failed; 0 when it is not about bytes. */
   readonly size: number;
   /** What the device tried. A read got zeros, a write was dropped. Some hardware does not say which: unknown. */
   readonly access: 'read' | 'write' | 'unknown';
@@ -65,6 +65,7 @@ export class FaultLog {
 
 /** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`, and what the device was doing. */
 export function describeFault({ address, size, access, reason, about }: Fault): string {
-  const what = `DMA ${access} of ${size} bytes at 0x${address.toString(16)}: ${reason}`;
+  const extent = size === 0 ? '' : ` of ${size} bytes`;
+  const what = `DMA ${access}${extent} at 0x${address.toString(16)}: ${reason}`;
   return about === undefined ? what : `${what} (${about})`;
 }

@@ -73,10 +73,11 @@ export interface RawCompletion {
   readonly status: number;
 }
 
-/** A submission queue and its completion queue, of the same number and size. */
+/** A submission queue and its completion queue, of the same number. */
 export class RawQueue {
   readonly id: number;
   readonly entries: number;
+  readonly completionEntries: number;
   readonly submissions: CoherentBuffer;
   readonly completions: CoherentBuffer;
   tail = 0;
@@ -89,11 +90,12 @@ export class RawQueue {
   readonly #words: Uint32Array;
   #nextCid = 0;
 
-  constructor(fn: PciFunction, id: number, entries: number) {
+  constructor(fn: PciFunction, id: number, entries: number, completionEntries = entries) {
     this.id = id;
     this.entries = entries;
+    this.completionEntries = completionEntries;
     this.submissions = fn.dma.allocCoherent(64 * entries);
-    this.completions = fn.dma.allocCoherent(16 * entries);
+    this.completions = fn.dma.allocCoherent(16 * completionEntries);
     this.#bar = fn.bar(0);
     this.#stride = 4 << (Number(this.#bar.read64(REGISTER.capabilities) >> 32n) & 0xf);
     this.#sq = new DataView(this.submissions.buffer);
@@ -142,7 +144,7 @@ export class RawQueue {
       phase: (last >>> 16) & 1,
       status: last >>> 17,
     };
-    this.head = (this.head + 1) % this.entries;
+    this.head = (this.head + 1) % this.completionEntries;
     if (this.head === 0) this.phase ^= 1;
     return found;
   }
@@ -159,6 +161,13 @@ export class RawQueue {
       await turn();
     }
     throw new Error(`no completion in queue ${this.id}`);
+  }
+
+  /** So many completions. */
+  async takeMany(count: number): Promise<RawCompletion[]> {
+    const found: RawCompletion[] = [];
+    while (found.length < count) found.push(await this.take());
+    return found;
   }
 
   /** One command from beginning to end. */
@@ -228,20 +237,23 @@ export class RawController {
   }
 
   /** A pair of I/O queues. @param vector of its interrupts; none without */
-  async createQueue(id: number, entries: number, vector?: number): Promise<RawQueue> {
-    const queue = new RawQueue(this.fn, id, entries);
-    const size = ((entries - 1) << 16) | id;
+  async createQueue(
+    id: number,
+    entries: number,
+    { vector, completionEntries = entries }: { vector?: number; completionEntries?: number } = {},
+  ): Promise<RawQueue> {
+    const queue = new RawQueue(this.fn, id, entries, completionEntries);
     const statuses = [
       await this.admin.status({
         opcode: ADMIN.createCompletionQueue,
         prp1: queue.completions.dmaAddress,
-        cdw10: size,
+        cdw10: ((completionEntries - 1) << 16) | id,
         cdw11: vector === undefined ? 1 : (vector << 16) | 3,
       }),
       await this.admin.status({
         opcode: ADMIN.createSubmissionQueue,
         prp1: queue.submissions.dmaAddress,
-        cdw10: size,
+        cdw10: ((entries - 1) << 16) | id,
         cdw11: (id << 16) | 1,
       }),
     ];

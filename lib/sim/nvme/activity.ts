@@ -2,7 +2,7 @@
 import type { Command } from './command.ts';
 import type { CompletionQueue, SubmissionQueue } from './queues.ts';
 
-type Stage = 'idle' | 'fetching' | 'pointers' | 'data' | 'completing';
+type Stage = 'idle' | 'fetching' | 'looking' | 'list' | 'data' | 'completing';
 
 const ADMIN_NAMES: Readonly<Record<number, string>> = {
   0: 'Delete I/O Submission Queue',
@@ -31,6 +31,7 @@ export class Activity {
   #command: Command | undefined;
   #queue: SubmissionQueue | CompletionQueue | undefined;
   #piece = 0;
+  #pieces = 0;
 
   idle(): void {
     this.#stage = 'idle';
@@ -41,16 +42,21 @@ export class Activity {
     this.#queue = queue;
   }
 
-  /** Reading a PRP list or a segment of an SGL, or looking at the command itself. */
-  pointers(command: Command): void {
-    this.#stage = 'pointers';
+  looking(command: Command): void {
+    this.#stage = 'looking';
     this.#command = command;
   }
 
-  /** Moving data of the command that was looked at last. @param piece of its data pointer */
-  data(piece: number): void {
+  /** Reading a PRP list or a segment of the SGL of the command that was looked at last; or done with that. */
+  list(reading: boolean): void {
+    this.#stage = reading ? 'list' : 'looking';
+  }
+
+  /** Moving its data. @param piece of so many in its data pointer */
+  data(piece: number, pieces: number): void {
     this.#stage = 'data';
     this.#piece = piece;
+    this.#pieces = pieces;
   }
 
   completing(queue: CompletionQueue): void {
@@ -68,10 +74,12 @@ export class Activity {
         return `entry ${(this.#queue as SubmissionQueue).head} of submission queue ${this.#queue!.id}`;
       case 'completing':
         return `entry ${(this.#queue as CompletionQueue).tail} of completion queue ${this.#queue!.id}`;
-      case 'pointers':
+      case 'looking':
         return describe(command!);
+      case 'list':
+        return `${describe(command!)}, ${command!.psdt === 0 ? 'its PRP list' : 'a segment of its SGL'}`;
       case 'data':
-        return `${describe(command!)}, ${pieceName(command!, this.#piece)}`;
+        return `${describe(command!)}, ${pieceName(command!, this.#piece, this.#pieces)}`;
     }
   }
 }
@@ -83,7 +91,8 @@ function describe(command: Command): string {
   return `${name}, command ${cid} of queue ${queue.id}, at entry ${entry}`;
 }
 
-function pieceName({ psdt }: Command, piece: number): string {
+function pieceName({ psdt }: Command, piece: number, pieces: number): string {
   if (psdt !== 0) return `block ${piece} of its SGL`;
-  return piece === 0 ? 'PRP1' : `PRP2 or entry ${piece - 1} of its list`;
+  if (piece === 0) return 'PRP1';
+  return pieces === 2 ? 'PRP2' : `entry ${piece - 1} of its PRP list`;
 }

@@ -34,7 +34,7 @@ export class DataPointer {
   /** Takes the pieces of `size` bytes from a command. Returns a status. */
   map(command: Command, size: number, pageSize: number): number {
     this.count = 0;
-    this.#activity.pointers(command);
+    this.#activity.looking(command);
     if (command.psdt === 0) return mapPrps(this, command, size, pageSize);
     return command.psdt === 3 ? STATUS.invalidField : mapSgl(this, command, size);
   }
@@ -64,7 +64,10 @@ export class DataPointer {
       into = new Uint8Array(this.fetched.buffer, 0, size);
       this.#firsts.set(size, into);
     }
-    return this.#bus.dmaRead(address(low, high, offset), into);
+    this.#activity.list(true);
+    const whole = this.#bus.dmaRead(address(low, high, offset), into);
+    this.#activity.list(false);
+    return whole;
   }
 
   /** The driver made a mistake in a pointer, which is reported. Returns `status`. */

@@ -37,11 +37,12 @@ export class DataTransfer {
   send(command: Command, data: Uint8Array): number {
     const status = this.map(command, data.length);
     if (status !== STATUS.success) return status;
+    const pointer = this.#pointer;
     let at = 0;
-    for (let piece = 0; piece < this.#pointer.count; piece++) {
-      const length = this.#pointer.length(piece);
-      this.#activity.data(piece);
-      this.#bus.dmaWrite(this.#pointer.address(piece, 0), data.subarray(at, at + length));
+    for (let piece = 0; piece < pointer.count; piece++) {
+      const length = pointer.length(piece);
+      this.#activity.data(piece, pointer.count);
+      this.#bus.dmaWrite(pointer.address(piece, 0), data.subarray(at, at + length));
       at += length;
     }
     return STATUS.success;
@@ -51,12 +52,13 @@ export class DataTransfer {
   receive(command: Command, into: Uint8Array): number {
     const status = this.map(command, into.length);
     if (status !== STATUS.success) return status;
+    const pointer = this.#pointer;
     let at = 0;
     let whole = true;
-    for (let piece = 0; piece < this.#pointer.count; piece++) {
-      const length = this.#pointer.length(piece);
-      this.#activity.data(piece);
-      whole = this.#bus.dmaRead(this.#pointer.address(piece, 0), into.subarray(at, at + length)) && whole;
+    for (let piece = 0; piece < pointer.count; piece++) {
+      const length = pointer.length(piece);
+      this.#activity.data(piece, pointer.count);
+      whole = this.#bus.dmaRead(pointer.address(piece, 0), into.subarray(at, at + length)) && whole;
       at += length;
     }
     return whole ? STATUS.success : STATUS.dataTransfer;
@@ -68,7 +70,7 @@ export class DataTransfer {
     let at = offset;
     for (let piece = 0; piece < pointer.count; piece++) {
       const length = pointer.length(piece);
-      this.#activity.data(piece);
+      this.#activity.data(piece, pointer.count);
       for (let done = 0; done < length; ) {
         const inPage = at % MEDIA_PAGE;
         const size = Math.min(length - done, MEDIA_PAGE - inPage);
@@ -86,7 +88,7 @@ export class DataTransfer {
     let whole = true;
     for (let piece = 0; piece < pointer.count; piece++) {
       const length = pointer.length(piece);
-      this.#activity.data(piece);
+      this.#activity.data(piece, pointer.count);
       for (let done = 0; done < length; ) {
         const inPage = at % MEDIA_PAGE;
         const size = Math.min(length - done, MEDIA_PAGE - inPage);

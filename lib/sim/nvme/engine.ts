@@ -178,7 +178,7 @@ export class Engine {
 
   #run(command: Command): void {
     const { queue, cid } = command;
-    this.#activity.pointers(command);
+    this.#activity.looking(command);
     const status = this.#execute(command);
     if (status !== PENDING) this.complete(queue, cid, status, command.result);
     this.#spare.push(command);

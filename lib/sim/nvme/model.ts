@@ -257,19 +257,28 @@ export class NvmeModel implements DeviceModel {
     const id = number >>> 1;
     const isHead = (number & 1) === 1;
     const queue = isHead ? this.#engine.completions[id] : this.#engine.submissions[id];
-    if (queue === undefined || ((offset - DOORBELLS) & ((1 << this.#doorbellShift) - 1)) !== 0) {
+    const between = ((offset - DOORBELLS) & ((1 << this.#doorbellShift) - 1)) !== 0;
+    if (queue === undefined || between) {
       const what = `a doorbell at 0x${offset.toString(16)}, where no queue has one`;
       this.#complain(0, what, INVALID_DOORBELL_REGISTER);
-    } else if (value >= queue.entries) {
-      const what = `the ${isHead ? 'completion' : 'submission'} doorbell of queue ${id} says ${value}`;
-      this.#complain(queue.address, `${what}, and it has ${queue.entries} entries`, INVALID_DOORBELL_VALUE);
     } else if (queue instanceof SubmissionQueue) {
-      queue.tail = value;
-      this.#engine.serve(queue);
-    } else {
+      if (queue.takesTail(value)) {
+        queue.tail = value;
+        this.#engine.serve(queue);
+      } else this.#refuse(queue, `submission doorbell of queue ${id}`, value);
+    } else if (queue.takesHead(value)) {
       queue.head = value;
       this.#engine.resume(queue);
-    }
+    } else this.#refuse(queue, `completion doorbell of queue ${id}`, value);
+  }
+
+  #refuse(
+    { address, entries, head, tail }: SubmissionQueue | CompletionQueue,
+    what: string,
+    value: number,
+  ): void {
+    const queue = `the queue has ${entries} entries, head ${head} and tail ${tail}`;
+    this.#complain(address, `the ${what} says ${value}, and ${queue}`, INVALID_DOORBELL_VALUE);
   }
 
   /** A doorbell that cannot be right, for the driver's author and for a driver that asked to be told. */

@@ -26,6 +26,14 @@ export class SubmissionQueue {
     return this.head === this.tail;
   }
 
+  /** Whether the tail may go there: it does not move back over entries that were not fetched. */
+  takesTail(value: number): boolean {
+    return (
+      value < this.entries &&
+      distance(this.head, value, this.entries) >= distance(this.head, this.tail, this.entries)
+    );
+  }
+
   advance(): void {
     this.head = this.head + 1 === this.entries ? 0 : this.head + 1;
   }
@@ -77,6 +85,14 @@ export class CompletionQueue {
     return this.head === this.tail;
   }
 
+  /** Whether the head may go there: not beyond what was written. */
+  takesHead(value: number): boolean {
+    return (
+      value < this.entries &&
+      distance(this.head, value, this.entries) <= distance(this.head, this.tail, this.entries)
+    );
+  }
+
   /** Where the next entry goes. */
   get nextAddress(): number {
     return this.address + this.tail * COMPLETION_SIZE;
@@ -98,4 +114,9 @@ export class CompletionQueue {
     this.tail = 0;
     this.phase ^= 1;
   }
+}
+
+/** Entries from one to another, going round. */
+function distance(from: number, to: number, entries: number): number {
+  return to >= from ? to - from : to - from + entries;
 }
