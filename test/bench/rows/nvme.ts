@@ -2,6 +2,7 @@
  * The NVMe driver on its simulated controller, all of it on one core: 32 commands under way, 4 KiB reads at random places of
  * 64 MiB, by the driver's way without promises. The other side is C that copies the same pages. Then the parts of it.
  */
+import type { DataPointer } from '../../../examples/nvme/commands.ts';
 import { NvmeController } from '../../../examples/nvme/controller.ts';
 import type { Completion, QueuePair } from '../../../examples/nvme/queue-pair.ts';
 import { openPci } from '../../../lib/index.ts';
@@ -26,11 +27,11 @@ const EACH = 3333;
 class Reader implements Completion {
   done = 0;
   readonly #pair: QueuePair;
-  readonly #data: Parameters<QueuePair['submitRead']>[3];
+  readonly #data: DataPointer;
   readonly #pages: Int32Array;
   #next: number;
 
-  constructor(pair: QueuePair, data: Parameters<QueuePair['submitRead']>[3], pages: Int32Array, first: number) {
+  constructor(pair: QueuePair, data: DataPointer, pages: Int32Array, first: number) {
     this.#pair = pair;
     this.#data = data;
     this.#pages = pages;
