@@ -8,8 +8,9 @@
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
 
-/** Bytes of a buffer, as the receiver is told (RCTL.BSIZE). */
+/** Bytes of a buffer, as the receiver is told (RCTL.BSIZE), and its logarithm. */
 export const BUFFER_BYTES = 2048;
+export const BUFFER_SHIFT = 11;
 const MOST_PACKETS = 2 ** 19;
 /** Bytes of an Ethernet frame without its CRC: its header; header and 1,500 bytes; the same with a VLAN tag. */
 export const SHORTEST_FRAME = 14;
@@ -23,8 +24,6 @@ export class Packet {
   declare length: number;
   /** Whether the driver's user has it; if not, a ring or the pool. These set it. */
   declare held: boolean;
-  /** Bits 0 to 31 of the buffer's device address, as a signed number: V8 needs no object for it. */
-  declare readonly low: number;
   /** Among the packets of its pool. */
   declare readonly index: number;
   declare readonly pool: PacketPool;
@@ -33,9 +32,18 @@ export class Packet {
     this.bytes = bytes;
     this.length = 0;
     this.held = false;
-    this.low = pool.lows[index]!;
     this.index = index;
     this.pool = pool;
+  }
+
+  /** Bits 0 to 31 of the buffer's address for the device. */
+  get low(): number {
+    return (this.pool.low + (this.index << BUFFER_SHIFT)) >>> 0;
+  }
+
+  /** Bits 32 to 63 of it. */
+  get high(): number {
+    return this.pool.high;
   }
 
   /** Back to its pool unsent. @throws DmaError EINVAL the caller does not hold it */
@@ -50,13 +58,16 @@ export class Packet {
 export class PacketPool {
   /** All there are, by their index. */
   readonly packets: readonly Packet[];
-  /** Bits 0 to 31 of each one's address, as `Packet.low`; bits 32 to 63 of all of them. */
-  readonly lows: readonly number[];
+  /**
+   * Address of the first one's buffer, bits 0 to 31 as a signed number, which V8 needs no object for; the others follow.
+   * Bits 32 to 63 of all of them: their memory is aligned to its size, rounded up to a power of two.
+   */
+  readonly low: number;
   readonly high: number;
+  /** Those that are free, up to `available`; the one that came back last is the first to go. Rings take and put here. */
+  readonly free: number[];
+  available: number;
   readonly #memory: CoherentBuffer;
-  /** Up to `available`; the one that came back last is the first to go. */
-  readonly #free: number[];
-  #available: number;
 
   /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */
   constructor(dma: DmaDevice, count: number) {
@@ -66,30 +77,24 @@ export class PacketPool {
       });
     }
     const memory = dma.allocCoherent(count * BUFFER_BYTES);
-    const places = Array.from({ length: count }, (_, index) => index * BUFFER_BYTES);
     this.#memory = memory;
-    // No carry: the memory is aligned to its size, rounded up to a power of two.
-    this.lows = places.map((at) => (memory.low + at) | 0);
+    this.low = memory.low | 0;
     this.high = memory.high;
-    this.packets = places.map(
-      (at, index) =>
-        new Packet(this, index, new Uint8Array(memory.buffer, memory.bytes.byteOffset + at, BUFFER_BYTES)),
-    );
-    this.#free = places.map((_, index) => count - 1 - index);
-    this.#available = count;
-  }
-
-  get available(): number {
-    return this.#available;
+    this.packets = Array.from({ length: count }, (_, index) => {
+      const at = memory.bytes.byteOffset + index * BUFFER_BYTES;
+      return new Packet(this, index, new Uint8Array(memory.buffer, at, BUFFER_BYTES));
+    });
+    this.free = Array.from({ length: count }, (_, index) => count - 1 - index);
+    this.available = count;
   }
 
   /** Index of a free packet; there must be one. */
   take(): number {
-    return this.#free[--this.#available]!;
+    return this.free[--this.available]!;
   }
 
   put(index: number): void {
-    this.#free[this.#available++] = index;
+    this.free[this.available++] = index;
   }
 
   /** The device must no longer use the memory; every view of it has length 0 afterwards. Harmless to call twice. */

@@ -8,12 +8,13 @@
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
 import { countDone } from './done.ts';
-import type { Packet, PacketPool } from './packet.ts';
+import { BUFFER_SHIFT, type Packet, type PacketPool } from './packet.ts';
 import { DESCRIPTOR, DONE, END_OF_PACKET, RECEIVE_ERRORS, REGISTER, ReceiveDescriptor } from './registers.ts';
 import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
 
 // V8 folds a module's own constants, and loads imported ones.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
+const SHIFT = BUFFER_SHIFT;
 const JUDGED = DONE | END_OF_PACKET | RECEIVE_ERRORS;
 const GOOD = DONE | END_OF_PACKET;
 
@@ -68,7 +69,8 @@ export class ReceiveRing implements Receiver {
       const index = this.#pool.take();
       this.#slots[slot] = index;
       descriptors.clear(slot);
-      descriptors.address.setParts(slot, this.#pool.lows[index]!, this.#pool.high);
+      const { low, high } = this.#pool.packets[index]!;
+      descriptors.address.setParts(slot, low, high);
     }
     this.#next = this.#kept = 0;
     this.#running = true;
@@ -85,8 +87,9 @@ export class ReceiveRing implements Receiver {
     const entries = this.#entries;
     const slots = this.#slots;
     const pool = this.#pool;
-    const { packets, lows } = pool;
+    const { packets, free, low } = pool;
     const ready = countDone(words, this.#next, entries, Math.min(max, pool.available, entries - 1));
+    let { available } = pool;
     let slot = this.#next;
     let received = 0;
     for (let i = 0; i < ready; i++) {
@@ -96,16 +99,17 @@ export class ReceiveRing implements Receiver {
         packet.length = words[at + LENGTH]! & 0xffff;
         packet.held = true;
         batch[received++] = packet;
-        const fresh = pool.take();
+        const fresh = free[--available]!;
         slots[slot] = fresh;
         // The upper half is the same for all.
-        words[at + ADDRESS] = lows[fresh]!;
+        words[at + ADDRESS] = low + (fresh << SHIFT);
       } else {
         this.#dropped++;
       }
       words[at + STATE] = 0;
       slot = slot + 1 === entries ? 0 : slot + 1;
     }
+    pool.available = available;
     this.#next = slot;
     this.#kept += ready;
     // When there is nothing more to do, there is time for the doorbell.

@@ -9,7 +9,14 @@
  * One descriptor is always ours: head = tail means empty.
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
-import { LONGEST_FRAME, notHeld, type Packet, type PacketPool, SHORTEST_FRAME } from './packet.ts';
+import {
+  BUFFER_SHIFT,
+  LONGEST_FRAME,
+  notHeld,
+  type Packet,
+  type PacketPool,
+  SHORTEST_FRAME,
+} from './packet.ts';
 import { COMMAND, DESCRIPTOR, DONE, REGISTER, TransmitDescriptor } from './registers.ts';
 import { checkDescriptors, type Doorbell, LOT, notRunning, type Transmitter } from './ring.ts';
 
@@ -22,6 +29,7 @@ const {
   state: STATE,
 } = DESCRIPTOR;
 const SEND = COMMAND.endOfPacket | COMMAND.insertCrc;
+const SHIFT = BUFFER_SHIFT;
 const SHORTEST = SHORTEST_FRAME;
 const LONGEST = LONGEST_FRAME;
 
@@ -92,6 +100,7 @@ export class TransmitRing implements Transmitter {
     const entries = this.#entries;
     const slots = this.#slots;
     const pool = this.#pool;
+    const { low } = pool;
     const start = this.#tail;
     let slot = start;
     let last = start;
@@ -101,9 +110,10 @@ export class TransmitRing implements Transmitter {
       const { length } = packet;
       if (!(length >= SHORTEST && length <= LONGEST)) throw this.#refuse(batch, from, i);
       packet.held = false;
-      slots[slot] = packet.index;
+      const { index } = packet;
+      slots[slot] = index;
       const at = slot * WORDS;
-      words[at + ADDRESS] = packet.low;
+      words[at + ADDRESS] = low + (index << SHIFT);
       words[at + COMMANDS] = SEND | length;
       last = slot;
       slot = slot + 1 === entries ? 0 : slot + 1;
@@ -161,11 +171,14 @@ export class TransmitRing implements Transmitter {
     const entries = this.#entries;
     const slots = this.#slots;
     const pool = this.#pool;
+    const { free } = pool;
+    let { available } = pool;
     let slot = this.#oldest;
     for (let i = 0; i < count; i++) {
-      pool.put(slots[slot]!);
+      free[available++] = slots[slot]!;
       slot = slot + 1 === entries ? 0 : slot + 1;
     }
+    pool.available = available;
     this.#oldest = slot;
     this.#underWay -= count;
   }
