@@ -94,11 +94,15 @@ export class CommandQueue {
     });
   }
 
-  /** Take what was completed, and let those in that wait. Returns how many commands were completed. */
+  /**
+   * Take what was completed, let those in that wait, and tell the controller of what was submitted meanwhile.
+   * @returns commands that were completed
+   */
   poll(): number {
     if (this.#paused) return 0;
     try {
       const count = this.pair.poll();
+      this.pair.ring();
       if (this.#waiting.length > 0) this.#admit();
       return count;
     } catch (error) {

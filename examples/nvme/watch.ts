@@ -9,6 +9,8 @@ import type { CommandQueue } from './command-queue.ts';
 
 /** Turns of the clock in the time that a command may take. */
 const TURNS = 4;
+/** Turns after which it has taken that long for certain: the first may have been almost over when it was submitted. */
+const TOO_OLD = TURNS + 1;
 
 export interface Watched {
   readonly fn: PciFunction;
@@ -45,7 +47,7 @@ export class Watch {
     if (fn.closed) this.#controller.recover(closed(fn));
     for (const queue of this.#controller.queues()) {
       queue.pair.age();
-      if (queue.pair.findOlderThan(TURNS) >= 0) this.#expire(queue);
+      if (queue.pair.findOlderThan(TOO_OLD) >= 0) this.#expire(queue);
     }
   }
 
@@ -53,7 +55,7 @@ export class Watch {
     const { pair } = queue;
     const found = queue.poll();
     if (queue.interrupt !== undefined) this.lostInterrupts += found;
-    const id = pair.findOlderThan(TURNS);
+    const id = pair.findOlderThan(TOO_OLD);
     if (id < 0) return;
     const completion = pair.renew(id)!;
     const aborted = completion.late !== undefined;

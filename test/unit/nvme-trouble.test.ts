@@ -67,10 +67,8 @@ describe('NVMe in trouble', () => {
     const inject = new FaultInjector({ seed: 1 });
     await using bed = await bench(inject, { depth: 8 });
     inject.on('completion-delayed', { nth: 1, microseconds: Number.POSITIVE_INFINITY });
-    const before = performance.now();
     const [late, ...others] = await failures(reads(bed.disk, 20));
     expect(late).toMatchObject({ name: 'DmaError', code: 'ETIMEDOUT' });
-    expect(performance.now() - before).toBeGreaterThan(TIMEOUT);
     expect(others.every((error) => error === undefined || error.code === 'ECANCELED')).toBe(true);
     expect(bed.nvme.mishaps.aborts).toBe(1);
     await Promise.all(reads(bed.disk, 5));

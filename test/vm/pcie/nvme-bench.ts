@@ -1,0 +1,116 @@
+/**
+ * The same disk under this driver and under Linux's, measured in turns: random reads of 4 KiB, by fio with libaio and
+ * O_DIRECT there. Overwrites the disk.
+ *
+ *     USERDMA_VM_MACHINE=pcie npm run vm -- node dist/test/vm/pcie/nvme-bench.js [rounds [seconds]]
+ */
+import { spawnSync } from 'node:child_process';
+import { type CompletionMode, NvmeController } from '../../../examples/nvme/controller.ts';
+import { measure } from '../../../examples/nvme/load.ts';
+import { openPci } from '../../../lib/index.ts';
+import { Random } from '../../nvme/random.ts';
+import { giveToLinux, takeFromLinux } from './linux-nvme.ts';
+
+const address = process.env.USERDMA_TEST_NVME!;
+const rounds = Number(process.argv[2] ?? 3);
+const seconds = Number(process.argv[3] ?? 4);
+const SIZE = 4096;
+const DEPTHS = [1, 32];
+const MIB = 2 ** 20;
+
+/** Of one run; latencies in microseconds. */
+interface Figures {
+  readonly iops: number;
+  readonly p50: number;
+  readonly p99: number;
+}
+
+async function ours(depth: number, completions: CompletionMode): Promise<Figures> {
+  await using nvme = await NvmeController.open(await openPci(address), { depth, completions });
+  const disk = await nvme.namespace(1);
+  const load = { depth, size: SIZE, write: false, random: true, seconds };
+  const { commands, seconds: took, percentile } = await measure(nvme, disk, nvme.queues[0]!, load);
+  return { iops: commands / took, p50: percentile(50), p99: percentile(99) };
+}
+
+interface FioReport {
+  readonly jobs: readonly {
+    readonly read: {
+      readonly iops: number;
+      readonly lat_ns: { readonly percentile: Readonly<Record<string, number>> };
+    };
+  }[];
+}
+
+function fio(node: string, depth: number): Figures {
+  const options = {
+    name: 'read',
+    filename: node,
+    ioengine: 'libaio',
+    direct: 1,
+    rw: 'randread',
+    bs: SIZE,
+    iodepth: depth,
+    runtime: seconds,
+    time_based: 1,
+    lat_percentiles: 1,
+    'output-format': 'json',
+  };
+  const { stdout, stderr } = spawnSync(
+    'fio',
+    Object.entries(options).map(([name, value]) => `--${name}=${value}`),
+    { encoding: 'utf8' },
+  );
+  const start = stdout.indexOf('{');
+  if (start < 0) throw new Error(`fio: ${stderr}`);
+  const [job] = (JSON.parse(stdout.slice(start)) as FioReport).jobs;
+  const { iops, lat_ns } = job!.read;
+  return {
+    iops,
+    p50: lat_ns.percentile['50.000000']! / 1000,
+    p99: lat_ns.percentile['99.000000']! / 1000,
+  };
+}
+
+/** Reads of what was never written may be answered without reading. */
+async function fill(): Promise<void> {
+  await using nvme = await NvmeController.open(await openPci(address));
+  const disk = await nvme.namespace(1);
+  const part = new Random(1).bytes(8 * MIB);
+  for (let at = 0; at < disk.blocks * disk.blockSize; at += part.length) {
+    await disk.write(at / disk.blockSize, part);
+  }
+  await disk.flush();
+}
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
+
+function show(depth: number, who: string, runs: readonly Figures[], linux: readonly Figures[]): void {
+  const columns = (['iops', 'p50', 'p99'] as const).map((name) => {
+    const value = median(runs.map((run) => run[name]));
+    const ratio = value / median(linux.map((run) => run[name]));
+    return `${value.toFixed(0).padStart(8)} (${ratio.toFixed(2)})`;
+  });
+  console.log(`${String(depth).padStart(5)}  ${who.padEnd(22)} ${columns.join('  ')}`);
+}
+
+await fill();
+console.log(`medians of ${rounds} rounds of ${seconds} s, and times Linux's`);
+console.log('depth  driver                     IOPS              p50 us           p99 us');
+for (const depth of DEPTHS) {
+  const linux: Figures[] = [];
+  const polled: Figures[] = [];
+  const interrupted: Figures[] = [];
+  for (let round = 0; round < rounds; round++) {
+    polled.push(await ours(depth, 'poll'));
+    interrupted.push(await ours(depth, 'interrupt'));
+    const node = await giveToLinux(address);
+    linux.push(fio(node, depth));
+    takeFromLinux(address);
+  }
+  show(depth, 'Linux, fio', linux, linux);
+  show(depth, 'this one, interrupts', interrupted, linux);
+  show(depth, 'this one, polled', polled, linux);
+}
