@@ -2,7 +2,7 @@
 import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller.ts';
 import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
-import { NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { type Fault, NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 
 export interface NvmeWorld {
   readonly name: string;
@@ -10,8 +10,12 @@ export interface NvmeWorld {
   readonly rounds: number;
   /** A controller of the usual limits: 512 KiB a command. */
   open(options?: OpenPciOptions): Promise<PciFunction>;
+  /** The same, and what it was not allowed to do, where that is known. */
+  openWatched(): { readonly fn: Promise<PciFunction>; readonly faults?: readonly Fault[] };
   /** Whether an IOMMU keeps the controller to what is mapped. */
   readonly translated: boolean;
+  /** Whether faults are in the kernel's log, which takes few. */
+  readonly logged: boolean;
   /** A controller that takes 4 MiB in one command. */
   openLarge(): Promise<PciFunction>;
 }
@@ -24,7 +28,9 @@ function hardware(first: string, large: string): NvmeWorld {
     name: `vfio ${first}`,
     rounds: 4,
     translated: true,
+    logged: true,
     open: (options) => openPci(first, options),
+    openWatched: () => ({ fn: openPci(first, { debug: { print: false } }) }),
     openLarge: () => openPci(large),
   };
 }
@@ -34,7 +40,12 @@ function simulation(what: string, options: SimulateOptions = {}, latency = 10): 
     name: `${what}simulation`,
     rounds: 20,
     translated: options.iommu !== false,
+    logged: false,
     open: (wanted) => openPci(simulate(new NvmeModel({ latency }), options), wanted),
+    openWatched: () => {
+      const source = simulate(new NvmeModel({ latency }), options);
+      return { fn: openPci(source, { debug: { print: false } }), faults: source.faults };
+    },
     openLarge: () => openPci(simulate(new NvmeModel({ latency, maxTransfer: 10 }), options)),
   };
 }
