@@ -48,6 +48,30 @@ describe('a reset that the device refuses', () => {
   }
 });
 
+describe('a hot reset that fails halfway', () => {
+  it('is told to who listens, and leaves the function ready to be started anew', async () => {
+    const source = simulate(nvmeLike());
+    const failure = new DmaError('EIO', 'the link is not back');
+    const fn = await openPci({
+      open(options) {
+        const opened = source.open(options);
+        opened.transport.hotReset = () => {
+          throw failure;
+        };
+        return opened;
+      },
+    });
+    const told: ResetReport[] = [];
+    fn.onReset((report) => told.push(report));
+    fn.config.command = 0;
+    expect(errorOf(() => fn.hotReset())).toBe(failure);
+    await tick();
+    expect(told.map(({ kind, functions }) => [kind, functions])).toEqual([['hot', [fn.address]]]);
+    fn.bar(0).read32(0); // decoded again
+    fn.close();
+  });
+});
+
 describe('a hot reset, as the kernel has it', () => {
   const HERE = '0000:05:01.0';
   /** Two functions, in groups 14 and 15. */

@@ -84,6 +84,41 @@ describe('on the way', () => {
     await expect(changing).rejects.toMatchObject({ code: 'ENODEV' });
   });
 
+  it('a function may stay where it is, which is EIO', async () => {
+    const model = new RecordingModel({ express: true });
+    const source = simulate(model);
+    const fn = await openPci({
+      open(options) {
+        const opened = source.open(options);
+        opened.transport.config.write = () => {}; // deaf
+        return opened;
+      },
+    });
+    await expect(fn.setPowerState('D3hot')).rejects.toMatchObject({ code: 'EIO' });
+    fn.close();
+  });
+
+  it('down, a function needs somebody who restores what it forgets', async () => {
+    const openIn = async (noSoftReset: boolean): Promise<PciFunction> => {
+      const source = simulate(new RecordingModel({ express: true, power: { noSoftReset } }));
+      return openPci({
+        open(options) {
+          const opened = source.open(options);
+          Object.assign(opened.transport, { restoresConfiguration: false });
+          return opened;
+        },
+      });
+    };
+    const forgetful = await openIn(false);
+    await expect(forgetful.setPowerState('D3hot')).rejects.toMatchObject({ code: 'EOPNOTSUPP' });
+    expect(forgetful.powerState).toBe('D0');
+    const other = await openIn(true);
+    await other.setPowerState('D3hot');
+    expect(other.powerState).toBe('D3hot');
+    forgetful.close();
+    other.close();
+  });
+
   it('a hot reset ends in D0', async () => {
     const { fn } = await open();
     await fn.setPowerState('D3hot');
