@@ -33,8 +33,10 @@ describe(`MSI-X of ${nvme.name}`, () => {
       fn.interrupts.armed.map(({ vector }) => vector),
       [64, 7],
     );
-    fn.interrupts.msix(1).trigger();
-    assert.equal(await fn.interrupts.msix(1).wait(soon()), 1);
+    for (const vector of [1, 0]) {
+      fn.interrupts.msix(vector).trigger();
+      assert.equal(await fn.interrupts.msix(vector).wait(soon()), 1);
+    }
     assert.throws(() => vectors[1]!.trigger(), /closed/);
   });
 
@@ -56,6 +58,18 @@ describe(`MSI-X of ${nvme.name}`, () => {
     interrupt.trigger();
     while (interrupt.count < 6) await tick();
     assert.deepEqual([interrupt.count, interrupt.deliveries, told], [6, 2, [5, 1]]);
+  });
+
+  it('is waited for until the wait is given up, and the next one is not lost', async () => {
+    const interrupt = fn.interrupts.msix(6);
+    const controller = new AbortController();
+    const waiting = interrupt.wait({ signal: controller.signal });
+    const reason = new Error('no more');
+    controller.abort(reason);
+    await assert.rejects(waiting, reason);
+    interrupt.trigger();
+    assert.equal(await interrupt.wait(soon()), 1);
+    await assert.rejects(interrupt.wait({ signal: AbortSignal.abort(reason) }), reason);
   });
 
   it('is iterated', async () => {
@@ -87,6 +101,7 @@ describe(`MSI of ${nic.name}`, () => {
   it('is tried without the device, and one kind is on at a time', async () => {
     using fn = await nic.open();
     const interrupt = fn.interrupts.msi();
+    assert.equal(fn.config.msi?.enabled, !real); // VFIO does not show it
     interrupt.trigger();
     assert.equal(await interrupt.wait(soon()), 1);
     assert.throws(() => fn.interrupts.msix(0), /EBUSY|cannot be armed|is armed/);
@@ -159,6 +174,21 @@ describe(`INTx of ${edu.name}`, () => {
     assert.equal(line.count, 1);
     await line.wait(soon());
     await until(line, 2);
+    service();
+  });
+
+  it('that would unmask itself may be closed before', async () => {
+    const line = fn.interrupts.intx({ autoUnmask: true });
+    line.listen(() => {
+      service();
+      line.close();
+    });
+    raise();
+    await until(line, 1);
+    await settle(); // an unmasking now would be an uncaught exception
+    const again = fn.interrupts.intx({ autoUnmask: true });
+    raise();
+    assert.equal(await again.wait(soon()), 1);
     service();
   });
 

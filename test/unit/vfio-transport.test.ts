@@ -217,3 +217,61 @@ describe('opening a transport', () => {
     ).toBe(0x0103);
   });
 });
+
+describe('a reset that fails', () => {
+  /** A function on which both ways of resetting fail so, alone on its bus. */
+  function open(errno: number, vendor: number) {
+    const kernel = new Irqs(8, true);
+    let closed = 0;
+    const native = {
+      ...Object.fromEntries(Object.entries(kernel)),
+      vfioRegionSize: (_device: number, region: number) => (region === 7 ? 256 : 0),
+      vfioRegionRead: (_device: number, _region: number, offset: number) => (offset === 0 ? vendor : 0),
+      vfioDeviceReset: () => errno,
+      vfioHotResetInfo: () => [14, 0, 5, 1 << 3],
+      vfioGroupHeld: () => 1,
+      vfioHotReset: () => errno,
+      vfioDeviceClose: () => {
+        closed++;
+        return 0;
+      },
+    } as unknown as Addon;
+    const group = { release: () => {}, close: () => {} };
+    return {
+      kernel,
+      transport: new VfioTransport(native, DEVICE, '0000:05:01.0', group),
+      closed: () => closed,
+    };
+  }
+
+  it.each([
+    [-11, 'EAGAIN', 'EAGAIN'],
+    [-22, 'EOPNOTSUPP', 'EPERM'],
+    [-25, 'EOPNOTSUPP', 'EIO'],
+  ])('leaves what was armed armed: %i', (errno, alone, hot) => {
+    const { kernel, transport, closed } = open(errno, 0x1234);
+    transport.interrupts.enable('msix', 3, () => {});
+    expect(code(() => transport.reset())).toBe(alone);
+    expect(code(() => transport.hotReset())).toBe(hot);
+    expect(kernel.armed).toEqual([3]);
+    expect(closed()).toBe(0);
+    transport.close();
+    expect(closed()).toBe(1);
+  });
+
+  it.each(['reset', 'hotReset'] as const)('by %s because nobody is there is ENODEV from then on', (way) => {
+    const { kernel, transport, closed } = open(-25, 0xffff);
+    const failures: string[] = [];
+    transport.interrupts.enable(
+      'msix',
+      3,
+      () => {},
+      (error) => failures.push(error.code),
+    );
+    expect(code(() => transport[way]())).toBe('ENODEV');
+    expect([failures, closed(), kernel.open.size]).toEqual([['ENODEV'], 1, 0]);
+    expect(code(() => transport[way]())).toBe('ENODEV');
+    transport.close();
+    expect(closed()).toBe(1);
+  });
+});

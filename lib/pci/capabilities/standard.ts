@@ -81,6 +81,7 @@ const MSI_PER_VECTOR_MASK = 1 << 8;
 
 /** Message Signalled Interrupts (PCI Local Bus 3.0, 6.8.1). The host programs them: `fn.interrupts.msi` arms one. */
 export class MsiCapability extends CapabilityRegisters {
+  /** Always false through VFIO, which keeps this register to itself: `fn.interrupts.armed` says what is armed. */
   get enabled(): boolean {
     return this.has16(MSI_CONTROL, MSI_ENABLE);
   }
@@ -90,7 +91,7 @@ export class MsiCapability extends CapabilityRegisters {
     return 1 << ((this.read16(MSI_CONTROL) >>> 1) & 7);
   }
 
-  /** Vectors the host lets it send. */
+  /** Vectors the host lets it send; 1 through VFIO. */
   get enabledVectors(): number {
     return 1 << ((this.read16(MSI_CONTROL) >>> 4) & 7);
   }

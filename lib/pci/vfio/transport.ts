@@ -20,9 +20,13 @@ import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
 /** Offsets in the type 0 header. */
+const VENDOR_ID = 0x00;
 const COMMAND = 0x04;
 const FIRST_BAR = 0x10;
 const BARS = 6;
+
+/** Vendor id where no function answers. */
+const NOBODY = 0xffff;
 
 /** Bits of a base address register. */
 const BAR_IO = 1 << 0;
@@ -77,6 +81,7 @@ export class VfioTransport implements PciTransport {
     if (this.#gone !== undefined) throw this.#gone;
     const result = this.#native.vfioDeviceReset(this.#device);
     if (result >= 0) return;
+    this.#checkThere();
     const { code, remedy } = resetFailure(errnoName(result));
     throw new DmaError(code, `${this.address} was not reset`, { syscall: 'VFIO_DEVICE_RESET', remedy });
   }
@@ -89,10 +94,18 @@ export class VfioTransport implements PciTransport {
       hotReset(this.#native, this.#device, this.address, functions);
     } catch (error) {
       if (mayHaveReset(error)) this.#tellOthers(functions);
+      this.#checkThere();
       throw error;
     }
     this.#tellOthers(functions);
     return functions;
+  }
+
+  /** A reset failed. Of a device that was pulled out the kernel says all kinds of things. @throws DmaError ENODEV gone */
+  #checkThere(): void {
+    if (this.#closed || this.config.read(VENDOR_ID, 2) !== NOBODY) return;
+    this.leave();
+    throw this.#gone!;
   }
 
   #tellOthers(functions: readonly string[]): void {
