@@ -90,7 +90,7 @@ export class Presence {
       const grace = new Promise<void>((resolve) => {
         timer = setTimeout(resolve, this.#grace).unref();
       });
-      for (const one of told) one.catch(throwUncaught);
+      for (const one of told) one.catch(throwUnlessGone);
       await Promise.race([Promise.allSettled(told), grace]);
       clearTimeout(timer);
     }
@@ -106,7 +106,9 @@ function subscribe<T>(listeners: Set<T>, listener: T): () => void {
   return () => void listeners.delete(listener);
 }
 
-function throwUncaught(error: unknown): void {
+/** A listener that was not done when its time was over cannot help failing. */
+function throwUnlessGone(error: unknown): void {
+  if (error instanceof DmaError && error.code === 'ENODEV') return;
   queueMicrotask(() => {
     throw error;
   });

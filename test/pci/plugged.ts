@@ -1,8 +1,7 @@
 /** An edu device that can be pulled out: simulated, or in a slot of the virtual machine. */
-import { readFileSync } from 'node:fs';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
-import { ownDescriptors } from '../vm/devices.ts';
+import { holdings } from '../vm/holdings.ts';
 import { type Pluggable, pullOut, putBack } from '../vm/hotplug.ts';
 import { Monitor } from '../vm/monitor.ts';
 
@@ -53,19 +52,7 @@ async function hardware(where: string): Promise<PluggedWorld> {
     open: (options) => openPci(where, options),
     pullOut: () => pullOut(monitor, device),
     putBack: () => putBack(monitor, device),
-    held: heldOfKernel,
+    held: holdings,
     close: () => monitor.close(),
-  };
-}
-
-/** Descriptors of VFIO, memory and eventfds, and locked memory. */
-export function heldOfKernel(): unknown {
-  const status = readFileSync('/proc/self/status', 'utf8');
-  const locked = /^Vm(?:Lck|Pin):.*$/gm;
-  return {
-    descriptors: ownDescriptors()
-      .map(({ target }) => target)
-      .sort(),
-    locked: status.match(locked),
   };
 }

@@ -1,11 +1,10 @@
 /** Three edu devices: two functions of one IOMMU group, and one in another. Simulated, or those of the virtual machine. */
-import { writeFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, type SimulatedSource, simulate } from '../../lib/sim/index.ts';
 import { device } from '../vm/devices.ts';
+import { holdings } from '../vm/holdings.ts';
 import { bindVfio } from '../vm/hotplug.ts';
-import { heldOfKernel } from './plugged.ts';
 
 export type Member = 'first' | 'twin' | 'other';
 
@@ -71,11 +70,8 @@ function hardware(): Trio {
     // The same request as at an unplugging. In a thread: it ends when the function is let go.
     takeAway: (member) =>
       writeFile(`/sys/bus/pci/devices/${addresses[member]}/driver/unbind`, addresses[member]),
-    async putBack(member) {
-      writeFileSync('/sys/bus/pci/drivers_probe', addresses[member]);
-      await bindVfio(addresses[member]);
-    },
+    putBack: (member) => bindVfio(addresses[member]),
     faults: () => [],
-    held: heldOfKernel,
+    held: holdings,
   };
 }

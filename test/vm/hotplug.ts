@@ -22,9 +22,8 @@ export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void
 
 /** Back into its slot, and to vfio-pci. */
 export async function putBack(monitor: Monitor, { address, id, properties }: Pluggable): Promise<void> {
-  const device = `${PCI}/devices/${address}`;
   await monitor.execute('device_add', { id, ...properties });
-  while (!existsSync(`${device}/driver_override`)) await delay(5);
+  while (!existsSync(`${PCI}/devices/${address}/driver_override`)) await delay(5);
   await bindVfio(address);
 }
 
@@ -32,12 +31,9 @@ export async function putBack(monitor: Monitor, { address, id, properties }: Plu
 export async function bindVfio(address: string): Promise<void> {
   const device = `${PCI}/devices/${address}`;
   writeFileSync(`${device}/driver_override`, 'vfio-pci');
-  // The kernel may be about to give it to a driver of its own.
-  for (;;) {
-    if (existsSync(`${device}/driver`)) {
-      if (existsSync(`${PCI}/drivers/vfio-pci/${address}`)) return;
-      writeFileSync(`${device}/driver/unbind`, address);
-    }
+  // One that has just arrived is seen some time before drivers may have it, and the kernel may have one of its own.
+  while (!existsSync(`${PCI}/drivers/vfio-pci/${address}`)) {
+    if (existsSync(`${device}/driver`)) writeFileSync(`${device}/driver/unbind`, address);
     writeFileSync(`${PCI}/drivers_probe`, address);
     await delay(5);
   }

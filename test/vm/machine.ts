@@ -231,7 +231,7 @@ export const machines: readonly Machine[] = [
     name: 'pcie',
     iommu: 'intel',
     clock: 'host',
-    modules: ['nvme', ...vfio],
+    modules: ['nvme', 'aer_inject', ...vfio],
     devices: expressDevices,
     monitor: true,
     shared: ['nvme', 'nic', 'pci'],

@@ -17,6 +17,7 @@ export const optionalModules: readonly string[] = [
   'nvme',
   'uio_pci_generic',
   'uio_netx',
+  'aer_inject',
 ];
 
 export interface Module {
