@@ -90,6 +90,8 @@ describe('a device that is taken away', () => {
       'bar.write32': () => bar.write32(LIVENESS, 0),
       'bar.write64': () => bar.write64(DMA_SOURCE, 0n),
       reset: () => fn.reset(),
+      hotReset: () => fn.hotReset(),
+      powerState: () => fn.powerState,
       intx: () => fn.interrupts.intx(),
       listen: () => interrupt.listen(() => {}),
       setMask: () => dma.setMask(0xffff_ffffn),
