@@ -39,6 +39,12 @@ export { type OpenUDmaBufOptions, openUDmaBuf } from './memory/u-dma-buf-open.ts
 export { type ExportableMemory, type ExportOptions, exportDmaBuf } from './memory/udmabuf.ts';
 export { Bar, type BarInfo } from './pci/bar.ts';
 export {
+  type Capability,
+  type ExtendedCapability,
+  PCI_CAPABILITY,
+  PCI_EXTENDED_CAPABILITY,
+} from './pci/capabilities/capability.ts';
+export {
   type CompletionTimeout,
   EXPRESS_STATUS,
   type ExpressCapability,
@@ -63,15 +69,7 @@ export type {
   SettablePowerState,
   VendorCapability,
 } from './pci/capabilities/standard.ts';
-export {
-  type Capability,
-  type ConfigSpace,
-  type ExtendedCapability,
-  PCI_CAPABILITY,
-  PCI_COMMAND,
-  PCI_EXTENDED_CAPABILITY,
-  PCI_STATUS,
-} from './pci/config-space.ts';
+export { type ConfigSpace, PCI_COMMAND, PCI_STATUS } from './pci/config-space.ts';
 export { findPci } from './pci/find.ts';
 export type { PciFunction, PowerState } from './pci/function.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';

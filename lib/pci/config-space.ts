@@ -5,6 +5,14 @@
  */
 import { DmaError } from '../errors.ts';
 import { registerValue } from '../registers/registers.ts';
+import {
+  type Capability,
+  capabilities,
+  type ExtendedCapability,
+  extendedCapabilities,
+  PCI_CAPABILITY,
+  PCI_EXTENDED_CAPABILITY,
+} from './capabilities/capability.ts';
 import { ExpressCapability } from './capabilities/express.ts';
 import {
   AccessControl,
@@ -31,12 +39,9 @@ const HEADER_TYPE = 0x0e;
 const BIST = 0x0f;
 const SUBSYSTEM_VENDOR_ID = 0x2c;
 const SUBSYSTEM_ID = 0x2e;
-const CAPABILITIES_POINTER = 0x34;
 const INTERRUPT_LINE = 0x3c;
 const INTERRUPT_PIN = 0x3d;
 
-const FIRST_CAPABILITY = 0x40;
-const FIRST_EXTENDED_CAPABILITY = 0x100;
 const MULTI_FUNCTION = 0x80;
 
 /** Bits of the command register. */
@@ -61,38 +66,6 @@ export const PCI_STATUS = {
   signaledSystemError: 1 << 14,
   parityError: 1 << 15,
 } as const;
-
-/** Capability ids a driver looks for (PCI Code and ID Assignment). */
-export const PCI_CAPABILITY = {
-  powerManagement: 0x01,
-  msi: 0x05,
-  vendor: 0x09,
-  pciExpress: 0x10,
-  msix: 0x11,
-  advancedFeatures: 0x13,
-} as const;
-
-/** The same for extended capabilities, of functions with 4096 bytes. */
-export const PCI_EXTENDED_CAPABILITY = {
-  aer: 0x01,
-  serialNumber: 0x03,
-  vendor: 0x0b,
-  acs: 0x0d,
-  ats: 0x0f,
-  sriov: 0x10,
-  pri: 0x13,
-  pasid: 0x1b,
-} as const;
-
-export interface Capability {
-  readonly id: number;
-  /** Of the capability's first byte in configuration space. */
-  readonly offset: number;
-}
-
-export interface ExtendedCapability extends Capability {
-  readonly version: number;
-}
 
 /** An object for the capability of that id at that offset. */
 type Decoder<T> = new (config: ConfigSpace, offset: number) => T;
@@ -191,20 +164,20 @@ export class ConfigSpace {
 
   /** PCI Power Management; every PCI Express function has it. */
   get powerManagement(): PowerManagement | undefined {
-    return this.#decode(PowerManagement, this.findCapability, PCI_CAPABILITY.powerManagement);
+    return this.#standard(PowerManagement, PCI_CAPABILITY.powerManagement);
   }
 
   get msi(): MsiCapability | undefined {
-    return this.#decode(MsiCapability, this.findCapability, PCI_CAPABILITY.msi);
+    return this.#standard(MsiCapability, PCI_CAPABILITY.msi);
   }
 
   get msix(): MsixCapability | undefined {
-    return this.#decode(MsixCapability, this.findCapability, PCI_CAPABILITY.msix);
+    return this.#standard(MsixCapability, PCI_CAPABILITY.msix);
   }
 
   /** Undefined for a conventional PCI function. */
   get express(): ExpressCapability | undefined {
-    return this.#decode(ExpressCapability, this.findCapability, PCI_CAPABILITY.pciExpress);
+    return this.#standard(ExpressCapability, PCI_CAPABILITY.pciExpress);
   }
 
   /** Vendor-specific capabilities, in the order of the list. */
@@ -216,32 +189,32 @@ export class ConfigSpace {
 
   /** Advanced Error Reporting. */
   get aer(): ErrorReporting | undefined {
-    return this.#decode(ErrorReporting, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.aer);
+    return this.#extended(ErrorReporting, PCI_EXTENDED_CAPABILITY.aer);
   }
 
   /** Access Control Services. */
   get acs(): AccessControl | undefined {
-    return this.#decode(AccessControl, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.acs);
+    return this.#extended(AccessControl, PCI_EXTENDED_CAPABILITY.acs);
   }
 
   /** Address Translation Services. */
   get ats(): AddressTranslation | undefined {
-    return this.#decode(AddressTranslation, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.ats);
+    return this.#extended(AddressTranslation, PCI_EXTENDED_CAPABILITY.ats);
   }
 
   /** Page Request Interface. */
   get pri(): PageRequests | undefined {
-    return this.#decode(PageRequests, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.pri);
+    return this.#extended(PageRequests, PCI_EXTENDED_CAPABILITY.pri);
   }
 
   /** Process Address Space ID. */
   get pasid(): ProcessAddressSpaces | undefined {
-    return this.#decode(ProcessAddressSpaces, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.pasid);
+    return this.#extended(ProcessAddressSpaces, PCI_EXTENDED_CAPABILITY.pasid);
   }
 
   /** Single Root I/O Virtualization, of a physical function. */
   get sriov(): SingleRootIov | undefined {
-    return this.#decode(SingleRootIov, this.findExtendedCapability, PCI_EXTENDED_CAPABILITY.sriov);
+    return this.#extended(SingleRootIov, PCI_EXTENDED_CAPABILITY.sriov);
   }
 
   /** Device Serial Number, an EUI-64. */
@@ -251,35 +224,16 @@ export class ConfigSpace {
   }
 
   /** The capability list, in the order of the device. A list that loops or leaves the space ends there. */
-  *capabilities(): Generator<Capability> {
-    if ((this.status & PCI_STATUS.capabilities) === 0) return;
-    const seen = new Set<number>();
-    let offset = this.read8(CAPABILITIES_POINTER) & ~3;
-    while (offset >= FIRST_CAPABILITY && offset < FIRST_EXTENDED_CAPABILITY && !seen.has(offset)) {
-      seen.add(offset);
-      const id = this.read8(offset);
-      if (id === 0xff) return; // nobody answers
-      yield { id, offset };
-      offset = this.read8(offset + 1) & ~3;
-    }
+  capabilities(): Generator<Capability> {
+    return capabilities(this);
   }
 
   /**
    * The extended capability list (PCI Express 5.0, 7.6.3); empty for 256 bytes. A list that loops or leaves the space
    * ends there, as does one that nobody answers.
    */
-  *extendedCapabilities(): Generator<ExtendedCapability> {
-    const seen = new Set<number>();
-    let offset = FIRST_EXTENDED_CAPABILITY;
-    while (offset >= FIRST_EXTENDED_CAPABILITY && offset + 4 <= this.size && !seen.has(offset)) {
-      seen.add(offset);
-      const header = this.read32(offset);
-      const id = header & 0xffff;
-      if (header === 0 || id === 0xffff) return;
-      // VFIO hides a capability at the head of the list behind the id 0, and keeps the link.
-      if (id !== 0) yield { id, version: (header >>> 16) & 0xf, offset };
-      offset = (header >>> 20) & ~3;
-    }
+  extendedCapabilities(): Generator<ExtendedCapability> {
+    return extendedCapabilities(this);
   }
 
   /** Offset of the first capability with this id (pci_find_capability), or undefined. */
@@ -318,14 +272,19 @@ export class ConfigSpace {
     this.#write(offset, 4, value);
   }
 
-  #decode<T>(
-    decoder: Decoder<T>,
-    find: (this: this, id: number) => number | undefined,
-    id: number,
-  ): T | undefined {
-    const found = this.#found.get(decoder);
-    if (found !== undefined) return found as T;
-    const offset = find.call(this, id);
+  #standard<T>(decoder: Decoder<T>, id: number): T | undefined {
+    return this.#known(decoder) ?? this.#decode(decoder, this.findCapability(id));
+  }
+
+  #extended<T>(decoder: Decoder<T>, id: number): T | undefined {
+    return this.#known(decoder) ?? this.#decode(decoder, this.findExtendedCapability(id));
+  }
+
+  #known<T>(decoder: Decoder<T>): T | undefined {
+    return this.#found.get(decoder) as T | undefined;
+  }
+
+  #decode<T>(decoder: Decoder<T>, offset: number | undefined): T | undefined {
     if (offset === undefined) return undefined;
     const decoded = new decoder(this, offset);
     this.#found.set(decoder, decoded);

@@ -5,6 +5,7 @@
  */
 import type { BarInfo } from '../pci/bar.ts';
 import type { ConfigAccess } from '../pci/transport.ts';
+import { extendedCapabilities } from './description.ts';
 import type { ExtendedDescription, FunctionDescription, MsixDescription, PowerDescription } from './model.ts';
 
 const COMMAND = 0x04;
@@ -52,6 +53,8 @@ export class SimulatedConfigSpace implements ConfigAccess {
   readonly #messageControl = new Map<'msi' | 'msix', number>();
   /** Offset of PMCSR; 0 for a function without power management. */
   #powerControl = 0;
+  /** Numbers of the states it has. A write of any other one changes nothing. */
+  #powerStates: readonly number[] = [0];
   #awake = true;
   #nextCapability = FIRST_CAPABILITY;
   #link = CAPABILITIES;
@@ -73,9 +76,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     if (description.express) this.#addExpress(description.functionLevelReset ?? false);
     else if (description.functionLevelReset) this.#addAdvancedFeatures();
     if (description.express || description.power !== undefined) this.#addPower(description.power ?? {});
-    if (description.errorReporting) this.#addExtended(ERROR_REPORTING);
-    if (description.serialNumber !== undefined) this.#addExtended(serialNumber(description.serialNumber));
-    for (const extended of description.extended ?? []) this.#addExtended(extended);
+    for (const extended of extendedCapabilities(description)) this.#addExtended(extended);
   }
 
   read(offset: number, width: 1 | 2 | 4): number {
@@ -85,7 +86,9 @@ export class SimulatedConfigSpace implements ConfigAccess {
   write(offset: number, width: 1 | 2 | 4, value: number): void {
     const mask = get(this.#writable, offset, width);
     const kept = this.read(offset, width) & ~mask & ~(value & get(this.#clearable, offset, width));
+    const before = this.powerState;
     set(this.#values, offset, width, (kept | (value & mask)) >>> 0);
+    if (!this.#powerStates.includes(this.powerState)) this.#setPowerState(before);
     this.#awake = this.powerState === 0;
   }
 
@@ -106,8 +109,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
 
   /** A reset ends in D0. */
   wake(): void {
-    if (this.#powerControl === 0) return;
-    this.#values.setUint8(this.#powerControl, this.#values.getUint8(this.#powerControl) & ~PM_STATE);
+    if (this.#powerControl !== 0) this.#setPowerState(0);
     this.#awake = true;
   }
 
@@ -139,6 +141,11 @@ export class SimulatedConfigSpace implements ConfigAccess {
 
   get #command(): number {
     return this.#values.getUint16(COMMAND, true);
+  }
+
+  #setPowerState(state: number): void {
+    const others = this.#values.getUint8(this.#powerControl) & ~PM_STATE;
+    this.#values.setUint8(this.#powerControl, others | state);
   }
 
   #addHeader(description: FunctionDescription): void {
@@ -207,6 +214,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     this.#put(offset + 2, 2, PM_VERSION | (d1 ? PM_D1 : 0) | (d2 ? PM_D2 : 0));
     this.#put(offset + 4, 2, noSoftReset ? PM_NO_SOFT_RESET : 0, PM_STATE);
     this.#powerControl = offset + 4;
+    this.#powerStates = [0, ...(d1 ? [1] : []), ...(d2 ? [2] : []), 3];
   }
 
   /** Appends to the extended list. What does not fit any more is refused by `describeBars`. */
@@ -244,29 +252,6 @@ export class SimulatedConfigSpace implements ConfigAccess {
     set(this.#values, offset, width, value);
     set(this.#writable, offset, width, writable);
   }
-}
-
-/** Advanced Error Reporting with every error reported, and none there. */
-const ERROR_REPORTING = errorReporting();
-
-function errorReporting(): ExtendedDescription {
-  const [registers, writable, clearable] = [0, 0, 0].map(() => new Uint8Array(40));
-  const word = (bytes: Uint8Array, register: number, bits: number) =>
-    set(new DataView(bytes.buffer), register - 4, 4, bits);
-  word(clearable!, 0x04, 0x007ff030);
-  word(writable!, 0x08, 0x007ff030);
-  word(registers!, 0x0c, 0x00462030); // fatal, as the specification has it after a reset
-  word(writable!, 0x0c, 0x007ff030);
-  word(clearable!, 0x10, 0x0000f1c1);
-  word(registers!, 0x14, 0x0000e000); // advisory, internal and overflowing ones are masked
-  word(writable!, 0x14, 0x0000f1c1);
-  return { id: 0x01, version: 2, registers: registers!, writable: writable!, clearable: clearable! };
-}
-
-function serialNumber(value: bigint): ExtendedDescription {
-  const registers = new Uint8Array(8);
-  new DataView(registers.buffer).setBigUint64(0, value, true);
-  return { id: 0x03, registers };
 }
 
 function copy(from: Uint8Array, to: DataView, offset: number): void {

@@ -2,12 +2,17 @@
 import { DmaError } from '../errors.ts';
 import { type BarInfo, type MsixPlace, reservedBytes } from '../pci/bar.ts';
 import type { BarRange } from '../pci/capabilities/standard.ts';
-import type { BarDescription, DeviceModel, FunctionDescription, MsixDescription } from './model.ts';
+import type {
+  BarDescription,
+  DeviceModel,
+  ExtendedDescription,
+  FunctionDescription,
+  MsixDescription,
+} from './model.ts';
 
 const LARGEST_32BIT_BAR = 2 ** 30;
-/** From 0x100 on; and what error reporting and serial number take of them. */
+/** From 0x100 on. */
 const EXTENDED_BYTES = 4096 - 256;
-const EXTENDED_BYTES_OF_OTHERS = 44 + 12;
 
 /** @throws DmaError EINVAL a BAR that cannot be, or interrupt vectors that cannot be */
 export function describeBars(model: DeviceModel): BarInfo[] {
@@ -73,27 +78,62 @@ function checkMsix(msix: MsixDescription, bars: readonly BarInfo[]): void {
   );
 }
 
-function checkExpress({ express, errorReporting, serialNumber, extended = [] }: FunctionDescription): void {
-  const some = errorReporting || serialNumber !== undefined || extended.length > 0;
-  if (some && !express) {
+function checkExpress(description: FunctionDescription): void {
+  const { express, serialNumber } = description;
+  const all = extendedCapabilities(description);
+  if (all.length > 0 && !express) {
     throw refusal('extended capabilities of a conventional function', 'describe it as express');
   }
   if (serialNumber !== undefined && BigInt.asUintN(64, serialNumber) !== serialNumber) {
     throw refusal(`the serial number ${serialNumber}`, 'use 64 bits');
   }
-  for (const { id, registers, writable, clearable } of extended) {
+  for (const { id, registers, writable, clearable } of all) {
     const fits = (bytes: Uint8Array | undefined) => (bytes?.length ?? 0) <= registers.length;
     if (!Number.isInteger(id) || id < 1 || id > 0xfffe || !fits(writable) || !fits(clearable)) {
       throw refusal(`an extended capability ${String(id)}`, 'use 1 to 0xfffe, and masks no longer than it');
     }
   }
-  const bytes = extended.reduce(
-    (sum, { registers }) => sum + 4 + Math.ceil(registers.length / 4) * 4,
-    EXTENDED_BYTES_OF_OTHERS,
-  );
+  const bytes = all.reduce((sum, { registers }) => sum + 4 + Math.ceil(registers.length / 4) * 4, 0);
   if (bytes > EXTENDED_BYTES) {
     throw refusal(`${bytes} bytes of extended capabilities`, `use up to ${EXTENDED_BYTES}`);
   }
+}
+
+/** All that a function has, in the order of its list. */
+export function extendedCapabilities({
+  errorReporting,
+  serialNumber,
+  extended = [],
+}: FunctionDescription): readonly ExtendedDescription[] {
+  return [
+    ...(errorReporting ? [errorCapability()] : []),
+    ...(serialNumber === undefined ? [] : [serialCapability(serialNumber)]),
+    ...extended,
+  ];
+}
+
+/** Advanced Error Reporting with every error reported, and none there. Registers count from behind the header. */
+function errorCapability(): ExtendedDescription {
+  const words = (of: Record<number, number>): Uint8Array => {
+    const view = new DataView(new ArrayBuffer(40));
+    for (const [register, bits] of Object.entries(of)) view.setUint32(Number(register) - 4, bits, true);
+    return new Uint8Array(view.buffer);
+  };
+  const [uncorrectable, correctable] = [0x007ff030, 0x0000f1c1];
+  return {
+    id: 0x01,
+    version: 2,
+    // As the specification has them after a reset: what is fatal, and what is not reported.
+    registers: words({ 12: 0x00462030, 20: 0x0000e000 }),
+    writable: words({ 8: uncorrectable, 12: uncorrectable, 20: correctable }),
+    clearable: words({ 4: uncorrectable, 16: correctable }),
+  };
+}
+
+function serialCapability(value: bigint): ExtendedDescription {
+  const registers = new Uint8Array(8);
+  new DataView(registers.buffer).setBigUint64(0, value, true);
+  return { id: 0x03, registers };
 }
 
 function checkRom({ rom }: FunctionDescription): void {

@@ -119,7 +119,17 @@ describe('capabilities', () => {
     expect(states()).toEqual([false, false, true]);
     expect(states({ d1: true })).toEqual([true, false, true]);
     expect(states({ d2: true, noSoftReset: false })).toEqual([false, true, false]);
-    expect(configOf({ power: {} }).powerManagement?.state).toBe('D0');
+    const config = configOf({ power: { d2: true } });
+    const control = config.powerManagement!.offset + 4;
+    for (const [written, state] of [
+      [1, 'D0'],
+      [2, 'D2'],
+      [1, 'D2'],
+      [3, 'D3hot'],
+    ] as const) {
+      config.write16(control, written);
+      expect(config.powerManagement!.state).toBe(state);
+    }
   });
 
   it('show MSI enabled while a vector is armed', () => {
@@ -157,7 +167,7 @@ describe('descriptions no function can have', () => {
       { express: true, extended: [{ id: 1, registers: new Uint8Array(4), writable: new Uint8Array(8) }] },
       [],
     ],
-    ['too much', { express: true, extended: [{ id: 1, registers: new Uint8Array(3840) }] }, []],
+    ['too much', { express: true, extended: [{ id: 1, registers: new Uint8Array(3837) }] }, []],
     ['a ROM of no size', { rom: new Uint8Array(100) }, []],
     ['MSI-X table', { msix: { vectors: 2, bar: 0, table: 0, pending: 0 } }, []],
   ])('%s', (_, config, bars) => {

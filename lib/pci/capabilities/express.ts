@@ -1,5 +1,5 @@
 /** The PCI Express capability (PCI Express 5.0, 7.5.3). */
-import { CapabilityRegisters } from './fields.ts';
+import { CapabilityRegisters } from './capability.ts';
 
 export type ExpressPortType =
   | 'endpoint'

@@ -1,6 +1,6 @@
 /** Extended capabilities of PCI Express functions (PCI Express 5.0, 7.7 to 7.9, and chapters 9 and 10). */
 import type { ConfigSpace } from '../config-space.ts';
-import { CapabilityRegisters } from './fields.ts';
+import { CapabilityRegisters } from './capability.ts';
 
 /** Bits of the uncorrectable error registers (7.8.4.2). */
 export const AER_UNCORRECTABLE = {

@@ -1,6 +1,6 @@
 /** Capabilities that conventional PCI has too: power management, MSI, MSI-X, and what vendors add. */
 import { DmaError } from '../../errors.ts';
-import { CapabilityRegisters } from './fields.ts';
+import { CapabilityRegisters } from './capability.ts';
 
 /** A power state that software can ask for. D3cold, without power, is not one: the slot does that. */
 export type SettablePowerState = 'D0' | 'D1' | 'D2' | 'D3hot';

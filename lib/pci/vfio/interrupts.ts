@@ -1,7 +1,7 @@
 /**
  * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). One kind is on at a time; the last vector disarmed turns it off.
  *
- *      vectors can be added (MSI-X since Linux 6.6)     the first one armed turns on one, each takes its own
+ *      vectors can be added (MSI-X since Linux 6.5)     the first one armed turns on one, each takes its own
  *      they cannot (VFIO_IRQ_INFO_NORESIZE)             the first one armed turns on all, without an eventfd
  */
 import { DmaError, errnoName } from '../../errors.ts';
