@@ -70,6 +70,17 @@ export const PCI_STATUS = {
 /** An object for the capability of that id at that offset. */
 type Decoder<T> = new (config: ConfigSpace, offset: number) => T;
 
+/** Revision and class code in one: no device has a class of all ones. */
+const NOBODY = 0xffff_ffff;
+
+/**
+ * Whether a device answers: what nobody drives reads all ones on the bus. The vendor would not tell, VFIO shows it from
+ * memory (init_pci_cap_basic_perm).
+ */
+export function answers(config: ConfigAccess): boolean {
+  return config.read(REVISION_ID, 4) !== NOBODY;
+}
+
 /** Every access throws DmaError: EINVAL outside the space or misaligned · ENODEV function closed. */
 export class ConfigSpace {
   readonly #access: ConfigAccess;

@@ -5,7 +5,7 @@ import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
 import type { SettablePowerState } from './capabilities/standard.ts';
-import { ConfigSpace, PCI_COMMAND } from './config-space.ts';
+import { answers, ConfigSpace, PCI_COMMAND } from './config-space.ts';
 import { Presence } from './presence.ts';
 import { type ResetReport, Resets } from './reset.ts';
 import { ExpansionRom } from './rom.ts';
@@ -13,9 +13,6 @@ import type { OpenedFunction, PciTransport } from './transport.ts';
 
 /** D3cold is a function without power. */
 export type PowerState = SettablePowerState | 'D3cold';
-
-/** Vendor id where no function answers. */
-const NOBODY = 0xffff;
 
 export class PciFunction {
   readonly config: ConfigSpace;
@@ -137,7 +134,7 @@ export class PciFunction {
 
   /** D0 for a function without power management; D3cold when nobody answers. @throws DmaError ENODEV closed, or gone */
   get powerState(): PowerState {
-    if (this.config.vendorId === NOBODY) return 'D3cold';
+    if (!answers(this.#transport.config)) return 'D3cold';
     return this.config.powerManagement?.state ?? 'D0';
   }
 

@@ -9,14 +9,11 @@
  */
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
+import { answers } from './config-space.ts';
 import type { PciTransport } from './transport.ts';
 
 /** Milliseconds. The kernel asks again after ten seconds, and whoever removes the device waits. */
 const DEFAULT_GRACE = 2000;
-
-/** Revision and class code in one. What nobody answers reads all ones, which is no class that a device can have. */
-const REVISION_AND_CLASS = 0x08;
-const ALL_ONES = 0xffff_ffff;
 
 export class Presence {
   readonly #transport: PciTransport;
@@ -64,10 +61,15 @@ export class Presence {
 
   /** Ask the device. The function is gone when it does not answer. @throws DmaError as an access of configuration space */
   check(): boolean {
-    if (!this.#gone.signal.aborted && this.#transport.config.read(REVISION_AND_CLASS, 4) === ALL_ONES) {
-      this.#transport.leave();
+    const { signal } = this.#gone;
+    if (signal.aborted) return false;
+    try {
+      if (!answers(this.#transport.config)) this.#transport.leave();
+    } catch (error) {
+      // The kernel may know it already, and say so.
+      if (!signal.aborted) throw error;
     }
-    return !this.#gone.signal.aborted;
+    return !signal.aborted;
   }
 
   /** Nobody is told anything any more. */

@@ -54,7 +54,7 @@ export class SimulatedTransport implements PciTransport {
       requester,
       leave: () => this.leave(),
       reportError: () => this.#events?.error(),
-      requestRelease: () => this.#events?.releaseRequest(),
+      requestRelease: () => (this.#events === undefined ? this.leave() : this.#events.releaseRequest()),
       wasReset: (functions: readonly string[]) => this.#events?.reset(functions),
     };
     bus.connect(port);

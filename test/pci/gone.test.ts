@@ -94,6 +94,7 @@ describe('a device that is taken away', () => {
       powerState: () => fn.powerState,
       intx: () => fn.interrupts.intx(),
       listen: () => interrupt.listen(() => {}),
+      trigger: () => interrupt.trigger(),
       setMask: () => dma.setMask(0xffff_ffffn),
       supported: () => dma.supported(0xffff_ffffn),
       allocCoherent: () => dma.allocCoherent(64),

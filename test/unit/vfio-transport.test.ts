@@ -3,8 +3,12 @@
  * none that can be added later, and decoding off at open.
  */
 import { describe, expect, it } from 'vitest';
+import { DmaDevice } from '../../lib/dma/device.ts';
 import { DmaError } from '../../lib/errors.ts';
+import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
+import { HeapMemory } from '../../lib/memory/heap.ts';
 import type { Addon } from '../../lib/native/addon.ts';
+import { PciFunction } from '../../lib/pci/function.ts';
 import { VfioInterrupts } from '../../lib/pci/vfio/interrupts.ts';
 import { VfioTransport } from '../../lib/pci/vfio/transport.ts';
 
@@ -220,13 +224,14 @@ describe('opening a transport', () => {
 
 describe('a reset that fails', () => {
   /** A function on which both ways of resetting fail so, alone on its bus. */
-  function open(errno: number, vendor: number) {
+  function open(errno: number, revisionAndClass: number) {
     const kernel = new Irqs(8, true);
     let closed = 0;
     const native = {
       ...Object.fromEntries(Object.entries(kernel)),
       vfioRegionSize: (_device: number, region: number) => (region === 7 ? 256 : 0),
-      vfioRegionRead: (_device: number, _region: number, offset: number) => (offset === 0 ? vendor : 0),
+      vfioRegionRead: (_device: number, _region: number, offset: number) =>
+        offset === 8 ? revisionAndClass : 0,
       vfioDeviceReset: () => errno,
       vfioHotResetInfo: () => [14, 0, 5, 1 << 3],
       vfioGroupHeld: () => 1,
@@ -249,7 +254,7 @@ describe('a reset that fails', () => {
     [-22, 'EOPNOTSUPP', 'EPERM'],
     [-25, 'EOPNOTSUPP', 'EIO'],
   ])('leaves what was armed armed: %i', (errno, alone, hot) => {
-    const { kernel, transport, closed } = open(errno, 0x1234);
+    const { kernel, transport, closed } = open(errno, 0xff0000);
     transport.interrupts.enable('msix', 3, () => {});
     expect(code(() => transport.reset())).toBe(alone);
     expect(code(() => transport.hotReset())).toBe(hot);
@@ -260,7 +265,7 @@ describe('a reset that fails', () => {
   });
 
   it.each(['reset', 'hotReset'] as const)('by %s because nobody is there is ENODEV from then on', (way) => {
-    const { kernel, transport, closed } = open(-25, 0xffff);
+    const { kernel, transport, closed } = open(-25, 0xffff_ffff);
     const failures: string[] = [];
     transport.interrupts.enable(
       'msix',
@@ -273,5 +278,84 @@ describe('a reset that fails', () => {
     expect(code(() => transport[way]())).toBe('ENODEV');
     transport.close();
     expect(closed()).toBe(1);
+  });
+});
+
+describe('a device that was pulled out without a word', () => {
+  const ENODEV = -19;
+  const EIO = -5;
+
+  /** A function whose configuration space reads so from now on. */
+  function open() {
+    const kernel = new Irqs(8, true);
+    const refs: boolean[] = [];
+    let value = 0;
+    let closed = 0;
+    const native = {
+      ...Object.fromEntries(Object.entries(kernel)),
+      vfioIrqCount: (_device: number, kind: number) => [1, 1, 8, 1, 1][kind]!,
+      vfioIrqArm: (_device: number, kind: number, ...rest: [number, number, number]) =>
+        kind > 2 ? 0 : kernel.vfioIrqArm(_device, kind, ...rest),
+      interruptRef: (_interrupt: number, ref: boolean) => {
+        refs.push(ref);
+        return 0;
+      },
+      vfioRegionSize: (_device: number, region: number) => (region === 7 ? 256 : 0),
+      vfioRegionRead: () => value,
+      vfioRegionWrite: () => Math.min(value, 0),
+      vfioDeviceClose: () => {
+        closed++;
+        return 0;
+      },
+    } as unknown as Addon;
+    const released: string[] = [];
+    const group = { release: (address: string) => void released.push(address), close: () => {} };
+    const transport = new VfioTransport(native, DEVICE, '0000:05:01.0', group);
+    const dma = new DmaDevice({
+      name: 'test',
+      memory: new HeapMemory(),
+      addressSpace: new SimulatedAddressSpace(),
+    });
+    const fn = new PciFunction({ transport, dma });
+    const read = (next: number): void => {
+      value = next;
+    };
+    return { kernel, fn, refs, released, read, closed: () => closed };
+  }
+
+  it.each([
+    ['reads all ones and is asked', 0xffff_ffff, (fn: PciFunction) => fn.isPresent()],
+    ['is unknown to the kernel when it is asked', ENODEV, (fn: PciFunction) => fn.isPresent()],
+    ['is unknown to the kernel at a read', ENODEV, (fn: PciFunction) => code(() => fn.config.command)],
+    ['is unknown to the kernel at a write', ENODEV, (fn: PciFunction) => code(() => fn.config.write16(4, 0))],
+  ])('that %s is gone', async (_how, result, touch) => {
+    const { fn, kernel, released, read, closed } = open();
+    expect(fn.isPresent()).toBe(true);
+    expect(kernel.open.size).toBe(2);
+    const wait = fn.interrupts.msix(3).wait();
+    read(result);
+    expect([false, 'ENODEV']).toContain(touch(fn));
+    expect(fn.gone.aborted).toBe(true);
+    await expect(wait).rejects.toBe(fn.gone.reason);
+    expect([closed(), kernel.open.size, released]).toEqual([1, 0, ['0000:05:01.0']]);
+    expect(code(() => fn.dma.allocCoherent(64))).toBe('ENODEV');
+    expect(fn.isPresent()).toBe(false);
+    fn.close();
+    expect([closed(), released.length]).toEqual([1, 1]);
+  });
+
+  it('is none that only fails', () => {
+    const { fn, read } = open();
+    read(EIO);
+    expect(code(() => fn.isPresent())).toBe('EIO');
+    expect(fn.gone.aborted).toBe(false);
+    read(0);
+    fn.close();
+  });
+
+  it('keeps no process alive by what it is told', () => {
+    const { fn, refs } = open();
+    expect(refs).toEqual([false, false]);
+    fn.close();
   });
 });

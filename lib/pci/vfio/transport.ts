@@ -5,7 +5,7 @@ import type { Addon, Handle } from '../../native/addon.ts';
 import { VFIO_CONFIG_REGION, VFIO_ROM_REGION } from '../../native/vfio.ts';
 import { type Bar, type BarInfo, decodeBits, reservedBytes } from '../bar.ts';
 import type { MsixCapability } from '../capabilities/standard.ts';
-import { ConfigSpace } from '../config-space.ts';
+import { answers, ConfigSpace } from '../config-space.ts';
 import {
   type ConfigAccess,
   type FunctionEvents,
@@ -20,13 +20,9 @@ import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
 /** Offsets in the type 0 header. */
-const VENDOR_ID = 0x00;
 const COMMAND = 0x04;
 const FIRST_BAR = 0x10;
 const BARS = 6;
-
-/** Vendor id where no function answers. */
-const NOBODY = 0xffff;
 
 /** Bits of a base address register. */
 const BAR_IO = 1 << 0;
@@ -103,7 +99,7 @@ export class VfioTransport implements PciTransport {
 
   /** A reset failed. Of a device that was pulled out the kernel says all kinds of things. @throws DmaError ENODEV gone */
   #checkThere(): void {
-    if (this.#closed || this.config.read(VENDOR_ID, 2) !== NOBODY) return;
+    if (this.#closed || answers(this.config)) return;
     this.leave();
     throw this.#gone!;
   }
