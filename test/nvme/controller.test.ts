@@ -419,9 +419,10 @@ for (const world of rawWorlds) {
         line.unmask();
         await line.wait({ signal: soon() });
         assert.equal((await admin.take()).status, 0);
+        const taken = line.count;
         line.unmask();
         await aWhile();
-        const taken = line.count;
+        assert.equal(line.count, taken);
         bar.write32(REGISTER.interruptMaskSet, 1);
         admin.put(command);
         admin.ring();

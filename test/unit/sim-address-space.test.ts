@@ -209,6 +209,35 @@ describe('what the device sees', () => {
     ]);
   });
 
+  it('the same bytes whatever the size of the access, and wherever it starts', () => {
+    space.map(0x1000, memory.buffer, 0, 4 * PAGE, 'read-write');
+    for (const size of [1, 64, 127, 128, 129, 4095, PAGE, PAGE + 1, 2 * PAGE]) {
+      for (const offset of [0, 1, 100, PAGE, PAGE + 1, 2 * PAGE]) {
+        expect(read(0x1000 + offset, size)).toEqual(memory.slice(offset, offset + size));
+        const bytes = Uint8Array.from({ length: size }, (_, i) => (i * 31 + offset) % 256);
+        space.write(0x1000 + offset, bytes);
+        expect(memory.slice(offset, offset + size)).toEqual(bytes);
+        expect(read(0x1000 + offset, size)).toEqual(bytes);
+      }
+    }
+    expect(faults()).toEqual([]);
+  });
+
+  it('nothing of a page that was read before, once the buffer was taken or unmapped', () => {
+    for (const take of [
+      () => structuredClone(memory.buffer, { transfer: [memory.buffer] }),
+      () => space.unmap(0x1000, PAGE),
+    ]) {
+      memory = new Uint8Array(4 * PAGE).fill(7);
+      space.map(0x1000, memory.buffer, PAGE, PAGE, 'read-write');
+      expect(read(0x1000, PAGE)[0]).toBe(7);
+      take();
+      expect(read(0x1000, PAGE)).toEqual(zeros(PAGE));
+      space.unmap(0x1000, PAGE);
+    }
+    expect(faults().map(({ reason }) => reason)).toEqual(['buffer detached', 'not mapped']);
+  });
+
   it('faults at addresses no window has', () => {
     for (const address of [-1, 2n ** 64n - 8n, 2n ** 53n, Number.MAX_SAFE_INTEGER]) {
       expect(read(address, 8)).toEqual(zeros(8));
@@ -230,6 +259,19 @@ describe('what the device sees', () => {
 });
 
 describe('FaultLog', () => {
+  it('asks what the device is doing', () => {
+    const log = new FaultLog();
+    let doing: string | undefined = 'descriptor 5';
+    log.about = () => doing;
+    log.record({ address: 16n, size: 4, access: 'read', reason: 'x' });
+    doing = undefined;
+    log.record({ address: 32n, size: 0, access: 'write', reason: 'y' });
+    expect(log.list.map(describeFault)).toEqual([
+      'DMA read of 4 bytes at 0x10: x (descriptor 5)',
+      'DMA write at 0x20: y',
+    ]);
+  });
+
   it('keeps the newest, counts all, tells at once', () => {
     const seen: bigint[] = [];
     const log = new FaultLog({ limit: 2, onFault: ({ address }) => seen.push(address) });
