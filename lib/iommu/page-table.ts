@@ -32,7 +32,11 @@ export class PageTable<T> {
 
   /** What is mapped at the page that holds `address`. */
   get(address: number): T | undefined {
-    const page = Math.floor(address / this.#pageSize);
+    return this.page(Math.floor(address / this.#pageSize));
+  }
+
+  /** What is mapped at page number `page`. */
+  page(page: number): T | undefined {
     const number = Math.floor(page / PAGES_PER_BLOCK);
     const block = this.#blocks.get(number);
     // The remainder of numbers that may not fit 32 bits is a call; this is not.

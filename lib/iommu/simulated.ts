@@ -8,6 +8,7 @@
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../memory/page-size.ts';
 import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
+import { nearestNumber, wholeAddress } from './bus-address.ts';
 import type { AccessObserver, Requester } from './device-access.ts';
 import { FAULT, type Fault, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
@@ -150,39 +151,59 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     this.#closed = true;
   }
 
-  /** The device reads memory into `into`; zeros where it may not, and false then. Never throws. */
-  read(address: bigint | number, into: Uint8Array, requester: Requester = this): boolean {
-    if (requester.onAccess !== undefined) this.#announce(requester, address, into.length, 'read', undefined);
-    const at = Number(address);
-    const mapping = this.#whole(at, into.length, 'read');
-    if (mapping !== undefined) {
-      mapping.target.read(at - mapping.start, into);
-      return true;
+  /**
+   * The device reads memory into `into`; zeros where it may not, and false then. Never throws.
+   * @param high see `DeviceBus.dmaRead`
+   */
+  read(
+    address: bigint | number,
+    into: Uint8Array,
+    requester: Requester = this,
+    high: number | undefined = undefined,
+  ): boolean {
+    const size = into.length;
+    if (requester.onAccess !== undefined) {
+      this.#announce(requester, wholeAddress(address, high), size, 'read', undefined);
     }
+    // Nearly every access goes to one mapping: no garbage comes of that, and no call but these.
+    const at = nearestNumber(address, high);
+    const mapping = this.#table.page(Math.floor(at / this.pageSize));
+    if (mapping === undefined || at + size > mapping.dataEnd || !answers(mapping, 'read')) {
+      return this.#readPieces(wholeAddress(address, high), into, requester);
+    }
+    mapping.target.read(at - mapping.start, into);
+    return true;
+  }
+
+  /** The device writes `from` to memory; nothing changes where it may not, and false then. Never throws. As `read`. */
+  write(
+    address: bigint | number,
+    from: Uint8Array,
+    requester: Requester = this,
+    high: number | undefined = undefined,
+  ): boolean {
+    const size = from.length;
+    if (requester.onAccess !== undefined) {
+      this.#announce(requester, wholeAddress(address, high), size, 'write', from);
+    }
+    const at = nearestNumber(address, high);
+    const mapping = this.#table.page(Math.floor(at / this.pageSize));
+    if (mapping === undefined || at + size > mapping.dataEnd || !answers(mapping, 'write')) {
+      return this.#writePieces(wholeAddress(address, high), from, requester);
+    }
+    mapping.target.write(at - mapping.start, from);
+    return true;
+  }
+
+  #readPieces(address: bigint | number, into: Uint8Array, requester: Requester): boolean {
     into.fill(0);
     const move: Move = (target, from, done, size) => target.read(from, into.subarray(done, done + size));
     return this.#walk(address, into.length, 'read', move, (fault) => requester.faults.record(fault));
   }
 
-  /** The device writes `from` to memory; nothing changes where it may not, and false then. Never throws. */
-  write(address: bigint | number, from: Uint8Array, requester: Requester = this): boolean {
-    if (requester.onAccess !== undefined) this.#announce(requester, address, from.length, 'write', from);
-    const at = Number(address);
-    const mapping = this.#whole(at, from.length, 'write');
-    if (mapping !== undefined) {
-      mapping.target.write(at - mapping.start, from);
-      return true;
-    }
+  #writePieces(address: bigint | number, from: Uint8Array, requester: Requester): boolean {
     const move: Move = (target, to, done, size) => target.write(to, from.subarray(done, done + size));
     return this.#walk(address, from.length, 'write', move, (fault) => requester.faults.record(fault));
-  }
-
-  /** The one mapping that all of an access goes to, as nearly every access does; undefined when it is not so simple. */
-  #whole(at: number, size: number, access: 'read' | 'write'): Mapping | undefined {
-    const mapping = this.#table.get(at);
-    if (mapping === undefined || at + size > mapping.dataEnd) return undefined;
-    const allowed = mapping.access === 'read-write' || mapping.access === access;
-    return allowed && mapping.target.refusal === '' ? mapping : undefined;
   }
 
   #announce(
@@ -194,10 +215,6 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   ): void {
     if (size === 0) return;
     const { about } = requester.faults;
-    if (this.#whole(Number(address), size, access) !== undefined) {
-      requester.onAccess!({ address, size, access, bytes, fault: undefined, about });
-      return;
-    }
     let fault: Fault | undefined;
     const keepFirst = (next: Fault): void => {
       fault ??= next;
@@ -330,6 +347,11 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
       remedy: 'map no more than the pages the buffer occupies',
     });
   }
+}
+
+/** Whether there is something behind it that does what is asked. */
+function answers({ access, target }: Mapping, wanted: 'read' | 'write'): boolean {
+  return (access === 'read-write' || access === wanted) && target.refusal === '';
 }
 
 /** @throws DmaError EINVAL */

@@ -3,6 +3,7 @@
  * to it (a BusPort) comes and goes with open and close.
  */
 import { DmaError } from '../errors.ts';
+import { wholeAddress } from '../iommu/bus-address.ts';
 import type { Requester } from '../iommu/device-access.ts';
 import { FAULT, type FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
@@ -137,22 +138,22 @@ export class SimulatedBus implements DeviceBus {
     this.#port?.config.wake();
   }
 
-  dmaRead(address: bigint | number, into: Uint8Array): boolean {
+  dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean {
     const port = this.#port;
     if (this.#plugged && port?.config.busMaster) {
-      return port.addressSpace.read(address, into, port.requester);
+      return port.addressSpace.read(address, into, port.requester, high);
     }
     into.fill(0);
-    if (this.#plugged) this.#refuse(address, into.length, 'read', undefined);
+    if (this.#plugged) this.#refuse(wholeAddress(address, high), into.length, 'read', undefined);
     return false;
   }
 
-  dmaWrite(address: bigint | number, from: Uint8Array): boolean {
+  dmaWrite(address: bigint | number, from: Uint8Array, high?: number): boolean {
     const port = this.#port;
     if (this.#plugged && port?.config.busMaster) {
-      return port.addressSpace.write(address, from, port.requester);
+      return port.addressSpace.write(address, from, port.requester, high);
     }
-    if (this.#plugged) this.#refuse(address, from.length, 'write', from);
+    if (this.#plugged) this.#refuse(wholeAddress(address, high), from.length, 'write', from);
     return false;
   }
 

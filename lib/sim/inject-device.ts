@@ -1,4 +1,5 @@
 /** A device whose registers, DMA and interrupts fail when a FaultInjector says so, whatever its model is. */
+import { wholeAddress } from '../iommu/bus-address.ts';
 import type { FaultInjector } from './inject.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from './model.ts';
 
@@ -90,14 +91,16 @@ class InjectedDeviceBus implements DeviceBus {
     this.#line = false;
   }
 
-  dmaRead(address: bigint | number, into: Uint8Array): boolean {
-    if (!this.#faults(address, into.length, 'read')) return this.#bus.dmaRead(address, into);
+  dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean {
+    const faults = this.#faults(wholeAddress(address, high), into.length, 'read');
+    if (!faults) return this.#bus.dmaRead(address, into, high);
     into.fill(0);
     return false;
   }
 
-  dmaWrite(address: bigint | number, from: Uint8Array): boolean {
-    return !this.#faults(address, from.length, 'write') && this.#bus.dmaWrite(address, from);
+  dmaWrite(address: bigint | number, from: Uint8Array, high?: number): boolean {
+    const faults = this.#faults(wholeAddress(address, high), from.length, 'write');
+    return !faults && this.#bus.dmaWrite(address, from, high);
   }
 
   get messages(): boolean {

@@ -112,10 +112,12 @@ export interface DeviceBus {
    * Read memory: zeros where it may not. Faults are recorded; so is any DMA while the driver has not enabled bus
    * mastering. False when not all of it was there, which not every device is told: PCI Express answers a read with an
    * error and a write with nothing, an AXI interconnect both with DECERR.
+   * @param high bits 32 to 63, for an `address` that is the low half alone, signed or not: descriptors have addresses like
+   *   that, and no access leaves garbage then
    */
-  dmaRead(address: bigint | number, into: Uint8Array): boolean;
+  dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean;
   /** Write memory; nothing changes where the device may not write. As `dmaRead`. */
-  dmaWrite(address: bigint | number, from: Uint8Array): boolean;
+  dmaWrite(address: bigint | number, from: Uint8Array, high?: number): boolean;
 
   /**
    * Interrupt: the MSI or MSI-X message of `vector` when the driver has enabled messages, else the INTx line goes

@@ -2,6 +2,7 @@
  * The memory that a command's data goes to or comes from: pieces of the bus, in the order of the data, taken from PRPs
  * (prp.ts) or an SGL (sgl.ts). The same arrays serve every command.
  */
+import { wholeAddress } from '../../iommu/bus-address.ts';
 import type { DeviceBus } from '../model.ts';
 import type { Activity } from './activity.ts';
 import type { Command } from './command.ts';
@@ -9,8 +10,7 @@ import { mapPrps } from './prp.ts';
 import { mapSgl } from './sgl.ts';
 import { STATUS } from './status.ts';
 
-/** Above this word of its high half an address is no exact number. */
-const EXACT = 2 ** 21;
+const WORD = 2 ** 32;
 const LARGEST_PAGE = 65_536;
 
 export class DataPointer {
@@ -44,9 +44,21 @@ export class DataPointer {
     return this.#lengths[piece]!;
   }
 
-  /** Where byte `offset` of a piece is. */
-  address(piece: number, offset: number): number | bigint {
-    return address(this.#lows[piece]!, this.#highs[piece]!, offset);
+  /** Where a piece begins. */
+  address(piece: number): number | bigint {
+    return wholeAddress(this.#lows[piece]!, this.#highs[piece]!);
+  }
+
+  /** Memory of a piece, from byte `offset` of it on, into `into`; as `DeviceBus.dmaRead`. */
+  read(piece: number, offset: number, into: Uint8Array): boolean {
+    const low = this.#lows[piece]! + offset;
+    return this.#bus.dmaRead(low | 0, into, this.#highs[piece]! + (low >= WORD ? 1 : 0));
+  }
+
+  /** The other way round. */
+  write(piece: number, offset: number, from: Uint8Array): boolean {
+    const low = this.#lows[piece]! + offset;
+    return this.#bus.dmaWrite(low | 0, from, this.#highs[piece]! + (low >= WORD ? 1 : 0));
   }
 
   add(low: number, high: number, length: number): void {
@@ -65,14 +77,14 @@ export class DataPointer {
       this.#firsts.set(size, into);
     }
     this.#activity.list(true);
-    const whole = this.#bus.dmaRead(address(low, high, offset), into);
+    const whole = this.#bus.dmaRead((low + offset) | 0, into, high + (low + offset >= WORD ? 1 : 0));
     this.#activity.list(false);
     return whole;
   }
 
   /** The driver made a mistake in a pointer, which is reported. Returns `status`. */
   refuse(status: number, low: number, high: number, reason: string): number {
-    this.#bus.report(address(low, high, 0), 0, 'read', reason);
+    this.#bus.report(wholeAddress(low, high), 0, 'read', reason);
     return status;
   }
 
@@ -86,9 +98,4 @@ export class DataPointer {
     this.#highs = grown(this.#highs);
     this.#lengths = grown(this.#lengths);
   }
-}
-
-function address(low: number, high: number, offset: number): number | bigint {
-  if (high < EXACT) return high * 2 ** 32 + low + offset;
-  return (BigInt(high) << 32n) + BigInt(low) + BigInt(offset);
 }

@@ -13,12 +13,10 @@ import { STATUS } from './status.ts';
 export class DataTransfer {
   /** CC.MPS: bytes of a page of the driver's memory. */
   pageSize = 4096;
-  readonly #bus: DeviceBus;
   readonly #activity: Activity;
   readonly #pointer: DataPointer;
 
   constructor(bus: DeviceBus, activity: Activity) {
-    this.#bus = bus;
     this.#activity = activity;
     this.#pointer = new DataPointer(bus, activity);
   }
@@ -30,7 +28,7 @@ export class DataTransfer {
 
   /** Where a piece of the memory that was mapped begins. */
   address(piece: number): number | bigint {
-    return this.#pointer.address(piece, 0);
+    return this.#pointer.address(piece);
   }
 
   /** All of `data` to the memory that the command names. Returns a status. */
@@ -42,7 +40,7 @@ export class DataTransfer {
     for (let piece = 0; piece < pointer.count; piece++) {
       const length = pointer.length(piece);
       this.#activity.data(piece, pointer.count);
-      this.#bus.dmaWrite(pointer.address(piece, 0), data.subarray(at, at + length));
+      pointer.write(piece, 0, data.subarray(at, at + length));
       at += length;
     }
     return STATUS.success;
@@ -58,7 +56,7 @@ export class DataTransfer {
     for (let piece = 0; piece < pointer.count; piece++) {
       const length = pointer.length(piece);
       this.#activity.data(piece, pointer.count);
-      whole = this.#bus.dmaRead(pointer.address(piece, 0), into.subarray(at, at + length)) && whole;
+      whole = pointer.read(piece, 0, into.subarray(at, at + length)) && whole;
       at += length;
     }
     return whole ? STATUS.success : STATUS.dataTransfer;
@@ -74,7 +72,7 @@ export class DataTransfer {
       for (let done = 0; done < length; ) {
         const inPage = at % MEDIA_PAGE;
         const size = Math.min(length - done, MEDIA_PAGE - inPage);
-        this.#bus.dmaWrite(pointer.address(piece, done), part(namespace.page(at), inPage, size));
+        pointer.write(piece, done, part(namespace.page(at), inPage, size));
         done += size;
         at += size;
       }
@@ -93,7 +91,7 @@ export class DataTransfer {
         const inPage = at % MEDIA_PAGE;
         const size = Math.min(length - done, MEDIA_PAGE - inPage);
         const into = part(namespace.pageToWrite(at), inPage, size);
-        whole = this.#bus.dmaRead(pointer.address(piece, done), into) && whole;
+        whole = pointer.read(piece, done, into) && whole;
         done += size;
         at += size;
       }

@@ -9,8 +9,10 @@
 import type { DeviceBus } from '../model.ts';
 import type { Activity } from './activity.ts';
 import { Command, ENTRY_SIZE } from './command.ts';
-import type { CompletionQueue, SubmissionQueue } from './queues.ts';
+import { COMPLETION_SIZE, type CompletionQueue, type SubmissionQueue } from './queues.ts';
 import { PENDING, STATUS } from './status.ts';
+
+const WORD = 2 ** 32;
 
 export interface EngineOptions {
   readonly bus: DeviceBus;
@@ -146,7 +148,8 @@ export class Engine {
       command.entry = queue.head;
       command.result = 0;
       this.#activity.fetching(queue);
-      if (!this.#bus.dmaRead(queue.address + queue.head * ENTRY_SIZE, command.bytes)) {
+      const at = queue.low + queue.head * ENTRY_SIZE;
+      if (!this.#bus.dmaRead(at | 0, command.bytes, queue.high + (at >= WORD ? 1 : 0))) {
         this.#giveUp();
         return;
       }
@@ -189,7 +192,9 @@ export class Engine {
     const { completions } = queue;
     completions.compose(queue, cid, status, result);
     this.#activity.completing(completions);
-    if (this.#bus.dmaWrite(completions.nextAddress, completions.entry)) completions.advance();
+    const at = completions.low + completions.tail * COMPLETION_SIZE;
+    const whole = this.#bus.dmaWrite(at | 0, completions.entry, completions.high + (at >= WORD ? 1 : 0));
+    if (whole) completions.advance();
     else this.#giveUp();
   }
 

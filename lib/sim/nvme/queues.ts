@@ -1,11 +1,15 @@
 /** Queues as the controller keeps them: where they are in memory, and how far it has come. */
 import type { Command } from './command.ts';
 
-const COMPLETION_SIZE = 16;
+export const COMPLETION_SIZE = 16;
+const WORD = 2 ** 32;
 
 export class SubmissionQueue {
   readonly id: number;
   readonly address: number;
+  /** The same in halves, both without a sign. */
+  readonly low: number;
+  readonly high: number;
   readonly entries: number;
   readonly completions: CompletionQueue;
   /** Of the next entry to be fetched. */
@@ -18,6 +22,8 @@ export class SubmissionQueue {
   constructor(id: number, address: number, entries: number, completions: CompletionQueue) {
     this.id = id;
     this.address = address;
+    this.low = address % WORD;
+    this.high = Math.floor(address / WORD);
     this.entries = entries;
     this.completions = completions;
   }
@@ -50,6 +56,9 @@ interface Waiting {
 export class CompletionQueue {
   readonly id: number;
   readonly address: number;
+  /** The same in halves, both without a sign. */
+  readonly low: number;
+  readonly high: number;
   readonly entries: number;
   readonly vector: number;
   /** Whether completions interrupt. */
@@ -71,6 +80,8 @@ export class CompletionQueue {
   constructor(id: number, address: number, entries: number, vector: number, interrupts: boolean) {
     this.id = id;
     this.address = address;
+    this.low = address % WORD;
+    this.high = Math.floor(address / WORD);
     this.entries = entries;
     this.vector = vector;
     this.interrupts = interrupts;
@@ -91,11 +102,6 @@ export class CompletionQueue {
       value < this.entries &&
       distance(this.head, value, this.entries) <= distance(this.head, this.tail, this.entries)
     );
-  }
-
-  /** Where the next entry goes. */
-  get nextAddress(): number {
-    return this.address + this.tail * COMPLETION_SIZE;
   }
 
   /** Makes `entry` say that a command is done. */
