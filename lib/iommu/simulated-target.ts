@@ -16,10 +16,10 @@ export interface Target {
   write(offset: number, from: Uint8Array): void;
 }
 
-/** Up to here bytes are moved one by one: a view, which `set` needs of what it copies from, would cost more. */
-const FEW = 128;
-/** Reads of whole pages are the ones worth keeping a view for. */
-const PAGE = 4096;
+/** Up to here bytes are moved one by one: that is faster than `set`. */
+const FEW = 16;
+/** Views of a mapping that are kept: what `set` copies from has to be one. */
+const MOST_VIEWS = 16_384;
 
 /** Bytes of a buffer, from `offset` on. */
 export class MemoryTarget implements Target {
@@ -29,8 +29,11 @@ export class MemoryTarget implements Target {
   /** As the device sees it. */
   readonly #bytes: Uint8Array;
   readonly #offset: number;
-  /** Pages of `#bytes` that were read, by where they start. */
-  #pages: Map<number, Uint8Array> | undefined;
+  /**
+   * Parts of `#bytes` by where they start, of the size that was last read there: devices read the same descriptors and
+   * pages again and again.
+   */
+  #views: Map<number, Uint8Array> | undefined;
 
   constructor(memory: Uint8Array, bytes: Uint8Array, offset: number) {
     this.#memory = memory;
@@ -49,21 +52,20 @@ export class MemoryTarget implements Target {
     const size = into.length;
     if (size <= FEW) {
       for (let i = 0; i < size; i++) into[i] = bytes[at + i]!;
-    } else into.set(size === PAGE && at % PAGE === 0 ? this.#page(at) : bytes.subarray(at, at + size));
+    } else into.set(this.#view(at, size));
   }
 
   write(offset: number, from: Uint8Array): void {
     this.#bytes.set(from, this.#offset + offset);
   }
 
-  #page(at: number): Uint8Array {
-    this.#pages ??= new Map();
-    let page = this.#pages.get(at);
-    if (page === undefined) {
-      page = this.#bytes.subarray(at, at + PAGE);
-      this.#pages.set(at, page);
-    }
-    return page;
+  #view(at: number, size: number): Uint8Array {
+    this.#views ??= new Map();
+    const found = this.#views.get(at);
+    if (found !== undefined && found.length === size) return found;
+    const view = this.#bytes.subarray(at, at + size);
+    if (found !== undefined || this.#views.size < MOST_VIEWS) this.#views.set(at, view);
+    return view;
   }
 }
 

@@ -2,14 +2,16 @@
  * The NVMe driver on its simulated controller, all of it on one core: 32 commands under way, 4 KiB reads at random places of
  * 64 MiB, by the driver's way without promises. The other side is C that copies the same pages. Then the parts of it.
  */
-import type { DataPointer } from '../../../examples/nvme/commands.ts';
+import { CompletionEntry, DataPointer, SubmissionEntry } from '../../../examples/nvme/commands.ts';
 import { NvmeController } from '../../../examples/nvme/controller.ts';
-import type { Completion, QueuePair } from '../../../examples/nvme/queue-pair.ts';
-import { openPci } from '../../../lib/index.ts';
+import { type Completion, QueuePair } from '../../../examples/nvme/queue-pair.ts';
+import { headDoorbell } from '../../../examples/nvme/registers.ts';
+import { type Bar, type DmaDevice, openPci } from '../../../lib/index.ts';
 import { type DeviceBus, NvmeModel, simulate } from '../../../lib/sim/index.ts';
 import { Master } from '../../master.ts';
 import { comparators } from '../comparators.ts';
 import { heapUseOf } from '../heap.ts';
+import { machine } from '../machine.ts';
 import { type Comparison, compare, inC, type Loop, loop, QUICK } from '../measure.ts';
 import { SplitMix } from '../random.ts';
 import type { Row } from '../row.ts';
@@ -72,12 +74,40 @@ async function withReads<T>(debug: boolean, measure: (run: Loop) => T | Promise<
     const data = nvme.memory.lend(fn.dma.allocCoherent(SIZE).bytes, 'from-device').pointer;
     new Reader(pair, data, pages, i).submit();
   }
-  return await measure((count) => {
+  return await measure(turns(pair));
+}
+
+/** The driver alone: a doorbell that completes all there is, by nothing but the stores that it takes. */
+function driverAlone(dma: DmaDevice): Loop {
+  let tail = 0;
+  let phase = 1;
+  const ring = (offset: number, value: number): void => {
+    if (offset === headDoorbell(1, 4)) return;
+    for (; tail !== value; tail++) {
+      if (tail === DEPTH + 1) {
+        tail = -1;
+        phase ^= 1;
+        continue;
+      }
+      completions.tail.set(tail, (submissions.head.get(tail) >>> 16) | (phase << 16));
+    }
+  };
+  const pair = new QueuePair(dma, { write32: ring } as unknown as Bar, 1, DEPTH + 1, 4);
+  const submissions = SubmissionEntry.over(pair.submissions.bytes);
+  const completions = CompletionEntry.over(pair.completions.bytes);
+  const pages = Int32Array.from({ length: PAGES }, (_, i) => i);
+  for (let i = 0; i < DEPTH; i++) new Reader(pair, new DataPointer(), pages, i).submit();
+  return turns(pair);
+}
+
+/** So many commands, which send themselves again. */
+function turns(pair: QueuePair): Loop {
+  return (count) => {
     for (let done = 0; done < count; ) {
       pair.ring();
       done += pair.poll();
     }
-  });
+  };
 }
 
 function copies() {
@@ -125,6 +155,11 @@ export const nvmeRows: readonly Row[] = [
       );
       return { counts: { 'minor collections': minorCollections, 'heap growth, KiB': growth / 1024 } };
     },
+  },
+  {
+    name: 'nvme: part, driver',
+    targets: [],
+    run: () => compare(loop('submit, ring, poll', driverAlone(machine().dma)), copies()),
   },
   busRow('device reads an entry of 64 B', (bus, addresses) => {
     const entry = new Uint8Array(64);
