@@ -37,6 +37,7 @@ describe('options', () => {
     ['stride', { doorbellStride: 11 }],
     ['latency', { latency: -1 }],
     ['transfer', { maxTransfer: 1.5 }],
+    ['serial number', { serial: 'more than twenty characters' }],
     ['capacity', { namespaces: [{ capacity: 1000 }] }],
     ['block size', { namespaces: [{ blockSize: 1024 as 512 }] }],
   ])('EINVAL: %s', (_, options) => expectCode('EINVAL', () => new NvmeModel(options)));

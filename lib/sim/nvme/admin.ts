@@ -1,4 +1,5 @@
 /** The admin command set (NVM Express 1.4, 5): what queue 0 may ask for. */
+import { wholeAddress } from '../../iommu/bus-address.ts';
 import type { DeviceBus } from '../model.ts';
 import type { Command } from './command.ts';
 import type { DataTransfer } from './data-transfer.ts';
@@ -8,7 +9,7 @@ import { ALL_NAMESPACES, type Features } from './features.ts';
 import { type IdentityOptions, identify } from './identify.ts';
 import { effectsLog, errorLog, firmwareLog, LOG_PAGE, type Statistics, smartLog } from './log-page.ts';
 import { NVM } from './nvm.ts';
-import { CompletionQueue, SubmissionQueue } from './queues.ts';
+import { CompletionQueue, type QueueMemory, SubmissionQueue } from './queues.ts';
 import { LARGEST_QUEUE } from './registers.ts';
 import { STATUS } from './status.ts';
 
@@ -25,6 +26,7 @@ const ADMIN = {
   asynchronousEventRequest: 0x0c,
 } as const;
 
+const OPCODES = new Set<number>(Object.values(ADMIN));
 const PRP1 = 24;
 const CONTIGUOUS = 1;
 const INTERRUPTS = 2;
@@ -54,7 +56,7 @@ export class AdminCommands {
   /** Returns a status, or that there is none yet. */
   execute(command: Command): number {
     const { opcode } = command;
-    if (!Object.values<number>(ADMIN).includes(opcode)) return STATUS.invalidOpcode;
+    if (!OPCODES.has(opcode)) return STATUS.invalidOpcode;
     // On PCI Express admin commands have no SGLs.
     if (command.psdt !== 0) return STATUS.invalidField;
     if (command.fused !== 0) return STATUS.invalidFusion;
@@ -97,13 +99,7 @@ export class AdminCommands {
     }
     if ((command.cdw11 & CONTIGUOUS) === 0) return this.#refuse(STATUS.invalidField, command, SCATTERED);
     const interrupts = (command.cdw11 & INTERRUPTS) !== 0;
-    engine.completions[id] = new CompletionQueue(
-      id,
-      address(command),
-      (command.cdw10 >>> 16) + 1,
-      vector,
-      interrupts,
-    );
+    engine.completions[id] = new CompletionQueue(id, queueMemory(command), vector, interrupts);
     return STATUS.success;
   }
 
@@ -117,7 +113,7 @@ export class AdminCommands {
     const refusal = this.#checkSize(command);
     if (refusal !== STATUS.success) return refusal;
     if ((command.cdw11 & CONTIGUOUS) === 0) return this.#refuse(STATUS.invalidField, command, SCATTERED);
-    engine.add(new SubmissionQueue(id, address(command), (command.cdw10 >>> 16) + 1, completions));
+    engine.add(new SubmissionQueue(id, queueMemory(command), completions));
     return STATUS.success;
   }
 
@@ -128,7 +124,7 @@ export class AdminCommands {
   #checkSize(command: Command): number {
     const size = command.cdw10 >>> 16;
     if (size === 0 || size > LARGEST_QUEUE) return STATUS.invalidQueueSize;
-    if (address(command) % this.#options.transfer.pageSize === 0) return STATUS.success;
+    if (command.word(PRP1) % this.#options.transfer.pageSize === 0) return STATUS.success;
     return this.#refuse(STATUS.invalidPrpOffset, command, 'the queue has an offset in its page');
   }
 
@@ -187,7 +183,7 @@ export class AdminCommands {
       case LOG_PAGE.firmware:
         return firmwareLog();
       case LOG_PAGE.effects:
-        return effectsLog(Object.values(ADMIN), Object.values(NVM), [
+        return effectsLog([...OPCODES], Object.values(NVM), [
           NVM.flush,
           NVM.write,
           NVM.writeZeroes,
@@ -215,13 +211,18 @@ export class AdminCommands {
   }
 
   #refuse(status: number, command: Command, reason: string): number {
-    this.#options.bus.report(address(command), 0, 'read', reason);
+    const { low, high } = queueMemory(command);
+    this.#options.bus.report(wholeAddress(low, high), 0, 'read', reason);
     return status;
   }
 }
 
 const SCATTERED = 'the queue is not in one piece, which CAP.CQR asks for';
 
-function address(command: Command): number {
-  return command.word(PRP1) + command.word(PRP1 + 4) * 2 ** 32;
+function queueMemory(command: Command): QueueMemory {
+  return {
+    low: command.word(PRP1),
+    high: command.word(PRP1 + 4),
+    entries: (command.cdw10 >>> 16) + 1,
+  };
 }

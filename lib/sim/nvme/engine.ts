@@ -12,8 +12,6 @@ import { Command, ENTRY_SIZE } from './command.ts';
 import { COMPLETION_SIZE, type CompletionQueue, type SubmissionQueue } from './queues.ts';
 import { PENDING, STATUS } from './status.ts';
 
-const WORD = 2 ** 32;
-
 export interface EngineOptions {
   readonly bus: DeviceBus;
   readonly activity: Activity;
@@ -148,8 +146,8 @@ export class Engine {
       command.entry = queue.head;
       command.result = 0;
       this.#activity.fetching(queue);
-      const at = queue.low + queue.head * ENTRY_SIZE;
-      if (!this.#bus.dmaRead(at | 0, command.bytes, queue.high + (at >= WORD ? 1 : 0))) {
+      const at = queue.head * ENTRY_SIZE;
+      if (!this.#bus.dmaRead(queue.lowAt(at), command.bytes, queue.highAt(at))) {
         this.#giveUp();
         return;
       }
@@ -170,13 +168,15 @@ export class Engine {
       this.#spare.push(command);
       return;
     }
+    this.#serving = true;
     try {
       this.#run(command);
     } finally {
+      this.#serving = false;
       this.#activity.idle();
     }
     this.#notify(queue.completions);
-    if (!queue.empty) this.serve(queue);
+    this.serve(queue);
   }
 
   #run(command: Command): void {
@@ -192,8 +192,9 @@ export class Engine {
     const { completions } = queue;
     completions.compose(queue, cid, status, result);
     this.#activity.completing(completions);
-    const at = completions.low + completions.tail * COMPLETION_SIZE;
-    const whole = this.#bus.dmaWrite(at | 0, completions.entry, completions.high + (at >= WORD ? 1 : 0));
+    const { entry } = completions;
+    const at = completions.tail * COMPLETION_SIZE;
+    const whole = this.#bus.dmaWrite(completions.lowAt(at), entry, completions.highAt(at));
     if (whole) completions.advance();
     else this.#giveUp();
   }

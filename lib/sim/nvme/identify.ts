@@ -96,7 +96,7 @@ function controller({ serial, maxTransfer }: IdentityOptions): Uint8Array {
   data.setUint8(525, 7);
   // SGLs, without any alignment.
   data.setUint32(536, 1, true);
-  putText(data, 768, 256, `nqn.2014-08.org.nvmexpress:${serial}`, '\0');
+  putText(data, 768, 256, `nqn.2014-08.org.example:${serial}`, '\0');
   // The one power state.
   data.setUint16(2048, 0x9c4, true);
   data.setUint32(2052, 0x10, true);

@@ -16,6 +16,7 @@
  * it does not claim to.
  */
 import { DmaError } from '../../errors.ts';
+import { wholeAddress } from '../../iommu/bus-address.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
 import { Activity } from './activity.ts';
 import { AdminCommands } from './admin.ts';
@@ -28,9 +29,8 @@ import { HIGHEST_NSID, VERSION } from './identify.ts';
 import { LOG_PAGE, Statistics } from './log-page.ts';
 import { NvmeNamespace, type NvmeNamespaceOptions } from './namespace.ts';
 import { NvmCommands } from './nvm.ts';
-import { CompletionQueue, SubmissionQueue } from './queues.ts';
+import { CompletionQueue, type QueueMemory, SubmissionQueue } from './queues.ts';
 import {
-  type AdminQueue,
   CSTS,
   capabilities,
   configuration,
@@ -91,6 +91,7 @@ export class NvmeModel implements DeviceModel {
     checkRange('maxTransfer', maxTransfer, 0, 20);
     checkRange('latency', latency, 0, Number.MAX_SAFE_INTEGER);
     checkRange('the number of namespaces', namespaces.length, 0, HIGHEST_NSID);
+    checkRange('the length of the serial number', serial.length, 1, 20);
     this.#options = { namespaces, ioQueues, doorbellStride, maxTransfer, latency, serial };
     this.#doorbellShift = 2 + doorbellStride;
     this.namespaces = namespaces.map((one, i) => new NvmeNamespace(i + 1, one));
@@ -118,7 +119,7 @@ export class NvmeModel implements DeviceModel {
     const { namespaces } = this;
     const activity = this.#activity;
     const statistics = this.#statistics;
-    const maxBytes = maxTransfer === 0 ? Number.POSITIVE_INFINITY : PAGE << maxTransfer;
+    const maxBytes = maxTransfer === 0 ? Number.POSITIVE_INFINITY : PAGE * 2 ** maxTransfer;
     this.#bus = bus;
     const engine = new Engine({
       bus,
@@ -227,18 +228,19 @@ export class NvmeModel implements DeviceModel {
     const completions = this.#adminQueue(REGISTER.adminCompletionQueue, (attributes >>> 16) & 0xfff);
     const why = refusal(cc, { submissions, completions });
     if (why !== undefined) {
-      this.#bus.report(submissions.address, 0, 'read', `cannot be enabled: ${why}`);
+      const { low, high } = submissions;
+      this.#bus.report(wholeAddress(low, high), 0, 'read', `cannot be enabled: ${why}`);
       return false;
     }
     this.#transfer.pageSize = pageSize;
-    const queue = new CompletionQueue(0, completions.address, completions.entries, 0, true);
+    const queue = new CompletionQueue(0, completions, 0, true);
     this.#engine.completions[0] = queue;
-    this.#engine.add(new SubmissionQueue(0, submissions.address, submissions.entries, queue));
+    this.#engine.add(new SubmissionQueue(0, submissions, queue));
     return true;
   }
 
-  #adminQueue(register: number, size: number): AdminQueue {
-    return { address: this.#get(register) + this.#get(register + 4) * 2 ** 32, entries: size + 1 };
+  #adminQueue(register: number, size: number): QueueMemory {
+    return { low: this.#get(register), high: this.#get(register + 4), entries: size + 1 };
   }
 
   /** CC.EN went from 1 to 0: what describes the admin queue stays. */
@@ -262,11 +264,11 @@ export class NvmeModel implements DeviceModel {
       const what = `a doorbell at 0x${offset.toString(16)}, where no queue has one`;
       this.#complain(0, what, INVALID_DOORBELL_REGISTER);
     } else if (queue instanceof SubmissionQueue) {
-      if (queue.takesTail(value)) {
+      if (queue.takes(value)) {
         queue.tail = value;
         this.#engine.serve(queue);
       } else this.#refuse(queue, `submission doorbell of queue ${id}`, value);
-    } else if (queue.takesHead(value)) {
+    } else if (queue.takes(value)) {
       queue.head = value;
       this.#engine.resume(queue);
     } else this.#refuse(queue, `completion doorbell of queue ${id}`, value);
@@ -282,7 +284,7 @@ export class NvmeModel implements DeviceModel {
   }
 
   /** A doorbell that cannot be right, for the driver's author and for a driver that asked to be told. */
-  #complain(address: number, what: string, information: number): void {
+  #complain(address: bigint | number, what: string, information: number): void {
     this.#bus.report(address, 0, 'write', what);
     if (this.#events.awaited) this.#events.tell(EVENT.error, information, LOG_PAGE.error);
   }

@@ -1,43 +1,70 @@
 /** Queues as the controller keeps them: where they are in memory, and how far it has come. */
+import { wholeAddress } from '../../iommu/bus-address.ts';
 import type { Command } from './command.ts';
 
 export const COMPLETION_SIZE = 16;
 const WORD = 2 ** 32;
 
-export class SubmissionQueue {
-  readonly id: number;
-  readonly address: number;
-  /** The same in halves, both without a sign. */
+/** Where a queue is in memory, in halves without a sign, and how long it is. */
+export interface QueueMemory {
   readonly low: number;
   readonly high: number;
   readonly entries: number;
-  readonly completions: CompletionQueue;
-  /** Of the next entry to be fetched. */
-  head = 0;
-  /** As the driver's doorbell says. */
-  tail = 0;
-  /** Commands of this queue that take their time. */
-  readonly inFlight = new Set<Command>();
+}
 
-  constructor(id: number, address: number, entries: number, completions: CompletionQueue) {
+abstract class Queue {
+  readonly id: number;
+  readonly entries: number;
+  /** Of the next entry that whoever reads it reads, and whoever writes it writes. */
+  head = 0;
+  tail = 0;
+  readonly #low: number;
+  readonly #high: number;
+
+  constructor(id: number, { low, high, entries }: QueueMemory) {
     this.id = id;
-    this.address = address;
-    this.low = address % WORD;
-    this.high = Math.floor(address / WORD);
     this.entries = entries;
-    this.completions = completions;
+    this.#low = low;
+    this.#high = high;
+  }
+
+  get address(): bigint | number {
+    return wholeAddress(this.#low, this.#high);
   }
 
   get empty(): boolean {
     return this.head === this.tail;
   }
 
+  /** Low half of an address in it, with a sign. @param offset bytes */
+  lowAt(offset: number): number {
+    return (this.#low + offset) | 0;
+  }
+
+  highAt(offset: number): number {
+    return this.#low + offset < WORD ? this.#high : this.#high + 1;
+  }
+
+  /** Entries from the head to `index`, going round. */
+  protected distance(index: number): number {
+    return index >= this.head ? index - this.head : index - this.head + this.entries;
+  }
+}
+
+/** Its tail is the driver's doorbell. */
+export class SubmissionQueue extends Queue {
+  readonly completions: CompletionQueue;
+  /** Commands of this queue that take their time. */
+  readonly inFlight = new Set<Command>();
+
+  constructor(id: number, memory: QueueMemory, completions: CompletionQueue) {
+    super(id, memory);
+    this.completions = completions;
+  }
+
   /** Whether the tail may go there: it does not move back over entries that were not fetched. */
-  takesTail(value: number): boolean {
-    return (
-      value < this.entries &&
-      distance(this.head, value, this.entries) >= distance(this.head, this.tail, this.entries)
-    );
+  takes(tail: number): boolean {
+    return tail < this.entries && this.distance(tail) >= this.distance(this.tail);
   }
 
   advance(): void {
@@ -53,20 +80,11 @@ interface Waiting {
   readonly result: number;
 }
 
-export class CompletionQueue {
-  readonly id: number;
-  readonly address: number;
-  /** The same in halves, both without a sign. */
-  readonly low: number;
-  readonly high: number;
-  readonly entries: number;
+/** Its head is the driver's doorbell. */
+export class CompletionQueue extends Queue {
   readonly vector: number;
   /** Whether completions interrupt. */
   readonly interrupts: boolean;
-  /** The next entry the driver has not taken, as its doorbell says. */
-  head = 0;
-  /** Of the next entry to be written. */
-  tail = 0;
   phase = 1;
   /** Entries ever written. */
   posted = 0;
@@ -77,12 +95,8 @@ export class CompletionQueue {
   readonly entry = new Uint8Array(COMPLETION_SIZE);
   readonly #view = new DataView(this.entry.buffer);
 
-  constructor(id: number, address: number, entries: number, vector: number, interrupts: boolean) {
-    this.id = id;
-    this.address = address;
-    this.low = address % WORD;
-    this.high = Math.floor(address / WORD);
-    this.entries = entries;
+  constructor(id: number, memory: QueueMemory, vector: number, interrupts: boolean) {
+    super(id, memory);
     this.vector = vector;
     this.interrupts = interrupts;
   }
@@ -92,16 +106,9 @@ export class CompletionQueue {
     return (this.tail + 1 === this.entries ? 0 : this.tail + 1) === this.head;
   }
 
-  get empty(): boolean {
-    return this.head === this.tail;
-  }
-
   /** Whether the head may go there: not beyond what was written. */
-  takesHead(value: number): boolean {
-    return (
-      value < this.entries &&
-      distance(this.head, value, this.entries) <= distance(this.head, this.tail, this.entries)
-    );
+  takes(head: number): boolean {
+    return head < this.entries && this.distance(head) <= this.distance(this.tail);
   }
 
   /** Makes `entry` say that a command is done. */
@@ -120,9 +127,4 @@ export class CompletionQueue {
     this.tail = 0;
     this.phase ^= 1;
   }
-}
-
-/** Entries from one to another, going round. */
-function distance(from: number, to: number, entries: number): number {
-  return to >= from ? to - from : to - from + entries;
 }

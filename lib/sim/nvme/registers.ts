@@ -1,4 +1,5 @@
 /** Registers of the controller (NVM Express 1.4, 3.1). 64-bit ones may be accessed by halves. */
+import type { QueueMemory } from './queues.ts';
 
 export const REGISTER = {
   capabilities: 0x00,
@@ -51,21 +52,15 @@ export function configuration(value: number) {
 /** Why a controller cannot be enabled like this; undefined when it can. */
 export function refusal(
   cc: number,
-  { submissions, completions }: { readonly submissions: AdminQueue; readonly completions: AdminQueue },
+  { submissions, completions }: { readonly submissions: QueueMemory; readonly completions: QueueMemory },
 ): string | undefined {
   const { commandSet, pageSize, submissionEntry, completionEntry } = configuration(cc);
   if (((COMMAND_SETS >> commandSet) & 1) === 0) return `CC.CSS ${commandSet} is no command set`;
   if (pageSize > 2 ** (12 + LARGEST_PAGE)) return `CC.MPS asks for pages of ${pageSize} bytes`;
   if (submissionEntry !== 6) return `CC.IOSQES is ${submissionEntry}, and entries have 2^6 bytes`;
   if (completionEntry !== 4) return `CC.IOCQES is ${completionEntry}, and entries have 2^4 bytes`;
-  if (submissions.address % pageSize !== 0) return 'ASQ has an offset in its page';
-  if (completions.address % pageSize !== 0) return 'ACQ has an offset in its page';
+  if (submissions.low % pageSize !== 0) return 'ASQ has an offset in its page';
+  if (completions.low % pageSize !== 0) return 'ACQ has an offset in its page';
   if (submissions.entries < 2) return 'AQA.ASQS is 0';
   return completions.entries < 2 ? 'AQA.ACQS is 0' : undefined;
-}
-
-/** As AQA, ASQ and ACQ describe it. */
-export interface AdminQueue {
-  readonly address: number;
-  readonly entries: number;
 }
