@@ -102,6 +102,9 @@ export class E1000e implements Receiver, Transmitter {
       for (const one of made) one[Symbol.dispose]();
       throw error;
     }
+    // Who polls memory would not notice.
+    fn.gone.addEventListener('abort', () => this.#leave(fn.gone.reason), { once: true });
+    fn.onReleaseRequest(() => this.#rest());
   }
 
   /** Packets that nobody holds. */
@@ -213,6 +216,14 @@ export class E1000e implements Receiver, Transmitter {
   }
 
   #release(): void {
+    this.#rest();
+    this.#receive[Symbol.dispose]();
+    this.#transmit[Symbol.dispose]();
+    this.#pool[Symbol.dispose]();
+  }
+
+  /** Stop it for good. */
+  #rest(): void {
     try {
       this.#halt();
     } catch (error) {
@@ -220,9 +231,11 @@ export class E1000e implements Receiver, Transmitter {
       if (!(error instanceof DmaError)) throw error;
     }
     this.fn.clearMaster();
-    this.#receive[Symbol.dispose]();
-    this.#transmit[Symbol.dispose]();
-    this.#pool[Symbol.dispose]();
+  }
+
+  #leave(error: DmaError): void {
+    this.#receive.fail(error);
+    this.#transmit.fail(error);
   }
 
   /**

@@ -31,6 +31,7 @@ export class ReceiveRing implements Receiver {
   #next = 0;
   #kept = 0;
   #running = false;
+  #failure: DmaError | undefined;
   #dropped = 0;
 
   /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */
@@ -52,7 +53,7 @@ export class ReceiveRing implements Receiver {
 
   /** Whether a packet is there. */
   get ready(): boolean {
-    if (!this.#running) throw notRunning('receive');
+    if (!this.#running) throw this.#failure ?? notRunning('receive');
     return countDone(this.#words, this.#next, this.#entries, 1) > 0;
   }
 
@@ -82,7 +83,7 @@ export class ReceiveRing implements Receiver {
   }
 
   receive(batch: Packet[], max: number = batch.length): number {
-    if (!this.#running) throw notRunning('receive');
+    if (!this.#running) throw this.#failure ?? notRunning('receive');
     const words = this.#words;
     const entries = this.#entries;
     const slots = this.#slots;
@@ -115,6 +116,12 @@ export class ReceiveRing implements Receiver {
     // When there is nothing more to do, there is time for the doorbell.
     if (this.#kept >= this.#lot || (ready < max && this.#kept > 0)) this.#giveBack();
     return received;
+  }
+
+  /** The device is gone: every call throws `error` from here on. */
+  fail(error: DmaError): void {
+    this.#running = false;
+    this.#failure = error;
   }
 
   /** The receiver is off: its packets go back to the pool. */

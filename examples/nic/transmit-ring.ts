@@ -54,6 +54,7 @@ export class TransmitRing implements Transmitter {
   #group = 0;
   #grouped = 0;
   #running = false;
+  #failure: DmaError | undefined;
 
   /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */
   constructor(dma: DmaDevice, registers: Doorbell, pool: PacketPool, count: number) {
@@ -90,7 +91,7 @@ export class TransmitRing implements Transmitter {
   }
 
   transmit(batch: readonly Packet[], from = 0, count: number = batch.length - from): number {
-    if (!this.#running) throw notRunning('transmit');
+    if (!this.#running) throw this.#failure ?? notRunning('transmit');
     if (!(from >= 0 && count >= 0 && from + count <= batch.length)) throw outside(batch, from, count);
     if (this.#underWay >= this.#lot) this.#clean(this.#lot);
     if (this.#underWay + count > this.capacity) this.#clean(1);
@@ -128,8 +129,14 @@ export class TransmitRing implements Transmitter {
 
   /** Everything that is sent goes back to the pool. */
   reclaim(): void {
-    if (!this.#running) throw notRunning('transmit');
+    if (!this.#running) throw this.#failure ?? notRunning('transmit');
     this.#clean(1);
+  }
+
+  /** The device is gone: every call throws `error` from here on. */
+  fail(error: DmaError): void {
+    this.#running = false;
+    this.#failure = error;
   }
 
   /** The transmitter is off: its packets go back to the pool. */

@@ -137,6 +137,16 @@ describe('the driver of the 82574', () => {
     const waits = [nic.waitToReceive(), nic.waitToTransmit(nic.capacity)];
     source.unplug();
     for (const wait of waits) await assert.rejects(wait, hasCode('ENODEV'));
+    const { reason } = nic.fn.gone;
+    // Polling touches no register.
+    assert.throws(
+      () => nic.receive([], 1),
+      (error) => error === reason,
+    );
+    assert.throws(
+      () => nic.underWay,
+      (error) => error === reason,
+    );
     assert.throws(() => nic.transmit(packets, 5), hasCode('ENODEV'));
     assert.throws(() => nic.statistics(), hasCode('ENODEV'));
     assert.throws(() => nic.reset(), hasCode('ENODEV'));
