@@ -3,6 +3,7 @@
  * the other end of. Interrupts are by MSI-X; they are not throttled (ITR, EITR), there is one queue each way, and of
  * the filters there are the first address, broadcast and the promiscuous ones.
  */
+import { crc32 } from 'node:zlib';
 import {
   type BarDescription,
   type DeviceBus,
@@ -38,6 +39,7 @@ export interface E1000eModelOptions {
 }
 
 const REGISTER_BYTES = 0x2_0000;
+const CRC_BYTES = 4;
 /** Octets that fit no standard frame are dropped (RCTL.LPE off): header, VLAN tag and 1,500, without CRC. */
 const LONGEST = 1518;
 
@@ -95,7 +97,7 @@ export class E1000eModel implements DeviceModel {
     if (frame.length > LONGEST) {
       this.#counters.tooLong();
     } else if (this.#passes(frame)) {
-      if (!this.#receive.put(frame)) {
+      if (!this.#receive.put(this.#withCrc(frame))) {
         this.#counters.missed();
         this.#interrupts.cause(CAUSE.other);
         return;
@@ -161,6 +163,15 @@ export class E1000eModel implements DeviceModel {
     this.#counters.sent(frame.length);
     if (this.#get(REGISTER.receiveControl) & RECEIVE_CONTROL.macLoopback) this.receive(frame);
     else this.#options.onPacket(frame);
+  }
+
+  /** As it is stored: the CRC behind it, unless it is stripped. */
+  #withCrc(frame: Uint8Array): Uint8Array {
+    if (this.#get(REGISTER.receiveControl) & RECEIVE_CONTROL.stripCrc) return frame;
+    const stored = Buffer.alloc(frame.length + CRC_BYTES);
+    stored.set(frame);
+    stored.writeUInt32LE(crc32(frame), frame.length);
+    return stored;
   }
 
   #passes(frame: Uint8Array): boolean {

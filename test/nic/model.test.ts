@@ -109,7 +109,7 @@ describe('the driver of the 82574', () => {
     const rung: number[] = [];
     const reported: boolean[] = [];
     const write = model.write.bind(model);
-    model.write = (bar, offset, width, value) => {
+    const watched: typeof write = (bar, offset, width, value) => {
       if (offset === REGISTER.transmitTail) {
         const [, ring] = nic.fn.dma.live.filter((held) => 'buffer' in held && held.size === 64 * 16);
         assert.ok(ring !== undefined && 'buffer' in ring);
@@ -121,13 +121,22 @@ describe('the driver of the 82574', () => {
       if (offset === REGISTER.transmitTail || offset === REGISTER.receiveTail) rung.push(offset);
       write(bar, offset, width, value);
     };
+    model.write = watched;
     nic.transmit(Array.from({ length: 20 }, (_, number) => packetOf(nic, number, 60)));
     assert.deepEqual(reported, [...new Array<boolean>(19).fill(false), true]);
     assert.equal(nic.receive([], 10), 10);
     assert.equal(nic.receive([], 10), 10);
     assert.equal(nic.receive([], 10), 0);
     // After twenty, more than its lot; not after ten.
-    assert.deepEqual(rung, [REGISTER.transmitTail, REGISTER.receiveTail]);
+    assert.deepEqual(rung.splice(0), [REGISTER.transmitTail, REGISTER.receiveTail]);
+    model.write = write;
+    nic.transmit([packetOf(nic, 1, 60)]);
+    model.write = watched;
+    assert.equal(nic.receive([], 1), 1);
+    assert.deepEqual(rung, []);
+    // There is nothing more to do.
+    assert.equal(nic.receive([], 1), 0);
+    assert.deepEqual(rung, [REGISTER.receiveTail]);
   });
 
   it('says ENODEV when the device is pulled out, to whoever waits and to whoever comes later', async () => {

@@ -165,6 +165,12 @@ for (const world of worlds) {
         packet.free();
       }
       for (const packet of many.slice(2 * nic.capacity)) packet.free();
+      // As many again, after calls that were put together.
+      for (let number = 0; number < nic.capacity; number++) nic.transmit([packetOf(nic, number, 60)]);
+      for (const packet of await receive(nic, nic.capacity)) packet.free();
+      const more = Array.from({ length: nic.capacity }, (_, number) => packetOf(nic, number, 60));
+      assert.equal(nic.transmit(more), nic.capacity);
+      for (const packet of await receive(nic, nic.capacity)) packet.free();
       await settle(nic, 4 * PACKETS - RESTING);
     });
 
@@ -197,7 +203,7 @@ for (const world of worlds) {
       for (let packet = nic.alloc(); packet !== undefined; packet = nic.alloc()) held.push(packet);
       assert.equal(held.length, 8);
       assert.equal(nic.transmit(held.map((packet, number) => fill(packet, number, 60))), 8);
-      await nic.waitToTransmit(nic.capacity, soon());
+      // Their buffers are what the next ones go to, as soon as it is looked.
       const got = await receive(nic, 8);
       nic.transmit(got, 0, 4);
       await nic.waitToTransmit(nic.capacity, soon());
