@@ -9,12 +9,15 @@ import { NvmeError } from './status.ts';
 
 /** Something that wants a place in a queue. One that was not submitted yet is abandoned like one that was. */
 export interface Submission extends Completion {
-  /** Put it into the pair, which has room; what goes wrong before that is its own to report. */
-  submit(pair: QueuePair): void;
+  /**
+   * Put it into the pair, which has room; what goes wrong before that is its own to report. Returns false when there is no
+   * memory for it now, and commands are under way that may give some back.
+   */
+  submit(pair: QueuePair): boolean;
 }
 
 class PromisedCommand implements Submission {
-  late: DmaError | undefined;
+  #late: DmaError | undefined;
   readonly #command: Command;
   readonly #what: string;
   readonly #resolve: (result: number) => void;
@@ -32,17 +35,22 @@ class PromisedCommand implements Submission {
     this.#reject = reject;
   }
 
-  submit(pair: QueuePair): void {
+  submit(pair: QueuePair): boolean {
     pair.submit(this.#command, this);
+    return true;
   }
 
   complete(status: number, result: number): void {
     if (status === 0) this.#resolve(result);
-    else this.#reject(this.late ?? new NvmeError(status, this.#what));
+    else this.#reject(this.#late ?? new NvmeError(status, this.#what));
   }
 
   abandon(error: DmaError): void {
-    this.#reject(this.late ?? error);
+    this.#reject(this.#late ?? error);
+  }
+
+  expire(error: DmaError): void {
+    this.#late = error;
   }
 }
 
@@ -81,7 +89,7 @@ export class CommandQueue {
   enqueue(submission: Submission): void {
     if (this.#error !== undefined) submission.abandon(this.#error);
     else if (this.#paused || this.#waiting.length > 0 || this.pair.room === 0) this.#waiting.push(submission);
-    else this.#submit(submission);
+    else if (!this.#submit(submission)) this.#waiting.push(submission);
   }
 
   /**
@@ -143,12 +151,13 @@ export class CommandQueue {
 
   #admit(): void {
     while (!this.#paused && this.#waiting.length > 0 && this.pair.room > 0) {
-      this.#submit(this.#waiting.shift()!);
+      if (!this.#submit(this.#waiting[0]!)) return;
+      this.#waiting.shift();
     }
   }
 
-  #submit(submission: Submission): void {
-    submission.submit(this.pair);
+  #submit(submission: Submission): boolean {
+    if (!submission.submit(this.pair)) return false;
     if (!this.#ringing) {
       this.#ringing = true;
       queueMicrotask(() => this.#ring());
@@ -157,6 +166,7 @@ export class CommandQueue {
       this.#polling = true;
       setImmediate(() => this.#look());
     }
+    return true;
   }
 
   #ring(): void {

@@ -15,14 +15,14 @@ import { type Bar, type CoherentBuffer, type DmaDevice, DmaError, RingIndex } fr
 import { type Command, CompletionEntry, type DataPointer, IO, NO_DATA, SubmissionEntry } from './commands.ts';
 import { headDoorbell, tailDoorbell } from './registers.ts';
 
-/** Who is told how a command ended: exactly once, by one of the two. */
+/** Who is told how a command ended: exactly once, by one of the first two. */
 export interface Completion {
   /** @param status bits 15:1 of the status field, 0 when it succeeded @param result dword 0 */
   complete(status: number, result: number): void;
-  /** The controller will not do it any more, nor touch its memory: it was reset or closed, or is gone. */
+  /** The controller will not do it any more, nor touch its memory: it was reset or closed, or is gone. Submits nothing. */
   abandon(error: DmaError): void;
-  /** Set when it takes too long and is going to be aborted: what it fails with. */
-  late?: DmaError | undefined;
+  /** It takes too long, and is going to be aborted: what it fails with then. */
+  expire?(error: DmaError): void;
 }
 
 type Entries<S> = S extends { over(bytes: Uint8Array): infer A } ? A : never;
@@ -54,6 +54,8 @@ export class QueuePair {
   readonly #waiting: (Completion | undefined)[];
   /** By identifier: the turn of the clock at which it was submitted. */
   readonly #submitted: Int32Array;
+  /** By identifier: 1 when it took too long before. */
+  readonly #expired: Uint8Array;
   #turn = 0;
 
   /** @param entries of both rings, 2 to 65,536 @throws DmaError ENOMEM, ENOSPC no memory */
@@ -73,6 +75,7 @@ export class QueuePair {
     this.#room = this.depth;
     this.#waiting = new Array<Completion | undefined>(this.depth).fill(undefined);
     this.#submitted = new Int32Array(this.depth);
+    this.#expired = new Uint8Array(this.depth);
   }
 
   /** Commands that can be submitted now. */
@@ -197,10 +200,13 @@ export class QueuePair {
     );
   }
 
-  /** Who waits for the command with this identifier; its age starts anew. */
-  renew(id: number): Completion | undefined {
+  /** The command takes too long, and gets as much time again. Returns false when it has had that before. */
+  expire(id: number, error: DmaError): boolean {
     this.#submitted[id] = this.#turn;
-    return this.#waiting[id];
+    this.#waiting[id]?.expire?.(error);
+    const first = this.#expired[id] === 0;
+    this.#expired[id] = 1;
+    return first;
   }
 
   /** All commands end with `error`: the controller was stopped before, and does nothing any more. */
@@ -234,6 +240,7 @@ export class QueuePair {
     const id = this.#free[--this.#room]!;
     this.#waiting[id] = completion;
     this.#submitted[id] = this.#turn;
+    this.#expired[id] = 0;
     const sq = this.#sq;
     const at = this.#tail.index;
     sq.head.set(at, opcode | data.flags | (id << 16));

@@ -1,5 +1,5 @@
 /** One read or write of any length: cut into commands, each of which lends its part of the memory while it is under way. */
-import type { DmaError } from '../../lib/index.ts';
+import { DmaError } from '../../lib/index.ts';
 import type { CommandQueue, Submission } from './command-queue.ts';
 import { IO } from './commands.ts';
 import type { Lent, Payload, TransferMemory } from './memory.ts';
@@ -52,7 +52,7 @@ export class Transfer {
 }
 
 export class TransferCommand implements Submission {
-  late: DmaError | undefined;
+  #late: DmaError | undefined;
   readonly #transfer: Transfer;
   readonly #memory: TransferMemory;
   readonly #range: Range;
@@ -66,27 +66,33 @@ export class TransferCommand implements Submission {
     this.#payload = payload;
   }
 
-  submit(pair: QueuePair): void {
+  submit(pair: QueuePair): boolean {
     if (this.#transfer.failed) {
       this.#transfer.end();
-      return;
+      return true;
     }
     const { opcode, namespace, lba, blocks } = this.#range;
     try {
       this.#lent = this.#memory.lend(this.#payload, opcode === IO.read ? 'from-device' : 'to-device');
     } catch (error) {
+      if (isShortage(error) && pair.busy > 0) return false;
       this.#transfer.end(error);
-      return;
+      return true;
     }
     pair.submitIo(opcode, namespace, lba, blocks - 1, this.#lent.pointer, this);
+    return true;
   }
 
   complete(status: number): void {
-    this.#end(status === 0 ? undefined : (this.late ?? new NvmeError(status, this.#text())));
+    this.#end(status === 0 ? undefined : (this.#late ?? new NvmeError(status, this.#text())));
   }
 
   abandon(error: DmaError): void {
-    this.#end(this.late ?? error);
+    this.#end(this.#late ?? error);
+  }
+
+  expire(error: DmaError): void {
+    this.#late = error;
   }
 
   /** The memory is the caller's again before the caller hears of it. */
@@ -104,6 +110,11 @@ export class TransferCommand implements Submission {
     const { opcode, namespace, lba, blocks } = this.#range;
     return `${opcode === IO.read ? 'read' : 'write'} of ${blocks} blocks at ${lba} of namespace ${namespace}`;
   }
+}
+
+/** Commands under way will give back what there is not enough of: room to bounce, mappings, locked memory. */
+function isShortage(error: unknown): boolean {
+  return error instanceof DmaError && (error.code === 'ENOMEM' || error.code === 'ENOSPC');
 }
 
 /** Bytes of all views. */

@@ -57,16 +57,11 @@ export class Watch {
     if (queue.interrupt !== undefined) this.lostInterrupts += found;
     const id = pair.findOlderThan(TOO_OLD);
     if (id < 0) return;
-    const completion = pair.renew(id)!;
-    const aborted = completion.late !== undefined;
     const { fn } = this.#controller;
-    completion.late ??= new DmaError(
-      'ETIMEDOUT',
-      `${fn.address}: command ${id} of queue ${pair.id} took longer than ${this.#timeout} ms`,
-      { remedy: 'issue it again, or check the device' },
-    );
-    if (pair.id === 0 || aborted) {
-      this.#controller.recover(completion.late);
+    const what = `${fn.address}: command ${id} of queue ${pair.id} took longer than ${this.#timeout} ms`;
+    const late = new DmaError('ETIMEDOUT', what, { remedy: 'issue it again, or check the device' });
+    if (!pair.expire(id, late) || pair.id === 0) {
+      this.#controller.recover(late);
       return;
     }
     this.aborts++;

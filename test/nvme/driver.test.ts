@@ -248,6 +248,24 @@ for (const world of worlds) {
       });
     }
 
+    it('waits for room to bounce', async () => {
+      const streaming = {
+        bounce: { total: 64 * KIB, maxMapping: 16 * KIB },
+        copybreak: Number.POSITIVE_INFINITY,
+      };
+      await using opened = await start(world.open({ streaming }), { sgl: false });
+      const { disk } = opened;
+      const random = new Random();
+      const data = random.bytes(MIB);
+      const pieces = Array.from({ length: 64 }, (_, i) => i);
+      const memory = Buffer.alloc(MIB + 64).subarray(1);
+      data.copy(memory);
+      await Promise.all(pieces.map((i) => disk.write(32 * i, memory.subarray(16_384 * i, 16_384 * (i + 1)))));
+      memory.fill(0);
+      await Promise.all(pieces.map((i) => disk.read(32 * i, memory.subarray(16_384 * i, 16_384 * (i + 1)))));
+      assert.ok(memory.subarray(0, MIB).equals(data), `seed ${random.seed}`);
+    });
+
     it('has a way without promises: submit, ring, poll', async () => {
       await using opened = await start(world.open(), { depth: 8, completions: 'poll' });
       const { nvme, disk } = opened;
