@@ -250,10 +250,11 @@ export class NvmeController {
     }
   }
 
+  /** Begin anew, unless that is what failed, or the end was near anyway. */
   #recover(error: DmaError): void {
+    const mayRestart = this.#state === 'live' && this.#error === undefined;
     // Whoever waits hears of it; the controller is dead when it fails.
-    if (this.#state === 'live')
-      this.#restart(canceled(`${this.fn.address} was reset`, error)).catch(() => {});
+    if (mayRestart) this.#restart(canceled(`${this.fn.address} was reset`, error)).catch(() => {});
     else this.#die(error);
   }
 
@@ -326,7 +327,7 @@ export class NvmeController {
     if (this.#state === 'dead' || this.#state === 'closed') return;
     this.#state = 'dead';
     this.#error ??= error;
-    this.#abandon(this.#error);
+    this.#abandon(error);
   }
 
   /** Give back what was taken from the function, which stays open. */

@@ -45,28 +45,31 @@ export class Watch {
   #turn(): void {
     const { fn } = this.#controller;
     if (fn.closed) this.#controller.recover(closed(fn));
-    for (const queue of this.#controller.queues()) {
-      queue.pair.age();
-      if (queue.pair.findOlderThan(TOO_OLD) >= 0) this.#expire(queue);
-    }
+    const queues = this.#controller.queues();
+    for (const { pair } of queues) pair.age();
+    const late = queues.filter(({ pair }) => pair.findOlderThan(TOO_OLD) >= 0);
+    // One that resets the controller ends what the others have.
+    for (const queue of late) if (this.#expire(queue)) return;
   }
 
-  #expire(queue: CommandQueue): void {
+  /** Returns whether it came to a reset. */
+  #expire(queue: CommandQueue): boolean {
     const { pair } = queue;
     const found = queue.poll();
     if (queue.interrupt !== undefined) this.lostInterrupts += found;
     const id = pair.findOlderThan(TOO_OLD);
-    if (id < 0) return;
+    if (id < 0) return false;
     const { fn } = this.#controller;
     const what = `${fn.address}: command ${id} of queue ${pair.id} took longer than ${this.#timeout} ms`;
     const late = new DmaError('ETIMEDOUT', what, { remedy: 'issue it again, or check the device' });
     if (!pair.expire(id, late) || pair.id === 0) {
       this.#controller.recover(late);
-      return;
+      return true;
     }
     this.aborts++;
     // What the abort did shows in the command itself, or in nothing: then there is the reset.
     this.#controller.abort(pair.id, id).catch(() => {});
+    return false;
   }
 }
 

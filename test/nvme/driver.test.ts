@@ -250,7 +250,7 @@ for (const world of worlds) {
 
     it('waits for room to bounce', async () => {
       const streaming = {
-        bounce: { total: 64 * KIB, maxMapping: 16 * KIB },
+        bounce: { total: 64 * KIB, maxMapping: 10_000 },
         copybreak: Number.POSITIVE_INFINITY,
       };
       await using opened = await start(world.open({ streaming }), { sgl: false });

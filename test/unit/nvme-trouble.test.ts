@@ -3,13 +3,32 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller.ts';
 import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { type DmaError, openPci, type PciFunction } from '../../lib/index.ts';
-import { FaultInjector, NvmeModel, type SimulatedSource, simulate } from '../../lib/sim/index.ts';
+import { FaultInjector, NvmeModel, type SimulatedSource, simulate, type Width } from '../../lib/sim/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 
 const BLOCK = 512;
 const TIMEOUT = 40;
+const CONFIGURATION = 0x14;
+const DOORBELLS = 0x1000;
+const FIRST_TAIL = DOORBELLS + 8;
 
 checkDmaAfterEach(afterEach);
+
+/** A controller that may stop to listen, until it is enabled anew; and a list of its doorbells. */
+class Listener extends NvmeModel {
+  deaf = false;
+  readonly rings: { offset: number; value: number; enabled: boolean }[] = [];
+  #enabled = false;
+
+  override write(bar: number, offset: number, width: Width, value: number): void {
+    if (offset === CONFIGURATION) {
+      this.#enabled = (value & 1) !== 0;
+      this.deaf &&= !this.#enabled;
+    }
+    if (offset >= DOORBELLS) this.rings.push({ offset, value, enabled: this.#enabled });
+    if (offset < DOORBELLS || !this.deaf) super.write(bar, offset, width, value);
+  }
+}
 
 interface Bench extends AsyncDisposable {
   readonly nvme: NvmeController;
@@ -17,8 +36,12 @@ interface Bench extends AsyncDisposable {
   readonly source: SimulatedSource;
 }
 
-async function bench(inject: FaultInjector, options: NvmeOptions = {}, latency = 10): Promise<Bench> {
-  const source = simulate(new NvmeModel({ latency }), { inject });
+async function bench(
+  inject: FaultInjector,
+  options: NvmeOptions = {},
+  model = new NvmeModel({ latency: 10 }),
+): Promise<Bench> {
+  const source = simulate(model, { inject });
   const nvme = await NvmeController.open(await openPci(source), { timeout: TIMEOUT, ...options });
   const [disk] = await nvme.namespaces();
   return { nvme, disk: disk!, source, [Symbol.asyncDispose]: () => nvme.close() };
@@ -88,6 +111,51 @@ describe('NVMe in trouble', () => {
     );
     expect(errors.every((error) => error?.code === 'ETIMEDOUT' || error?.code === 'ECANCELED')).toBe(true);
     await Promise.all(reads(bed.disk, 20));
+  });
+
+  it('resets a controller that does not even abort', async () => {
+    const model = new Listener({ latency: 10 });
+    await using bed = await bench(new FaultInjector({ seed: 1 }), { depth: 4 }, model);
+    model.deaf = true;
+    const errors = await failures(reads(bed.disk, 8));
+    const codes = errors.map((error) => error?.code);
+    // The first got an abort, those behind it were younger or were aborted too, four waited for their turn.
+    expect(codes.slice(0, 4).every((code) => code === 'ETIMEDOUT' || code === 'ECANCELED')).toBe(true);
+    expect(codes).toContain('ETIMEDOUT');
+    expect(codes.slice(4)).toEqual(Array(4).fill(undefined));
+    expect(bed.nvme.state).toBe('live');
+  });
+
+  it('closes a controller that does not listen, and leaves nothing behind', async () => {
+    const model = new Listener({ latency: 10 });
+    const { nvme, disk } = await bench(new FaultInjector({ seed: 1 }), { depth: 4 }, model);
+    model.deaf = true;
+    const load = failures(reads(disk, 8));
+    await expect(nvme.close()).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+    expect((await load).map((error) => error?.code)).toEqual([
+      ...Array(4).fill('ETIMEDOUT'),
+      ...Array(4).fill('ENODEV'),
+    ]);
+    expect(nvme.fn.closed).toBe(true);
+  });
+
+  it('rings once for all that is submitted in a turn, and only a controller that is enabled', async () => {
+    const model = new Listener({ latency: 10 });
+    await using bed = await bench(new FaultInjector({ seed: 1 }), { depth: 16 }, model);
+    model.rings.length = 0;
+    await Promise.all(reads(bed.disk, 10));
+    expect(model.rings.filter(({ offset }) => offset === FIRST_TAIL)).toEqual([
+      { offset: FIRST_TAIL, value: 10, enabled: true },
+    ]);
+    const load = failures(reads(bed.disk, 30));
+    await bed.nvme.reset();
+    await load;
+    await Promise.all(reads(bed.disk, 30));
+    expect(model.rings.every(({ enabled }) => enabled)).toBe(true);
+    for (const offset of new Set(model.rings.map((ring) => ring.offset))) {
+      const values = model.rings.filter((ring) => ring.offset === offset).map(({ value }) => value);
+      expect(values.filter((value, i) => value === values[i - 1])).toEqual([]);
+    }
   });
 
   it('fails everything with one error when the device is pulled out', async () => {
