@@ -293,6 +293,21 @@ describe('reports', () => {
   });
 });
 
+it('serves a queue whose doorbell its own data rings, when it is done with the command', async () => {
+  const { controller, queue, model, fn, data, page } = await start();
+  const other = await controller.createQueue(2, 8);
+  const doorbells = fn.dma.mapResource(fn.bar(0), 0x1000, 4096, 'from-device').dmaAddress;
+  const bytes = Uint8Array.from({ length: 528 }, (_, i) => i % 251);
+  model.namespaces[0]!.write(0, Uint8Array.of(1));
+  model.namespaces[0]!.write(4080, bytes);
+  const inside = other.put({ opcode: NVM.read, nsid: 1, cdw10: 50, prp1: page + 8192n });
+  // The first word goes to the tail doorbell of queue 2, others where there is none, and what is left to memory.
+  const outside = queue.put({ opcode: NVM.read, nsid: 1, cdw12: 8, prp1: doorbells + 16n, prp2: page });
+  queue.ring();
+  expect([queue.peek()?.cid, other.peek()?.cid]).toEqual([outside, inside]);
+  expect(data.bytes.slice(0, 528)).toEqual(bytes);
+});
+
 it('gets along with injected faults', async () => {
   const inject = new FaultInjector().on('iommu-fault', { nth: 30 });
   const { queue, source, page } = await start({}, inject);
