@@ -84,13 +84,17 @@ export class ReceiveRing implements Receiver {
 
   receive(batch: Packet[], max: number = batch.length): number {
     if (!this.#running) throw this.#failure ?? notRunning('receive');
+    if (max >>> 0 !== max) throw badCount(max);
     const words = this.#words;
     const entries = this.#entries;
     const slots = this.#slots;
     const pool = this.#pool;
     const { packets, free, low } = pool;
-    const ready = countDone(words, this.#next, entries, Math.min(max, pool.available, entries - 1));
     let { available } = pool;
+    // Math.min would go by way of doubles.
+    let limit = available < max ? available : max;
+    if (limit >= entries) limit = entries - 1;
+    const ready = countDone(words, this.#next, entries, limit);
     let slot = this.#next;
     let received = 0;
     for (let i = 0; i < ready; i++) {
@@ -142,4 +146,10 @@ export class ReceiveRing implements Receiver {
     this.#kept = 0;
     this.#registers.write32(REGISTER.receiveTail, this.#next === 0 ? this.#entries - 1 : this.#next - 1);
   }
+}
+
+function badCount(max: number): DmaError {
+  return new DmaError('EINVAL', `${String(max)} packets are wanted`, {
+    remedy: 'pass a whole number from 0',
+  });
 }

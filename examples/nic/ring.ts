@@ -14,7 +14,7 @@ export interface Receiver {
    * to `transmit` or frees it. Never waits.
    * @param max packets wanted; default: as many as the batch has places
    * @returns how many; 0 when none is there, or every packet of the pool is out
-   * @throws DmaError ENODEV closed, or the device is gone
+   * @throws DmaError EINVAL max · ENODEV closed, or the device is gone
    */
   receive(batch: Packet[], max?: number): number;
 }
@@ -25,8 +25,8 @@ export interface Transmitter {
    * Send `count` packets of `batch`, from place `from` on, in that order. Those that are taken belong to the device, which
    * gives them back to their pool by itself; the others stay the caller's. Never waits.
    * @returns how many were taken: fewer when the ring is full
-   * @throws DmaError EINVAL a packet that is not the caller's, or of another pool, or not 14 to 1,518 bytes long; then none
-   *   is taken · ENODEV closed, or the device is gone
+   * @throws DmaError EINVAL a part that the batch does not have, or a packet that is not the caller's, or of another pool, or
+   *   not 14 to 1,518 bytes long; then none is taken · ENODEV closed, or the device is gone
    */
   transmit(batch: readonly Packet[], from?: number, count?: number): number;
 }

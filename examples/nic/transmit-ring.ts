@@ -92,10 +92,13 @@ export class TransmitRing implements Transmitter {
 
   transmit(batch: readonly Packet[], from = 0, count: number = batch.length - from): number {
     if (!this.#running) throw this.#failure ?? notRunning('transmit');
-    if (!(from >= 0 && count >= 0 && from + count <= batch.length)) throw outside(batch, from, count);
+    if (from >>> 0 !== from || count >>> 0 !== count || from + count > batch.length) {
+      throw outside(batch, from, count);
+    }
     if (this.#underWay >= this.#lot) this.#clean(this.#lot);
     if (this.#underWay + count > this.capacity) this.#clean(1);
-    const sent = Math.min(count, this.capacity - this.#underWay);
+    const room = this.capacity - this.#underWay;
+    const sent = count < room ? count : room;
     if (sent === 0) return 0;
     const words = this.#words;
     const entries = this.#entries;
@@ -109,7 +112,9 @@ export class TransmitRing implements Transmitter {
       const packet = batch[from + i]!;
       if (!packet?.held || packet.pool !== pool) throw this.#refuse(batch, from, i);
       const { length } = packet;
-      if (!(length >= SHORTEST && length <= LONGEST)) throw this.#refuse(batch, from, i);
+      if (length >>> 0 !== length || length < SHORTEST || length > LONGEST) {
+        throw this.#refuse(batch, from, i);
+      }
       packet.held = false;
       const { index } = packet;
       slots[slot] = index;

@@ -265,7 +265,17 @@ for (const world of worlds) {
       using other = new E1000e(await openOther(), { descriptors: 8, packets: 16, loopback: true });
       const good = packetOf(nic, 1, 60);
       const bad = packetOf(nic, 2, 60);
-      for (const length of [13, 0, -1, 1519, 2048, 2 ** 32, Number.NaN, undefined as unknown as number]) {
+      for (const length of [
+        13,
+        0,
+        -1,
+        59.5,
+        1519,
+        2048,
+        2 ** 32,
+        Number.NaN,
+        undefined as unknown as number,
+      ]) {
         bad.length = length;
         assert.throws(() => nic.transmit([good, bad]), hasCode('EINVAL'), `${length} bytes`);
       }
@@ -283,8 +293,13 @@ for (const world of worlds) {
         [-1, 1],
         [0, -1],
         [0, Number.NaN],
+        [0, 0.5],
+        [0.5, 0.5],
       ] as const) {
         assert.throws(() => nic.transmit([good], from, count), hasCode('EINVAL'), `${count} from ${from}`);
+      }
+      for (const max of [-1, 0.5, Number.NaN, 2 ** 32]) {
+        assert.throws(() => nic.receive([], max), hasCode('EINVAL'), `${max} packets`);
       }
       assert.equal(nic.underWay, 0);
       assert.equal(nic.transmit([good]), 1);
