@@ -156,8 +156,9 @@ export class E1000e implements Receiver, Transmitter {
   }
 
   /**
-   * Wait until a packet can be received. The device interrupts only while somebody waits: once, and is then masked until
-   * the next wait, so that polling under load costs no interrupts.
+   * Wait until a packet is there; while none is free to take its place, `receive` returns 0 all the same. The device
+   * interrupts only while somebody waits: once, and is then masked until the next wait, so that polling under load
+   * costs no interrupts.
    * @throws what `signal` says · DmaError ENODEV closed, or the device is gone
    */
   async waitToReceive({ signal }: WaitOptions = {}): Promise<void> {

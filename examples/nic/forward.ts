@@ -6,7 +6,8 @@ import type { Receiver, Transmitter } from './ring.ts';
 const TOUCHED = 48;
 
 /**
- * Send on what has been received, one batch. What the sender has no room for is dropped.
+ * Send on what has been received, one batch. What the sender has no room for is dropped. Both are of one NIC: packets
+ * of another are refused (EINVAL), and stay the caller's.
  * @param batch as long as a batch is to be
  * @returns how many packets were sent on
  */

@@ -1,4 +1,4 @@
-/** Interrupt causes of the model: ICR, ICS, IMS, IMC, EIAC and IVAR (datasheet, 7.4 and 10.2.4). */
+/** Interrupt causes of the model: ICR, ICS, IMS, IMC, EIAC and IVAR (datasheet, 10.2.4). */
 import { CAUSE, REGISTER, VECTOR } from './registers.ts';
 
 /** Causes and where IVAR has their vectors. */

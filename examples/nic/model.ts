@@ -30,7 +30,10 @@ import {
 } from './registers.ts';
 
 export interface E1000eModelOptions {
-  /** Simulated microseconds a packet takes; 0: it is sent, and received, inside the write of the doorbell, as by QEMU's. Default 0. */
+  /**
+   * Simulated microseconds a packet takes. Default 0: it is sent, and received in loopback, inside the write of the
+   * doorbell, as by QEMU's.
+   */
   readonly packetTime?: number;
   /** Its MAC address, six bytes. Default 52:54:00:12:34:56, as QEMU's. */
   readonly address?: readonly number[];

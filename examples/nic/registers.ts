@@ -1,6 +1,6 @@
 /**
  * Registers and descriptors of Intel's 82574 as the driver and the model use them (Intel 82574 GbE Controller Family
- * Datasheet, revision 3.4: chapter 10 "Driver Programing Interface" for registers, 7.1 and 7.2 for descriptors). BAR 0,
+ * Datasheet, revision 3.4: chapter 10 "Driver Programing Interface" for registers, chapter 7 "Inline Functions" for descriptors). BAR 0,
  * 32 bits each.
  */
 import { struct, u16, u32, u64 } from '../../lib/index.ts';
@@ -119,7 +119,7 @@ export const TRANSMIT_CONTROL = {
 export const ADDRESS_VALID = (1 << 31) >>> 0;
 
 /**
- * Legacy descriptors (7.1.4, 7.2.10): what the device writes back leaves the address of the buffer alone, and is two words
+ * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"): what the device writes back leaves the address of the buffer alone, and is two words
  * at most. The whole family has had them since the 82540.
  */
 export const ReceiveDescriptor = struct(16, {
