@@ -88,6 +88,7 @@ export { Registers } from './registers/registers.ts';
 export type { Column, WideColumn } from './rings/column.ts';
 export { RingIndex } from './rings/ring-index.ts';
 export {
+  type ArrayOf,
   type Field,
   type Struct,
   type StructArray,

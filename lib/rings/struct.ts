@@ -42,6 +42,9 @@ export type StructArray<F extends Fields> = Columns<F> & {
   clear(element: number): void;
 };
 
+/** The elements that a struct gives: for the type of a property, `ArrayOf<typeof Completion>`. */
+export type ArrayOf<S> = S extends Struct<infer F> ? StructArray<F> : never;
+
 export interface Struct<F extends Fields> {
   /** Bytes. */
   readonly size: number;
