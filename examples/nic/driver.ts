@@ -122,7 +122,7 @@ export class E1000e implements Receiver, Transmitter {
     return this.#transmit.capacity;
   }
 
-  /** Packets that were received, but bad or too long for a buffer. */
+  /** What was received, but is no whole good packet. */
   get dropped(): number {
     return this.#receive.dropped;
   }

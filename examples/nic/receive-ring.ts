@@ -15,6 +15,7 @@ import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from 
 // V8 folds a module's own constants, and loads imported ones.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
 const SHIFT = BUFFER_SHIFT;
+// A packet has one descriptor: the device drops those longer than standard frames (RCTL.LPE off), which fit a buffer.
 const JUDGED = DONE | END_OF_PACKET | RECEIVE_ERRORS;
 const GOOD = DONE | END_OF_PACKET;
 
@@ -46,7 +47,7 @@ export class ReceiveRing implements Receiver {
     this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
   }
 
-  /** Packets the device has marked as bad, or that did not fit a buffer. */
+  /** Descriptors that were no whole good packet. */
   get dropped(): number {
     return this.#dropped;
   }

@@ -89,7 +89,7 @@ describe('the driver of the 82574', () => {
     assert.ok(ring !== undefined && 'buffer' in ring);
     const words = new Int32Array(ring.buffer);
     for (const length of [60, 61, 62, 63]) model.receive(to(OWN, length));
-    // A CRC error; and a packet that goes on in the next buffer.
+    // A CRC error; and one that is not the end of a packet, which no device should make of a standard frame.
     words[0 * DESCRIPTOR.words + DESCRIPTOR.state]! |= 1 << 8;
     words[2 * DESCRIPTOR.words + DESCRIPTOR.state]! &= ~2;
     const batch: Packet[] = [];
