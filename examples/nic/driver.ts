@@ -10,23 +10,11 @@
  *        ...
  *      }
  */
-import { type Bar, DmaError, dmaBitMask, type Interrupt, type PciFunction } from '../../lib/index.ts';
+import { DmaError, dmaBitMask, type Interrupt, type PciFunction } from '../../lib/index.ts';
+import { Controller, RECEIVE_VECTOR, TRANSMIT_VECTOR } from './controller.ts';
 import { type Packet, PacketPool } from './packet.ts';
 import { ReceiveRing } from './receive-ring.ts';
-import {
-  ADDRESS_VALID,
-  CAUSE,
-  CONTROL,
-  CONTROL_EXTENDED,
-  E1000E_DEVICE,
-  EEPROM,
-  INTEL,
-  RECEIVE_CONTROL,
-  REGISTER,
-  STATUS,
-  TRANSMIT_CONTROL,
-  VECTOR,
-} from './registers.ts';
+import { CAUSE, E1000E_DEVICE, INTEL } from './registers.ts';
 import type { Receiver, Transmitter } from './ring.ts';
 import { Counters, type Statistics } from './statistics.ts';
 import { TransmitRing } from './transmit-ring.ts';
@@ -44,19 +32,12 @@ export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
-/** Reads of a register until something that takes microseconds is given up. */
-const PATIENCE = 100_000;
-const ALL = 0xffff_ffff;
-/** Vectors of the two causes. */
-const RECEIVE_VECTOR = 0;
-const TRANSMIT_VECTOR = 1;
-
 export class E1000e implements Receiver, Transmitter {
   readonly fn: PciFunction;
   /** `52:54:00:12:34:56`. */
   readonly macAddress: string;
   readonly loopback: boolean;
-  readonly #registers: Bar;
+  readonly #controller: Controller;
   readonly #pool: PacketPool;
   readonly #receive: ReceiveRing;
   readonly #transmit: TransmitRing;
@@ -79,7 +60,8 @@ export class E1000e implements Receiver, Transmitter {
     }
     this.fn = fn;
     this.loopback = loopback;
-    this.#registers = fn.bar(0);
+    const registers = fn.bar(0);
+    this.#controller = new Controller(registers, fn.address);
     fn.dma.setMaskAndCoherent(dmaBitMask(64));
     const made: Disposable[] = [];
     const keep = <T extends Disposable>(one: T): T => {
@@ -88,13 +70,13 @@ export class E1000e implements Receiver, Transmitter {
     };
     try {
       this.#pool = keep(new PacketPool(fn.dma, packets));
-      this.#receive = keep(new ReceiveRing(fn.dma, this.#registers, this.#pool, descriptors));
-      this.#transmit = keep(new TransmitRing(fn.dma, this.#registers, this.#pool, descriptors));
+      this.#receive = keep(new ReceiveRing(fn.dma, registers, this.#pool, descriptors));
+      this.#transmit = keep(new TransmitRing(fn.dma, registers, this.#pool, descriptors));
       this.#receiveInterrupt = keep(fn.interrupts.msix(RECEIVE_VECTOR));
       this.#transmitInterrupt = keep(fn.interrupts.msix(TRANSMIT_VECTOR));
-      this.#counters = new Counters(this.#registers);
-      this.#halt();
-      this.macAddress = this.#readMacAddress();
+      this.#counters = new Counters(registers);
+      this.#controller.halt();
+      this.macAddress = this.#controller.readMacAddress();
       fn.setMaster();
       this.#start();
     } catch (error) {
@@ -129,11 +111,7 @@ export class E1000e implements Receiver, Transmitter {
 
   /** Whether there is a link, and megabits a second. */
   get link(): { readonly up: boolean; readonly speed: number } {
-    const status = this.#registers.read32(REGISTER.status);
-    return {
-      up: (status & STATUS.linkUp) !== 0,
-      speed: [10, 100, 1000, 1000][(status & STATUS.speed) >> 6]!,
-    };
+    return this.#controller.link;
   }
 
   /** A free packet, to be filled and sent; undefined when all are out. @throws DmaError ENODEV closed */
@@ -183,8 +161,7 @@ export class E1000e implements Receiver, Transmitter {
 
   /** A 16-bit word of the EEPROM. @throws DmaError EIO no answer · ENODEV closed, or the device is gone */
   readEeprom(word: number): number {
-    this.#registers.write32(REGISTER.eepromRead, (word << EEPROM.addressShift) | EEPROM.start);
-    return this.#until(REGISTER.eepromRead, EEPROM.done, EEPROM.done, 'the EEPROM') >>> EEPROM.dataShift;
+    return this.#controller.readEeprom(word);
   }
 
   /**
@@ -195,7 +172,7 @@ export class E1000e implements Receiver, Transmitter {
   reset(): void {
     // What it has counted would be lost.
     this.#counters.read();
-    this.#halt();
+    this.#controller.halt();
     this.#receive.stop();
     this.#transmit.stop();
     this.#start();
@@ -226,7 +203,7 @@ export class E1000e implements Receiver, Transmitter {
   /** Stop it for good. */
   #rest(): void {
     try {
-      this.#halt();
+      this.#controller.halt();
     } catch (error) {
       // It is gone, or does not answer: without bus mastering it reaches no memory either way.
       if (!(error instanceof DmaError)) throw error;
@@ -239,82 +216,18 @@ export class E1000e implements Receiver, Transmitter {
     this.#transmit.fail(error);
   }
 
-  /**
-   * No interrupt, no DMA, then a reset ("Software Reset", "Master Disable"). Every register that matters is written at the
-   * start all the same: QEMU before 8.0 only restores the MAC address.
-   */
-  #halt(): void {
-    const registers = this.#registers;
-    registers.write32(REGISTER.interruptMaskClear, ALL);
-    registers.write32(REGISTER.receiveControl, 0);
-    registers.write32(REGISTER.transmitControl, TRANSMIT_CONTROL.padShort);
-    registers.write32(REGISTER.control, registers.read32(REGISTER.control) | CONTROL.masterDisable);
-    this.#until(REGISTER.status, STATUS.masterEnabled, 0, 'the last DMA');
-    registers.write32(REGISTER.control, CONTROL.reset);
-    this.#until(REGISTER.control, CONTROL.reset, 0, 'the reset');
-    registers.write32(REGISTER.interruptMaskClear, ALL);
-    registers.write32(REGISTER.interruptCause, ALL);
-  }
-
-  /** "Software Initialization Sequence". */
   #start(): void {
-    const registers = this.#registers;
-    const forced = this.loopback ? CONTROL.forceSpeed | CONTROL.forceDuplex | CONTROL.speed1000 : 0;
-    registers.write32(REGISTER.control, CONTROL.fullDuplex | CONTROL.setLinkUp | forced);
-    registers.write32(
-      REGISTER.controlExtended,
-      CONTROL_EXTENDED.relaxedOrderingDisable | CONTROL_EXTENDED.driverLoaded | CONTROL_EXTENDED.clearPending,
-    );
-    registers.write32(
-      REGISTER.interruptVectors,
-      ((RECEIVE_VECTOR | VECTOR.valid) << VECTOR.receiveShift) |
-        ((TRANSMIT_VECTOR | VECTOR.valid) << VECTOR.transmitShift),
-    );
-    registers.write32(REGISTER.interruptAutoClear, CAUSE.receive | CAUSE.transmit);
+    this.#controller.configure(this.loopback);
     this.#counters.clear();
     this.#receive.start();
     this.#transmit.start();
-    const filters = this.loopback
-      ? RECEIVE_CONTROL.macLoopback | RECEIVE_CONTROL.allUnicast | RECEIVE_CONTROL.allMulticast
-      : 0;
-    registers.write32(
-      REGISTER.transmitControl,
-      TRANSMIT_CONTROL.enable |
-        TRANSMIT_CONTROL.padShort |
-        TRANSMIT_CONTROL.collisionThreshold |
-        TRANSMIT_CONTROL.collisionDistance,
-    );
-    registers.write32(
-      REGISTER.receiveControl,
-      RECEIVE_CONTROL.enable | RECEIVE_CONTROL.broadcast | RECEIVE_CONTROL.stripCrc | filters,
-    );
+    this.#controller.enable(this.loopback);
   }
 
-  /** Let `cause` interrupt, once; one that came since it was masked does so at once. */
   async #interrupt(interrupt: Interrupt, cause: number, signal: AbortSignal | undefined): Promise<void> {
     signal?.throwIfAborted();
-    this.#registers.write32(REGISTER.interruptMaskSet, cause);
+    this.#controller.unmask(cause);
     await interrupt.wait(signal === undefined ? {} : { signal });
-  }
-
-  /** The device has read it from the EEPROM at the reset. */
-  #readMacAddress(): string {
-    const low = this.#registers.read32(REGISTER.addressLow);
-    const high = this.#registers.read32(REGISTER.addressHigh);
-    if ((high & ADDRESS_VALID) === 0) {
-      throw new DmaError('EIO', `${this.fn.address} has no MAC address`, { remedy: 'check its EEPROM' });
-    }
-    const bytes = [low, low >>> 8, low >>> 16, low >>> 24, high, high >>> 8];
-    return bytes.map((byte) => (byte & 0xff).toString(16).padStart(2, '0')).join(':');
-  }
-
-  /** Read a register until it has `value` where `mask` is set. @returns it */
-  #until(offset: number, mask: number, value: number, what: string): number {
-    for (let reads = 0; reads < PATIENCE; reads++) {
-      const got = this.#registers.read32(offset);
-      if ((got & mask) === value) return got;
-    }
-    throw new DmaError('EIO', `${this.fn.address}: ${what} does not end`, { remedy: 'reset the function' });
   }
 }
 

@@ -23,6 +23,7 @@ import {
   CONTROL,
   E1000E_DEVICE,
   EEPROM,
+  EEPROM_CONTROL,
   INTEL,
   RECEIVE_CONTROL,
   REGISTER,
@@ -90,6 +91,7 @@ export class E1000eModel implements DeviceModel {
     this.#transmit.reset();
     const [a, b, c, d, e, f] = this.#options.address as [number, number, number, number, number, number];
     this.#set(REGISTER.control, CONTROL.fullDuplex | CONTROL.setLinkUp);
+    this.#set(REGISTER.eepromControl, EEPROM_CONTROL.autoReadDone);
     this.#set(REGISTER.addressLow, a | (b << 8) | (c << 16) | (d << 24));
     this.#set(REGISTER.addressHigh, e | (f << 8) | ADDRESS_VALID);
   }

@@ -13,6 +13,8 @@ export const REGISTER = {
   /** Device control, CTRL. */
   control: 0x0000,
   status: 0x0008,
+  /** EECD. */
+  eepromControl: 0x0010,
   /** EEPROM read, EERD. */
   eepromRead: 0x0014,
   /** CTRL_EXT. */
@@ -86,6 +88,9 @@ export const CONTROL_EXTENDED = {
 } as const;
 
 export const STATUS = { fullDuplex: 1 << 0, linkUp: 1 << 1, speed: 3 << 6, masterEnabled: 1 << 19 } as const;
+
+/** EECD: what the device reads by itself after a reset has been read. */
+export const EEPROM_CONTROL = { autoReadDone: 1 << 9 } as const;
 
 export const EEPROM = { start: 1 << 0, done: 1 << 1, addressShift: 2, dataShift: 16 } as const;
 
