@@ -33,8 +33,6 @@ export const REGISTER = {
   /** RCTL, TCTL. */
   receiveControl: 0x0100,
   transmitControl: 0x0400,
-  /** TIPG: gaps between packets on the wire. */
-  transmitGap: 0x0410,
   /** Queue 0: RDBAL, RDBAH, RDLEN, RDH, RDT, RXDCTL. */
   receiveBaseLow: 0x2800,
   receiveBaseHigh: 0x2804,
