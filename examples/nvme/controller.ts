@@ -276,7 +276,7 @@ export class NvmeController {
       for (const { pair } of queues) pair.abandon(error);
       await this.#start();
     } catch (failure) {
-      this.#die(asDmaError(failure));
+      this.#die(failure instanceof DmaError ? failure : broken(this.fn, failure));
       throw this.#error;
     }
   }
@@ -376,8 +376,9 @@ function isGone(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'ENODEV';
 }
 
-/** A mistake in this program is not the device's. */
-function asDmaError(error: unknown): DmaError {
-  if (error instanceof DmaError) return error;
-  throw error;
+function broken({ address }: PciFunction, cause: unknown): DmaError {
+  return new DmaError('EIO', `${address} was not reset`, {
+    remedy: 'see the cause, and open it again',
+    cause,
+  });
 }

@@ -26,7 +26,7 @@ const USAGE = `usage: nvme info | read | write | bench [options]
 
 const SIMULATION = 'sim';
 
-const { values: flags, positionals } = parseArgs({
+const ARGUMENTS = {
   allowPositionals: true,
   options: {
     device: { type: 'string', default: SIMULATION },
@@ -43,7 +43,22 @@ const { values: flags, positionals } = parseArgs({
     prp: { type: 'boolean', default: false },
     overwrite: { type: 'boolean', default: false },
   },
-});
+} as const;
+
+function usage(complaint = ''): never {
+  console.error(`${complaint}${USAGE}`);
+  process.exit(2);
+}
+
+function parse(): ReturnType<typeof parseArgs<typeof ARGUMENTS>> {
+  try {
+    return parseArgs(ARGUMENTS);
+  } catch (error) {
+    return usage(`${(error as Error).message}\n`);
+  }
+}
+
+const { values: flags, positionals } = parse();
 
 type NumberFlag = 'namespace' | 'lba' | 'blocks' | 'depth' | 'size' | 'seconds';
 
@@ -123,9 +138,7 @@ async function bench(nvme: NvmeController, disk: Namespace): Promise<void> {
 
 async function run(command: string | undefined): Promise<void> {
   if (command === undefined || !['info', 'read', 'write', 'bench'].includes(command)) {
-    console.error(USAGE);
-    process.exitCode = 2;
-    return;
+    usage();
   }
   if (command === 'write' || (command === 'bench' && flags.write)) checkOverwrite();
   const options: NvmeOptions = {

@@ -75,8 +75,8 @@ export class TransferMemory {
   }
 
   /**
-   * Lend memory to the controller, for one command or for many.
-   * @throws DmaError what `DmaDevice.mapSingle` and `mapSg` throw
+   * Lend memory to the controller for a command; for many, one after the other, when it is the device's own, of which no
+   * copies are made. @throws DmaError what `DmaDevice.mapSingle` and `mapSg` throw
    */
   lend(payload: Payload, direction: DmaDirection): Lent {
     const { dma } = this;
@@ -88,8 +88,7 @@ export class TransferMemory {
 
   /** Whether a list of views can be given to the controller as it is. */
   takesList(views: readonly ArrayBufferView[]): boolean {
-    // A view may be two pieces once it is cut.
-    if (this.#sgl === 'none' || 2 * views.length > mostDescriptors(this.pages.size)) return false;
+    if (this.#sgl === 'none' || views.length > mostDescriptors(this.pages.size)) return false;
     return this.#sgl === 'bytes' || views.every(({ byteLength }) => byteLength % 4 === 0);
   }
 

@@ -21,7 +21,7 @@ const MEANING: Readonly<Record<number, Meaning>> = {
   11: {
     text: 'invalid namespace or format',
     code: 'EINVAL',
-    remedy: 'use one of the controller’s namespaces',
+    remedy: 'use a namespace of the controller',
   },
   13: { text: 'invalid SGL segment descriptor', code: 'EINVAL' },
   14: { text: 'invalid number of SGL descriptors', code: 'EINVAL' },
