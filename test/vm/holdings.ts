@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
+import { assert } from '../harness.ts';
 import { ownDescriptors } from './devices.ts';
 
 export interface Holdings {
@@ -32,14 +33,38 @@ setFlagsFromString('--expose-gc');
 /** Without it the process grows by what nobody uses: V8 does not know what a function costs outside its heap. */
 export const collectGarbage = runInNewContext('gc') as () => void;
 
-/** Bytes of memory that the process occupies, garbage apart. */
-export async function resident(): Promise<number> {
+/** Bytes that the process uses, garbage apart. */
+export interface MemoryUse {
+  /** Of its objects and their buffers: exact. */
+  readonly objects: number;
+  /** All it occupies: with what allocators keep for later, and code that was compiled meanwhile. */
+  readonly resident: number;
+}
+
+export async function memoryUse(): Promise<MemoryUse> {
   // What is freed by finalizers is freed in a later turn, and counted at the collection after that.
   for (let i = 0; i < 3; i++) {
     collectGarbage();
     await sleep(20);
   }
-  return memory('VmRSS');
+  const { heapUsed, arrayBuffers, rss } = process.memoryUsage();
+  return { objects: heapUsed + arrayBuffers, resident: rss };
+}
+
+/** Asserts that the process uses no more than it did `before`, except for what is made and compiled once. */
+export async function assertNoGrowth(before: MemoryUse): Promise<void> {
+  const now = await memoryUse();
+  const objects = now.objects - before.objects;
+  const resident = now.resident - before.resident;
+  console.log(`  grown by ${kibibytes(objects)} of objects, ${kibibytes(resident)} in all`);
+  assert.ok(objects < 2 * MIB, `objects grew by ${objects} bytes`);
+  assert.ok(resident < 24 * MIB, `the process grew by ${resident} bytes`);
+}
+
+const MIB = 2 ** 20;
+
+function kibibytes(bytes: number): string {
+  return `${Math.round(bytes / 1024)} KiB`;
 }
 
 function memory(name: string): number {

@@ -38,20 +38,25 @@ export class Monitor {
   async execute(command: string, parameters: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
     writeSync(this.#fd, `${JSON.stringify({ execute: command, arguments: parameters })}\n`);
     for (;;) {
-      const message = await this.#next();
+      const message = (await this.#next())!;
       if (message.event !== undefined) this.#events.push(message);
       else if (message.error !== undefined) throw new Error(`${command}: ${message.error.desc}`);
       else if ('return' in message) return message.return;
     }
   }
 
-  /** Until QEMU reports it, of the device with that id. */
-  async event(name: string, device: string): Promise<void> {
+  /** Whether QEMU reports it within so many milliseconds, of the device with that id. */
+  async event(name: string, device: string, patience: number): Promise<boolean> {
     const wanted = ({ event, data }: Message): boolean => event === name && data?.device === device;
+    const deadline = performance.now() + patience;
     for (;;) {
       const at = this.#events.findIndex(wanted);
-      if (at >= 0) return void this.#events.splice(at, 1);
-      const message = await this.#next();
+      if (at >= 0) {
+        this.#events.splice(at, 1);
+        return true;
+      }
+      const message = await this.#next(deadline);
+      if (message === undefined) return false;
       if (message.event !== undefined) this.#events.push(message);
     }
   }
@@ -60,7 +65,8 @@ export class Monitor {
     closeSync(this.#fd);
   }
 
-  async #next(): Promise<Message> {
+  /** The next message; undefined when none has come by then. */
+  async #next(deadline = Number.POSITIVE_INFINITY): Promise<Message | undefined> {
     for (;;) {
       const end = this.#text.indexOf('\n');
       if (end >= 0) {
@@ -70,6 +76,7 @@ export class Monitor {
       }
       const count = this.#read();
       if (count > 0) this.#text += this.#chunk.toString('utf8', 0, count);
+      else if (performance.now() > deadline) return undefined;
       else await delay(2);
     }
   }

@@ -57,7 +57,10 @@ export function readFacts(text: string, root = ''): FunctionFacts {
     driver: driverOf(address, root),
     group,
     members: group === undefined ? [] : groupMembers(group, root),
-    similar: functions.filter((other) => oneApart(other, address) || isVfioDriver(driverOf(other, root))),
+    // A link to read for every function of the machine: only for whoever asks.
+    get similar() {
+      return functions.filter((other) => oneApart(other, address) || isVfioDriver(driverOf(other, root)));
+    },
     iommu:
       listFolder(`${root}/sys/class/iommu`).length > 0 ||
       listFolder(`${root}/sys/kernel/iommu_groups`).length > 0,
