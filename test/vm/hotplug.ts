@@ -13,16 +13,14 @@ export interface Pluggable {
 }
 
 const PCI = '/sys/bus/pci';
-/** Milliseconds for the guest and QEMU to do what they were asked; longer than drivers are given time for. */
-const PATIENCE = 4000;
+/** Milliseconds until QEMU is asked instead of waited for. */
+const PATIENCE = 1000;
 
 /** As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. */
 export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
   await monitor.execute('device_del', { id });
-  // Now and then an ejection does not get through to QEMU, although the guest has removed the device: asked again, it does.
-  while (!(await monitor.event('DEVICE_DELETED', id, PATIENCE))) {
-    await monitor.execute('device_del', { id }).catch(() => {});
-  }
+  // Now and then the event does not arrive although the device is deleted: then QEMU knows it no more.
+  while (!(await monitor.event('DEVICE_DELETED', id, PATIENCE)) && (await monitor.knows(id)));
 }
 
 /** Back into its slot, and to vfio-pci. */
