@@ -18,8 +18,9 @@ const PATIENCE = 1000;
 
 /** As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. */
 export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
+  monitor.forgetEvents();
   await monitor.execute('device_del', { id });
-  // Now and then the event does not arrive although the device is deleted: then QEMU knows it no more.
+  // Now and then the event arrives only with the answer to the next command: so there is one.
   while (!(await monitor.event('DEVICE_DELETED', id, PATIENCE)) && (await monitor.knows(id)));
 }
 

@@ -45,6 +45,11 @@ export class Monitor {
     }
   }
 
+  /** What was reported until now is of no interest any more. */
+  forgetEvents(): void {
+    this.#events.length = 0;
+  }
+
   /** Whether there is a device with that id. */
   async knows(device: string): Promise<boolean> {
     const devices = await this.execute('qom-list', { path: '/machine/peripheral' });
