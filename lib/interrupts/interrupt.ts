@@ -124,6 +124,8 @@ export class Interrupt {
   listen(listener: (count: number) => void): () => void {
     if (this.#closed) throw this.#closedError();
     if (this.#failure !== undefined) throw this.#failure;
+    // An interrupt that nobody was told of has left the line masked, and the device waits: it is to interrupt again.
+    if (this.#pending > 0) this.#told();
     this.#listeners.add(listener);
     this.#updateRef();
     return () => {
@@ -132,9 +134,13 @@ export class Interrupt {
     };
   }
 
-  /** INTx only: let the line fire again once the device has been serviced. Nothing to do for MSI and MSI-X. */
+  /**
+   * INTx only: let the line fire again once the device has been serviced. Nothing to do for MSI and MSI-X.
+   * @throws DmaError ENODEV closed, or the device is gone
+   */
   unmask(): void {
     if (this.#closed) throw this.#closedError();
+    if (this.#failure !== undefined) throw this.#failure;
     if (this.kind === 'intx') this.#access.unmaskIntx();
   }
 

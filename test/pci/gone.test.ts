@@ -95,6 +95,7 @@ describe('a device that is taken away', () => {
       intx: () => fn.interrupts.intx(),
       listen: () => interrupt.listen(() => {}),
       trigger: () => interrupt.trigger(),
+      unmask: () => interrupt.unmask(),
       setMask: () => dma.setMask(0xffff_ffffn),
       supported: () => dma.supported(0xffff_ffffn),
       allocCoherent: () => dma.allocCoherent(64),

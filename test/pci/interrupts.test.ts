@@ -177,6 +177,23 @@ describe(`INTx of ${edu.name}`, () => {
     service();
   });
 
+  it('unmasks itself for a listener that comes later than the interrupt', async () => {
+    const line = fn.interrupts.intx({ autoUnmask: true });
+    raise();
+    await until(line, 1);
+    await settle();
+    let served = 0;
+    line.listen(() => {
+      service();
+      served++;
+    });
+    await until(line, 2);
+    assert.equal(served, 1);
+    raise();
+    await until(line, 3);
+    assert.equal(served, 2);
+  });
+
   it('that would unmask itself may be closed before', async () => {
     const line = fn.interrupts.intx({ autoUnmask: true });
     line.listen(() => {
