@@ -1,5 +1,5 @@
 /** Which functions this machine has. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { listFolder, readText } from '../files.ts';
 
 const DEVICES = '/sys/bus/pci/devices';
 
@@ -9,15 +9,10 @@ const DEVICES = '/sys/bus/pci/devices';
  * @param root prefix of `/sys`, for a tree kept elsewhere
  */
 export function findPci(vendorId: number, deviceId: number, root = ''): string[] {
-  let addresses: string[];
-  try {
-    addresses = readdirSync(root + DEVICES);
-  } catch {
-    return [];
-  }
+  // A function may go meanwhile: it has no ids then.
   const id = (address: string, file: string): number =>
-    Number(readFileSync(`${root}${DEVICES}/${address}/${file}`, 'utf8'));
-  return addresses
-    .filter((address) => id(address, 'vendor') === vendorId && id(address, 'device') === deviceId)
-    .sort();
+    Number(readText(`${root}${DEVICES}/${address}/${file}`) ?? Number.NaN);
+  return listFolder(root + DEVICES).filter(
+    (address) => id(address, 'vendor') === vendorId && id(address, 'device') === deviceId,
+  );
 }

@@ -10,6 +10,7 @@
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
 import { answers } from './config-space.ts';
+import { Listeners } from './listeners.ts';
 import type { PciTransport } from './transport.ts';
 
 /** Milliseconds. The kernel asks again after ten seconds, and whoever removes the device waits. */
@@ -19,8 +20,8 @@ export class Presence {
   readonly #transport: PciTransport;
   readonly #grace: number;
   readonly #gone = new AbortController();
-  readonly #errorListeners = new Set<() => void>();
-  readonly #releaseListeners = new Set<() => unknown>();
+  readonly #errorListeners = new Listeners<() => void>();
+  readonly #releaseListeners = new Listeners<() => unknown>();
   #releasing = false;
 
   /**
@@ -36,7 +37,7 @@ export class Presence {
     this.#transport = transport;
     this.#grace = grace;
     transport.watch({
-      error: () => this.#tell(),
+      error: () => this.#errorListeners.tell(),
       releaseRequest: () => void this.#release(),
       reset: wasReset,
       gone: (error) => {
@@ -52,11 +53,11 @@ export class Presence {
   }
 
   onError(listener: () => void): () => void {
-    return subscribe(this.#errorListeners, listener);
+    return this.#errorListeners.add(listener);
   }
 
   onReleaseRequest(listener: () => unknown): () => void {
-    return subscribe(this.#releaseListeners, listener);
+    return this.#releaseListeners.add(listener);
   }
 
   /** Ask the device. The function is gone when it does not answer. @throws DmaError as an access of configuration space */
@@ -67,7 +68,8 @@ export class Presence {
       if (!answers(this.#transport.config)) this.#transport.leave();
     } catch (error) {
       // The kernel may know it already, and say so.
-      if (!signal.aborted) throw error;
+      if (!signal.aborted && !isAbsence(error)) throw error;
+      this.#transport.leave();
     }
     return !signal.aborted;
   }
@@ -76,11 +78,6 @@ export class Presence {
   close(): void {
     this.#errorListeners.clear();
     this.#releaseListeners.clear();
-  }
-
-  #tell(): void {
-    // Each by itself: what one throws is an uncaught exception, as from a timer, and the others are told all the same.
-    for (const listener of this.#errorListeners) queueMicrotask(listener);
   }
 
   async #release(): Promise<void> {
@@ -100,20 +97,16 @@ export class Presence {
   }
 }
 
-function subscribe<T>(listeners: Set<T>, listener: T): () => void {
-  if (typeof listener !== 'function') {
-    throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
-  }
-  listeners.add(listener);
-  return () => void listeners.delete(listener);
-}
-
 /** A listener that was not done when its time was over cannot help failing. */
 function throwUnlessGone(error: unknown): void {
-  if (error instanceof DmaError && error.code === 'ENODEV') return;
+  if (isAbsence(error)) return;
   queueMicrotask(() => {
     throw error;
   });
+}
+
+function isAbsence(error: unknown): boolean {
+  return error instanceof DmaError && error.code === 'ENODEV';
 }
 
 /** @throws DmaError EINVAL no time in milliseconds */

@@ -10,11 +10,11 @@
  * interrupts that had come are still there, and every vector is armed as it was. What is left to do here is INTx, which
  * may have been masked for an interrupt that nobody will service any more.
  */
-import { DmaError } from '../errors.ts';
 import type { InterruptKind } from '../interrupts/access.ts';
 import type { Interrupts } from '../interrupts/interrupt.ts';
 import { decodeBits } from './bar.ts';
 import { type ConfigSpace, PCI_COMMAND } from './config-space.ts';
+import { Listeners } from './listeners.ts';
 import { mayHaveReset, type PciTransport } from './transport.ts';
 
 export type ResetKind = 'function' | 'hot' | 'power';
@@ -36,7 +36,7 @@ export class Resets {
   readonly #transport: PciTransport;
   readonly #config: ConfigSpace;
   readonly #interrupts: Interrupts;
-  readonly #listeners = new Set<(report: ResetReport) => void>();
+  readonly #listeners = new Listeners<(report: ResetReport) => void>();
 
   constructor(transport: PciTransport, config: ConfigSpace, interrupts: Interrupts) {
     this.#transport = transport;
@@ -61,11 +61,7 @@ export class Resets {
 
   /** See `PciFunction.onReset`. */
   listen(listener: (report: ResetReport) => void): () => void {
-    if (typeof listener !== 'function') {
-      throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
-    }
-    this.#listeners.add(listener);
-    return () => void this.#listeners.delete(listener);
+    return this.#listeners.add(listener);
   }
 
   /** The function was reset, by whomever: ready for its driver again. @param functions all that were */
@@ -84,8 +80,7 @@ export class Resets {
       busMaster,
       redo: toDo(busMaster, armed.length > 0),
     };
-    // Each by itself: what one throws is an uncaught exception, as from a timer, and the others are told all the same.
-    for (const listener of this.#listeners) queueMicrotask(() => listener(report));
+    this.#listeners.tell(report);
     return report;
   }
 

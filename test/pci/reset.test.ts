@@ -109,7 +109,19 @@ describe(`a reset of ${nvme.name} alone`, () => {
     fn.reset();
     await tick();
     assert.equal(told.length, 1);
+    const stopAtOnce = fn.onReset((late) => told.push(late));
+    fn.reset();
+    stopAtOnce();
+    await tick();
+    assert.equal(told.length, 1);
     refuses(() => fn.onReset(undefined as never), 'EINVAL');
+  });
+
+  it('is told to nobody once the function is closed', async () => {
+    fn.onReset(() => assert.fail('told'));
+    fn.reset();
+    fn.close();
+    await tick();
   });
 
   it('ends in D0', async () => {

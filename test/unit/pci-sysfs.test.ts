@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DmaError } from '../../lib/errors.ts';
-import { dmaBitMask, openPciUnsafe, type PciFunction } from '../../lib/index.ts';
+import { dmaBitMask, findPci, openPciUnsafe, type PciFunction } from '../../lib/index.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
 import { SysfsConfig } from '../../lib/pci/sysfs/config.ts';
@@ -91,6 +91,20 @@ describe('what stands in the way', () => {
   it('is no IOMMU that passes addresses through', () => {
     file(`${device}/iommu_group/type`, 'identity\n');
     expect(found()).toBeUndefined();
+  });
+});
+
+describe('functions with some ids', () => {
+  it('are found in order, past one that goes meanwhile', () => {
+    for (const address of ['0000:00:11.0', EDU]) {
+      file(`/sys/bus/pci/devices/${address}/vendor`, '0x1234\n');
+      file(`/sys/bus/pci/devices/${address}/device`, '0x11e8\n');
+    }
+    file('/sys/bus/pci/devices/0000:00:12.0/vendor', '0x1234\n'); // its other files are gone already
+    mkdirSync(`${root}/sys/bus/pci/devices/0000:00:13.0`);
+    expect(findPci(0x1234, 0x11e8, root)).toEqual([EDU, '0000:00:11.0']);
+    expect(findPci(0x1234, 0, root)).toEqual([]);
+    expect(findPci(0, 0, root)).toEqual([]);
   });
 });
 
@@ -227,6 +241,15 @@ describeNative('a function through /sys', (addon) => {
     file(`${device}/reset`, '');
     fn.reset();
     expect(text('reset')).toBe('1');
+  });
+
+  it('is gone when it is asked and the kernel knows no more of it', async () => {
+    using fn = await open();
+    expect(fn.isPresent()).toBe(true);
+    file(`${device}/config`, '');
+    expect(fn.isPresent()).toBe(false);
+    expect(fn.gone.reason).toMatchObject({ code: 'ENODEV' });
+    expect(errorOf(() => fn.dma.allocCoherent(64))).toBe(fn.gone.reason);
   });
 
   it('is said to be gone, not to lack a reset, when its folder has gone', async () => {
