@@ -222,9 +222,29 @@ describe('opening a transport', () => {
   });
 });
 
+describe('a device that goes while it is opened', () => {
+  it.each([0x06, 0x34, 0x50, 0x04])('is ENODEV, and let go: at register %i', (last) => {
+    const released: string[] = [];
+    let gone = false;
+    const native = {
+      ...Object.fromEntries(Object.entries(new Irqs(8))),
+      vfioRegionSize: (_device: number, region: number) => (region === 7 ? 256 : 0),
+      vfioRegionRead: (_device: number, _region: number, offset: number) => {
+        gone ||= offset === last;
+        return gone ? -19 : 0x50; // a list of capabilities, at 0x50
+      },
+      vfioRegionWrite: () => (gone ? -19 : 0),
+      vfioDeviceClose: () => 0,
+    } as unknown as Addon;
+    const group = { release: (address: string) => void released.push(address), close: () => {} };
+    const open = (): VfioTransport => new VfioTransport(native, DEVICE, '0000:05:01.0', group);
+    expect([code(open), released]).toEqual(['ENODEV', ['0000:05:01.0']]);
+  });
+});
+
 describe('a reset that fails', () => {
   /** A function on which both ways of resetting fail so, alone on its bus. */
-  function open(errno: number, revisionAndClass: number) {
+  function open(errno: number, revisionAndClass: number, info: number[] | number = [14, 0, 5, 1 << 3]) {
     const kernel = new Irqs(8, true);
     let closed = 0;
     const native = {
@@ -233,7 +253,7 @@ describe('a reset that fails', () => {
       vfioRegionRead: (_device: number, _region: number, offset: number) =>
         offset === 8 ? revisionAndClass : 0,
       vfioDeviceReset: () => errno,
-      vfioHotResetInfo: () => [14, 0, 5, 1 << 3],
+      vfioHotResetInfo: () => info,
       vfioGroupHeld: () => 1,
       vfioHotReset: () => errno,
       vfioDeviceClose: () => {
@@ -278,6 +298,11 @@ describe('a reset that fails', () => {
     expect(code(() => transport[way]())).toBe('ENODEV');
     transport.close();
     expect(closed()).toBe(1);
+  });
+
+  it('by its bus that nobody knows any more, because nobody is there, is ENODEV', () => {
+    expect(code(() => open(0, 0xffff_ffff, -19).transport.hotReset())).toBe('ENODEV');
+    expect(code(() => open(0, 0xff0000, -19).transport.hotReset())).toBe('EOPNOTSUPP');
   });
 });
 

@@ -50,7 +50,10 @@ function affectedBy(native: Native, device: Handle, address: string): Affected[]
       remedy: 'a root bus cannot; reset the function alone, or through registers of the device',
     });
   }
-  throw failed(address, code, 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO');
+  throw new DmaError(code, `what a hot reset of ${address} would reset is not known (${code})`, {
+    syscall: 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO',
+    remedy: 'nothing was reset: try again',
+  });
 }
 
 function addressOf(segment: number, bus: number, devfn: number): string {
@@ -74,20 +77,18 @@ function notReset(address: string, scope: readonly string[], errno: number): Dma
       remedy: 'a function on its bus is busy: try again',
     });
   }
-  if (code !== 'EINVAL') return failed(address, code, syscall);
+  if (code !== 'EINVAL') {
+    // -ENOTTY: the bus was reset, and the link or a function was not back when the kernel looked.
+    return new DmaError('EIO', `the hot reset of ${address} failed (${code})`, {
+      syscall,
+      remedy: 'it may have been reset all the same: start it anew; the kernel log (dmesg) may say why',
+    });
+  }
   const others = scope.filter((one) => !isVfioDriver(driverOf(one)));
   const named = others.map((one) => `${one} (${driverOf(one) ?? 'no driver'})`).join(', ');
   return new DmaError('EPERM', `a hot reset of ${address} would reset what is not VFIO's: ${named}`, {
     syscall,
     remedy: 'bind those to vfio-pci',
-  });
-}
-
-function failed(address: string, code: string, syscall: string): DmaError {
-  // -ENOTTY of the reset: the bus was reset, and the link or a function was not back when the kernel looked.
-  return new DmaError('EIO', `the hot reset of ${address} failed (${code})`, {
-    syscall,
-    remedy: 'it may have been reset all the same: start it anew; the kernel log (dmesg) may say why',
   });
 }
 

@@ -55,20 +55,21 @@ export class VfioTransport implements PciTransport {
    * Decoding of the BARs that the function has is on afterwards; bus mastering is left as it was, off.
    * @param device belongs to this object from here on, unless the constructor throws
    * @param group told when the device is let go, and closed with this object
-   * @throws DmaError EIO configuration space does not answer · ENOMEM a BAR cannot be mapped
+   * @throws DmaError ENODEV the device has gone · EIO configuration space does not answer · ENOMEM a BAR cannot be mapped
    */
   constructor(native: Addon, device: Handle, address: string, group: GroupOfFunction) {
     this.#native = native;
     this.#group = group;
     this.#device = device;
     this.address = address;
+    // Before anything is asked of the device: when it has just gone, they go with it.
+    this.interrupts = new VfioInterrupts(native, device);
     this.config = new VfioConfig(native, device, address, {
       gone: () => this.#gone,
       leave: () => this.leave(),
     });
     const { msix } = new ConfigSpace(this.config);
     this.bars = Array.from({ length: BARS }, (_, index) => this.#openBar(index, msix));
-    this.interrupts = new VfioInterrupts(native, device);
     this.rom = this.#openRom();
     this.#enableDecode();
   }
@@ -85,8 +86,9 @@ export class VfioTransport implements PciTransport {
   hotReset(): readonly string[] {
     if (this.#gone !== undefined) throw this.#gone;
     if (this.#closed) throw closedError(this.address);
-    const functions = hotResetScope(this.#native, this.#device, this.address);
+    let functions: readonly string[] = [];
     try {
+      functions = hotResetScope(this.#native, this.#device, this.address);
       hotReset(this.#native, this.#device, this.address, functions);
     } catch (error) {
       if (mayHaveReset(error)) this.#tellOthers(functions);
