@@ -56,10 +56,11 @@ inline int Locate(const Call& call, size_t width, bool write, const MmioWindow**
   *window = call.addon->windows.Get(call.GetHandle(0));
   if (*window == nullptr) return -EBADF;
   if (!call.Unsigned(1, Call::kMaxSafeInteger, offset)) return -EINVAL;
-  const uint64_t size = (*window)->size;
-  if (*offset % width != 0 || size < width || *offset > size - width) return -EINVAL;
-  const bool near = *offset<(*window)->reserved_end&& * offset + width>(*window)->reserved_start;
-  return near && Refused(**window, *offset, width, write) ? -EPERM : 0;
+  const MmioWindow& found = **window;
+  const uint64_t first = *offset;
+  if (first % width != 0 || found.size < width || first > found.size - width) return -EINVAL;
+  const bool near = first < found.reserved_end && first + width > found.reserved_start;
+  return near && Refused(found, first, width, write) ? -EPERM : 0;
 }
 
 template <class T>

@@ -132,6 +132,11 @@ describe('capabilities', () => {
       [8, 0xaa],
       [4, 0xbb],
     ]);
+    for (const outside of [8, -1, 1.5]) {
+      expect(() => config.vendorSpecific[0]!.read8(outside)).toThrow(
+        expect.objectContaining({ code: 'EINVAL' }),
+      );
+    }
   });
 
   const extended = (id: number, words: number[]): ConfigSpace =>

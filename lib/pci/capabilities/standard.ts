@@ -166,6 +166,10 @@ export class VendorCapability extends CapabilityRegisters {
 
   /** One of its bytes. @throws DmaError EINVAL outside */
   read8(register: number): number {
-    return this.config.read8(this.offset + register);
+    const { size } = this;
+    if (register >= 0 && register < size) return this.config.read8(this.offset + register);
+    throw new DmaError('EINVAL', `byte ${String(register)} of a vendor's capability of ${size} bytes`, {
+      remedy: 'its size says how many it has',
+    });
   }
 }
