@@ -97,6 +97,10 @@ export class NvmeNamespace {
   /** Make bytes [offset, offset + size) zeros. */
   zero(offset: number, size: number): void {
     for (let at = offset; at < offset + size; ) {
+      if (!this.#slabs.has(at - (at % SLAB))) {
+        at += SLAB - (at % SLAB);
+        continue;
+      }
       const inPage = at % MEDIA_PAGE;
       const piece = Math.min(offset + size - at, MEDIA_PAGE - inPage);
       const page = this.#pages.get(at);
