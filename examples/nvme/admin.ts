@@ -43,7 +43,7 @@ export class AdminCommands {
     return parseNamespace(await this.#identify(IDENTIFY.namespace, namespace));
   }
 
-  /** Identifiers of the namespaces there are. */
+  /** Identifiers of the namespaces there are, the first 1,024. */
   async activeNamespaces(): Promise<number[]> {
     return parseNamespaceList(await this.#identify(IDENTIFY.activeNamespaces, 0));
   }

@@ -64,7 +64,7 @@ export class NvmeController {
   /** What ends hearing of what happens to the function. */
   readonly #endings: readonly (() => void)[];
   #identity: ControllerIdentity | undefined;
-  #queues: readonly CommandQueue[] = [];
+  readonly #queues: CommandQueue[] = [];
   #next = 0;
   #state: NvmeState = 'resetting';
   /** Why everything fails from here on. */
@@ -101,7 +101,12 @@ export class NvmeController {
     this.#registers = new ControllerRegisters(fn);
     fn.dma.setMaskAndCoherent(dmaBitMask(64));
     this.memory = new TransferMemory(fn.dma, this.#registers.pageSize);
-    this.#adminQueue = this.#newQueue(0, ADMIN_ENTRIES, this.#interrupt(0));
+    try {
+      this.#adminQueue = this.#newQueue(0, ADMIN_ENTRIES, this.#interrupt(0));
+    } catch (error) {
+      this.memory.close();
+      throw error;
+    }
     this.admin = new AdminCommands(this.#adminQueue, this.memory);
     this.#watch = new Watch(
       {
@@ -149,13 +154,9 @@ export class NvmeController {
     return Promise.all(ids.map((id) => this.namespace(id)));
   }
 
-  /** @throws NvmeError there is none of that identifier · DmaError EOPNOTSUPP its blocks have metadata */
+  /** @throws NvmeError no identifier of the controller's · DmaError as `new Namespace` */
   async namespace(id: number): Promise<Namespace> {
-    const identity = await this.admin.identifyNamespace(id);
-    if (identity.metadataSize === 0) return new Namespace(this, id, identity);
-    throw new DmaError('EOPNOTSUPP', `the blocks of namespace ${id} have metadata`, {
-      remedy: 'format it without',
-    });
+    return new Namespace(this, id, await this.admin.identifyNamespace(id));
   }
 
   nextQueue(): CommandQueue {
@@ -203,6 +204,7 @@ export class NvmeController {
   async #start(): Promise<void> {
     const { fn } = this;
     await this.#registers.disable();
+    this.#checkAlive();
     fn.setMaster();
     const admin = this.#adminQueue;
     admin.pair.reset();
@@ -212,28 +214,34 @@ export class NvmeController {
     if (this.#options.sgl !== false) this.memory.useSgl(this.#identity.sgl);
     const wanted = this.#options.queues ?? 1;
     const granted = await this.admin.setNumberOfQueues(wanted);
-    if (this.#queues.length === 0) this.#queues = this.#newQueues(granted);
+    if (this.#queues.length === 0) this.#makeQueues(granted);
     for (const { pair, interrupt } of this.#queues) {
       pair.reset();
       await this.admin.createQueues(pair, interrupt);
     }
     this.#checkAlive();
     this.#state = 'live';
+    // What fails from here on, even before the promise of this reset has settled, is for the next one.
+    this.#reset = undefined;
     for (const queue of this.#queues) queue.resume();
   }
 
-  #newQueues(count: number): CommandQueue[] {
+  /** Each is kept as it is made: `#release` gives back those there are when there is no memory for the next. */
+  #makeQueues(count: number): void {
     const { depth = DEFAULT_DEPTH, completions = 'interrupt' } = this.#options;
     const entries = Math.min(depth + 1, this.#registers.capabilities.maxEntries);
-    return Array.from({ length: count }, (_, i) => {
-      const mode = typeof completions === 'string' ? completions : (completions[i] ?? 'interrupt');
-      return this.#newQueue(i + 1, entries, mode === 'poll' ? undefined : this.#interrupt(i + 1));
-    });
+    for (let id = 1; id <= count; id++) {
+      const mode = typeof completions === 'string' ? completions : (completions[id - 1] ?? 'interrupt');
+      this.#queues.push(this.#newQueue(id, entries, mode === 'poll' ? undefined : this.#interrupt(id)));
+    }
   }
 
   #newQueue(id: number, entries: number, interrupt: Interrupt | undefined): CommandQueue {
-    const { capabilities } = this.#registers;
-    const pair = new QueuePair(this.fn.dma, this.fn.bar(0), id, entries, capabilities.doorbellStride);
+    const { fn } = this;
+    const { capabilities, pageSize } = this.#registers;
+    const { doorbellStride } = capabilities;
+    const place = { dma: fn.dma, registers: fn.bar(0), doorbellStride, pageSize };
+    const pair = new QueuePair({ ...place, id, entries });
     return new CommandQueue(pair, interrupt, (error) => this.#recover(error));
   }
 
@@ -260,9 +268,7 @@ export class NvmeController {
 
   #restart(error: DmaError): Promise<void> {
     if (this.#error !== undefined) return Promise.reject(this.#error);
-    this.#reset ??= this.#startAgain(error).finally(() => {
-      this.#reset = undefined;
-    });
+    this.#reset ??= this.#startAgain(error);
     return this.#reset;
   }
 

@@ -122,7 +122,7 @@ class Lane implements Completion {
 
 /**
  * Put the load on a queue that nothing else uses.
- * @throws NvmeError a command fails · DmaError ENOMEM, or the device does not answer
+ * @throws NvmeError a command fails · DmaError EINVAL a load that the queue cannot have · ENOMEM, or the device does not answer
  */
 export async function measure(
   nvme: NvmeController,
@@ -132,9 +132,10 @@ export async function measure(
 ): Promise<LoadResult> {
   const { depth, size } = options;
   const { dma } = nvme.fn;
-  if (depth > queue.pair.depth || size % disk.blockSize !== 0 || size > nvme.maxTransfer) {
+  const possible = Number.isInteger(depth) && depth >= 1 && depth <= queue.pair.depth;
+  if (!possible || !(size > 0 && size % disk.blockSize === 0 && size <= nvme.maxTransfer)) {
     throw new DmaError('EINVAL', `a load of ${depth} times ${size} bytes`, {
-      remedy: `use up to ${queue.pair.depth} of up to ${nvme.maxTransfer} bytes, whole blocks of ${disk.blockSize}`,
+      remedy: `use 1 to ${queue.pair.depth} of up to ${nvme.maxTransfer} bytes, whole blocks of ${disk.blockSize}`,
     });
   }
   const run = new Run(options, Math.floor((disk.blocks * disk.blockSize) / size));

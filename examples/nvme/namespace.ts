@@ -40,7 +40,12 @@ export class Namespace {
   readonly identity: NamespaceIdentity;
   readonly #host: NamespaceHost;
 
+  /**
+   * @throws DmaError EINVAL the controller has no such namespace now · EOPNOTSUPP its blocks have metadata, or are longer than
+   *   a command
+   */
   constructor(host: NamespaceHost, id: number, identity: NamespaceIdentity) {
+    checkIdentity(host, id, identity);
     this.#host = host;
     this.id = id;
     this.identity = identity;
@@ -75,7 +80,7 @@ export class Namespace {
   async writeZeroes(lba: number, blocks: number): Promise<void> {
     this.#checkOffered(this.#host.identity.writeZeroes, 'Write Zeroes');
     this.#checkRange(lba, blocks);
-    const most = Math.min(COMMAND_BLOCKS, this.#host.maxTransfer / this.blockSize);
+    const most = Math.min(COMMAND_BLOCKS, Math.floor(this.#host.maxTransfer / this.blockSize));
     const starts = Array.from({ length: Math.ceil(blocks / most) }, (_, i) => lba + i * most);
     await this.#all(
       starts.map((start) => {
@@ -199,6 +204,24 @@ export class Namespace {
     if (offered) return;
     throw new DmaError('EOPNOTSUPP', `the controller has no ${what}`, { remedy: 'write the blocks instead' });
   }
+}
+
+/** Of one that is not there now all is zero (Base 2.0, 5.17.2.1). */
+function checkIdentity(host: NamespaceHost, id: number, identity: NamespaceIdentity): void {
+  const { blocks, blockSize, metadataSize } = identity;
+  if (blocks === 0) {
+    throw new DmaError('EINVAL', `there is no namespace ${id}`, { remedy: 'use one of namespaces()' });
+  }
+  if (metadataSize !== 0) {
+    throw new DmaError('EOPNOTSUPP', `the blocks of namespace ${id} have metadata`, {
+      remedy: 'format it without',
+    });
+  }
+  const most = Math.min(host.maxTransfer, host.memory.dma.limits.maxBounceSize);
+  if (blockSize <= most) return;
+  throw new DmaError('EOPNOTSUPP', `the blocks of namespace ${id} have ${blockSize} bytes`, {
+    remedy: `format it with blocks of up to ${most} bytes`,
+  });
 }
 
 function at(lba: number): { dword10: number; dword11: number } {

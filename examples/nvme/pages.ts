@@ -3,6 +3,7 @@
  * a page that comes back is handed out again, the last one first.
  */
 import {
+  type ArrayOf,
   type DmaDevice,
   DmaError,
   type DmaPool,
@@ -20,14 +21,12 @@ const SglDescriptor = struct(16, {
   type: u32(12),
 });
 
-type Entries<S> = S extends { over(bytes: Uint8Array): infer A } ? A : never;
-
 export interface ListPage {
   /** Bits 0 to 31 and 32 to 63 of its address for the device. */
   readonly low: number;
   readonly high: number;
-  readonly prps: Entries<typeof PrpEntry>;
-  readonly descriptors: Entries<typeof SglDescriptor>;
+  readonly prps: ArrayOf<typeof PrpEntry>;
+  readonly descriptors: ArrayOf<typeof SglDescriptor>;
 }
 
 export class ListPages {

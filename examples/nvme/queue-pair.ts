@@ -11,7 +11,14 @@
  * A command has an identifier from when it is submitted until it is completed or abandoned, and there are `depth` of
  * them, one less than entries: neither queue can overflow.
  */
-import { type Bar, type CoherentBuffer, type DmaDevice, DmaError, RingIndex } from '../../lib/index.ts';
+import {
+  type ArrayOf,
+  type Bar,
+  type CoherentBuffer,
+  type DmaDevice,
+  DmaError,
+  RingIndex,
+} from '../../lib/index.ts';
 import { type Command, CompletionEntry, type DataPointer, IO, NO_DATA, SubmissionEntry } from './commands.ts';
 import { headDoorbell, tailDoorbell } from './registers.ts';
 
@@ -25,9 +32,21 @@ export interface Completion {
   expire?(error: DmaError): void;
 }
 
-type Entries<S> = S extends { over(bytes: Uint8Array): infer A } ? A : never;
-
 const WORD = 2 ** 32;
+
+export interface QueuePairOptions {
+  readonly dma: DmaDevice;
+  /** BAR 0. */
+  readonly registers: Bar;
+  /** 0 is the admin queue. */
+  readonly id: number;
+  /** Of both rings, 2 to 65,536. */
+  readonly entries: number;
+  /** Bytes from one doorbell to the next. */
+  readonly doorbellStride: number;
+  /** Bytes of a page of the controller: rings begin at one. */
+  readonly pageSize: number;
+}
 
 export class QueuePair {
   /** 0 is the admin queue. */
@@ -40,8 +59,8 @@ export class QueuePair {
   readonly #registers: Bar;
   readonly #tailDoorbell: number;
   readonly #headDoorbell: number;
-  readonly #sq: Entries<typeof SubmissionEntry>;
-  readonly #cq: Entries<typeof CompletionEntry>;
+  readonly #sq: ArrayOf<typeof SubmissionEntry>;
+  readonly #cq: ArrayOf<typeof CompletionEntry>;
   readonly #tail: RingIndex;
   readonly #head: RingIndex;
   /** The tail and the head that the controller knows of: the same value again is an error of ours (Base 2.0, figure 146). */
@@ -58,15 +77,22 @@ export class QueuePair {
   readonly #expired: Uint8Array;
   #turn = 0;
 
-  /** @param entries of both rings, 2 to 65,536 @throws DmaError ENOMEM, ENOSPC no memory */
-  constructor(dma: DmaDevice, registers: Bar, id: number, entries: number, doorbellStride: number) {
+  /** @throws DmaError ENOMEM, ENOSPC no memory */
+  constructor({ dma, registers, id, entries, doorbellStride, pageSize }: QueuePairOptions) {
     this.id = id;
     this.depth = entries - 1;
     this.#registers = registers;
     this.#tailDoorbell = tailDoorbell(id, doorbellStride);
     this.#headDoorbell = headDoorbell(id, doorbellStride);
-    this.submissions = dma.allocCoherent(entries * SubmissionEntry.size);
-    this.completions = dma.allocCoherent(entries * CompletionEntry.size);
+    // Coherent memory is aligned to its size, rounded up to a power of two.
+    const bytes = (entry: { readonly size: number }) => Math.max(entries * entry.size, pageSize);
+    this.submissions = dma.allocCoherent(bytes(SubmissionEntry));
+    try {
+      this.completions = dma.allocCoherent(bytes(CompletionEntry));
+    } catch (error) {
+      this.submissions.free();
+      throw error;
+    }
     this.#sq = SubmissionEntry.over(this.submissions.bytes);
     this.#cq = CompletionEntry.over(this.completions.bytes);
     this.#tail = new RingIndex(entries);

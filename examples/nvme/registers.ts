@@ -35,7 +35,7 @@ export interface Capabilities {
   readonly maxEntries: number;
   /** Bytes from one doorbell to the next (DSTRD). */
   readonly doorbellStride: number;
-  /** Milliseconds that enabling and disabling may take (TO). */
+  /** Milliseconds that enabling and disabling may take: TO, and one unit more, as the kernel's driver gives. */
   readonly timeout: number;
   /** Whether it speaks the NVM command set (CSS). */
   readonly nvm: boolean;
@@ -49,7 +49,7 @@ export function readCapabilities(registers: Bar): Capabilities {
   const high = registers.read32(REGISTER.capabilities + 4);
   return {
     maxEntries: (low & 0xffff) + 1,
-    timeout: (low >>> 24) * 500,
+    timeout: ((low >>> 24) + 1) * 500,
     doorbellStride: 4 << (high & 0xf),
     nvm: (high & (1 << 5)) !== 0,
     minPageSize: 2 ** (12 + ((high >>> 16) & 0xf)),

@@ -57,6 +57,8 @@ export class Watch {
     const { pair } = queue;
     const found = queue.poll();
     if (queue.interrupt !== undefined) this.lostInterrupts += found;
+    // What the look has found may be that the controller has to be reset.
+    if (!this.#controller.queues().includes(queue)) return true;
     const id = pair.findOlderThan(TOO_OLD);
     if (id < 0) return false;
     const { fn } = this.#controller;

@@ -2,15 +2,19 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller.ts';
 import type { Namespace } from '../../examples/nvme/namespace.ts';
-import { type DmaError, openPci, type PciFunction } from '../../lib/index.ts';
+import { DmaError, openPci, type PciFunction } from '../../lib/index.ts';
 import { FaultInjector, NvmeModel, type SimulatedSource, simulate, type Width } from '../../lib/sim/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 
 const BLOCK = 512;
 const TIMEOUT = 40;
 const CONFIGURATION = 0x14;
+const STATUS = 0x1c;
 const DOORBELLS = 0x1000;
 const FIRST_TAIL = DOORBELLS + 8;
+/** Of config space. */
+const COMMAND = 4;
+const BUS_MASTER = 4;
 
 checkDmaAfterEach(afterEach);
 
@@ -27,6 +31,19 @@ class Listener extends NvmeModel {
     }
     if (offset >= DOORBELLS) this.rings.push({ offset, value, enabled: this.#enabled });
     if (offset < DOORBELLS || !this.deaf) super.write(bar, offset, width, value);
+  }
+}
+
+/** One doorbell fails, once, when it is told to. */
+class Stumbler extends Listener {
+  stumbles: number | undefined;
+
+  override write(bar: number, offset: number, width: Width, value: number): void {
+    if (offset === this.stumbles) {
+      this.stumbles = undefined;
+      throw new DmaError('EIO', 'no answer', { remedy: 'reset the function' });
+    }
+    super.write(bar, offset, width, value);
   }
 }
 
@@ -193,6 +210,67 @@ describe('NVMe in trouble', () => {
     expect(fn.dma.live.length).toBe(0);
     const nvme = await NvmeController.open(fn);
     await nvme.close();
+  });
+
+  it('leaves nothing behind when there is no memory to start with', async () => {
+    for (const kind of ['no-memory', 'map-limit', 'no-iova', 'bounce-full'] as const) {
+      let opened = false;
+      for (let nth = 1; !opened && nth < 50; nth++) {
+        const inject = new FaultInjector({ seed: 1 }).on(kind, { nth });
+        using fn = await openPci(simulate(new NvmeModel(), { inject }));
+        const [error] = await failures([NvmeController.open(fn, { queues: 3 }).then((nvme) => nvme.close())]);
+        opened = error === undefined;
+        if (opened) continue;
+        expect(['ENOMEM', 'ENOSPC'], `${kind} ${nth}`).toContain(error?.code);
+        expect(fn.dma.live.length, `${kind} ${nth}`).toBe(0);
+        inject.off(kind);
+        await (await NvmeController.open(fn, { queues: 3 })).close();
+      }
+      expect(opened).toBe(true);
+    }
+  });
+
+  it('is reset again when it fails right after a reset', async () => {
+    const model = new Stumbler({ latency: 10 });
+    await using bed = await bench(new FaultInjector({ seed: 1 }), { depth: 4, timeout: 30_000 }, model);
+    const reset = bed.nvme.reset();
+    const load = failures(reads(bed.disk, 8));
+    model.stumbles = FIRST_TAIL;
+    await reset;
+    const codes = (await load).map((error) => error?.code);
+    expect(codes).toEqual([...Array(4).fill('ECANCELED'), ...Array(4).fill(undefined)]);
+    expect(bed.nvme.state).toBe('live');
+  });
+
+  it('aborts nothing of a controller that is to be reset', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    const model = new Stumbler({ latency: 10 });
+    await using bed = await bench(inject, { depth: 4 }, model);
+    inject.on('interrupt-lost', { until: 1 });
+    inject.on('completion-delayed', { nth: 1, microseconds: Number.POSITIVE_INFINITY });
+    const load = failures(reads(bed.disk, 2));
+    model.stumbles = FIRST_TAIL + 4;
+    const codes = (await load).map((error) => error?.code);
+    expect(codes).toEqual(['ECANCELED', undefined]);
+    await bed.disk.flush();
+    expect(bed.nvme.mishaps.aborts).toBe(0);
+  });
+
+  it('does no DMA when something else failed while it was reset', async () => {
+    class Slow extends NvmeModel {
+      stopping = 0;
+      override read(bar: number, offset: number, width: Width): number {
+        return offset === STATUS && this.stopping-- > 0 ? 1 : super.read(bar, offset, width);
+      }
+    }
+    const model = new Slow();
+    await using bed = await bench(new FaultInjector({ seed: 1 }), {}, model);
+    model.stopping = 5;
+    const reset = bed.nvme.reset();
+    bed.source.reportError();
+    await expect(reset).rejects.toMatchObject({ code: 'EIO' });
+    expect(bed.nvme.state).toBe('dead');
+    expect(bed.nvme.fn.config.read16(COMMAND) & BUS_MASTER).toBe(0);
   });
 
   it('is dead when it cannot be reset, and closes all the same', async () => {

@@ -92,7 +92,9 @@ function driverAlone(dma: DmaDevice): Loop {
       completions.tail.set(tail, (submissions.head.get(tail) >>> 16) | (phase << 16));
     }
   };
-  const pair = new QueuePair(dma, { write32: ring } as unknown as Bar, 1, DEPTH + 1, 4);
+  const registers = { write32: ring } as unknown as Bar;
+  const shape = { id: 1, entries: DEPTH + 1, doorbellStride: 4, pageSize: 4096 };
+  const pair = new QueuePair({ dma, registers, ...shape });
   const submissions = SubmissionEntry.over(pair.submissions.bytes);
   const completions = CompletionEntry.over(pair.completions.bytes);
   const pages = Int32Array.from({ length: PAGES }, (_, i) => i);
