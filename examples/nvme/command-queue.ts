@@ -11,9 +11,9 @@ import { NvmeError } from './status.ts';
 export interface Submission extends Completion {
   /**
    * Put it into the pair, which has room; what goes wrong before that is its own to report. Returns false when there is no
-   * memory for it now, and commands are under way that may give some back.
+   * memory for it now: `again` is called when there may be.
    */
-  submit(pair: QueuePair): boolean;
+  submit(pair: QueuePair, again: () => void): boolean;
 }
 
 class PromisedCommand implements Submission {
@@ -67,6 +67,7 @@ export class CommandQueue {
   #error: DmaError | undefined;
   #ringing = false;
   #polling = false;
+  readonly #again = (): void => this.#admit();
 
   /**
    * @param interrupt armed; several queues may share one
@@ -119,7 +120,7 @@ export class CommandQueue {
     }
   }
 
-  /** Nothing is submitted until `resume`: the controller is being reset. */
+  /** Nothing is submitted, and no completion taken, until `resume`: the controller is being reset, or closed. */
   pause(): void {
     this.#paused = true;
   }
@@ -157,7 +158,7 @@ export class CommandQueue {
   }
 
   #submit(submission: Submission): boolean {
-    if (!submission.submit(this.pair)) return false;
+    if (!submission.submit(this.pair, this.#again)) return false;
     if (!this.#ringing) {
       this.#ringing = true;
       queueMicrotask(() => this.#ring());

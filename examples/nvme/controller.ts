@@ -310,6 +310,8 @@ export class NvmeController {
     try {
       if (alive) {
         await this.#drain();
+        // What is left fails because of this, not because its queue is deleted.
+        for (const queue of this.#queues) queue.pause();
         for (const { pair } of this.#queues) await this.admin.deleteQueues(pair);
         await this.#registers.shutDown(this.identity.shutdownTime);
         await this.#registers.disable();

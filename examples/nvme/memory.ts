@@ -53,6 +53,10 @@ export class TransferMemory {
   readonly dma: DmaDevice;
   readonly pages: ListPages;
   #sgl!: SglSupport;
+  /** Commands that memory is lent to till they are done. */
+  #borrowers = 0;
+  /** To be called when one of them is. */
+  readonly #starved = new Set<() => void>();
 
   /** Without SGLs until `useSgl`. @param pageSize bytes of a page of the controller */
   constructor(dma: DmaDevice, pageSize: number) {
@@ -86,9 +90,34 @@ export class TransferMemory {
     );
   }
 
+  /**
+   * `lend`, to a command that is sure to end: `done` takes it back. Returns undefined when there is not enough of something
+   * now that other commands have, of whatever queue: `again` is called once when one of them is done.
+   */
+  lendTillDone(payload: Payload, direction: DmaDirection, again: () => void): Lent | undefined {
+    try {
+      const lent = this.lend(payload, direction);
+      this.#borrowers++;
+      return lent;
+    } catch (error) {
+      if (!isShortage(error) || this.#borrowers === 0) throw error;
+      this.#starved.add(again);
+      return undefined;
+    }
+  }
+
+  /** @throws as `Lent.release` */
+  done(lent: Lent): void {
+    this.#borrowers--;
+    for (const again of this.#starved) queueMicrotask(again);
+    this.#starved.clear();
+    lent.release();
+  }
+
   /** Whether a list of views can be given to the controller as it is. */
   takesList(views: readonly ArrayBufferView[]): boolean {
     if (this.#sgl === 'none' || views.length > mostDescriptors(this.pages.size)) return false;
+    if (views.some(({ byteLength }) => byteLength === 0)) return false;
     return this.#sgl === 'bytes' || views.every(({ byteLength }) => byteLength % 4 === 0);
   }
 
@@ -111,6 +140,11 @@ export class TransferMemory {
     else if (sgl) describeBySgl(pointer, pieces, this.pages, lists);
     else throw notDescribable(size);
   }
+}
+
+/** Room to bounce, addresses, mappings or locked memory: there is more when something is given back. */
+function isShortage(error: unknown): boolean {
+  return error instanceof DmaError && (error.code === 'ENOMEM' || error.code === 'ENOSPC');
 }
 
 function notDescribable(pageSize: number): DmaError {

@@ -1,5 +1,5 @@
 /** One read or write of any length: cut into commands, each of which lends its part of the memory while it is under way. */
-import { DmaError } from '../../lib/index.ts';
+import type { DmaError } from '../../lib/index.ts';
 import type { CommandQueue, Submission } from './command-queue.ts';
 import { IO } from './commands.ts';
 import type { Lent, Payload, TransferMemory } from './memory.ts';
@@ -66,19 +66,20 @@ export class TransferCommand implements Submission {
     this.#payload = payload;
   }
 
-  submit(pair: QueuePair): boolean {
+  submit(pair: QueuePair, again: () => void): boolean {
     if (this.#transfer.failed) {
       this.#transfer.end();
       return true;
     }
     const { opcode, namespace, lba, blocks } = this.#range;
     try {
-      this.#lent = this.#memory.lend(this.#payload, opcode === IO.read ? 'from-device' : 'to-device');
+      const direction = opcode === IO.read ? 'from-device' : 'to-device';
+      this.#lent = this.#memory.lendTillDone(this.#payload, direction, again);
     } catch (error) {
-      if (isShortage(error) && pair.busy > 0) return false;
       this.#transfer.end(error);
       return true;
     }
+    if (this.#lent === undefined) return false;
     pair.submitIo(opcode, namespace, lba, blocks - 1, this.#lent.pointer, this);
     return true;
   }
@@ -99,7 +100,7 @@ export class TransferCommand implements Submission {
   #end(error: DmaError | undefined): void {
     let failure: unknown = error;
     try {
-      this.#lent?.release();
+      if (this.#lent !== undefined) this.#memory.done(this.#lent);
     } catch (detached) {
       failure ??= detached;
     }
@@ -110,11 +111,6 @@ export class TransferCommand implements Submission {
     const { opcode, namespace, lba, blocks } = this.#range;
     return `${opcode === IO.read ? 'read' : 'write'} of ${blocks} blocks at ${lba} of namespace ${namespace}`;
   }
-}
-
-/** Commands under way will give back what there is not enough of: room to bounce, mappings, locked memory. */
-function isShortage(error: unknown): boolean {
-  return error instanceof DmaError && (error.code === 'ENOMEM' || error.code === 'ENOSPC');
 }
 
 /** Bytes of all views. */

@@ -273,6 +273,18 @@ describe('NVMe in trouble', () => {
     expect(bed.nvme.fn.config.read16(COMMAND) & BUS_MASTER).toBe(0);
   });
 
+  it('closes with commands under way that never end, which fail because it was closed', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    const { nvme, disk } = await bench(inject, { depth: 2, timeout: 30_000 });
+    inject.on('completion-delayed', { nth: 1, microseconds: Number.POSITIVE_INFINITY });
+    const load = failures(reads(disk, 3));
+    await nvme.close();
+    const [first, second, third] = await load;
+    expect(first).toMatchObject({ name: 'DmaError', code: 'ENODEV' });
+    expect(second).toBe(undefined);
+    expect(third).toBe(first);
+  });
+
   it('is dead when it cannot be reset, and closes all the same', async () => {
     const inject = new FaultInjector({ seed: 1 });
     await using bed = await bench(inject);
