@@ -15,7 +15,7 @@ interface FailingWorld {
   fail(): void;
 }
 
-const address = process.env.USERDMA_TEST_NIC;
+const address = process.env.USERDMA_TEST_NIC_INJECTED;
 
 function newWorld(): FailingWorld {
   if (address !== undefined) return { open: () => openPci(address), fail: () => inject(address) };

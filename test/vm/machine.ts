@@ -183,6 +183,14 @@ const expressDevices: readonly Device[] = [
     driver: 'vfio-pci',
     variable: 'USERDMA_TEST_EDU_PLUGGED',
   },
+  rootPort(9),
+  {
+    // The kernel shows errors that it was told to inject instead of the device's own from then on: nothing else uses it.
+    qemu: 'e1000e,bus=port9',
+    address: '0000:07:00.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_NIC_INJECTED',
+  },
 ];
 
 /** What `npm run vm` boots, and where tests run that ask for no other machine. */
