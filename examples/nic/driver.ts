@@ -166,7 +166,7 @@ export class E1000e implements Receiver, Transmitter {
 
   /**
    * Reset the device in the middle of whatever it does, and start it again. Packets that were in the rings are lost, and
-   * their buffers free; those the caller holds stay the caller's.
+   * their buffers free; those the caller holds stay the caller's. Whoever waits goes on waiting, for what comes after it.
    * @throws DmaError EIO the reset does not end · ENODEV closed, or the device is gone
    */
   reset(): void {
@@ -176,6 +176,9 @@ export class E1000e implements Receiver, Transmitter {
     this.#receive.stop();
     this.#transmit.stop();
     this.#start();
+    // What they wait for may be there now, or will not come: they look, and unmask what the reset has masked.
+    this.#receiveInterrupt.trigger();
+    this.#transmitInterrupt.trigger();
   }
 
   /** Stop the device, give back what was taken from it, release the function. Harmless to call twice. */

@@ -122,8 +122,8 @@ export const TRANSMIT_CONTROL = {
 export const ADDRESS_VALID = (1 << 31) >>> 0;
 
 /**
- * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"): what the device writes back leaves the address of the buffer alone, and is two words
- * at most. The whole family has had them since the 82540.
+ * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"): what the device writes back
+ * leaves the address of the buffer alone, and is two words at most. The whole family has had them since the 82540.
  */
 export const ReceiveDescriptor = struct(16, {
   address: u64(0),

@@ -260,6 +260,24 @@ for (const world of worlds) {
       assert.ok(nic.statistics().packetsSent >= 20, 'statistics go on');
     });
 
+    it('keeps waiting over a reset, and goes on when there is something to go on with', async () => {
+      using nic = await open(world);
+      const full = Array.from({ length: nic.capacity }, (_, number) => packetOf(nic, number, 1514));
+      nic.transmit(full);
+      const room = nic.waitToTransmit(nic.capacity, soon());
+      nic.reset();
+      await room;
+      const arrival = nic.waitToReceive(soon());
+      nic.reset();
+      await transmit(nic, [packetOf(nic, 7, 100)]);
+      await arrival;
+      for (const packet of await receive(nic, 1)) {
+        expectFrame(packet, 7, 100, 'after the reset');
+        packet.free();
+      }
+      await settle(nic, PACKETS - RESTING);
+    });
+
     it('refuses wrong packets, and takes none of their batch', async () => {
       using nic = await open(world);
       using other = new E1000e(await openOther(), { descriptors: 8, packets: 16, loopback: true });

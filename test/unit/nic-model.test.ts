@@ -36,6 +36,37 @@ function to(address: readonly number[], length = 60): Uint8Array {
 checkDmaAfterEach(afterEach);
 
 describe('the model of the 82574', () => {
+  it('is pulled out at any moment of its start, which leaves nothing behind', async () => {
+    let opened = false;
+    for (let nth = 1; !opened; nth++) {
+      const inject = new FaultInjector({ seed: 1 }).on('device-gone', { nth });
+      using fn = await openPci(simulateE1000e({}, { inject }));
+      try {
+        new E1000e(fn).close();
+        opened = true;
+      } catch (error) {
+        assert.ok(hasCode('ENODEV')(error), `${nth}: ${String(error)}`);
+        assert.equal(fn.dma.live.length, 0);
+      }
+    }
+  });
+
+  it('leaves nothing behind when there is no memory to start with', async () => {
+    for (const kind of ['no-memory', 'map-limit', 'no-iova'] as const) {
+      for (const nth of [1, 2, 3]) {
+        const inject = new FaultInjector({ seed: 1 }).on(kind, { nth });
+        using fn = await openPci(simulateE1000e({}, { inject }));
+        assert.throws(
+          () => new E1000e(fn),
+          (error) => hasCode('ENOMEM')(error) || hasCode('ENOSPC')(error),
+        );
+        assert.equal(fn.dma.live.length, 0);
+        inject.off(kind);
+        new E1000e(fn).close();
+      }
+    }
+  });
+
   it('sends to the network, and receives what is for it', async () => {
     const onWire: Uint8Array[] = [];
     const { nic, model } = await plug({ onPacket: (frame) => onWire.push(frame) });
