@@ -94,3 +94,16 @@ export function goneError(what: string): DmaError {
     remedy: 'close the function, and open it again when the device is back',
   });
 }
+
+/** @throws DmaError EINVAL no function */
+export function checkListener(listener: unknown): void {
+  if (typeof listener === 'function') return;
+  throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
+}
+
+/** For what a listener threw: an uncaught exception, as from a timer, and not the error of whoever told it. */
+export function throwUncaught(error: unknown): void {
+  queueMicrotask(() => {
+    throw error;
+  });
+}

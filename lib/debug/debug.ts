@@ -13,7 +13,7 @@ import type { CacheMaintenance } from '../dma/cache.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
 import type { Misuse } from '../dma/misuse.ts';
 import type { Streaming, StreamingDevice } from '../dma/streaming.ts';
-import type { DmaError } from '../errors.ts';
+import { type DmaError, throwUncaught } from '../errors.ts';
 import type { Attribution } from './attribution.ts';
 import { describeEntry, type Entry, type HeldEntry } from './entry.ts';
 import { Ledger } from './ledger.ts';
@@ -189,9 +189,7 @@ function tell(listener: (report: DmaReport) => void, report: DmaReport): void {
   try {
     listener(report);
   } catch (error) {
-    queueMicrotask(() => {
-      throw error;
-    });
+    throwUncaught(error);
   }
 }
 

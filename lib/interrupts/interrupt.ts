@@ -1,5 +1,5 @@
 /** Interrupt vectors of a function: awaited, iterated or listened to. */
-import { DmaError } from '../errors.ts';
+import { checkListener, DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
 
 interface Waiter {
@@ -119,11 +119,13 @@ export class Interrupt {
 
   /**
    * Call `listener` with the count at each delivery; returns a function that stops it. It is not told when the device
-   * goes: an access or a wait is. @throws DmaError ENODEV closed, or the device is gone
+   * goes: an access or a wait is. What it throws is an uncaught exception.
+   * @throws DmaError EINVAL no function · ENODEV closed, or the device is gone
    */
   listen(listener: (count: number) => void): () => void {
     if (this.#closed) throw this.#closedError();
     if (this.#failure !== undefined) throw this.#failure;
+    checkListener(listener);
     // An interrupt that nobody was told of has left the line masked, and the device waits: it is to interrupt again.
     if (this.#pending > 0) this.#told();
     this.#listeners.add(listener);
@@ -176,7 +178,15 @@ export class Interrupt {
     if (this.#waiters.size === 0) this.#pending += count;
     if (this.#waiters.size > 0 || this.#listeners.size > 0) this.#told();
     for (const waiter of [...this.#waiters]) waiter.resolve(count);
-    for (const listener of [...this.#listeners]) listener(count);
+    // Each by itself: one that throws keeps no other from being told; one that was ended by another is not.
+    for (const listener of [...this.#listeners]) {
+      if (!this.#listeners.has(listener)) continue;
+      try {
+        listener(count);
+      } catch (error) {
+        throwUncaught(error);
+      }
+    }
   }
 
   /** Whoever was told services the device now: listeners at once, code that waited before the loop turns. */

@@ -1,14 +1,12 @@
 /** Functions of a driver that are called when something happens to its device. */
-import { DmaError } from '../errors.ts';
+import { checkListener } from '../errors.ts';
 
 export class Listeners<Listener extends (...event: never[]) => unknown> {
   readonly #all = new Set<Listener>();
 
   /** Returns a function that ends it: the listener is not called any more. @throws DmaError EINVAL no function */
   add(listener: Listener): () => void {
-    if (typeof listener !== 'function') {
-      throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
-    }
+    checkListener(listener);
     this.#all.add(listener);
     return () => void this.#all.delete(listener);
   }

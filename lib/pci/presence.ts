@@ -8,7 +8,7 @@
  * Gone is for good: whoever wants the device when it is back opens it again.
  */
 import type { DmaDevice } from '../dma/device.ts';
-import { DmaError } from '../errors.ts';
+import { DmaError, throwUncaught } from '../errors.ts';
 import { answers } from './config-space.ts';
 import { Listeners } from './listeners.ts';
 import type { PciTransport } from './transport.ts';
@@ -99,10 +99,7 @@ export class Presence {
 
 /** A listener that was not done when its time was over cannot help failing. */
 function throwUnlessGone(error: unknown): void {
-  if (isAbsence(error)) return;
-  queueMicrotask(() => {
-    throw error;
-  });
+  if (!isAbsence(error)) throwUncaught(error);
 }
 
 function isAbsence(error: unknown): boolean {
