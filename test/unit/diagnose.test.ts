@@ -167,6 +167,13 @@ describe('a step of opening that fails', () => {
     expect(error.message).toContain(words);
     expect(error.syscall).toBe(step.replace('/N', '/5'));
   });
+
+  it('names who holds the group, and says what to do when that is this process', () => {
+    const busy = (held: string[]): string =>
+      openError(readFacts(EDU, root), 'open /dev/vfio/N', -16, held).message;
+    expect(busy(['node (pid 42)'])).toMatch(/held by node \(pid 42\); .*one opener/);
+    expect(busy(['this process'])).toMatch(/held by this process; another thread has it, or .* gone/);
+  });
 });
 
 describe('facts', () => {

@@ -96,7 +96,7 @@ describe('a function through VFIO', () => {
 
   it('cannot be opened twice', () => {
     const before = ownDescriptors().length;
-    refuses(() => openVfio(address), 'EBUSY', 'this process', 'one opener');
+    refuses(() => openVfio(address), 'EBUSY', 'open already', 'close it first');
     assert.equal(ownDescriptors().length, before);
   });
 

@@ -57,7 +57,9 @@ export function openError(
     const who = held.length > 0 ? `: held by ${held.join(', ')}` : '';
     return new DmaError(code, `${facts.address}: IOMMU group ${facts.group} (${node}) is in use${who}`, {
       ...about,
-      remedy: 'a group belongs to one opener at a time: close the other one first',
+      remedy: held.includes('this process')
+        ? 'another thread has it, or a function of it that is gone was not closed: close that there; a group is opened by one thread'
+        : 'a group belongs to one opener at a time: close the other one first',
     });
   }
   if (code === 'EOPNOTSUPP') return noType1(about.syscall);

@@ -80,7 +80,9 @@ export class VfioGroup {
   #checkJoin(facts: FunctionFacts, { domain = this.domain, hugepages }: DomainWish): void {
     const { address, group } = facts;
     if (this.#functions.has(address)) {
-      throw openError(facts, 'open /dev/vfio/N', EBUSY, ['this process']);
+      throw new DmaError('EBUSY', `${address} is open already, in this program`, {
+        remedy: 'close it first',
+      });
     }
     if (domain !== this.domain || domain.closed) {
       throw new DmaError('EBUSY', `${address}: its IOMMU group ${group} is open, in another domain`, {
