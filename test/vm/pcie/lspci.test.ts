@@ -80,7 +80,7 @@ describe('configuration space is read as lspci reads it', () => {
       const text = lspci(fn);
       for (const line of described(fn)) assert.ok(text.includes(line), `${line}\nin\n${text}`);
       // Neither does the library miss a capability that lspci knows, nor find one that it does not.
-      const [all] = [[...text.matchAll(/Capabilities: \[([0-9a-f]+)/g)].map(([, at]) => Number(`0x${at}`))];
+      const all = [...text.matchAll(/Capabilities: \[([0-9a-f]+)/g)].map(([, at]) => Number(`0x${at}`));
       const found = [...fn.config.capabilities(), ...fn.config.extendedCapabilities()];
       assert.deepEqual(
         found.map(({ offset }) => offset),
