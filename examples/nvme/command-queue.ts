@@ -66,8 +66,13 @@ export class CommandQueue {
   /** Why nothing is taken any more. */
   #error: DmaError | undefined;
   #ringing = false;
-  #polling = false;
+  #looking = false;
   readonly #again = (): void => this.#admit();
+  readonly #look = (): void => {
+    this.#looking = false;
+    this.poll();
+    if (this.pair.busy > 0) this.#keepLooking();
+  };
 
   /**
    * @param interrupt armed; several queues may share one
@@ -88,9 +93,15 @@ export class CommandQueue {
 
   /** Submit it now, or when it is its turn. */
   enqueue(submission: Submission): void {
-    if (this.#error !== undefined) submission.abandon(this.#error);
-    else if (this.#paused || this.#waiting.length > 0 || this.pair.room === 0) this.#waiting.push(submission);
-    else if (!this.#submit(submission)) this.#waiting.push(submission);
+    if (this.#error !== undefined) {
+      submission.abandon(this.#error);
+      return;
+    }
+    const mayEnter = !this.#paused && this.#waiting.length === 0 && this.pair.room > 0;
+    if (mayEnter && this.#submit(submission)) return;
+    this.#waiting.push(submission);
+    // What has the room may be nothing of this queue's, but of the pair's user.
+    this.#keepLooking();
   }
 
   /**
@@ -163,10 +174,7 @@ export class CommandQueue {
       this.#ringing = true;
       queueMicrotask(() => this.#ring());
     }
-    if (this.interrupt === undefined && !this.#polling) {
-      this.#polling = true;
-      setImmediate(() => this.#look());
-    }
+    this.#keepLooking();
     return true;
   }
 
@@ -180,10 +188,11 @@ export class CommandQueue {
     }
   }
 
-  #look(): void {
-    this.poll();
-    this.#polling = this.pair.busy > 0;
-    if (this.#polling) setImmediate(() => this.#look());
+  /** At each turn, while something is awaited that nobody interrupts for. */
+  #keepLooking(): void {
+    if (this.interrupt !== undefined || this.#looking) return;
+    this.#looking = true;
+    setImmediate(this.#look);
   }
 
   /** A mistake in this program is not the device's. */

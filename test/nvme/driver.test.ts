@@ -280,6 +280,30 @@ for (const world of worlds) {
       assert.ok(memory.subarray(0, MIB).equals(data), `seed ${random.seed}`);
     });
 
+    it('lets in what waits for the way without promises, whoever polls', async () => {
+      for (const completions of ['interrupt', 'poll'] as const) {
+        await using opened = await start(world.open(), { depth: 1, completions });
+        const { nvme, disk } = opened;
+        const { pair } = nvme.queues[0]!;
+        using page = nvme.fn.dma.allocCoherent(4096);
+        using data = nvme.memory.lend(page.bytes, 'bidirectional');
+        const ended: number[] = [];
+        const completion: Completion = {
+          complete: (status) => ended.push(status),
+          abandon: (error) => assert.fail(error),
+        };
+        pair.submitRead(disk.id, 0, 8, data.pointer, completion);
+        pair.ring();
+        const waiting = disk.read(0, new Uint8Array(BLOCK));
+        while (ended.length === 0) {
+          pair.poll();
+          if (ended.length === 0) await turn();
+        }
+        await waiting;
+        assert.deepEqual(ended, [0]);
+      }
+    });
+
     it('has a way without promises: submit, ring, poll', async () => {
       await using opened = await start(world.open(), { depth: 8, completions: 'poll' });
       const { nvme, disk } = opened;
