@@ -19,7 +19,7 @@ const NO_HARDWARE: readonly ErrnoName[] = ['ENODEV', 'ENOSYS'];
  *
  * @param target `domain:bus:device.function`, e.g. `0000:00:10.0`, of a function bound to vfio-pci; or a source
  * @throws DmaError EINVAL malformed address, options · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to another
- *   driver or in use · EPERM group not viable · EACCES no permission · ENOSYS addon not built
+ *   driver or in use · EAGAIN being reset or taken away · EPERM group not viable · EACCES no permission · ENOSYS addon not built
  */
 export async function openPci(
   target: string | PciSource,

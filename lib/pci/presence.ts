@@ -32,7 +32,7 @@ export class Presence {
     transport: PciTransport,
     dma: DmaDevice,
     grace = DEFAULT_GRACE,
-    wasReset: (functions: readonly string[]) => void = () => {},
+    wasReset: (functions: readonly string[]) => void,
   ) {
     this.#transport = transport;
     this.#grace = grace;
@@ -97,7 +97,7 @@ export class Presence {
   }
 }
 
-/** A listener that was not done when its time was over cannot help failing. */
+/** A listener cannot help failing that was not done when its time was over, or the function was closed. */
 function throwUnlessGone(error: unknown): void {
   if (!isAbsence(error)) throwUncaught(error);
 }

@@ -160,6 +160,7 @@ describe('a step of opening that fails', () => {
     ['VFIO_GROUP_SET_CONTAINER', -1, 'EPERM', 'not viable'],
     ['VFIO_SET_IOMMU', -1, 'EPERM', 'allow_unsafe_interrupts'],
     ['VFIO_SET_IOMMU', -19, 'ENODEV', 'modprobe vfio_iommu_type1'],
+    ['VFIO_GROUP_GET_DEVICE_FD', -11, 'EAGAIN', 'try again'],
     ['VFIO_GROUP_GET_DEVICE_FD', -5, 'EIO', 'dmesg'],
   ] as const)('%s with errno %i is %s: %s', (step, errno, code, words) => {
     const error = openError(readFacts(EDU, root), step, errno, errno === -16 ? ['node (pid 42)'] : []);

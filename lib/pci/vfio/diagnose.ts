@@ -62,6 +62,12 @@ export function openError(
         : 'a group belongs to one opener at a time: close the other one first',
     });
   }
+  if (code === 'EAGAIN') {
+    return new DmaError(code, `${facts.address}: the kernel is about to reset it, or to take it away`, {
+      ...about,
+      remedy: 'try again',
+    });
+  }
   if (code === 'EOPNOTSUPP') return noType1(about.syscall);
   if (step === 'open /dev/vfio/vfio') return noModule(about.syscall);
   if (step === 'open /dev/vfio/N') return noNode(facts, node, about.syscall);
