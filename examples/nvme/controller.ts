@@ -148,7 +148,7 @@ export class NvmeController {
     return { aborts, lostInterrupts };
   }
 
-  /** The namespaces there are, in the order of their identifiers. */
+  /** The namespaces there are, in the order of their identifiers. @throws as `namespace`, of any of them */
   async namespaces(): Promise<Namespace[]> {
     const ids = await this.admin.activeNamespaces();
     return Promise.all(ids.map((id) => this.namespace(id)));
@@ -196,7 +196,8 @@ export class NvmeController {
     return [
       () => gone.removeEventListener('abort', onGone),
       fn.onError(() => this.#recover(new DmaError('EIO', failed, { remedy: 'issue the command again' }))),
-      fn.onReleaseRequest(() => this.close()),
+      // It is closed whether it shuts down or not; whoever calls `close` hears how it went.
+      fn.onReleaseRequest(() => this.close().catch(() => {})),
     ];
   }
 

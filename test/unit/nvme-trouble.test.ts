@@ -307,6 +307,17 @@ describe('NVMe in trouble', () => {
     expect(bed.nvme.fn.closed).toBe(true);
   });
 
+  it('lets the system have a controller that does not listen, and tells whoever closes it', async () => {
+    const model = new Listener({ latency: 10 });
+    const { nvme, disk, source } = await bench(new FaultInjector({ seed: 1 }), { depth: 2 }, model);
+    model.deaf = true;
+    const load = failures(reads(disk, 2));
+    await source.requestRelease();
+    expect((await load).map((error) => error?.code)).toEqual(['ETIMEDOUT', 'ETIMEDOUT']);
+    await expect(nvme.close()).rejects.toMatchObject({ code: 'ETIMEDOUT' });
+    expect(nvme.fn.closed).toBe(true);
+  });
+
   it('begins anew after an error that the system saw', async () => {
     await using bed = await bench(new FaultInjector({ seed: 1 }), { depth: 2 });
     const all = failures(reads(bed.disk, 10));
