@@ -142,12 +142,7 @@ export class AdminCommands {
 
   async #receive(command: Command, what: string, length: number): Promise<Buffer> {
     const bytes = Buffer.alloc(length);
-    const lent = this.#memory.lend(bytes, 'from-device');
-    try {
-      await this.execute({ ...command, data: lent.pointer }, what);
-    } finally {
-      lent.release();
-    }
+    await this.#queue.execute(command, what, this.#memory.lend(bytes, 'from-device'));
     return bytes;
   }
 }

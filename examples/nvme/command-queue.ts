@@ -4,6 +4,7 @@
  */
 import { DmaError, type Interrupt } from '../../lib/index.ts';
 import type { Command } from './commands.ts';
+import type { Lent } from './memory.ts';
 import type { Completion, QueuePair } from './queue-pair.ts';
 import { NvmeError } from './status.ts';
 
@@ -20,32 +21,40 @@ class PromisedCommand implements Submission {
   #late: DmaError | undefined;
   readonly #command: Command;
   readonly #what: string;
+  readonly #lent: Lent | undefined;
   readonly #resolve: (result: number) => void;
   readonly #reject: (error: DmaError) => void;
 
   constructor(
     command: Command,
     what: string,
+    lent: Lent | undefined,
     resolve: (result: number) => void,
     reject: (error: DmaError) => void,
   ) {
     this.#command = command;
     this.#what = what;
+    this.#lent = lent;
     this.#resolve = resolve;
     this.#reject = reject;
   }
 
   submit(pair: QueuePair): boolean {
-    pair.submit(this.#command, this);
+    pair.submit(
+      this.#lent === undefined ? this.#command : { ...this.#command, data: this.#lent.pointer },
+      this,
+    );
     return true;
   }
 
   complete(status: number, result: number): void {
+    this.#lent?.release();
     if (status === 0) this.#resolve(result);
     else this.#reject(this.#late ?? new NvmeError(status, this.#what));
   }
 
   abandon(error: DmaError): void {
+    this.#lent?.release();
     this.#reject(this.#late ?? error);
   }
 
@@ -106,11 +115,12 @@ export class CommandQueue {
 
   /**
    * Do a command. Resolves with dword 0 of its completion.
+   * @param lent its memory, which is taken back when the command ends, before the promise tells
    * @throws NvmeError the controller completed it with an error · DmaError ETIMEDOUT · ECANCELED reset · ENODEV closed, gone
    */
-  execute(command: Command, what: string): Promise<number> {
+  execute(command: Command, what: string, lent?: Lent): Promise<number> {
     return new Promise((resolve, reject) => {
-      this.enqueue(new PromisedCommand(command, what, resolve, reject));
+      this.enqueue(new PromisedCommand(command, what, lent, resolve, reject));
     });
   }
 

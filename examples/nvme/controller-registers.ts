@@ -43,6 +43,15 @@ export class ControllerRegisters {
     await this.#until('stop', this.capabilities.timeout, (status) => (status & STATUS.ready) === 0);
   }
 
+  /** Have it stop, without waiting for that, nor minding when it does not answer. */
+  giveUp(): void {
+    try {
+      this.#bar.write32(REGISTER.configuration, 0);
+    } catch (error) {
+      if (!(error instanceof DmaError)) throw error;
+    }
+  }
+
   /**
    * Start it with this admin queue (3.5.1); it was disabled before.
    * @throws DmaError EIO it reports a fatal error · ETIMEDOUT it does not start · ENODEV it does not answer

@@ -350,7 +350,10 @@ export class NvmeController {
 
   /** Everything fails, waiting or under way. No DMA may be under way when memory goes back. */
   #abandon(error: DmaError): void {
-    if (!this.fn.closed) this.fn.clearMaster();
+    if (!this.fn.closed) {
+      this.#registers.giveUp();
+      this.fn.clearMaster();
+    }
     for (const queue of [this.#adminQueue, ...this.#queues]) queue.abandon(error);
   }
 

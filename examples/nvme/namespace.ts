@@ -3,7 +3,7 @@ import { DmaError } from '../../lib/index.ts';
 import type { CommandQueue } from './command-queue.ts';
 import { type Command, IO } from './commands.ts';
 import type { ControllerIdentity, NamespaceIdentity } from './identify.ts';
-import { isView, type Payload, type TransferMemory } from './memory.ts';
+import { isView, type Lent, type Payload, type TransferMemory } from './memory.ts';
 import { cut, payloadBytes, Transfer, TransferCommand } from './transfer.ts';
 
 /** What a namespace needs of its controller. */
@@ -150,22 +150,11 @@ export class Namespace {
       ranges.writeUInt32LE(Math.min(RANGE_BLOCKS, blocks - i * RANGE_BLOCKS), i * RANGE_BYTES + 4);
       ranges.writeBigUInt64LE(BigInt(lba + i * RANGE_BLOCKS), i * RANGE_BYTES + 8);
     }
-    const lent = this.#host.memory.lend(ranges, 'to-device');
-    try {
-      const { pointer } = lent;
-      await this.#execute(
-        {
-          opcode: IO.datasetManagement,
-          namespace: this.id,
-          data: pointer,
-          dword10: count - 1,
-          dword11: DEALLOCATE,
-        },
-        'Dataset Management',
-      );
-    } finally {
-      lent.release();
-    }
+    await this.#execute(
+      { opcode: IO.datasetManagement, namespace: this.id, dword10: count - 1, dword11: DEALLOCATE },
+      'Dataset Management',
+      this.#host.memory.lend(ranges, 'to-device'),
+    );
   }
 
   /** Settled when all are: none is under way any more when the first error is heard of. */
@@ -175,8 +164,8 @@ export class Namespace {
     }
   }
 
-  #execute(command: Command, what: string): Promise<number> {
-    return this.#host.nextQueue().execute(command, `${what} of namespace ${this.id}`);
+  #execute(command: Command, what: string, lent?: Lent): Promise<number> {
+    return this.#host.nextQueue().execute(command, `${what} of namespace ${this.id}`, lent);
   }
 
   #checkPayload(payload: Payload): void {
