@@ -3,7 +3,7 @@ import type { Packet } from './packet.ts';
 import type { Receiver, Transmitter } from './ring.ts';
 
 /** The byte that is changed: of the payload, whatever the headers are. */
-const TOUCHED = 48;
+export const TOUCHED = 48;
 
 /**
  * Send on what has been received, one batch. What the sender has no room for is dropped. Both are of one NIC: packets

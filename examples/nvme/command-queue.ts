@@ -92,6 +92,7 @@ export class CommandQueue {
     this.pair = pair;
     this.interrupt = interrupt;
     this.#fail = fail;
+    pair.pause();
     this.#unlisten = interrupt?.listen(() => this.poll()) ?? (() => {});
   }
 
@@ -144,10 +145,12 @@ export class CommandQueue {
   /** Nothing is submitted, and no completion taken, until `resume`: the controller is being reset, or closed. */
   pause(): void {
     this.#paused = true;
+    this.pair.pause();
   }
 
   resume(): void {
     this.#paused = false;
+    this.pair.resume();
     this.#admit();
   }
 
@@ -159,14 +162,14 @@ export class CommandQueue {
 
   /** Everything ends with `error`: the controller does nothing any more. */
   abandon(error: DmaError): void {
-    this.#paused = true;
+    this.pause();
     this.pair.abandon(error);
     this.refuse(error);
   }
 
   /** The interrupt stays armed: others may share it. */
   close(): void {
-    this.#paused = true;
+    this.pause();
     this.#unlisten();
     this.pair.free();
   }

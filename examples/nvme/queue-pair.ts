@@ -69,6 +69,7 @@ export class QueuePair {
   /** Identifiers that are free, as a stack. */
   readonly #free: Uint16Array;
   #room: number;
+  #paused = false;
   /** By identifier: who waits for it. */
   readonly #waiting: (Completion | undefined)[];
   /** By identifier: the turn of the clock at which it was submitted. */
@@ -104,9 +105,9 @@ export class QueuePair {
     this.#expired = new Uint8Array(this.depth);
   }
 
-  /** Commands that can be submitted now. */
+  /** Commands that can be submitted now; 0 while it is paused. */
   get room(): number {
-    return this.#room;
+    return this.#paused ? 0 : this.#room;
   }
 
   /** Commands under way. */
@@ -117,7 +118,7 @@ export class QueuePair {
   /**
    * Put a Read into the queue (NVM Command Set 1.0, 3.2.4). The controller sees it at the next `ring`.
    * @param lba first block, below 2^53 @param blocks 1 to 65,536
-   * @returns the command identifier, or -1 when the queue is full
+   * @returns the command identifier, or -1 when the queue is full or paused
    */
   submitRead(
     namespace: number,
@@ -183,7 +184,7 @@ export class QueuePair {
   /** Tell the controller of everything submitted since the last time. @throws DmaError ENODEV, EIO it does not answer */
   ring(): void {
     const { index } = this.#tail;
-    if (index === this.#rungTail) return;
+    if (index === this.#rungTail || this.#paused) return;
     this.#rungTail = index;
     this.#registers.write32(this.#tailDoorbell, index);
   }
@@ -194,6 +195,7 @@ export class QueuePair {
    * @throws DmaError EIO the controller completed what nobody asked for · ENODEV, EIO it does not answer
    */
   poll(): number {
+    if (this.#paused) return 0;
     const head = this.#head;
     const cq = this.#cq;
     let count = 0;
@@ -211,6 +213,15 @@ export class QueuePair {
       this.#registers.write32(this.#headDoorbell, index);
     }
     return count;
+  }
+
+  /** Whoever uses it finds it full, and nothing completed, until `resume`: the controller is being reset, or is no more. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
   }
 
   /** Time passes, in turns that the owner makes: commands are as old as the turns since they were submitted. */
@@ -262,7 +273,7 @@ export class QueuePair {
 
   /** Dwords 0 to 9 of the entry at the tail. */
   #take(opcode: number, namespace: number, data: DataPointer, completion: Completion): number {
-    if (this.#room === 0) return -1;
+    if (this.#room === 0 || this.#paused) return -1;
     const id = this.#free[--this.#room]!;
     this.#waiting[id] = completion;
     this.#submitted[id] = this.#turn;

@@ -103,6 +103,34 @@ describe('NVMe in trouble', () => {
     }
   });
 
+  it('lets nobody into a queue while it is reset, not even who is told of that', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    await using bed = await bench(inject);
+    const { nvme, source } = bed;
+    const { pair } = nvme.queues[0]!;
+    using memory = nvme.fn.dma.allocCoherent(BLOCK);
+    const data = nvme.memory.lend(memory.bytes, 'from-device');
+    const places: number[] = [];
+    const submit = () => pair.submitRead(bed.disk.id, 0, 1, data.pointer, eager);
+    let done = 0;
+    const eager = {
+      complete: () => void done++,
+      abandon: () => {
+        places.push(submit(), pair.room, pair.poll());
+        pair.ring();
+      },
+    };
+    submit();
+    await nvme.reset();
+    expect(places).toEqual([-1, 0, 0]);
+    expect(submit()).toBeGreaterThanOrEqual(0);
+    pair.ring();
+    await bed.disk.flush();
+    expect(done).toBe(1);
+    data.release();
+    expect(source.faults).toEqual([]);
+  });
+
   it('ends a command that the controller never does: aborted, or else by a reset', async () => {
     const inject = new FaultInjector({ seed: 1 });
     await using bed = await bench(inject, { depth: 8 });
