@@ -1,5 +1,9 @@
-/** Files of /sys and /proc. All answer "nothing" for what is absent, vanishes meanwhile, or may not be looked at. */
+/**
+ * Files of /sys and /proc. All answer "nothing" for what is absent, vanishes meanwhile, or may not be looked at, and throw
+ * DmaError EMFILE when no descriptor is left: what they would say then is not so.
+ */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { DmaError } from './errors.ts';
 
 export function readText(path: string): string | undefined {
   return attempt(() => readFileSync(path, 'utf8'));
@@ -17,7 +21,12 @@ export function listFolder(path: string): string[] {
 function attempt<T>(action: () => T): T | undefined {
   try {
     return action();
-  } catch {
-    return undefined;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code !== 'EMFILE' && code !== 'ENFILE') return undefined;
+    throw new DmaError('EMFILE', 'too many files are open', {
+      remedy: 'close some, or raise the limit with ulimit -n',
+      cause: error,
+    });
   }
 }

@@ -91,7 +91,8 @@ napi_value RegionCreate(Call& call) {
   if (const int error = PageOf(call, 1, &page)) return call.Return(error);
   const uint64_t size = RoundUp(bytes, page);
   // Huge pages are counted by the kernel; ordinary ones would be handed out until it kills somebody.
-  if (page == PageBytes() && size > uv_get_available_memory()) return call.Return(-ENOMEM);
+  const uint64_t available = uv_get_available_memory();  // 0: it cannot be told
+  if (page == PageBytes() && available != 0 && size > available) return call.Return(-ENOMEM);
   std::shared_ptr<Mapping> mapping;
   const int error = Create(size, page, &mapping);
   if (error != 0) return call.Return(error);

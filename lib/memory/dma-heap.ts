@@ -63,7 +63,9 @@ export class DmaHeapMemory implements MemorySource {
   allocate(size: number): ArrayBuffer {
     if (this.#closed) throw closedError();
     checkSize(size, 'the size of an allocation');
-    if (size > constants.MAX_LENGTH || size > process.availableMemory()) throw this.#noMemory(size);
+    // 0: it cannot be told.
+    const available = process.availableMemory() || Number.POSITIVE_INFINITY;
+    if (size > constants.MAX_LENGTH || size > available) throw this.#noMemory(size);
     const handle = this.#native.dmaHeapAllocate(this.#heap, size);
     if (handle < 0) throw this.#refused(size, handle);
     const dmaBuf = new DmaBuf(this.#native, handle, size);

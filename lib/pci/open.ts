@@ -2,7 +2,7 @@
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { PciFunction } from './function.ts';
 import { checkGrace } from './presence.ts';
-import type { OpenOptions, PciSource } from './transport.ts';
+import type { OpenedFunction, OpenOptions, PciSource } from './transport.ts';
 
 export interface OpenPciOptions extends OpenOptions {
   /**
@@ -49,11 +49,22 @@ export function observeOpened(observer: (fn: PciFunction) => void): () => void {
 }
 
 function track(source: PciSource, options: OpenOptions): PciFunction {
-  const fn = new PciFunction(source.open(options), untrack, options.releaseGrace);
+  const fn = hold(source.open(options), options);
   if (opened.size === 0) process.on('exit', closeAll);
   opened.add(fn);
   for (const observe of observers) observe(fn);
   return fn;
+}
+
+function hold(parts: OpenedFunction, { releaseGrace }: OpenOptions): PciFunction {
+  try {
+    return new PciFunction(parts, untrack, releaseGrace);
+  } catch (error) {
+    // It has done nothing yet: bus mastering is off.
+    parts.dma.close();
+    parts.transport.close();
+    throw error;
+  }
 }
 
 function untrack(fn: PciFunction): void {

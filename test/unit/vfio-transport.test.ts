@@ -10,10 +10,12 @@ import { HeapMemory } from '../../lib/memory/heap.ts';
 import type { Addon } from '../../lib/native/addon.ts';
 import { PciFunction } from '../../lib/pci/function.ts';
 import { VfioInterrupts } from '../../lib/pci/vfio/interrupts.ts';
+import { VfioNotifications } from '../../lib/pci/vfio/notifications.ts';
 import { VfioTransport } from '../../lib/pci/vfio/transport.ts';
 
 const DEVICE = 1;
 const EINVAL = -22;
+const EMFILE = -24;
 const ENOSPC = -28;
 
 /** What VFIO_DEVICE_SET_IRQS does with vectors (vfio_pci_intrs.c), for a function with 8 MSI-X and 1 MSI vector. */
@@ -181,6 +183,29 @@ describe('interrupts that can be added later', () => {
     expect(kernel.triggered).toEqual([3]);
     interrupts.close();
     expect(code(() => interrupts.trigger('msix', 3))).toBe('ENODEV');
+  });
+});
+
+describe('what the kernel tells of a function', () => {
+  const events = { error() {}, releaseRequest() {}, reset() {}, gone() {} };
+
+  it('is there when the function is opened, or the function is not', () => {
+    const kernel = new Irqs(8);
+    const create = kernel.interruptCreate;
+    const native = {
+      ...kernel,
+      vfioIrqCount: () => 1,
+      vfioIrqArm: () => 0,
+      interruptCreate: () => (kernel.open.size === 0 ? create() : EMFILE),
+    };
+    expect(code(() => new VfioNotifications(native, DEVICE, events))).toBe('EMFILE');
+    expect(kernel.open.size, 'the first is closed').toBe(0);
+  });
+
+  it('may be nothing', () => {
+    const kernel = new Irqs(8);
+    new VfioNotifications({ ...kernel, vfioIrqCount: () => 0 }, DEVICE, events).close();
+    expect(kernel.open.size).toBe(0);
   });
 });
 

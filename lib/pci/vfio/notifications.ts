@@ -3,6 +3,7 @@
  * correct; REQ, that it wants the function back and waits for its file to be closed (vfio_pci_core.c). It repeats REQ
  * every ten seconds.
  */
+import { DmaError, errnoName } from '../../errors.ts';
 import type { Handle, InterruptFunctions } from '../../native/addon.ts';
 import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
 import type { FunctionEvents } from '../transport.ts';
@@ -14,12 +15,20 @@ export class VfioNotifications {
   readonly #device: Handle;
   readonly #armed: Handle[] = [];
 
-  /** From here on. A function or a kernel that has one of them not never tells. */
+  /**
+   * From here on. A function or a kernel that has one of them not never tells.
+   * @throws DmaError EMFILE no file is left for it: a removal of the device would wait for ever
+   */
   constructor(native: Native, device: Handle, events: FunctionEvents) {
     this.#native = native;
     this.#device = device;
-    this.#arm(VFIO_IRQ.error, () => events.error());
-    this.#arm(VFIO_IRQ.request, () => events.releaseRequest());
+    try {
+      this.#arm(VFIO_IRQ.error, () => events.error());
+      this.#arm(VFIO_IRQ.request, () => events.releaseRequest());
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /** Harmless to call twice. */
@@ -31,7 +40,12 @@ export class VfioNotifications {
   #arm(kind: number, deliver: () => void): void {
     if (this.#native.vfioIrqCount(this.#device, kind) <= 0) return;
     const interrupt = this.#native.interruptCreate(deliver);
-    if (interrupt < 0) return;
+    if (interrupt < 0) {
+      throw new DmaError(errnoName(interrupt), 'the kernel cannot tell when it wants the function back', {
+        syscall: 'eventfd',
+        remedy: 'raise the limit of open files (ulimit -n)',
+      });
+    }
     this.#native.interruptRef(interrupt, false);
     if (this.#native.vfioIrqArm(this.#device, kind, 0, 1, interrupt) === 0) this.#armed.push(interrupt);
     else this.#native.interruptClose(interrupt);
