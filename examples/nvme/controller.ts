@@ -112,6 +112,7 @@ export class NvmeController {
       {
         fn,
         queues: () => (this.#state === 'live' ? [this.#adminQueue, ...this.#queues] : [this.#adminQueue]),
+        mayAbort: () => this.#adminQueue.waiting === 0 && this.#adminQueue.pair.room > 0,
         abort: (queue, command) => this.admin.abort(queue, command),
         recover: (error) => this.#recover(error),
       },

@@ -16,6 +16,8 @@ export interface Watched {
   readonly fn: PciFunction;
   /** Those that are watched now. */
   queues(): readonly CommandQueue[];
+  /** Whether an Abort would be sent at once. */
+  mayAbort(): boolean;
   /** Whether the command was, or will be, aborted. */
   abort(queue: number, command: number): Promise<boolean>;
   /** End everything, and start anew. */
@@ -68,6 +70,8 @@ export class Watch {
       this.#controller.recover(late);
       return true;
     }
+    // One that waited would be sent after a reset, and end whatever has the identifier by then.
+    if (!this.#controller.mayAbort()) return false;
     this.aborts++;
     // What the abort did shows in the command itself, or in nothing: then there is the reset.
     this.#controller.abort(pair.id, id).catch(() => {});

@@ -143,6 +143,23 @@ describe('NVMe in trouble', () => {
     expect(bed.nvme.state).toBe('live');
   });
 
+  it('sends no abort that would have to wait, and so could come after a reset', async () => {
+    const inject = new FaultInjector({ seed: 1 });
+    const model = new Listener({ latency: 10 });
+    await using bed = await bench(inject, {}, model);
+    inject.on('completion-delayed', { nth: 1, microseconds: Number.POSITIVE_INFINITY });
+    const read = failures(reads(bed.disk, 1));
+    await new Promise((resolve) => setTimeout(resolve, TIMEOUT / 2));
+    const { aborts } = bed.nvme.mishaps; // none, unless this test was held up
+    model.deaf = true;
+    const admin = failures(Array.from({ length: 40 }, () => bed.nvme.admin.identifyController()));
+    const [error] = await read;
+    expect(['ETIMEDOUT', 'ECANCELED']).toContain(error?.code);
+    await admin;
+    await Promise.all(reads(bed.disk, 20));
+    expect(bed.nvme.mishaps.aborts).toBe(aborts);
+  });
+
   it('begins anew when nothing is done any more', async () => {
     const inject = new FaultInjector({ seed: 1 });
     await using bed = await bench(inject, { depth: 4, queues: 2 });
