@@ -12,6 +12,13 @@ export interface Pluggable {
   readonly properties: Readonly<Record<string, string | number>>;
 }
 
+/** The e1000e of the machine `pcie`. */
+export const NIC: Pluggable = {
+  address: process.env.USERDMA_TEST_NIC ?? '',
+  id: 'nic',
+  properties: { driver: 'e1000e', netdev: 'net0', bus: 'port6' },
+};
+
 const PCI = '/sys/bus/pci';
 /** Milliseconds until QEMU is asked instead of waited for. */
 const PATIENCE = 1000;

@@ -6,14 +6,8 @@ import type { Packet } from '../../../examples/nic/packet.ts';
 import { DmaError, openPci } from '../../../lib/index.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../../harness.ts';
 import { packetOf } from '../../nic/traffic.ts';
-import { type Pluggable, pullOut, putBack } from '../hotplug.ts';
+import { NIC, pullOut, putBack } from '../hotplug.ts';
 import { Monitor } from '../monitor.ts';
-
-const NIC: Pluggable = {
-  address: process.env.USERDMA_TEST_NIC!,
-  id: 'nic',
-  properties: { driver: 'e1000e', netdev: 'net0', bus: 'port6' },
-};
 
 function isGone(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'ENODEV';
