@@ -312,15 +312,23 @@ int FindIrqs(const Call& call, VfioDevice** device, uint32_t* index) {
   return 0;
 }
 
+/** What the kernel says of the interrupts of argument 1; a kind the device does not have has no vectors and
+ * gets none. 0 or -errno. */
+int ReadIrqs(const Call& call, vfio_irq_info* info) {
+  VfioDevice* device;
+  *info = {};
+  info->argsz = sizeof *info;
+  info->flags = VFIO_IRQ_INFO_NORESIZE;
+  if (const int error = FindIrqs(call, &device, &info->index)) return error;
+  const int error = VfioIoctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, info);
+  return error == -EINVAL ? 0 : std::min(error, 0);
+}
+
 /** vfioIrqCount(device, kind): vectors, 0 when it has none. `kind`: VFIO_PCI_INTX_IRQ_INDEX, ... */
 napi_value IrqCount(Call& call) {
-  VfioDevice* device;
-  vfio_irq_info info = {};
-  info.argsz = sizeof info;
-  if (const int error = FindIrqs(call, &device, &info.index)) return call.Return(error);
-  const int error = VfioIoctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, &info);
-  if (error == -EINVAL) return call.Return(0);
-  return call.Return(error < 0 ? error : static_cast<int64_t>(info.count));
+  vfio_irq_info info;
+  if (const int error = ReadIrqs(call, &info)) return call.Return(error);
+  return call.Return(info.count);
 }
 
 /** VFIO_DEVICE_SET_IRQS with one eventfd (or -1, none) for each of `count` vectors, or without any data. */
@@ -364,13 +372,9 @@ napi_value IrqArm(Call& call) {
 
 /** vfioIrqResizable(device, kind): 1 when vectors can be added while others are on, else 0. */
 napi_value IrqResizable(Call& call) {
-  VfioDevice* device;
-  vfio_irq_info info = {};
-  info.argsz = sizeof info;
-  if (const int error = FindIrqs(call, &device, &info.index)) return call.Return(error);
-  const int error = VfioIoctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, &info);
-  if (error == -EINVAL) return call.Return(0);
-  return call.Return(error < 0 ? error : (info.flags & VFIO_IRQ_INFO_NORESIZE) == 0 ? 1 : 0);
+  vfio_irq_info info;
+  if (const int error = ReadIrqs(call, &info)) return call.Return(error);
+  return call.Return((info.flags & VFIO_IRQ_INFO_NORESIZE) == 0 ? 1 : 0);
 }
 
 /** vfioIrqTrigger(device, kind, vector): 0. Signals what the vector would signal, without the device. */

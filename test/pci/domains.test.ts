@@ -2,6 +2,7 @@
 import { Edu } from '../../examples/edu/driver.ts';
 import { DmaError, type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
+import { codeOf } from '../failures.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
 import { DMA_BITS, type Member, newTrio } from './trio.ts';
 
@@ -16,16 +17,6 @@ async function rejects(promise: Promise<unknown>, code: string, words = /./): Pr
     assert.match(error.message, words);
     return true;
   });
-}
-
-function codeOf(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof DmaError) return error.code;
-    throw error;
-  }
-  return 'none';
 }
 
 describe('functions and their domains', () => {

@@ -1,5 +1,6 @@
 /** A device that is taken from its driver, in both worlds. */
 import { DmaError, type Interrupt, type PciFunction } from '../../lib/index.ts';
+import { codeOf } from '../failures.ts';
 import { afterAll, afterEach, assert, beforeAll, beforeEach, describe, it } from '../harness.ts';
 import { openWorld, type PluggedWorld } from './plugged.ts';
 
@@ -16,16 +17,6 @@ async function failureOf(promise: Promise<unknown>): Promise<unknown> {
     () => assert.fail('it resolved'),
     (error: unknown) => error,
   );
-}
-
-function codeOf(call: () => unknown): string {
-  try {
-    call();
-  } catch (error) {
-    if (error instanceof DmaError) return error.code;
-    throw error;
-  }
-  return 'none';
 }
 
 async function iterate(interrupt: Interrupt): Promise<void> {

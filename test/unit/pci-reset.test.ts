@@ -4,17 +4,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DmaError, openPci, type PciFunction, type ResetReport } from '../../lib/index.ts';
 import { hotReset, hotResetScope } from '../../lib/pci/vfio/hot-reset.ts';
 import { FaultInjector, simulate } from '../../lib/sim/index.ts';
+import { errorOf } from '../failures.ts';
 import { nvmeLike } from '../pci/models.ts';
-
-function errorOf(action: () => unknown): DmaError {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof DmaError) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
-}
 
 describe('a reset that the device refuses', () => {
   const REGISTER = 0x14;

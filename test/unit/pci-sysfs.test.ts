@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DmaError } from '../../lib/errors.ts';
+import type { DmaError } from '../../lib/errors.ts';
 import { dmaBitMask, findPci, openPciUnsafe, type PciFunction } from '../../lib/index.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
@@ -12,6 +12,7 @@ import { obstacle } from '../../lib/pci/sysfs/obstacles.ts';
 import { readResources } from '../../lib/pci/sysfs/resources.ts';
 import { readFacts } from '../../lib/pci/vfio/sysfs.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from '../../lib/sim/physical-memory.ts';
+import { errorOf } from '../failures.ts';
 import { describeNative } from '../native/support.ts';
 
 const EDU = '0000:00:10.0';
@@ -37,16 +38,6 @@ function link(path: string, to: string): void {
 function resources(...lines: string[]): void {
   const all = Array.from({ length: 13 }, (_, index) => lines[index] ?? NONE);
   file(`${device}/resource`, `${all.join('\n')}\n`);
-}
-
-function errorOf(action: () => unknown): DmaError {
-  try {
-    action();
-  } catch (error) {
-    if (error instanceof DmaError) return error;
-    throw error;
-  }
-  throw new Error('nothing was thrown');
 }
 
 describe('what stands in the way', () => {
