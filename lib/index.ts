@@ -1,28 +1,29 @@
 /** userdma: the Linux kernel's DMA API for TypeScript programs. */
+
+export type { CacheMaintenance } from './cache.ts';
 export type { DebugOptions } from './debug/options.ts';
-export type { Held } from './dma/allocations.ts';
-export { DMA_ATTR } from './dma/attributes.ts';
-export type { BounceOptions, BounceStats } from './dma/bounce.ts';
-export type { CacheMaintenance } from './dma/cache.ts';
-export type { CoherentBuffer, CoherentOptions } from './dma/coherent.ts';
+export type { DmaDirection } from './direction.ts';
+export type { BounceOptions, BounceStats } from './dma/bounce/bounce.ts';
+export type { Held } from './dma/buffers/allocations.ts';
+export type { CoherentBuffer, CoherentOptions } from './dma/buffers/coherent.ts';
+export type { NoncoherentBuffer } from './dma/buffers/noncoherent.ts';
+export type { NoncontiguousBuffer } from './dma/buffers/noncontiguous.ts';
 export type { DmaDebugView, DmaEntry, DmaReport, EntryType, ReportKind } from './dma/debug-view.ts';
-export type { DeclarableMemory, DeclaredInfo, DeclareOptions, IoMemory } from './dma/declared.ts';
-export type { CoherentIoBuffer, IoRegisters } from './dma/declared-io.ts';
+export type { DeclarableMemory, DeclaredInfo, DeclareOptions, IoMemory } from './dma/declared/declared.ts';
+export type { CoherentIoBuffer, IoRegisters } from './dma/declared/io.ts';
 export { DmaDevice, type DmaDeviceOptions } from './dma/device.ts';
-export type { DmaDirection } from './dma/direction.ts';
-export type { IommuDomain } from './dma/domain.ts';
-export type { IovaState } from './dma/iova-state.ts';
-export type { DmaLimits } from './dma/limits.ts';
-export type { MappingWay, StreamingMapping } from './dma/mapping.ts';
-export { dmaBitMask } from './dma/mask.ts';
-export type { NoncoherentBuffer } from './dma/noncoherent.ts';
-export type { NoncontiguousBuffer } from './dma/noncontiguous.ts';
-export type { DmaPool, PoolStats } from './dma/pool.ts';
-export type { DmaPoolBlock } from './dma/pool-block.ts';
-export type { PoolOptions } from './dma/pool-layout.ts';
-export type { RegisterSource } from './dma/resource.ts';
-export type { DmaSegment, SgMapping } from './dma/sg-mapping.ts';
-export type { StreamingOptions } from './dma/streaming.ts';
+export type { IovaState } from './dma/iova/state.ts';
+export type { IommuDomain } from './dma/operations/domain.ts';
+export type { DmaPoolBlock } from './dma/pool/block.ts';
+export type { PoolOptions } from './dma/pool/layout.ts';
+export type { DmaPool, PoolStats } from './dma/pool/pool.ts';
+export type { DmaSegment, SgMapping } from './dma/sg/mapping.ts';
+export type { DmaLimits } from './dma/streaming/limits.ts';
+export type { MappingWay, StreamingMapping } from './dma/streaming/mapping.ts';
+export type { RegisterSource } from './dma/streaming/resource.ts';
+export type { StreamingOptions } from './dma/streaming/streaming.ts';
+export { DMA_ATTR } from './dma/words/attributes.ts';
+export { dmaBitMask } from './dma/words/mask.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
 export type { Interrupt, Interrupts, IntxOptions } from './interrupts/interrupt.ts';
@@ -75,7 +76,6 @@ export type { PciFunction, PowerState } from './pci/function.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
 export type { ResetKind, ResetReport } from './pci/reset.ts';
 export type { ExpansionRom } from './pci/rom.ts';
-export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/sysfs/open.ts';
 export type {
   ConfigAccess,
   OpenedFunction,
@@ -84,6 +84,7 @@ export type {
   PciTransport,
   RomAccess,
 } from './pci/transport.ts';
+export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/unsafe/open.ts';
 export { Registers } from './registers/registers.ts';
 export type { Column, WideColumn } from './rings/column.ts';
 export { RingIndex } from './rings/ring-index.ts';

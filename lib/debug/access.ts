@@ -8,9 +8,10 @@
  *
  * Of several things that hold a byte (a mapping of noncoherent memory, say) one that allows it is enough.
  */
+
+import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
 import type { ReportKind } from '../dma/debug-view.ts';
-import { DEVICE_READS, DEVICE_WRITES } from '../dma/direction.ts';
-import { IovaState } from '../dma/iova-state.ts';
+import { IovaState } from '../dma/iova/state.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import { FAULT } from '../iommu/fault.ts';
 import { AddressIndex, distanceTo } from './address-index.ts';

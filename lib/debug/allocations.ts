@@ -1,13 +1,14 @@
 /** Allocations that are entered in the ledger, and whose changes of hands are watched. */
-import { type AllocatingDevice, Allocations, type Held } from '../dma/allocations.ts';
+
+import { directionBits } from '../direction.ts';
+import { type AllocatingDevice, Allocations, type Held } from '../dma/buffers/allocations.ts';
+import { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
+import { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
 import type { EntryType } from '../dma/debug-view.ts';
-import { directionBits } from '../dma/direction.ts';
-import { IovaState } from '../dma/iova-state.ts';
-import type { Misuse } from '../dma/misuse.ts';
-import { NoncoherentBuffer } from '../dma/noncoherent.ts';
-import { NoncontiguousBuffer } from '../dma/noncontiguous.ts';
-import type { OwnRegion } from '../dma/own-memory.ts';
-import { DmaPool } from '../dma/pool.ts';
+import { IovaState } from '../dma/iova/state.ts';
+import type { OwnRegion } from '../dma/operations/own-memory.ts';
+import { DmaPool } from '../dma/pool/pool.ts';
+import type { Misuse } from '../dma/words/misuse.ts';
 import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Place } from './entry.ts';

@@ -2,7 +2,7 @@
  * IOMMU faults of hardware, and what they have to do with. The kernel's log says where the device failed and how, at best
  * to the page; the ledger knows what is there, was there last, or is closest.
  */
-import { DEVICE_READS, DEVICE_WRITES } from '../dma/direction.ts';
+import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
 import { distanceTo } from './address-index.ts';
 import type { DmaDebug } from './debug.ts';

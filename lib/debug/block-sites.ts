@@ -2,8 +2,8 @@
  * Who took the blocks of a pool, and who freed them. A pair costs a few nanoseconds: beside those whose site is kept,
  * all a block leaves is that it is none of them.
  */
-import type { OwnRegion } from '../dma/own-memory.ts';
-import { addressOf, PoolBlock } from '../dma/pool-block.ts';
+import type { OwnRegion } from '../dma/operations/own-memory.ts';
+import { addressOf, PoolBlock } from '../dma/pool/block.ts';
 import { HeldEntry } from './entry.ts';
 import { captureSite, Sampler, type Site, type Stacks } from './sites.ts';
 

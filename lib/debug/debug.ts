@@ -8,11 +8,11 @@
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
  */
 import { emitWarning } from 'node:process';
-import type { BounceBuffer } from '../dma/bounce.ts';
-import type { CacheMaintenance } from '../dma/cache.ts';
+import type { CacheMaintenance } from '../cache.ts';
+import type { BounceBuffer } from '../dma/bounce/bounce.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
-import type { Misuse } from '../dma/misuse.ts';
-import type { Streaming, StreamingDevice } from '../dma/streaming.ts';
+import type { Streaming, StreamingDevice } from '../dma/streaming/streaming.ts';
+import type { Misuse } from '../dma/words/misuse.ts';
 import { type DmaError, throwUncaught } from '../errors.ts';
 import type { Attribution } from './attribution.ts';
 import { describeEntry, type Entry, type HeldEntry } from './entry.ts';

@@ -3,10 +3,10 @@ import { DmaDevice, type DmaDeviceOptions } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
 import { DebugAllocations } from './allocations.ts';
 import { DmaDebug } from './debug.ts';
-import { DebugScatterGather } from './lists.ts';
 import type { DebugOptions } from './options.ts';
 import { debugPool } from './pools.ts';
 import { DebugResources } from './resources.ts';
+import { DebugScatterGather } from './scatter-gather.ts';
 import { DebugStreaming } from './streaming.ts';
 
 export class DebugDmaDevice extends DmaDevice {

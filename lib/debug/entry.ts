@@ -1,10 +1,10 @@
 /** What the ledger knows of something that the device was given. The record of a mapping is its own entry. */
 
-import type { Held } from '../dma/allocations.ts';
+import { DEVICE_READS, DEVICE_WRITES, directionOf } from '../direction.ts';
+import type { Held } from '../dma/buffers/allocations.ts';
 import type { DmaEntry, EntryType } from '../dma/debug-view.ts';
-import { DEVICE_READS, DEVICE_WRITES, directionOf } from '../dma/direction.ts';
-import type { MappingWay } from '../dma/mapping.ts';
-import type { PoolBlock } from '../dma/pool-block.ts';
+import type { PoolBlock } from '../dma/pool/block.ts';
+import type { MappingWay } from '../dma/streaming/mapping.ts';
 import { describeSite, type Site } from './sites.ts';
 
 export interface Entry {

@@ -7,7 +7,7 @@
  *      in place, and the device only reads     the same
  *      in place, and the device writes         there is no telling them apart
  */
-import { DEVICE_READS } from '../dma/direction.ts';
+import { DEVICE_READS } from '../direction.ts';
 import type { DmaDebug } from './debug.ts';
 import { KeptBytes } from './kept-bytes.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';

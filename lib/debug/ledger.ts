@@ -6,8 +6,8 @@
  *      graves   the newest that are over, until their records are used again
  *      makers   sites by type, direction and size, for those whose own site was not kept
  */
-import type { Held } from '../dma/allocations.ts';
-import type { PoolBlock } from '../dma/pool-block.ts';
+import type { Held } from '../dma/buffers/allocations.ts';
+import type { PoolBlock } from '../dma/pool/block.ts';
 import { type Entry, HeldEntry, type Place } from './entry.ts';
 import { Makers } from './makers.ts';
 import type { DebugRecord, DebugSgRecord } from './records.ts';

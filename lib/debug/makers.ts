@@ -1,5 +1,5 @@
 /** Who makes mappings of which kind: what a report has to say of one whose own site was not kept. */
-import { directionOf } from '../dma/direction.ts';
+import { directionOf } from '../direction.ts';
 import type { Entry } from './entry.ts';
 import { describeSite, type Site } from './sites.ts';
 

@@ -8,9 +8,10 @@
  * Bytes have a number: those of the device's own memory their device address, those of other buffers one from above
  * all addresses.
  */
-import { DMA_ATTR } from '../dma/attributes.ts';
-import { DEVICE_WRITES } from '../dma/direction.ts';
-import type { OwnMemory } from '../dma/own-memory.ts';
+
+import { DEVICE_WRITES } from '../direction.ts';
+import type { OwnMemory } from '../dma/operations/own-memory.ts';
+import { DMA_ATTR } from '../dma/words/attributes.ts';
 import type { Entry } from './entry.ts';
 import { SpanIndex } from './span-index.ts';
 

@@ -1,6 +1,6 @@
 /** What a device still has when it is closed (dma_debug_device_change): one mistake for each place it came from. */
 import type { EntryType } from '../dma/debug-view.ts';
-import { DmaPool } from '../dma/pool.ts';
+import { DmaPool } from '../dma/pool/pool.ts';
 import { type Entry, HeldEntry } from './entry.ts';
 import type { Mistake } from './report.ts';
 import { describeSite } from './sites.ts';

@@ -1,11 +1,11 @@
 /** Pools that know who took their blocks, and report what they refuse. */
 import type { ReportKind } from '../dma/debug-view.ts';
-import type { Misuse } from '../dma/misuse.ts';
-import type { OwnRegion } from '../dma/own-memory.ts';
-import { PoisonedPool } from '../dma/poisoned-pool.ts';
-import { DmaPool, type PoolOwner } from '../dma/pool.ts';
-import type { DmaPoolBlock, PoolBlock } from '../dma/pool-block.ts';
-import type { PoolOptions } from '../dma/pool-layout.ts';
+import type { OwnRegion } from '../dma/operations/own-memory.ts';
+import type { DmaPoolBlock, PoolBlock } from '../dma/pool/block.ts';
+import type { PoolOptions } from '../dma/pool/layout.ts';
+import { PoisonedPool } from '../dma/pool/poisoned.ts';
+import { DmaPool, type PoolOwner } from '../dma/pool/pool.ts';
+import type { Misuse } from '../dma/words/misuse.ts';
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { BlockSites } from './block-sites.ts';
 import type { DmaDebug } from './debug.ts';

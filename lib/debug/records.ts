@@ -1,7 +1,7 @@
 /** The records of mappings as the ledger keeps them: those of lib/dma, and what is known of them besides. */
 import type { EntryType } from '../dma/debug-view.ts';
-import { MAPPED, MappingRecord } from '../dma/mapping.ts';
-import { SgRecord } from '../dma/sg-mapping.ts';
+import { SgRecord } from '../dma/sg/mapping.ts';
+import { MAPPED, MappingRecord } from '../dma/streaming/mapping.ts';
 import type { Entry } from './entry.ts';
 import type { KeptBytes } from './kept-bytes.ts';
 import type { LentBytes } from './lent-bytes.ts';

@@ -1,6 +1,7 @@
 /** A report: facts are copied when it is made, because records are used again; stacks are formatted when asked for. */
+
+import { type DmaDirection, directionOf } from '../direction.ts';
 import type { DmaReport, EntryType, ReportKind } from '../dma/debug-view.ts';
-import { type DmaDirection, directionOf } from '../dma/direction.ts';
 import type { Fault } from '../iommu/fault.ts';
 import type { Entry } from './entry.ts';
 import type { Makers } from './makers.ts';

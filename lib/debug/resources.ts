@@ -1,7 +1,7 @@
 /** Mappings of registers that are entered in the ledger. */
-import type { MappingRecord, StreamingMapping } from '../dma/mapping.ts';
-import type { Misuse } from '../dma/misuse.ts';
-import { type ResourceDevice, ResourceMappings } from '../dma/resource.ts';
+import type { MappingRecord, StreamingMapping } from '../dma/streaming/mapping.ts';
+import { type ResourceDevice, ResourceMappings } from '../dma/streaming/resource.ts';
+import type { Misuse } from '../dma/words/misuse.ts';
 import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import { DebugRecord } from './records.ts';

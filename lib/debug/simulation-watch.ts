@@ -6,12 +6,13 @@
  *      device reads, writes                                the CPU must not have changed them
  *      syncForCpu, unmap     the bytes are the CPU's       nor until now
  */
-import { DMA_ATTR } from '../dma/attributes.ts';
+
+import { DEVICE_WRITES } from '../direction.ts';
+import { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
+import { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
 import type { ReportKind } from '../dma/debug-view.ts';
-import { DEVICE_WRITES } from '../dma/direction.ts';
-import { NoncoherentBuffer } from '../dma/noncoherent.ts';
-import { NoncontiguousBuffer } from '../dma/noncontiguous.ts';
-import type { OwnRegion } from '../dma/own-memory.ts';
+import type { OwnRegion } from '../dma/operations/own-memory.ts';
+import { DMA_ATTR } from '../dma/words/attributes.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import { AccessJudge, type Neighbours } from './access.ts';
 import type { DmaDebug } from './debug.ts';

@@ -1,8 +1,8 @@
 /** Streaming mappings that are entered in the ledger. */
-import { DEVICE_WRITES } from '../dma/direction.ts';
-import type { MappingRecord } from '../dma/mapping.ts';
-import type { Misuse } from '../dma/misuse.ts';
-import { Streaming, type StreamingDevice, type StreamingOptions } from '../dma/streaming.ts';
+import { DEVICE_WRITES } from '../direction.ts';
+import type { MappingRecord } from '../dma/streaming/mapping.ts';
+import { Streaming, type StreamingDevice, type StreamingOptions } from '../dma/streaming/streaming.ts';
+import type { Misuse } from '../dma/words/misuse.ts';
 import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import { DebugRecord } from './records.ts';

@@ -5,8 +5,8 @@
  *      SimulationWatch   knows each access of the device, and the contents of memory (simulation-watch.ts)
  *      HardwareWatch     knows the contents of what is copied, and of small memory in place (hardware-watch.ts)
  */
-import type { NoncoherentBuffer } from '../dma/noncoherent.ts';
-import type { NoncontiguousBuffer } from '../dma/noncontiguous.ts';
+import type { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
+import type { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
 import type { HeldEntry } from './entry.ts';
 import type { DebugRecord, DebugSgRecord } from './records.ts';
 

@@ -1,6 +1,7 @@
 /** The words of messages about bytes and what they belong to. */
+
+import { directionOf } from '../direction.ts';
 import type { EntryType } from '../dma/debug-view.ts';
-import { directionOf } from '../dma/direction.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import type { Fault } from '../iommu/fault.ts';
 import type { Entry } from './entry.ts';

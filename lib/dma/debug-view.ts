@@ -1,7 +1,8 @@
 /** What a driver sees of dma-debug (lib/debug). Types only: nothing of it is loaded for a device without it. */
+
+import type { DmaDirection } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
-import type { DmaDirection } from './direction.ts';
-import type { MappingWay } from './mapping.ts';
+import type { MappingWay } from './streaming/mapping.ts';
 
 /** The mistakes that are reported; docs/dma-debug.md says when, and which the kernel knows. */
 export type ReportKind =

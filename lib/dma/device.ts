@@ -2,36 +2,37 @@
  * A device as the DMA API sees it (struct device): masks, and the memory it can reach. Knows no bus and no
  * operating system; what it stands on comes in through the constructor.
  */
+
+import type { CacheMaintenance } from '../cache.ts';
+import type { DmaDirection } from '../direction.ts';
 import { closedError, DmaError } from '../errors.ts';
 import type { AddressSpace } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { MemorySource } from '../memory/source.ts';
-import type { Allocations, Held } from './allocations.ts';
-import type { BounceStats } from './bounce.ts';
-import type { CacheMaintenance } from './cache.ts';
-import type { CoherentBuffer, CoherentOptions } from './coherent.ts';
+import type { BounceStats } from './bounce/bounce.ts';
+import type { Allocations, Held } from './buffers/allocations.ts';
+import type { CoherentBuffer, CoherentOptions } from './buffers/coherent.ts';
+import type { NoncoherentBuffer } from './buffers/noncoherent.ts';
+import type { NoncontiguousBuffer } from './buffers/noncontiguous.ts';
 import type { DmaDebugView } from './debug-view.ts';
-import type { DeclarableMemory, DeclaredInfo, DeclareOptions } from './declared.ts';
-import type { CoherentIoBuffer } from './declared-io.ts';
-import { DirectOperations } from './direct-operations.ts';
-import type { DmaDirection } from './direction.ts';
-import { IommuDomain } from './domain.ts';
-import { IommuOperations } from './iommu-operations.ts';
-import type { IovaState } from './iova-state.ts';
-import type { DmaLimits } from './limits.ts';
-import type { StreamingMapping } from './mapping.ts';
-import { checkMask, DEFAULT_MASK, maskLimit } from './mask.ts';
-import type { NoncoherentBuffer } from './noncoherent.ts';
-import type { NoncontiguousBuffer } from './noncontiguous.ts';
-import type { DmaOperations } from './operations.ts';
-import type { OwnMemory } from './own-memory.ts';
+import type { DeclarableMemory, DeclaredInfo, DeclareOptions } from './declared/declared.ts';
+import type { CoherentIoBuffer } from './declared/io.ts';
+import type { IovaState } from './iova/state.ts';
+import { DirectOperations } from './operations/direct.ts';
+import { IommuDomain } from './operations/domain.ts';
+import { IommuOperations } from './operations/iommu.ts';
+import type { DmaOperations } from './operations/operations.ts';
+import type { OwnMemory } from './operations/own-memory.ts';
 import { type DeviceParts, PLAIN_PARTS } from './parts.ts';
-import type { DmaPool } from './pool.ts';
-import type { PoolOptions } from './pool-layout.ts';
-import type { RegisterSource, ResourceMappings } from './resource.ts';
-import type { ScatterGather } from './scatter-gather.ts';
-import type { SgMapping } from './sg-mapping.ts';
-import type { Streaming, StreamingOptions } from './streaming.ts';
+import type { PoolOptions } from './pool/layout.ts';
+import type { DmaPool } from './pool/pool.ts';
+import type { SgMapping } from './sg/mapping.ts';
+import type { ScatterGather } from './sg/scatter-gather.ts';
+import type { DmaLimits } from './streaming/limits.ts';
+import type { StreamingMapping } from './streaming/mapping.ts';
+import type { RegisterSource, ResourceMappings } from './streaming/resource.ts';
+import type { Streaming, StreamingOptions } from './streaming/streaming.ts';
+import { checkMask, DEFAULT_MASK, maskLimit } from './words/mask.ts';
 
 export interface DeviceOptions extends StreamingOptions {
   /** For messages, e.g. the PCI address. */

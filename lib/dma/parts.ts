@@ -2,13 +2,13 @@
  * What a device is built of. Debugging (lib/debug) puts its own parts in their place when a device is opened with it, so
  * that a device without it runs the same code as if there were none.
  */
-import { type AllocatingDevice, Allocations } from './allocations.ts';
-import { PoisonedPool } from './poisoned-pool.ts';
-import { DmaPool, type PoolOwner } from './pool.ts';
-import type { PoolOptions } from './pool-layout.ts';
-import { type ResourceDevice, ResourceMappings } from './resource.ts';
-import { ScatterGather, type SgContext } from './scatter-gather.ts';
-import { Streaming, type StreamingDevice, type StreamingOptions } from './streaming.ts';
+import { type AllocatingDevice, Allocations } from './buffers/allocations.ts';
+import type { PoolOptions } from './pool/layout.ts';
+import { PoisonedPool } from './pool/poisoned.ts';
+import { DmaPool, type PoolOwner } from './pool/pool.ts';
+import { ScatterGather, type SgContext } from './sg/scatter-gather.ts';
+import { type ResourceDevice, ResourceMappings } from './streaming/resource.ts';
+import { Streaming, type StreamingDevice, type StreamingOptions } from './streaming/streaming.ts';
 
 export interface DeviceParts {
   allocations(device: AllocatingDevice): Allocations;

@@ -6,7 +6,7 @@
  * virtio's IOMMUs do and Intel's and Arm's do not; so is the end of a buffer inside its last page, as none does.
  */
 import { DmaError } from '../errors.ts';
-import { checkPageSize } from '../memory/page-size.ts';
+import { checkPageSize } from '../page-size.ts';
 import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
 import { nearestNumber, wholeAddress } from './bus-address.ts';
 import type { AccessObserver, Requester } from './device-access.ts';

@@ -5,7 +5,7 @@
  *      u-dma-buf    one buffer of the module u-dma-buf   (Linux, FPGA boards)
  *      huge pages   at their physical addresses          (Linux, root, unsafe)
  */
-import type { CacheMaintenance } from '../dma/cache.ts';
+import type { CacheMaintenance } from '../cache.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import type { Coherence, MemorySource } from './source.ts';
 

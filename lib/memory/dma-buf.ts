@@ -9,7 +9,7 @@
  * memory with the kernel therefore allocates it from its own device and exports it.
  */
 import { constants } from 'node:buffer';
-import { type DmaDirection, directionBits } from '../dma/direction.ts';
+import { type DmaDirection, directionBits } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { DMA_BUF_SYNC } from '../native/dma-buf.ts';

@@ -6,7 +6,7 @@
 import { constants } from 'node:buffer';
 import { closeSync, readdirSync } from 'node:fs';
 import { openNode, under } from '../device-node.ts';
-import type { DmaDirection } from '../dma/direction.ts';
+import type { DmaDirection } from '../direction.ts';
 import { checkSize, DmaError, errnoName } from '../errors.ts';
 import type { Addon } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';

@@ -8,7 +8,7 @@
  * The third, all of it packed into the number that says go, is never used: it drops the low four bits of the size.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
-import type { DmaDirection } from '../dma/direction.ts';
+import type { DmaDirection } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
 import { U_DMA_BUF_DIRECTION, type UDmaBufFunctions } from '../native/u-dma-buf.ts';

@@ -14,8 +14,8 @@
  */
 import { constants } from 'node:buffer';
 import { closeSync } from 'node:fs';
-import type { CacheMaintenance } from '../dma/cache.ts';
-import { type DmaDirection, directionBits } from '../dma/direction.ts';
+import type { CacheMaintenance } from '../cache.ts';
+import { type DmaDirection, directionBits } from '../direction.ts';
 import { checkSize, DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { powerOfTwoCeil } from '../iommu/windows.ts';

@@ -1,6 +1,6 @@
 /** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
 import type { DmaDevice } from '../dma/device.ts';
-import type { IommuDomain } from '../dma/domain.ts';
+import type { IommuDomain } from '../dma/operations/domain.ts';
 import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';

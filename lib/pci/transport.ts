@@ -9,8 +9,8 @@
  */
 import type { DebugOptions } from '../debug/options.ts';
 import type { DmaDevice } from '../dma/device.ts';
-import type { IommuDomain } from '../dma/domain.ts';
-import type { StreamingOptions } from '../dma/streaming.ts';
+import type { IommuDomain } from '../dma/operations/domain.ts';
+import type { StreamingOptions } from '../dma/streaming/streaming.ts';
 import { DmaError } from '../errors.ts';
 import type { InterruptAccess } from '../interrupts/access.ts';
 import type { HugePages } from '../memory/hugepages.ts';

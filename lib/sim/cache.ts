@@ -11,10 +11,10 @@
  * A real cache also writes back and reads ahead on its own; this one never does, which no driver may rely on, but
  * makes every forgotten sync visible.
  */
-import type { CacheMaintenance } from '../dma/cache.ts';
-import type { DmaDirection } from '../dma/direction.ts';
-import { checkPageSize } from '../memory/page-size.ts';
+import type { CacheMaintenance } from '../cache.ts';
+import type { DmaDirection } from '../direction.ts';
 import type { Coherence } from '../memory/source.ts';
+import { checkPageSize } from '../page-size.ts';
 
 /** What memory holds before anything was written back: nothing that a test takes for data, or for zeros. */
 const POISON = 0xdb;

@@ -2,7 +2,7 @@
  * IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or not.
  * They are on one bus, and are hot reset together.
  */
-import { IommuDomain } from '../dma/domain.ts';
+import { IommuDomain } from '../dma/operations/domain.ts';
 import { DmaError } from '../errors.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { HeapMemory } from '../memory/heap.ts';

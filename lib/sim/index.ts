@@ -1,9 +1,8 @@
 /** userdma/sim: simulated devices, and what it takes to write one. */
 export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
-export { EduModel, type EduOptions } from './edu.ts';
 export type { SimulatedGroup } from './group.ts';
-export { FaultInjector, type FaultKind, type Injection } from './inject.ts';
-export type { FaultTiming } from './inject-rule.ts';
+export { FaultInjector, type FaultKind, type Injection } from './inject/inject.ts';
+export type { FaultTiming } from './inject/rule.ts';
 export type {
   BarDescription,
   DeviceBus,
@@ -14,6 +13,7 @@ export type {
   PowerDescription,
   Width,
 } from './model.ts';
-export { NvmeModel, type NvmeOptions } from './nvme/model.ts';
-export { NvmeNamespace, type NvmeNamespaceOptions } from './nvme/namespace.ts';
+export { EduModel, type EduOptions } from './models/edu.ts';
+export { NvmeModel, type NvmeOptions } from './models/nvme/model.ts';
+export { NvmeNamespace, type NvmeNamespaceOptions } from './models/nvme/namespace.ts';
 export { type SimulatedSource, type SimulateOptions, simulate } from './simulate.ts';

@@ -2,9 +2,9 @@
 import type { DeviceParts } from '../dma/parts.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../iommu/simulated.ts';
 import { HeapMemory, type HeapMemoryOptions } from '../memory/heap.ts';
-import type { FaultInjector } from './inject.ts';
-import { InjectedModel } from './inject-device.ts';
-import { InjectedAddressSpace, InjectedMemory, InjectedTransport, injectInto } from './inject-machine.ts';
+import { InjectedModel } from './inject/device.ts';
+import type { FaultInjector } from './inject/inject.ts';
+import { InjectedAddressSpace, InjectedMemory, InjectedTransport, injectInto } from './inject/machine.ts';
 import type { DeviceModel } from './model.ts';
 import { SimulatedTransport, type SimulatedTransportOptions } from './transport.ts';
 

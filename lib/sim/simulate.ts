@@ -1,5 +1,5 @@
 /** A device model plugged into a simulated machine, ready for `openPci`. */
-import { createDevice, watchAccesses } from '../debug/choose.ts';
+import { createDevice, watchAccesses } from '../debug/create.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
@@ -11,7 +11,7 @@ import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
 import { SimulatedDomain, SimulatedGroup } from './group.ts';
-import type { FaultInjector } from './inject.ts';
+import type { FaultInjector } from './inject/inject.ts';
 import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
 import type { DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';

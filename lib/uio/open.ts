@@ -1,6 +1,6 @@
 /** Opening a platform device through UIO, composed with memory that the device reaches. */
 import { closeSync } from 'node:fs';
-import { createHardwareDevice } from '../debug/choose.ts';
+import { createHardwareDevice } from '../debug/create.ts';
 import type { DebugOptions } from '../debug/options.ts';
 import type { DirectDeviceOptions } from '../dma/device.ts';
 import { loadAddon } from '../native/load.ts';

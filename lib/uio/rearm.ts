@@ -8,7 +8,7 @@ import { basename } from 'node:path';
 import { DmaError } from '../errors.ts';
 import { linkTarget } from '../files.ts';
 import { PCI_COMMAND } from '../pci/config-space.ts';
-import { SysfsConfig } from '../pci/sysfs/config.ts';
+import { SysfsConfig } from '../pci/unsafe/config.ts';
 import { UIO_CLASS } from './sysfs.ts';
 
 export const GENERIC_PCI_DRIVER = 'uio_pci_generic';

@@ -1,5 +1,5 @@
 /**
- * What is copied when: swiotlb's table, byte for byte, in every world (kernel/dma/swiotlb.c; lib/dma/bounced.ts).
+ * What is copied when: swiotlb's table, byte for byte, in every world (kernel/dma/swiotlb.c; lib/dma/streaming/bounced.ts).
  *
  *                            to-device     from-device     bidirectional
  *        map                 in            in              in                 also with SKIP_CPU_SYNC

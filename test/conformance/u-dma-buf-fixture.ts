@@ -10,7 +10,7 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { DmaDirection } from '../../lib/dma/direction.ts';
+import type { DmaDirection } from '../../lib/direction.ts';
 import { UDmaBufMemory } from '../../lib/memory/u-dma-buf.ts';
 import { openUDmaBuf } from '../../lib/memory/u-dma-buf-open.ts';
 import type { SyncChannel } from '../../lib/memory/u-dma-buf-sync.ts';

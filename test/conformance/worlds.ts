@@ -5,7 +5,7 @@
 
 import { existsSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
-import { createDevice } from '../../lib/debug/choose.ts';
+import { createDevice } from '../../lib/debug/create.ts';
 import { type DmaDevice, dmaBitMask, openPci, type PciFunction } from '../../lib/index.ts';
 import { FaultLog } from '../../lib/iommu/fault.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';

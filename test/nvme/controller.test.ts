@@ -1,6 +1,6 @@
 /**
  * What an NVMe controller does at its registers, its queues and its interrupts: the model is held to QEMU's `nvme` by this
- * file and the ones beside it, which run on both. Where the two differ (lib/sim/nvme/model.ts says where, and why) a
+ * file and the ones beside it, which run on both. Where the two differ (lib/sim/models/nvme/model.ts says where, and why) a
  * test says so.
  */
 import type { PciFunction } from '../../lib/index.ts';

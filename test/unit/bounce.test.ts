@@ -1,9 +1,9 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { DMA_ATTR } from '../../lib/dma/attributes.ts';
-import { BounceSlots } from '../../lib/dma/bounce-slots.ts';
-import type { DmaDirection } from '../../lib/dma/direction.ts';
-import type { StreamingMapping } from '../../lib/dma/mapping.ts';
-import { dmaBitMask } from '../../lib/dma/mask.ts';
+import type { DmaDirection } from '../../lib/direction.ts';
+import { BounceSlots } from '../../lib/dma/bounce/slots.ts';
+import type { StreamingMapping } from '../../lib/dma/streaming/mapping.ts';
+import { DMA_ATTR } from '../../lib/dma/words/attributes.ts';
+import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import type { DmaError } from '../../lib/errors.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, expectBytes, PAGE, pattern, type World, world } from './streaming-fixture.ts';

@@ -1,6 +1,6 @@
 /** The bitmap of declared memory against lib/bitmap.c, written down naively. */
 import { describe, expect, it } from 'vitest';
-import { DeclaredPages, runOf } from '../../lib/dma/declared-pages.ts';
+import { DeclaredPages, runOf } from '../../lib/dma/declared/pages.ts';
 
 describe('pages of declared memory', () => {
   it.each([

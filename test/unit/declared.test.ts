@@ -1,8 +1,8 @@
 /** Memory that was declared for a device: buffers of the driver's own, at addresses it names. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { CoherentBuffer } from '../../lib/dma/coherent.ts';
+import type { CoherentBuffer } from '../../lib/dma/buffers/coherent.ts';
 import type { DmaDevice } from '../../lib/dma/device.ts';
-import { dmaBitMask } from '../../lib/dma/mask.ts';
+import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import type { DmaError } from '../../lib/errors.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, PAGE, pattern, world } from './streaming-fixture.ts';

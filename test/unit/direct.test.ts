@@ -1,7 +1,7 @@
 /** A machine without an IOMMU: memory dictates its device address, masks are real, and nothing is protected. */
 import { beforeEach, describe, expect, it } from 'vitest';
 import { DmaDevice } from '../../lib/dma/device.ts';
-import { DirectOperations } from '../../lib/dma/direct-operations.ts';
+import { DirectOperations } from '../../lib/dma/operations/direct.ts';
 import { dmaBitMask, openPci, type PciFunction } from '../../lib/index.ts';
 import type { IovaRange } from '../../lib/iommu/address-space.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';

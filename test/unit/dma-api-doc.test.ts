@@ -1,14 +1,14 @@
 /** docs/dma-api.md promises names; here they are looked up, and what the kernel has is looked up in it. */
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { CoherentBuffer } from '../../lib/dma/coherent.ts';
-import { IovaState } from '../../lib/dma/iova-state.ts';
-import { DmaLimits } from '../../lib/dma/limits.ts';
-import { StreamingMapping } from '../../lib/dma/mapping.ts';
-import { NoncoherentBuffer } from '../../lib/dma/noncoherent.ts';
-import { NoncontiguousBuffer } from '../../lib/dma/noncontiguous.ts';
-import { DmaPool } from '../../lib/dma/pool.ts';
-import { SgMapping } from '../../lib/dma/sg-mapping.ts';
+import { CoherentBuffer } from '../../lib/dma/buffers/coherent.ts';
+import { NoncoherentBuffer } from '../../lib/dma/buffers/noncoherent.ts';
+import { NoncontiguousBuffer } from '../../lib/dma/buffers/noncontiguous.ts';
+import { IovaState } from '../../lib/dma/iova/state.ts';
+import { DmaPool } from '../../lib/dma/pool/pool.ts';
+import { SgMapping } from '../../lib/dma/sg/mapping.ts';
+import { DmaLimits } from '../../lib/dma/streaming/limits.ts';
+import { StreamingMapping } from '../../lib/dma/streaming/mapping.ts';
 import * as userdma from '../../lib/index.ts';
 
 const classes: Record<string, { prototype: object }> = {

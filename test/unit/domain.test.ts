@@ -1,7 +1,7 @@
 /** One IOMMU domain, several devices: what closing one of them takes back. */
 import { describe, expect, it } from 'vitest';
 import { DmaDevice } from '../../lib/dma/device.ts';
-import { IommuDomain } from '../../lib/dma/domain.ts';
+import { IommuDomain } from '../../lib/dma/operations/domain.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
 import { expectCode } from './sim-fixture.ts';

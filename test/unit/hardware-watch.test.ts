@@ -1,6 +1,6 @@
 /** What dma-debug can know of real hardware, tried where the hardware is simulated. */
 import { describe, expect, it } from 'vitest';
-import { watchHardware } from '../../lib/debug/choose.ts';
+import { watchHardware } from '../../lib/debug/create.ts';
 import { DebugDmaDevice } from '../../lib/debug/device.ts';
 import { HardwareWatch } from '../../lib/debug/hardware-watch.ts';
 import type { DmaDevice, DmaReport } from '../../lib/index.ts';

@@ -1,7 +1,7 @@
 /** A device that does not see the CPU's caches: what a correct driver does works, what it forgets shows. */
 import { beforeEach, describe, expect, it } from 'vitest';
-import { DMA_ATTR } from '../../lib/dma/attributes.ts';
-import type { DmaDirection } from '../../lib/dma/direction.ts';
+import type { DmaDirection } from '../../lib/direction.ts';
+import { DMA_ATTR } from '../../lib/dma/words/attributes.ts';
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import type { Coherence } from '../../lib/memory/source.ts';
 import { SimulatedCache } from '../../lib/sim/cache.ts';

@@ -3,7 +3,7 @@ import { setImmediate as tick } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { openPci } from '../../lib/index.ts';
 import { EduModel, FaultInjector, simulate } from '../../lib/sim/index.ts';
-import { InjectedModel } from '../../lib/sim/inject-device.ts';
+import { InjectedModel } from '../../lib/sim/inject/device.ts';
 import {
   codeOf,
   drive,

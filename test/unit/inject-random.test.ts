@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest';
 import type { Edu } from '../../examples/edu/driver.ts';
 import { type CoherentBuffer, DmaError, type ErrnoName } from '../../lib/index.ts';
 import type { FaultKind, SimulateOptions } from '../../lib/sim/index.ts';
-import { generator } from '../../lib/sim/inject-rule.ts';
+import { generator } from '../../lib/sim/inject/rule.ts';
 import { drive, type Faulty, faulty, outcome, useOwnTimeouts } from './inject-fixture.ts';
 
 useOwnTimeouts();

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import { describe, it } from 'vitest';
 import { DmaDevice } from '../../lib/dma/device.ts';
-import type { IovaState } from '../../lib/dma/iova-state.ts';
+import type { IovaState } from '../../lib/dma/iova/state.ts';
 import { type CacheMaintenance, DMA_ATTR, type DmaDirection, dmaBitMask } from '../../lib/index.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { longestRun } from '../../lib/dma/limits.ts';
-import { dmaBitMask } from '../../lib/dma/mask.ts';
+import { longestRun } from '../../lib/dma/streaming/limits.ts';
+import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import { expectCode } from './sim-fixture.ts';
 import { PAGE, pattern, world } from './streaming-fixture.ts';
 

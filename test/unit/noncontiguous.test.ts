@@ -1,7 +1,7 @@
 /** Memory in several pieces for the CPU and one for the device: a source that has no large ones. */
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { DMA_ATTR } from '../../lib/dma/attributes.ts';
 import { DmaDevice } from '../../lib/dma/device.ts';
+import { DMA_ATTR } from '../../lib/dma/words/attributes.ts';
 import { DmaError } from '../../lib/errors.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';

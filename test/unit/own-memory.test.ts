@@ -1,7 +1,7 @@
 import { deepStrictEqual } from 'node:assert/strict';
 import { inspect } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { OwnMemory, type OwnRegion } from '../../lib/dma/own-memory.ts';
+import { OwnMemory, type OwnRegion } from '../../lib/dma/operations/own-memory.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, world } from './streaming-fixture.ts';
 

@@ -1,10 +1,10 @@
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DmaDevice } from '../../lib/dma/device.ts';
-import { dmaBitMask } from '../../lib/dma/mask.ts';
-import type { DmaPool } from '../../lib/dma/pool.ts';
-import type { DmaPoolBlock } from '../../lib/dma/pool-block.ts';
-import { poolLayout } from '../../lib/dma/pool-layout.ts';
+import type { DmaPoolBlock } from '../../lib/dma/pool/block.ts';
+import { poolLayout } from '../../lib/dma/pool/layout.ts';
+import type { DmaPool } from '../../lib/dma/pool/pool.ts';
+import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import { DmaError, type ErrnoName } from '../../lib/errors.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'vitest';
 import { DmaDevice as Device } from '../../lib/dma/device.ts';
-import type { StreamingOptions } from '../../lib/dma/streaming.ts';
+import type { StreamingOptions } from '../../lib/dma/streaming/streaming.ts';
 import { DMA_ATTR, type DmaDevice, type DmaDirection, dmaBitMask, type SgMapping } from '../../lib/index.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';

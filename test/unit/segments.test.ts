@@ -7,7 +7,7 @@ import {
   type RunElement,
   type SegmentLimits,
   SegmentList,
-} from '../../lib/dma/segments.ts';
+} from '../../lib/dma/placement/segments.ts';
 
 const K = 1024;
 const PCI: SegmentLimits = { granule: 4 * K, maxSegmentSize: 64 * K, segmentBoundary: 0xffff_ffff };

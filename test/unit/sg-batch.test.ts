@@ -1,8 +1,8 @@
 /** Syncing a list in one call must do what syncing it one by one does. */
 import fc from 'fast-check';
 import { beforeEach, describe, expect, it } from 'vitest';
-import type { CacheMaintenance } from '../../lib/dma/cache.ts';
-import { CopyList, type CopyMany } from '../../lib/dma/copy-list.ts';
+import type { CacheMaintenance } from '../../lib/cache.ts';
+import { CopyList, type CopyMany } from '../../lib/dma/bounce/copy-list.ts';
 import type { DmaDirection, SgMapping } from '../../lib/index.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, expectBytes, PAGE, pattern, type World, world } from './streaming-fixture.ts';

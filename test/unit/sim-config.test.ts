@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { ConfigSpace } from '../../lib/pci/config-space.ts';
-import { EduModel } from '../../lib/sim/edu.ts';
 import type { BarDescription, FunctionDescription } from '../../lib/sim/model.ts';
+import { EduModel } from '../../lib/sim/models/edu.ts';
 import { COMMAND, command, expectCode, MASTER, MEMORY, plug, RecordingModel } from './sim-fixture.ts';
 
 function configOf(config: Partial<FunctionDescription>, bars?: readonly BarDescription[]): ConfigSpace {

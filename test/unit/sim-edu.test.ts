@@ -1,7 +1,7 @@
 import { setImmediate as tick } from 'node:timers/promises';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { Bar } from '../../lib/pci/bar.ts';
-import { EduModel, type EduOptions } from '../../lib/sim/edu.ts';
+import { EduModel, type EduOptions } from '../../lib/sim/models/edu.ts';
 import { command, MASTER, plug, type Slot } from './sim-fixture.ts';
 
 const PAGE = 4096;

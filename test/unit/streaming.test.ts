@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { DMA_ATTR } from '../../lib/dma/attributes.ts';
-import type { CacheMaintenance } from '../../lib/dma/cache.ts';
-import type { DmaDirection } from '../../lib/dma/direction.ts';
-import type { StreamingMapping } from '../../lib/dma/mapping.ts';
-import { dmaBitMask } from '../../lib/dma/mask.ts';
+import type { CacheMaintenance } from '../../lib/cache.ts';
+import type { DmaDirection } from '../../lib/direction.ts';
+import type { StreamingMapping } from '../../lib/dma/streaming/mapping.ts';
+import { DMA_ATTR } from '../../lib/dma/words/attributes.ts';
+import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import { expectCode } from './sim-fixture.ts';
 import { detach, expectBytes, PAGE, pattern, world } from './streaming-fixture.ts';
 

@@ -6,7 +6,7 @@
  *        group     /dev/vfio/N, attached         one or more
  *          function                              one or more of each, open once
  */
-import { IommuDomain } from '../../dma/domain.ts';
+import { IommuDomain } from '../../dma/operations/domain.ts';
 import { DmaError } from '../../errors.ts';
 import { Type1AddressSpace } from '../../iommu/type1.ts';
 import type { HugePages } from '../../memory/hugepages.ts';

@@ -8,7 +8,7 @@
  * The device belongs to the transport, the domain to the devices in it: whichever of the two is closed first, the device
  * is stopped or the mappings are gone before the other one ends.
  */
-import { createHardwareDevice } from '../../debug/choose.ts';
+import { createHardwareDevice } from '../../debug/create.ts';
 import { loadAddon } from '../../native/load.ts';
 import type { OpenedFunction, OpenOptions } from '../transport.ts';
 import { diagnose } from './diagnose.ts';

@@ -4,7 +4,7 @@
  * in its own rows by that, and the side with it pays too.
  */
 
-import { watchHardware } from '../../../lib/debug/choose.ts';
+import { watchHardware } from '../../../lib/debug/create.ts';
 import type { DebugOptions } from '../../../lib/debug/options.ts';
 import { type DmaDevice, type DmaDirection, openPci } from '../../../lib/index.ts';
 import { type DeviceBus, simulate } from '../../../lib/sim/index.ts';

@@ -1,6 +1,6 @@
 /** Where something of ours is for the device, and what is at a device address; with few regions and with many. */
 
-import { OwnMemory, type OwnRegion } from '../../../lib/dma/own-memory.ts';
+import { OwnMemory, type OwnRegion } from '../../../lib/dma/operations/own-memory.ts';
 import type { CoherentBuffer, DmaDevice } from '../../../lib/index.ts';
 import { comparators } from '../comparators.ts';
 import { machine } from '../machine.ts';

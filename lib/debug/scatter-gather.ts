@@ -1,0 +1,137 @@
+/** Mapped lists that are entered in the ledger, and their segments held against what the device claims. */
+import { DEVICE_WRITES, type DmaDirection } from '../direction.ts';
+import type { SegmentLimits } from '../dma/placement/segments.ts';
+import type { SgRecord } from '../dma/sg/mapping.ts';
+import { ScatterGather, type SgContext } from '../dma/sg/scatter-gather.ts';
+import type { Misuse } from '../dma/words/misuse.ts';
+import type { DmaError } from '../errors.ts';
+import type { DmaDebug } from './debug.ts';
+import { type DebugRecord, DebugSgRecord, NO_VIEWS } from './records.ts';
+import type { DebugStreaming } from './streaming.ts';
+
+export class DebugScatterGather extends ScatterGather {
+  private readonly debug: DmaDebug;
+  private readonly elements: DebugStreaming;
+
+  constructor(debug: DmaDebug, context: SgContext) {
+    super(context);
+    this.debug = debug;
+    this.elements = context.streaming as DebugStreaming;
+    debug.ledger.addTable(this.table as Iterable<DebugSgRecord>);
+  }
+
+  override map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
+    const { debug, elements } = this;
+    elements.listing = true;
+    let record: DebugSgRecord;
+    try {
+      record = super.map(views, direction, attributes) as DebugSgRecord;
+    } finally {
+      elements.listing = false;
+    }
+    if (debug.disabled) return record;
+    record.views = views;
+    debug.ledger.enter(record);
+    this.checkSegments(record);
+    if (record.parts.length === 0) this.enterBytes(record);
+    else if (record.birth !== undefined) this.markParts(record);
+    debug.watch?.mapped(record);
+    return record;
+  }
+
+  override unmapSg(record: SgRecord): void {
+    const known = record as DebugSgRecord;
+    if (known.entered) this.leave(known);
+    super.unmapSg(record);
+  }
+
+  override syncSgForCpu(record: SgRecord): void {
+    const { watch } = this.debug;
+    watch?.syncingForCpu(record as DebugSgRecord, 0, record.size);
+    super.syncSgForCpu(record);
+    watch?.syncedForCpu(record as DebugSgRecord, 0, record.size);
+  }
+
+  override syncSgForDevice(record: SgRecord): void {
+    const { watch } = this.debug;
+    watch?.syncingForDevice(record as DebugSgRecord, 0, record.size);
+    super.syncSgForDevice(record);
+    watch?.syncedForDevice(record as DebugSgRecord, 0, record.size);
+  }
+
+  override newRecord(limits: SegmentLimits): SgRecord {
+    return new DebugSgRecord(this, limits);
+  }
+
+  override refuse(misuse: Misuse, record: SgRecord, error: DmaError): DmaError {
+    return this.debug.refused(misuse, record as DebugSgRecord, error);
+  }
+
+  /** check_sg_segment. */
+  private checkSegments(record: DebugSgRecord): void {
+    const { count, addresses, lengths } = record.segments;
+    const { maxSegmentSize, segmentBoundary } = this.elements.limits;
+    // A power of two: multiplying is exact, and faster than to divide.
+    const pieces = 1 / (segmentBoundary + 1);
+    for (let i = 0; i < count; i++) {
+      const length = lengths[i]!;
+      if (length > maxSegmentSize) {
+        const message = `a segment of ${length} bytes is longer than the ${maxSegmentSize} the device claims to support`;
+        const remedy = 'cut the element, or set limits.maxSegmentSize to what the device takes';
+        this.debug.mistake('segment-too-long', `${message}; ${remedy}`, record);
+      }
+      const address = addresses[i]!;
+      if (Math.floor(address * pieces) !== Math.floor((address + length - 1) * pieces)) {
+        const message = `a segment of ${length} bytes crosses a multiple of 0x${(segmentBoundary + 1).toString(16)}`;
+        const remedy = 'align the element, or set limits.segmentBoundary to what the device takes';
+        this.debug.mistake('segment-crosses-boundary', `${message}; ${remedy}`, record);
+      }
+    }
+  }
+
+  /** Elements that were mapped one by one have entered theirs themselves. */
+  private enterBytes(record: DebugSgRecord): void {
+    if (record.way === 'arithmetic') this.enterOwnBytes(record);
+    else if ((record.bits & DEVICE_WRITES) !== 0) this.enterForeignBytes(record);
+  }
+
+  private markParts({ parts, birth }: DebugSgRecord): void {
+    for (const part of parts) (part as DebugRecord).birth = birth;
+  }
+
+  private enterOwnBytes(record: DebugSgRecord): void {
+    const { overlaps } = this.debug;
+    const { bits, places, linePlaces, attributes, cached } = record;
+    if ((bits & DEVICE_WRITES) !== 0) {
+      const { count, addresses, lengths } = record.segments;
+      for (let i = 0; i < count; ) {
+        const start = addresses[i]!;
+        let end = start + lengths[i++]!;
+        // Bytes side by side are one range.
+        while (i < count && addresses[i] === end) end += lengths[i++]!;
+        places.push(overlaps.enter(record, start, end - start, attributes));
+      }
+    }
+    for (const view of cached) {
+      linePlaces.push(overlaps.enterLines(record, overlaps.numberOf(view), view.length, attributes));
+    }
+  }
+
+  private enterForeignBytes(record: DebugSgRecord): void {
+    const { overlaps } = this.debug;
+    for (const view of record.views) {
+      record.places.push(overlaps.enter(record, overlaps.numberOf(view), view.byteLength, record.attributes));
+    }
+  }
+
+  private leave(record: DebugSgRecord): void {
+    const { ledger, overlaps, watch } = this.debug;
+    ledger.leave(record);
+    const { places, linePlaces } = record;
+    // One by one: an array keeps its memory then, unlike one whose length is set to 0.
+    while (places.length > 0) overlaps.leave(places.pop()!);
+    while (linePlaces.length > 0) overlaps.leaveLines(linePlaces.pop()!);
+    watch?.unmapping(record);
+    record.views = NO_VIEWS;
+  }
+}

@@ -1,0 +1,36 @@
+/** Which way the bytes of a streaming mapping go (enum dma_data_direction). */
+import { DmaError } from './errors.ts';
+import type { Access } from './iommu/address-space.ts';
+
+export type DmaDirection = 'to-device' | 'from-device' | 'bidirectional';
+
+/** The device reads the memory. */
+export const DEVICE_READS = 1;
+/** The device writes the memory. */
+export const DEVICE_WRITES = 2;
+
+const ACCESS: readonly Access[] = ['read', 'read', 'write', 'read-write'];
+
+/**
+ * What the device does with the memory, as bits.
+ * @throws DmaError EINVAL for anything that is no direction, as the kernel's BUG_ON(!valid_dma_direction(dir))
+ */
+export function directionBits(direction: DmaDirection): number {
+  if (direction === 'to-device') return DEVICE_READS;
+  if (direction === 'from-device') return DEVICE_WRITES;
+  if (direction === 'bidirectional') return DEVICE_READS | DEVICE_WRITES;
+  throw new DmaError('EINVAL', `the direction is ${String(direction)}`, {
+    remedy: `pass 'to-device', 'from-device' or 'bidirectional'`,
+  });
+}
+
+/** The direction that these bits stand for. */
+export function directionOf(bits: number): DmaDirection {
+  if (bits === DEVICE_READS) return 'to-device';
+  return bits === DEVICE_WRITES ? 'from-device' : 'bidirectional';
+}
+
+/** What the IOMMU must allow (dma_info_to_prot). */
+export function accessFor(bits: number): Access {
+  return ACCESS[bits]!;
+}

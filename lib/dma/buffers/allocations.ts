@@ -1,0 +1,332 @@
+/**
+ * What a device has been given until it is given back: coherent, noncoherent and declared memory, pools, addresses.
+ * Streaming mappings are elsewhere (streaming.ts, scatter-gather.ts): the memory is not the device's.
+ *
+ *      declared memory, if any      one region, whose address the driver knows     declared.ts
+ *      operations                   everything else                                operations.ts
+ */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { accessFor, type DmaDirection, directionBits } from '../../direction.ts';
+import { checkSize, closedError, DmaError } from '../../errors.ts';
+import {
+  type DeclarableMemory,
+  type DeclaredInfo,
+  DeclaredMemory,
+  type DeclareOptions,
+  nothingDeclared,
+} from '../declared/declared.ts';
+import { CoherentIoBuffer, type CoherentIoOwner, type IoPlace } from '../declared/io.ts';
+import { type IovaOwner, IovaState } from '../iova/state.ts';
+import type { Allocation, DmaOperations } from '../operations/operations.ts';
+import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
+import type { Pinning } from '../placement/placed-view.ts';
+import { roundUp } from '../placement/segments.ts';
+import type { PoolOptions } from '../pool/layout.ts';
+import { DmaPool, type PoolOwner } from '../pool/pool.ts';
+import type { Misuse } from '../words/misuse.ts';
+import { cacheSync } from './cache-sync.ts';
+import { CoherentBuffer, type CoherentOwner } from './coherent.ts';
+import { NoncoherentBuffer, type NoncoherentOwner } from './noncoherent.ts';
+import {
+  checkNoncontiguousAttributes,
+  NoncontiguousBuffer,
+  type NoncontiguousOwner,
+} from './noncontiguous.ts';
+
+/** What a device hands out until it is given back. */
+export type Held =
+  | CoherentBuffer
+  | CoherentIoBuffer
+  | NoncoherentBuffer
+  | NoncontiguousBuffer
+  | DmaPool
+  | IovaState;
+
+/** The device it is for. */
+export interface AllocatingDevice {
+  /** For messages. */
+  readonly name: string;
+  readonly operations: DmaOperations;
+  readonly own: OwnMemory;
+  readonly cache: CacheMaintenance | undefined;
+  readonly pinning: Pinning;
+  /** Highest address of coherent memory: the coherent mask. */
+  readonly limit: number;
+  makePool(name: string, options: PoolOptions, owner: PoolOwner): DmaPool;
+}
+
+export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentOwner, NoncontiguousOwner {
+  readonly #device: AllocatingDevice;
+  readonly #operations: DmaOperations;
+  readonly #own: OwnMemory;
+  readonly #cache: CacheMaintenance | undefined;
+  /** What is out, oldest first. */
+  readonly #held = new Set<Held>();
+  #declared: DeclaredMemory | undefined;
+  #limit: number;
+  #closed = false;
+  #gone: DmaError | undefined;
+
+  constructor(device: AllocatingDevice) {
+    this.#device = device;
+    this.#operations = device.operations;
+    this.#own = device.own;
+    this.#cache = device.cache;
+    this.#limit = device.limit;
+  }
+
+  /** What is out, oldest first. */
+  get live(): readonly Held[] {
+    return [...this.#held];
+  }
+
+  get declared(): DeclaredInfo | undefined {
+    return this.#declared;
+  }
+
+  /** Ceiling of what is allocated from now on. */
+  setLimit(limit: number): void {
+    this.#limit = limit;
+  }
+
+  /** Each of these as the method of DmaDevice with its name. */
+  allocCoherent(size: number, managed: boolean | undefined): CoherentBuffer {
+    this.#checkOpen();
+    checkSize(size, 'the size of a coherent buffer');
+    const buffer = new CoherentBuffer(this, this.#takeCoherent(size, this.#limit), managed);
+    this.hold(buffer);
+    return buffer;
+  }
+
+  allocCoherentIo(size: number): CoherentIoBuffer {
+    checkSize(size, 'the size of a coherent buffer');
+    const declared = this.#declaration();
+    const place = declared.allocateIo(size);
+    // Zeroing reaches the BAR, and what is behind it may be a model that does anything.
+    if (this.#declared !== declared) throw nothingDeclared(this.#device.name);
+    return this.#holdIo(place);
+  }
+
+  declareCoherentMemory(
+    memory: DeclarableMemory,
+    deviceAddress: bigint,
+    size: number,
+    options: DeclareOptions | undefined,
+  ): void {
+    this.#checkOpen();
+    const { granule } = this.#operations;
+    const declared = new DeclaredMemory(this.#own, granule, memory, deviceAddress, size, options);
+    if (this.#declared !== undefined) {
+      throw new DmaError(
+        'EBUSY',
+        `${this.#device.name} has ${this.#declared.size} bytes of declared memory`,
+        {
+          remedy: 'release that first, there can be one',
+        },
+      );
+    }
+    this.#declared = declared;
+  }
+
+  releaseDeclaredMemory(): void {
+    if (this.#gone === undefined) this.#checkOpen();
+    if (this.#declared === undefined) throw nothingDeclared(this.#device.name);
+    this.#declared.giveAll();
+    this.#declared = undefined;
+    for (const held of [...this.#held].reverse()) {
+      if (!('orphaned' in held) || !held.orphaned) continue;
+      held.revoke();
+      this.forget(held);
+    }
+  }
+
+  markDeclaredMemoryOccupied(deviceAddress: bigint, size: number): CoherentBuffer {
+    const buffer = new CoherentBuffer(this, this.#declaration().occupy(deviceAddress, size));
+    this.hold(buffer);
+    return buffer;
+  }
+
+  markDeclaredIoOccupied(deviceAddress: bigint, size: number): CoherentIoBuffer {
+    return this.#holdIo(this.#declaration().occupyIo(deviceAddress, size));
+  }
+
+  allocNoncoherent(size: number, direction: DmaDirection): NoncoherentBuffer {
+    this.#checkOpen();
+    checkSize(size, 'the size of a noncoherent buffer');
+    const bits = directionBits(direction);
+    const memory = this.#operations.allocate(size, this.#limit, accessFor(bits), 'noncoherent');
+    const buffer = new NoncoherentBuffer(this, this.#enterNoncoherent(memory, size, bits), direction);
+    this.hold(buffer);
+    return buffer;
+  }
+
+  allocPages(size: number, direction: DmaDirection): NoncoherentBuffer {
+    checkSize(size, 'the size of pages');
+    return this.allocNoncoherent(roundUp(size, this.#operations.granule), direction);
+  }
+
+  allocNoncontiguous(size: number, direction: DmaDirection, attributes: number): NoncontiguousBuffer {
+    this.#checkOpen();
+    checkSize(size, 'the size of a noncontiguous buffer');
+    directionBits(direction);
+    checkNoncontiguousAttributes(attributes);
+    const memory = this.#operations.allocatePieces(size, this.#limit);
+    let { address } = memory;
+    const regions = memory.buffers.map((buffer) => {
+      const span = roundUp(buffer.byteLength, this.#operations.granule);
+      const region = this.#enterNoncoherent({ buffer, address, span }, buffer.byteLength);
+      address += span;
+      return region;
+    });
+    const buffer = new NoncontiguousBuffer(this, regions, direction);
+    this.hold(buffer);
+    return buffer;
+  }
+
+  cacheSync(view: ArrayBufferView, direction: DmaDirection): void {
+    this.#checkOpen();
+    cacheSync(this.#own, this.#cache, view, direction);
+  }
+
+  createPool(name: string, options: PoolOptions): DmaPool {
+    this.#checkOpen();
+    const owner: PoolOwner = {
+      granule: this.#operations.granule,
+      coherentLimit: () => this.#limit,
+      allocate: (size, limit) => this.#takeCoherent(size, limit),
+      release: (region) => this.#release(region),
+      forgetPool: (pool) => this.forget(pool),
+    };
+    const pool = this.#device.makePool(name, options, owner);
+    this.hold(pool);
+    return pool;
+  }
+
+  /** @param streamingLimit highest address of it */
+  reserveIova(size: number, first: ArrayBufferView | undefined, streamingLimit: number): IovaState | null {
+    this.#checkOpen();
+    const owner: IovaOwner = {
+      name: this.#device.name,
+      own: this.#own,
+      pinning: this.#device.pinning,
+      forgetIova: (gone) => this.forget(gone),
+      refuse: (misuse, handle, error) => this.refuse(misuse, handle, error),
+    };
+    const state = IovaState.reserve(owner, size, first, streamingLimit);
+    if (state !== null) this.hold(state);
+    return state;
+  }
+
+  releaseBuffer(buffer: CoherentBuffer | NoncoherentBuffer, region: OwnRegion): void {
+    this.forget(buffer);
+    this.#release(region);
+  }
+
+  releaseIo(buffer: CoherentIoBuffer, place: IoPlace): void {
+    this.forget(buffer);
+    this.#declared?.give(place);
+  }
+
+  releasePieces(buffer: NoncontiguousBuffer, regions: readonly OwnRegion[]): void {
+    this.forget(buffer);
+    for (const region of regions) this.#own.remove(region);
+    this.#operations.releasePieces({
+      buffers: regions.map((region) => region.buffer),
+      address: regions[0]!.address,
+      span: regions.reduce((sum, { span }) => sum + span, 0),
+    });
+  }
+
+  syncPieceForCpu({ direction }: NoncontiguousBuffer, piece: OwnRegion, offset: number, size: number): void {
+    this.#cache?.syncForCpu(piece.buffer, offset, size, direction);
+  }
+
+  syncPieceForDevice(
+    { direction }: NoncontiguousBuffer,
+    piece: OwnRegion,
+    offset: number,
+    size: number,
+  ): void {
+    this.#cache?.syncForDevice(piece.buffer, offset, size, direction);
+  }
+
+  syncBufferForCpu({ buffer, direction }: NoncoherentBuffer, offset: number, size: number): void {
+    this.#cache?.syncForCpu(buffer, offset, size, direction);
+  }
+
+  syncBufferForDevice({ buffer, direction }: NoncoherentBuffer, offset: number, size: number): void {
+    this.#cache?.syncForDevice(buffer, offset, size, direction);
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _held: Held, error: DmaError): DmaError {
+    return error;
+  }
+
+  /** The device is gone: what is out can be given back, and nothing more is handed out. */
+  abandon(error: DmaError): void {
+    this.#closed = true;
+    this.#gone = error;
+    for (const held of this.#held) if (held instanceof DmaPool) held.abandon(error);
+  }
+
+  /** The device is closing: views die with the operations. The newest first, as the kernel's devres. */
+  close(): void {
+    this.#closed = true;
+    this.#gone = undefined;
+    for (const held of [...this.#held].reverse()) held.revoke();
+    this.#held.clear();
+    this.#declared?.giveAll();
+    this.#declared = undefined;
+  }
+
+  /** Something is handed out. */
+  protected hold(held: Held): void {
+    this.#held.add(held);
+  }
+
+  /** It has been given back. */
+  protected forget(held: Held): void {
+    this.#held.delete(held);
+  }
+
+  /** From declared memory, or else mapped under `limit`. */
+  #takeCoherent(size: number, limit: number): OwnRegion {
+    const declared = this.#declared?.allocate(size);
+    if (declared !== undefined) return declared;
+    // Field by field: copying an object with `...` costs as much as all the rest of an allocation.
+    const { buffer, address, span } = this.#operations.allocate(size, limit);
+    return this.#own.add({ buffer, address, size, span, coherent: true });
+  }
+
+  #enterNoncoherent({ buffer, address, span }: Allocation, size: number, bits?: number): OwnRegion {
+    const coherent = this.#cache === undefined;
+    return this.#own.add({ buffer, address, size, span, coherent, bits, noncoherent: true });
+  }
+
+  #release(region: OwnRegion): void {
+    if (region.declared) {
+      this.#declared?.give(region);
+      return;
+    }
+    this.#own.remove(region);
+    this.#operations.release(region);
+  }
+
+  #declaration(): DeclaredMemory {
+    this.#checkOpen();
+    if (this.#declared === undefined) throw nothingDeclared(this.#device.name);
+    return this.#declared;
+  }
+
+  #holdIo(place: IoPlace): CoherentIoBuffer {
+    const buffer = new CoherentIoBuffer(this, place);
+    this.hold(buffer);
+    return buffer;
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw this.#gone ?? closedError(this.#device.name);
+  }
+}

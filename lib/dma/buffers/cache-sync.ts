@@ -1,0 +1,42 @@
+/** dma_cache_sync of the 4.x kernel: syncs of noncoherent memory by where the CPU has it. */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { type DmaDirection, directionBits } from '../../direction.ts';
+import { DmaError } from '../../errors.ts';
+import type { OwnMemory } from '../operations/own-memory.ts';
+
+/**
+ * Bytes of noncoherent memory: 'to-device' lets the device see what the CPU wrote, 'from-device' lets the CPU see what
+ * the device wrote, 'bidirectional' does one after the other.
+ * @throws DmaError EINVAL direction, not noncoherent memory of the device, or not whole cache lines
+ */
+export function cacheSync(
+  own: OwnMemory,
+  cache: CacheMaintenance | undefined,
+  view: ArrayBufferView,
+  direction: DmaDirection,
+): void {
+  directionBits(direction);
+  const region = ArrayBuffer.isView(view) ? own.regionOf(view.buffer) : undefined;
+  // Of a detached buffer not even the length of a DataView can be had.
+  const detached = region?.buffer.byteLength === 0;
+  if (region?.noncoherent !== true || detached || view.byteLength === 0) {
+    throw new DmaError('EINVAL', 'these bytes are not noncoherent memory of the device', {
+      remedy:
+        'pass part of what allocNoncoherent, allocPages or allocNoncontiguous returned and is not freed',
+    });
+  }
+  if (cache === undefined) return;
+  const { byteOffset, byteLength } = view;
+  checkLines(byteOffset, byteOffset + byteLength, region.size, cache.lineSize);
+  if (direction !== 'from-device') cache.syncForDevice(region.buffer, byteOffset, byteLength, direction);
+  if (direction !== 'to-device') cache.syncForCpu(region.buffer, byteOffset, byteLength, direction);
+}
+
+/** What shares a line with the bytes would be written back or lost with them. */
+function checkLines(from: number, to: number, size: number, lineSize: number): void {
+  if (from % lineSize === 0 && (to % lineSize === 0 || to === size)) return;
+  throw new DmaError('EINVAL', `bytes ${from} to ${to} are not whole cache lines`, {
+    remedy: `start and end at multiples of limits.cacheAlignment, ${lineSize} bytes`,
+  });
+}

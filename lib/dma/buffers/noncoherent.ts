@@ -1,0 +1,110 @@
+/** Memory that CPU and device take turns with (dma_alloc_noncoherent): cached, so each hands it over by a sync. */
+
+import type { DmaDirection } from '../../direction.ts';
+import { DmaError } from '../../errors.ts';
+import type { OwnRegion } from '../operations/own-memory.ts';
+import type { Misuse, Refuser } from '../words/misuse.ts';
+
+/** What a noncoherent buffer needs of the device it belongs to. */
+export interface NoncoherentOwner extends Refuser<NoncoherentBuffer> {
+  /** Bytes of the buffer are the CPU's, or the device's, from here on. */
+  syncBufferForCpu(buffer: NoncoherentBuffer, offset: number, size: number): void;
+  syncBufferForDevice(buffer: NoncoherentBuffer, offset: number, size: number): void;
+  releaseBuffer(buffer: NoncoherentBuffer, region: OwnRegion): void;
+}
+
+/**
+ * Memory from `DmaDevice.allocNoncoherent`. The device owns it from `syncForDevice` on, the CPU from `syncForCpu` on;
+ * fresh memory is the CPU's.
+ */
+export class NoncoherentBuffer {
+  /** Bytes asked for. */
+  readonly size: number;
+  readonly direction: DmaDirection;
+  /** Exactly `size` bytes, an ArrayBuffer of its own. */
+  readonly buffer: ArrayBuffer;
+  /** All of it. Length 0 once freed. */
+  readonly bytes: Uint8Array;
+
+  readonly #owner: NoncoherentOwner;
+  readonly #region: OwnRegion;
+  #dmaAddress: bigint | undefined;
+  #freed = false;
+
+  constructor(owner: NoncoherentOwner, region: OwnRegion, direction: DmaDirection) {
+    this.size = region.size;
+    this.direction = direction;
+    this.buffer = region.buffer;
+    this.bytes = region.view(0, region.size);
+    this.#owner = owner;
+    this.#region = region;
+  }
+
+  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  get dmaAddress(): bigint {
+    this.#checkAlive();
+    this.#dmaAddress ??= BigInt(this.#region.address);
+    return this.#dmaAddress;
+  }
+
+  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  get low(): number {
+    this.#checkAlive();
+    return this.#region.address >>> 0;
+  }
+
+  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  get high(): number {
+    this.#checkAlive();
+    return Math.floor(this.#region.address / 2 ** 32);
+  }
+
+  get freed(): boolean {
+    return this.#freed;
+  }
+
+  /** Bytes [offset, offset + size) are the CPU's (dma_sync_single_for_cpu). @throws DmaError EINVAL freed, outside */
+  syncForCpu(offset = 0, size: number = this.size - offset): void {
+    this.#checkRange(offset, size);
+    this.#owner.syncBufferForCpu(this, offset, size);
+  }
+
+  /** Bytes [offset, offset + size) are the device's (dma_sync_single_for_device). @throws DmaError as `syncForCpu` */
+  syncForDevice(offset = 0, size: number = this.size - offset): void {
+    this.#checkRange(offset, size);
+    this.#owner.syncBufferForDevice(this, offset, size);
+  }
+
+  /** Unmap, kill every view, recycle (dma_free_noncoherent). @throws DmaError EINVAL when freed before */
+  free(): void {
+    this.#checkAlive('released-twice');
+    this.#freed = true;
+    this.#owner.releaseBuffer(this, this.#region);
+  }
+
+  /** Frees what is still held; harmless after `free`. */
+  [Symbol.dispose](): void {
+    if (!this.#freed) this.free();
+  }
+
+  /** The device is closing: its operations release the memory themselves. */
+  revoke(): void {
+    this.#freed = true;
+  }
+
+  #checkRange(offset: number, size: number): void {
+    this.#checkAlive();
+    const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
+    if (whole && offset >= 0 && size > 0 && size <= this.size - offset) return;
+    const what = `no ${String(size)} bytes at offset ${String(offset)} of ${this.size} bytes`;
+    const error = new DmaError('EINVAL', what, { remedy: 'sync a part of the buffer, at least one byte' });
+    throw this.#owner.refuse('sync-out-of-range', this, error);
+  }
+
+  #checkAlive(misuse: Misuse = 'used-after-release'): void {
+    if (!this.#freed) return;
+    const what = `a noncoherent buffer of ${this.size} bytes was used after it was freed`;
+    const remedy = 'keep it until the device is done with it, and free it once';
+    throw this.#owner.refuse(misuse, this, new DmaError('EINVAL', what, { remedy }));
+  }
+}

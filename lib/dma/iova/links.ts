@@ -1,0 +1,98 @@
+/** What is linked into a range of reserved addresses, in order of the offsets in it. */
+import { DmaError } from '../../errors.ts';
+import type { PlacedView } from '../placement/placed-view.ts';
+
+export interface IovaLink {
+  /** Offset in the range. */
+  readonly offset: number;
+  readonly size: number;
+  /** Offsets of its first granule and of the end of its last. */
+  readonly from: number;
+  readonly to: number;
+  /** DEVICE_READS and DEVICE_WRITES. */
+  readonly bits: number;
+  readonly attributes: number;
+  readonly placed: PlacedView;
+  synced: boolean;
+}
+
+export class IovaLinks {
+  /** Bytes of the range. */
+  readonly #size: number;
+  readonly #links: IovaLink[] = [];
+
+  constructor(size: number) {
+    this.#size = size;
+  }
+
+  /** Bytes linked. */
+  get bytes(): number {
+    return this.#links.reduce((sum, { size }) => sum + size, 0);
+  }
+
+  get unsyncedBytes(): number {
+    return this.#links.reduce((sum, { size, synced }) => (synced ? sum : sum + size), 0);
+  }
+
+  /** The link that holds this offset. */
+  at(offset: number): IovaLink | undefined {
+    return this.#links.find((link) => offset >= link.offset && offset < link.offset + link.size);
+  }
+
+  /** Whether a granule of [from, to) is taken. */
+  overlap(from: number, to: number): boolean {
+    return this.#links.some((link) => from < link.to && link.from < to);
+  }
+
+  /** It overlaps none that is there. */
+  insert(link: IovaLink): void {
+    const links = this.#links;
+    let at = links.length;
+    while (at > 0 && links[at - 1]!.offset > link.offset) at--;
+    links.splice(at, 0, link);
+  }
+
+  /** The links that hold [offset, offset + size) without a gap. @throws DmaError EINVAL when there is one */
+  covering(offset: number, size: number): readonly IovaLink[] {
+    if (!isInside(offset, size, this.#size)) throw notLinked(offset, size);
+    const inside = this.#links.filter(
+      (link) => link.offset < offset + size && link.offset + link.size > offset,
+    );
+    let at = offset;
+    for (const link of inside) {
+      if (link.offset > at) throw notLinked(offset, size);
+      at = link.offset + link.size;
+    }
+    if (at < offset + size) throw notLinked(offset, size);
+    return inside;
+  }
+
+  /** Take out the links that make up [offset, offset + size). @throws DmaError EINVAL; nothing has changed then */
+  remove(offset: number, size: number): readonly IovaLink[] {
+    const links = this.covering(offset, size);
+    const first = links[0]!;
+    const last = links.at(-1)!;
+    if (first.offset !== offset || last.offset + last.size !== offset + size) {
+      throw new DmaError('EINVAL', `${size} bytes at offset ${offset} would cut a link in two`, {
+        remedy: 'unlink what was linked, whole',
+      });
+    }
+    return this.#links.splice(this.#links.indexOf(first), links.length);
+  }
+
+  removeAll(): readonly IovaLink[] {
+    return this.#links.splice(0);
+  }
+}
+
+/** Whether [offset, offset + size) is at least one byte of `whole` bytes. */
+export function isInside(offset: number, size: number, whole: number): boolean {
+  const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
+  return integers && offset >= 0 && size > 0 && size <= whole - offset;
+}
+
+function notLinked(offset: number, size: number): DmaError {
+  return new DmaError('EINVAL', `not all of ${String(size)} bytes at offset ${String(offset)} are linked`, {
+    remedy: 'pass a range that was linked',
+  });
+}

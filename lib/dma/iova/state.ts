@@ -1,0 +1,311 @@
+/**
+ * Mapping in two steps (dma_iova_try_alloc, dma_iova_link and friends of drivers/iommu/dma-iommu.c): first reserve one
+ * run of device addresses, then link memory into it piece by piece. The device sees one contiguous range; nothing is
+ * searched for or merged on the way.
+ *
+ *      run      | reserved, `size` bytes .................................. |
+ *      links    |..first piece|  second  |  third |  last p..|   free        whole granules but at the two ends
+ *
+ * A link is unlinked whole: an IOMMU behind VFIO cannot split a mapping.
+ */
+
+import { type DmaDirection, directionBits } from '../../direction.ts';
+import { checkSize, DmaError } from '../../errors.ts';
+import type { OwnMemory } from '../operations/own-memory.ts';
+import { type Pinning, PlacedView } from '../placement/placed-view.ts';
+import { roundUp } from '../placement/segments.ts';
+import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
+import { mappableBytes } from '../words/mappable.ts';
+import type { Misuse, Refuser } from '../words/misuse.ts';
+import { type IovaLink, IovaLinks, isInside } from './links.ts';
+
+/** What an IovaState needs of its device. */
+export interface IovaOwner extends Refuser<IovaState> {
+  /** Of the device, for messages. */
+  readonly name: string;
+  readonly own: OwnMemory;
+  readonly pinning: Pinning;
+  /** The addresses were given back. */
+  forgetIova(state: IovaState): void;
+}
+
+/**
+ * Addresses from `DmaDevice.reserveIova`, to link memory into. The device may use what is linked and synced. Offsets
+ * count from `dmaAddress`.
+ */
+export class IovaState {
+  /** Bytes reserved, as asked for. */
+  readonly size: number;
+
+  readonly #owner: IovaOwner;
+  /** Device address of the first granule. */
+  readonly #run: number;
+  readonly #span: number;
+  /** Where in its granule the range starts. */
+  readonly #start: number;
+  readonly #links: IovaLinks;
+  #freed = false;
+  #closed = false;
+  #bounced = false;
+
+  private constructor(owner: IovaOwner, size: number, run: number, span: number, start: number) {
+    this.#owner = owner;
+    this.size = size;
+    this.#run = run;
+    this.#span = span;
+    this.#start = start;
+    this.#links = new IovaLinks(size);
+  }
+
+  /**
+   * Addresses for `size` bytes, the first of them where `first` has it in its granule; null when there are none at or
+   * below `limit`, or no IOMMU to have any (dma_iova_try_alloc).
+   * @throws DmaError EINVAL
+   */
+  static reserve(
+    owner: IovaOwner,
+    size: number,
+    first: ArrayBufferView | undefined,
+    limit: number,
+  ): IovaState | null {
+    checkSize(size, 'the size of an IOVA range');
+    const start = first === undefined ? 0 : granuleOffset(owner, mappableBytes(first));
+    const span = roundUp(start + size, owner.pinning.operations.granule);
+    const run = owner.pinning.operations.reserve(span, limit);
+    return run < 0 ? null : new IovaState(owner, size, run, span, start);
+  }
+
+  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  get dmaAddress(): bigint {
+    return BigInt(this.#address());
+  }
+
+  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  get low(): number {
+    return this.#address() >>> 0;
+  }
+
+  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  get high(): number {
+    return Math.floor(this.#address() / 2 ** 32);
+  }
+
+  /** False once freed, or when the device was closed. */
+  get reserved(): boolean {
+    return !this.#freed;
+  }
+
+  /** Bytes linked now. */
+  get linked(): number {
+    return this.#links.bytes;
+  }
+
+  /** Bytes linked and not synced yet, which the device must not use. */
+  get unsynced(): number {
+    return this.#links.unsyncedBytes;
+  }
+
+  /**
+   * Put memory at `offset` of the range (dma_iova_link). Only the first piece may start inside a granule and only the
+   * last may end in one. Partial granules of foreign memory go through bounce pages; what is in place stays pinned.
+   * @throws DmaError EIO starts inside a granule, at an offset other than 0 · EINVAL outside the range, or not where
+   *   its first byte lies in the granule, or memory that cannot be mapped · EEXIST something is linked there ·
+   *   EPERM a copy is needed and DMA_ATTR.REQUIRE_COHERENT forbids it · EOPNOTSUPP REQUIRE_COHERENT after a piece
+   *   that was copied, or on a device that is not coherent; foreign memory where it cannot be pinned · ENOMEM, ENOSPC,
+   *   EFAULT as the address space has it. Nothing has changed then.
+   */
+  link(offset: number, view: ArrayBufferView, direction: DmaDirection, attributes = 0): void {
+    this.#checkReserved();
+    const { own, pinning } = this.#owner;
+    const { operations, bounce, cache } = pinning;
+    const bits = directionBits(direction);
+    if (attributes !== 0) checkMemoryAttributes(attributes);
+    const bytes = mappableBytes(view);
+    const size = bytes.length;
+    const region = own.regionOf(bytes.buffer);
+    const start = granuleOffset(this.#owner, bytes);
+    const edges = region === undefined && (start !== 0 || size % operations.granule !== 0);
+    this.#checkPlace(offset, size, start);
+    this.#checkWay(attributes, edges, region === undefined);
+    const address = this.#run + this.#start + offset - start;
+    const how =
+      region?.coherent === true ? { operations, bounce, cache: undefined } : { operations, bounce, cache };
+    const placed = new PlacedView(how, bytes, address, start, bits, edges);
+    if (placed.hasEdges) this.#bounced = true;
+    this.#links.insert({
+      offset,
+      size,
+      from: offset - start,
+      to: this.#granuleEnd(offset, size),
+      bits,
+      attributes,
+      placed,
+      synced: false,
+    });
+    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) placed.clean(0, size);
+  }
+
+  /** What is linked at this offset of the range. */
+  linkAt(offset: number): Pick<IovaLink, 'offset' | 'size' | 'bits' | 'synced'> | undefined {
+    return this.#links.at(offset);
+  }
+
+  /**
+   * Let the device use what is linked in [offset, offset + size) (dma_iova_sync). VFIO has told the IOMMU already;
+   * it is required all the same, and `unsynced` counts what lacks it.
+   * @throws DmaError EINVAL when not all of it is linked
+   */
+  sync(offset = 0, size: number = this.size - offset): void {
+    this.#checkReserved();
+    for (const link of this.#links.covering(offset, size)) link.synced = true;
+  }
+
+  /**
+   * Take [offset, offset + size) back from the device (dma_iova_unlink), whole links of it. What it wrote to bounce
+   * pages is copied to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC was given at `link`.
+   * @throws DmaError EINVAL not all of it is linked, or it would cut a link in two (nothing has changed) · EINVAL a
+   *   buffer was detached meanwhile: all of it has been unlinked
+   */
+  unlink(offset: number, size: number): void {
+    this.#checkReserved();
+    if (!release(this.#links.remove(offset, size))) throw detached();
+  }
+
+  /**
+   * Return the addresses (dma_iova_free).
+   * @throws DmaError EBUSY something is linked · EINVAL freed before
+   */
+  free(): void {
+    this.#checkReserved('released-twice');
+    if (this.linked > 0) {
+      throw new DmaError('EBUSY', `${this.linked} bytes are linked`, {
+        remedy: 'unlink them first, or use destroy()',
+      });
+    }
+    this.#freed = true;
+    this.#owner.pinning.operations.unreserve(this.#run, this.#span);
+    this.#owner.forgetIova(this);
+  }
+
+  /** Unlink everything, then `free` (dma_iova_destroy). Errors as both; the addresses are returned in any case. */
+  destroy(): void {
+    this.#checkReserved('released-twice');
+    const intact = release(this.#links.removeAll());
+    this.free();
+    if (!intact) throw detached();
+  }
+
+  /** `destroy`, harmless after `free`. */
+  [Symbol.dispose](): void {
+    if (!this.#freed) this.destroy();
+  }
+
+  /** The device is closing: its operations take back the addresses, and nothing is copied. */
+  revoke(): void {
+    this.#freed = true;
+    this.#closed = true;
+    this.#links.removeAll();
+  }
+
+  /** The rules of dma_iova_link for where a piece may go. */
+  #checkPlace(offset: number, size: number, start: number): void {
+    const { granule } = this.#owner.pinning.operations;
+    if (start !== 0 && offset !== 0) {
+      throw new DmaError(
+        'EIO',
+        `memory that starts at byte ${start} of its granule, linked at ${String(offset)}`,
+        {
+          remedy: `only the first piece may start inside a granule of ${granule} bytes`,
+        },
+      );
+    }
+    if (!isInside(offset, size, this.size) || (this.#start + offset) % granule !== start) {
+      throw new DmaError(
+        'EINVAL',
+        `${size} bytes at offset ${String(offset)} of ${this.size} reserved bytes`,
+        {
+          remedy: `link whole granules of ${granule} bytes but for the two ends; give reserveIova the first piece`,
+        },
+      );
+    }
+    // From granule to granule: none is ever shared.
+    if (!this.#links.overlap(offset - start, this.#granuleEnd(offset, size))) return;
+    throw new DmaError('EEXIST', `something is linked in ${size} bytes at offset ${offset}`, {
+      remedy: 'unlink it first',
+    });
+  }
+
+  /** Offset in the range of the end of the last granule of a link. */
+  #granuleEnd(offset: number, size: number): number {
+    return roundUp(this.#start + offset + size, this.#owner.pinning.operations.granule) - this.#start;
+  }
+
+  #checkWay(attributes: number, edges: boolean, foreign: boolean): void {
+    const { operations, cache } = this.#owner.pinning;
+    const incoherent = cache !== undefined;
+    const strict = (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0;
+    if (strict && (incoherent || this.#bounced)) {
+      const why = incoherent ? 'the device is not coherent' : 'an earlier piece was copied';
+      throw new DmaError('EOPNOTSUPP', `${why}, and DMA_ATTR.REQUIRE_COHERENT was given`, {
+        remedy: 'leave it out',
+      });
+    }
+    if (foreign && !operations.pinsForeignMemory) {
+      throw new DmaError('EOPNOTSUPP', `${this.#owner.name} cannot be given foreign memory in place`, {
+        remedy: 'use mapSg, which copies, or memory that was allocated for the device',
+      });
+    }
+    if (!strict || !edges) return;
+    throw new DmaError(
+      'EPERM',
+      'a partial granule has to be copied, and DMA_ATTR.REQUIRE_COHERENT forbids it',
+      {
+        remedy: 'link whole granules',
+      },
+    );
+  }
+
+  #address(): number {
+    this.#checkReserved();
+    return this.#run + this.#start;
+  }
+
+  #checkReserved(misuse: Misuse = 'used-after-release'): void {
+    if (!this.#freed) return;
+    throw this.#owner.refuse(misuse, this, this.#closed ? this.#closedError() : this.#usedAfterFree());
+  }
+
+  #closedError(): DmaError {
+    return new DmaError('ENODEV', `${this.#owner.name} is closed`, {
+      remedy: 'free addresses before closing',
+    });
+  }
+
+  #usedAfterFree(): DmaError {
+    return new DmaError('EINVAL', `${this.size} reserved addresses were used after they were freed`, {
+      remedy: 'keep them until the device is done with them, and free them once',
+    });
+  }
+}
+
+function granuleOffset({ own, pinning: { operations } }: IovaOwner, bytes: Uint8Array): number {
+  const first = own.regionOf(bytes.buffer)?.address ?? operations.pageOffset(bytes.buffer);
+  return (first + bytes.byteOffset) % operations.granule;
+}
+
+/** Whether all bytes that had to be copied were. */
+function release(links: readonly IovaLink[]): boolean {
+  let intact = true;
+  for (const { placed, attributes } of links) if (!placed.finish(attributes)) intact = false;
+  return intact;
+}
+
+function detached(): DmaError {
+  return new DmaError(
+    'EINVAL',
+    'a buffer was detached while it was linked, what the device wrote to it is lost',
+    {
+      remedy: 'keep buffers until they are unlinked',
+    },
+  );
+}

@@ -1,0 +1,123 @@
+/**
+ * Operations without an IOMMU: the memory dictates the address (kernel/dma/direct.c), and nothing stands between the
+ * device and memory that it was not given. Memory from elsewhere has no address, so that it is always bounced.
+ */
+import { DmaError } from '../../errors.ts';
+import { type Access, bytesIn, type IovaRange } from '../../iommu/address-space.ts';
+import type { AddressedMemory } from '../../memory/addressed.ts';
+import type { Coherence } from '../../memory/source.ts';
+import { dmaBitMask } from '../words/mask.ts';
+import {
+  type Allocation,
+  type DmaOperations,
+  type PiecewiseAllocation,
+  unreachableRegisters,
+} from './operations.ts';
+import { OwnMemory } from './own-memory.ts';
+
+export class DirectOperations implements DmaOperations {
+  readonly domain = undefined;
+  readonly own: OwnMemory;
+  readonly granule: number;
+  /** Neighbours in memory stay neighbours for the device, but the kernel does not merge them here. */
+  readonly mergeBoundary = 0;
+  readonly pinsForeignMemory = false;
+  /** The address that a function's registers have on the bus is not told to user space. */
+  readonly reachesRegisters = false;
+  readonly #memory: AddressedMemory;
+  #gone: DmaError | undefined;
+
+  constructor(memory: AddressedMemory) {
+    this.#memory = memory;
+    this.granule = memory.pageSize;
+    this.own = new OwnMemory(memory.pageSize);
+  }
+
+  get ranges(): readonly IovaRange[] {
+    return this.#memory.ranges;
+  }
+
+  get capacity(): number {
+    return this.#memory.capacity ?? bytesIn(this.ranges);
+  }
+
+  /** All ones, up to the highest address of memory (dma_direct_get_required_mask). */
+  get requiredMask(): bigint {
+    return dmaBitMask(this.#memory.highest.toString(2).length);
+  }
+
+  /**
+   * Whether a page of memory lies at or below `limit`. The kernel asks that only below 32 bits and takes every wider
+   * mask (dma_direct_supported), because it has a zone of low memory and swiotlb to fall back on; here the source is
+   * all there is, and a device that reaches none of it could never be given anything.
+   */
+  supports(limit: number): boolean {
+    return this.#memory.ranges.some(({ start }) => start + this.granule - 1 <= limit);
+  }
+
+  /** Always 0: only offsets in memory that has a device address matter, and its allocations start on a page. */
+  pageOffset(_buffer: ArrayBufferLike): number {
+    return 0;
+  }
+
+  /** Without an IOMMU the device may do what it likes, whatever `access` says. */
+  allocate(size: number, limit: number, _access?: Access, coherence?: Coherence): Allocation {
+    if (this.#gone !== undefined) throw this.#gone;
+    const buffer = this.#memory.allocateBelow(size, limit, coherence);
+    const span = Math.ceil(size / this.granule) * this.granule;
+    return { buffer, address: this.#memory.addressOf(buffer), span };
+  }
+
+  release({ buffer }: Allocation): void {
+    this.#memory.free(buffer);
+  }
+
+  /** One piece: what is not contiguous in memory is not contiguous for the device. */
+  allocatePieces(size: number, limit: number): PiecewiseAllocation {
+    const { buffer, address, span } = this.allocate(size, limit, 'read-write', 'noncoherent');
+    return { buffers: [buffer], address, span };
+  }
+
+  releasePieces({ buffers }: PiecewiseAllocation): void {
+    for (const buffer of buffers) this.#memory.free(buffer);
+  }
+
+  /** -1: there are no addresses to choose from. */
+  reserve(_size: number, _limit: number): number {
+    return -1;
+  }
+
+  /** @throws DmaError EOPNOTSUPP */
+  place(): void {
+    throw withoutIommu();
+  }
+
+  /** @throws DmaError EREMOTEIO */
+  placeWindow(): void {
+    throw unreachableRegisters();
+  }
+
+  /** @throws DmaError EOPNOTSUPP */
+  displace(): void {
+    throw withoutIommu();
+  }
+
+  /** @throws DmaError EOPNOTSUPP */
+  unreserve(): void {
+    throw withoutIommu();
+  }
+
+  abandon(error: DmaError): void {
+    this.#gone = error;
+  }
+
+  close(): void {
+    this.#memory.close();
+  }
+}
+
+function withoutIommu(): DmaError {
+  return new DmaError('EOPNOTSUPP', 'without an IOMMU no memory can be given an address', {
+    remedy: 'use memory of the device, which has one',
+  });
+}

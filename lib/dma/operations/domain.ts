@@ -1,0 +1,70 @@
+/**
+ * An I/O address space and what all devices in it share (struct iommu_domain):
+ *
+ *      space     what is mapped where, for every device of the domain alike
+ *      iova      one allocator of addresses: what one device was given no other is
+ *      memory    where memory comes from
+ *      own       which memory has which address already
+ *
+ * Masks, pools, mappings and mistakes are a device's own. The domain is closed with the last device in it.
+ */
+import { closedError } from '../../errors.ts';
+import type { AddressSpace } from '../../iommu/address-space.ts';
+import { IovaAllocator } from '../../iommu/iova.ts';
+import type { MemorySource } from '../../memory/source.ts';
+import { OwnMemory } from './own-memory.ts';
+
+/** A device, as its domain sees it. */
+export interface DomainDevice {
+  readonly name: string;
+}
+
+export class IommuDomain {
+  readonly space: AddressSpace;
+  readonly memory: MemorySource;
+  readonly iova: IovaAllocator;
+  readonly own: OwnMemory;
+  /** Smallest piece of memory that can be given to a device by itself, bytes, a power of two. */
+  readonly granule: number;
+  readonly #devices = new Set<DomainDevice>();
+  #closed = false;
+
+  /** Both belong to the domain from here on. */
+  constructor(space: AddressSpace, memory: MemorySource) {
+    this.space = space;
+    this.memory = memory;
+    // The larger of the two page sizes: a mapping must not expose a neighbour that shares the page.
+    this.granule = Math.max(space.pageSize, memory.pageSize);
+    this.iova = new IovaAllocator(space.ranges, this.granule);
+    this.own = new OwnMemory(this.granule);
+  }
+
+  /** In the order in which they came. */
+  get devices(): readonly DomainDevice[] {
+    return [...this.#devices];
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+
+  /** A device is to see what is mapped here (iommu_attach_device). @throws DmaError ENODEV closed */
+  attach(device: DomainDevice): void {
+    if (this.#closed) throw closedError('the IOMMU domain');
+    this.#devices.add(device);
+  }
+
+  /** It has stopped (iommu_detach_device). The last one closes the domain. */
+  detach(device: DomainDevice): void {
+    if (this.#devices.delete(device) && this.#devices.size === 0) this.close();
+  }
+
+  /** Unmap everything and release the memory. Harmless to call twice. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    // Views die before the mappings go: nobody may mistake memory the device has lost for memory it still sees.
+    this.memory.close();
+    this.space.close();
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * How memory gets a device address. The kernel has two answers and so do we: with an IOMMU we choose the address
+ * (dma-iommu; iommu.ts), without one the memory dictates it (dma-direct; direct.ts).
+ */
+import { DmaError } from '../../errors.ts';
+import type { Access, IovaRange, MmioWindow } from '../../iommu/address-space.ts';
+import type { Coherence } from '../../memory/source.ts';
+import type { IommuDomain } from './domain.ts';
+import type { OwnMemory } from './own-memory.ts';
+
+/** Memory that a device can reach. */
+export interface Allocation {
+  readonly buffer: ArrayBuffer;
+  /** Device address of the first byte. */
+  readonly address: number;
+  /** Bytes given to the device: the size asked for, rounded up to whole granules. */
+  readonly span: number;
+}
+
+/** Memory that a device can reach as one piece, whatever it is for the CPU. */
+export interface PiecewiseAllocation {
+  /** In order; all but the last are whole granules. */
+  readonly buffers: readonly ArrayBuffer[];
+  /** Device address of the first byte of the first; the others follow it without a gap. */
+  readonly address: number;
+  /** Bytes given to the device: the size asked for, rounded up to whole granules. */
+  readonly span: number;
+}
+
+export interface DmaOperations {
+  /** The address space that the device shares with others; undefined where there is none. */
+  readonly domain: IommuDomain | undefined;
+
+  /** What has an address already. */
+  readonly own: OwnMemory;
+
+  /** Windows of device addresses, ascending. */
+  readonly ranges: readonly IovaRange[];
+
+  /** Bytes that the device could reach in all, whatever the masks say. */
+  readonly capacity: number;
+
+  /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
+  readonly granule: number;
+
+  /** Neighbours in a list merge when they meet at a multiple of this + 1; 0: never (dma_get_merge_boundary). */
+  readonly mergeBoundary: number;
+
+  /** The mask that would reach everything this device may ever be given (dma_get_required_mask). */
+  readonly requiredMask: bigint;
+
+  /** Can any memory be placed at or below `limit`? Changes nothing (dma_supported). */
+  supports(limit: number): boolean;
+
+  /** Whether foreign memory can be given to the device in place: `reserve`, then `place`. */
+  readonly pinsForeignMemory: boolean;
+
+  /** Whether registers of functions can be given to the device: `reserve`, then `placeWindow`. */
+  readonly reachesRegisters: boolean;
+
+  /** Where in its granule the first byte of a buffer lies. @throws DmaError EINVAL detached or resizable */
+  pageOffset(buffer: ArrayBufferLike): number;
+
+  /**
+   * Zeroed memory, naturally aligned on the bus, all of it at or below `limit`. All or nothing. `access` is what the
+   * device may do with it, by default everything; `coherence` is 'coherent' unless the owner of the memory syncs.
+   * @throws DmaError ENOMEM, ENOSPC, ENODEV
+   */
+  allocate(size: number, limit: number, access?: Access, coherence?: Coherence): Allocation;
+
+  /** Take it from the device, then kill every view and recycle it: nothing the device still does can land in it. */
+  release(allocation: Allocation): void;
+
+  /**
+   * As `allocate`, of noncoherent memory that the device may read and write, in as few pieces as the memory allows.
+   * @throws DmaError ENOMEM, ENOSPC, ENODEV
+   */
+  allocatePieces(size: number, limit: number): PiecewiseAllocation;
+
+  /** `release` of that. */
+  releasePieces(allocation: PiecewiseAllocation): void;
+
+  /**
+   * A run of device addresses for memory that is not ours, `size` a multiple of the granule; -1 when none is free
+   * at or below `limit`, and always -1 on direct operations, where foreign memory has no address.
+   */
+  reserve(size: number, limit: number): number;
+
+  /** Give the device whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
+  place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
+
+  /**
+   * Give the device whole granules of a function's registers at a reserved address.
+   * @throws DmaError as AddressSpace.mapWindow · EREMOTEIO where `reachesRegisters` is false
+   */
+  placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void;
+
+  /** Take back what was placed in [address, address + size). */
+  displace(address: number, size: number): void;
+
+  /** Return a run from `reserve`, displaced before; the same size. */
+  unreserve(address: number, size: number): void;
+
+  /** The device is gone: whatever would give it something throws this error from here on. */
+  abandon(error: DmaError): void;
+
+  /** Release everything the device was ever given. */
+  close(): void;
+}
+
+/** For registers of a function where no way leads from the device to them (the code is dma_map_sgtable's). */
+export function unreachableRegisters(): DmaError {
+  return new DmaError('EREMOTEIO', 'the device cannot be led to the registers of a function', {
+    remedy: 'open both behind an IOMMU of the same kind, or let the data go through memory',
+  });
+}

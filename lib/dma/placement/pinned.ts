@@ -1,0 +1,78 @@
+/**
+ * Foreign memory that the device reaches in place, at addresses of its own: each mapping has its addresses and pins
+ * its pages, also of the same buffer. What is not whole pages of it goes through bounce pages (placed-view.ts).
+ */
+import { DmaError } from '../../errors.ts';
+import { DMA_ATTR } from '../words/attributes.ts';
+import { type Pinning, PlacedView } from './placed-view.ts';
+
+export class PinnedRun {
+  /** Device address of the first byte. */
+  readonly address: number;
+
+  readonly #pinning: Pinning;
+  readonly #start: number;
+  readonly #span: number;
+  readonly #placed: PlacedView;
+
+  /**
+   * @param bits DEVICE_READS and DEVICE_WRITES @param limit highest address it may have
+   * @throws DmaError EPERM it would need a copy and must not · ENOMEM no address, no bounce page, or the limit of
+   *   locked memory · ENOSPC · EFAULT · ENODEV; nothing is left behind
+   */
+  constructor(pinning: Pinning, source: Uint8Array, bits: number, attributes: number, limit: number) {
+    const { operations } = pinning;
+    const { granule } = operations;
+    const size = source.length;
+    const at = (operations.pageOffset(source.buffer) + source.byteOffset) % granule;
+    const span = Math.ceil((at + size) / granule) * granule;
+    if (size !== span && (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw unaligned(granule);
+    this.#pinning = pinning;
+    this.#span = span;
+    this.#start = operations.reserve(span, limit);
+    if (this.#start < 0) {
+      throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
+        remedy: 'unmap something, or widen the DMA mask',
+      });
+    }
+    try {
+      this.#placed = new PlacedView(pinning, source, this.#start, at, bits, size !== span);
+    } catch (error) {
+      operations.unreserve(this.#start, span);
+      throw error;
+    }
+    this.address = this.#placed.address;
+    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) this.#placed.clean(0, size);
+  }
+
+  /** Whether some of the bytes are copied. */
+  get hasEdges(): boolean {
+    return this.#placed.hasEdges;
+  }
+
+  /** What the device wrote to [offset, offset + size) is the caller's. False when the caller's buffer was detached. */
+  syncForCpu(offset: number, size: number): boolean {
+    return this.#placed.syncForCpu(offset, size);
+  }
+
+  /** What the caller wrote to [offset, offset + size) is the device's. False when the caller's buffer was detached. */
+  syncForDevice(offset: number, size: number): boolean {
+    return this.#placed.syncForDevice(offset, size);
+  }
+
+  /**
+   * Take everything back from the device, then copy out what it wrote unless the attributes forbid it, and return the
+   * addresses. False when the caller's buffer was detached.
+   */
+  finish(attributes: number): boolean {
+    const intact = this.#placed.finish(attributes);
+    this.#pinning.operations.unreserve(this.#start, this.#span);
+    return intact;
+  }
+}
+
+function unaligned(granule: number): DmaError {
+  return new DmaError('EPERM', 'the first or last page would have to be copied, and must not', {
+    remedy: `align the memory to ${granule} bytes, or leave DMA_ATTR.REQUIRE_COHERENT out and sync`,
+  });
+}

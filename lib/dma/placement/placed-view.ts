@@ -1,0 +1,185 @@
+/**
+ * One piece of memory in place at addresses that were reserved for it. Only whole granules can be given to a device.
+ * Memory of our own shares its granules with nobody; of foreign memory, the first and the last granule may hold bytes
+ * of somebody else: these two go through bounce pages with zeros around our bytes, as dma_iova_link does for a device
+ * that is not trusted.
+ *
+ *      caller's memory   ....xx|xxxxxxxx|xxxxxxxx|xxx.....       x: placed, . : somebody else's
+ *                          |       |        |      |
+ *      device's view     0000xx|xxxxxxxx|xxxxxxxx|xxx00000
+ *                        bounce    in place        bounce
+ */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { accessFor, DEVICE_READS, DEVICE_WRITES, directionOf } from '../../direction.ts';
+import type { BounceBuffer } from '../bounce/bounce.ts';
+import type { DmaOperations } from '../operations/operations.ts';
+import { DMA_ATTR } from '../words/attributes.ts';
+
+/** What it takes to give memory to the device in place. */
+export interface Pinning {
+  readonly operations: DmaOperations;
+  readonly bounce: BounceBuffer;
+  /** Undefined where the device sees what the CPU writes. */
+  readonly cache: CacheMaintenance | undefined;
+}
+
+/** Bytes [start, end) of the memory, and where the device finds them. */
+interface Piece {
+  readonly start: number;
+  readonly end: number;
+  /** First slot of the bounce page, -1 when the bytes are in place. */
+  readonly slot: number;
+  readonly buffer: ArrayBufferLike;
+  /** Of the first byte in `buffer`. */
+  readonly at: number;
+}
+
+export class PlacedView {
+  /** Device address of the first byte. */
+  readonly address: number;
+
+  readonly #pinning: Pinning;
+  readonly #source: Uint8Array;
+  /** Bytes, whatever became of the source. */
+  readonly #size: number;
+  readonly #bits: number;
+  /** Where in its granule the first byte lies. */
+  readonly #at: number;
+  readonly #span: number;
+  readonly #pieces: Piece[] = [];
+
+  /**
+   * @param start device address of the first granule @param at where in it the first byte lies
+   * @param bits DEVICE_READS and DEVICE_WRITES @param edges whether partial granules go through bounce pages
+   * @throws DmaError ENOMEM no bounce page, or the limit of locked memory · ENOSPC · EFAULT · ENODEV; nothing is left
+   *   behind
+   */
+  constructor(pinning: Pinning, source: Uint8Array, start: number, at: number, bits: number, edges: boolean) {
+    const { granule } = pinning.operations;
+    this.#pinning = pinning;
+    this.#source = source;
+    this.#size = source.length;
+    this.#bits = bits;
+    this.#at = at;
+    this.#span = Math.ceil((at + source.length) / granule) * granule;
+    this.address = start + at;
+    try {
+      if (edges) this.#placeWithEdges();
+      else this.#placeWhole();
+    } catch (error) {
+      pinning.operations.displace(start, this.#span);
+      this.#giveSlots();
+      throw error;
+    }
+  }
+
+  /** Whether some of the bytes are copied. */
+  get hasEdges(): boolean {
+    return this.#pieces.some(({ slot }) => slot >= 0);
+  }
+
+  /** What the device wrote to [offset, offset + size) is the caller's. False when the caller's buffer was detached. */
+  syncForCpu(offset: number, size: number): boolean {
+    const { bounce, cache } = this.#pinning;
+    let intact = true;
+    for (const { start, end, slot, buffer, at } of this.#pieces) {
+      const from = Math.max(offset, start);
+      const bytes = Math.min(offset + size, end) - from;
+      if (bytes <= 0) continue;
+      cache?.syncForCpu(buffer, at + from - start, bytes, directionOf(this.#bits));
+      if (slot < 0 || (this.#bits & DEVICE_WRITES) === 0) continue;
+      if (this.#source.length !== this.#size) intact = false;
+      else bounce.copyOutPart(slot, at - bounce.arenaOffset(slot) + from - start, bytes, this.#source, from);
+    }
+    return intact;
+  }
+
+  /** What the caller wrote to [offset, offset + size) is the device's. False when the caller's buffer was detached. */
+  syncForDevice(offset: number, size: number): boolean {
+    let intact = true;
+    if ((this.#bits & DEVICE_READS) !== 0) {
+      for (const piece of this.#pieces) {
+        const from = Math.max(offset, piece.start);
+        const to = Math.min(offset + size, piece.end);
+        if (piece.slot < 0 || from >= to) continue;
+        if (this.#source.length !== this.#size) intact = false;
+        else this.#copyIn(piece, from, to);
+      }
+    }
+    this.clean(offset, size);
+    return intact;
+  }
+
+  /** What the CPU wrote, to the memory or to bounce pages, is the device's: nothing is copied. */
+  clean(offset: number, size: number): void {
+    const { cache } = this.#pinning;
+    if (cache === undefined) return;
+    for (const { start, end, buffer, at } of this.#pieces) {
+      const from = Math.max(offset, start);
+      const bytes = Math.min(offset + size, end) - from;
+      if (bytes > 0) cache.syncForDevice(buffer, at + from - start, bytes, directionOf(this.#bits));
+    }
+  }
+
+  /**
+   * Take everything back from the device, then copy out what it wrote unless the attributes forbid it: in this order
+   * nothing it writes is lost. False when the caller's buffer was detached. The addresses stay reserved.
+   */
+  finish(attributes: number): boolean {
+    this.#pinning.operations.displace(this.address - this.#at, this.#span);
+    const intact = (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0 || this.syncForCpu(0, this.#size);
+    this.#giveSlots();
+    return intact;
+  }
+
+  #giveSlots(): void {
+    for (const { slot } of this.#pieces) if (slot >= 0) this.#pinning.bounce.giveSoiled(slot);
+    this.#pieces.length = 0;
+  }
+
+  #placeWhole(): void {
+    const { buffer, byteOffset } = this.#source;
+    const at = this.#at;
+    const access = accessFor(this.#bits);
+    this.#pinning.operations.place(this.address - at, buffer, byteOffset - at, this.#span, access);
+    this.#pieces.push({ start: 0, end: this.#size, slot: -1, buffer, at: byteOffset });
+  }
+
+  #placeWithEdges(): void {
+    const { operations } = this.#pinning;
+    const { granule } = operations;
+    const size = this.#size;
+    const at = this.#at;
+    // Less than a page, and not all of one, is all edge.
+    const head = at === 0 ? 0 : Math.min(granule - at, size);
+    const tail = (size - head) % granule;
+    const tailStart = size - tail;
+    if (head > 0) this.#placeEdge(at, 0, head);
+    if (tailStart > head) {
+      const { buffer, byteOffset } = this.#source;
+      const from = byteOffset + head;
+      operations.place(this.address + head, buffer, from, tailStart - head, accessFor(this.#bits));
+      this.#pieces.push({ start: head, end: tailStart, slot: -1, buffer, at: from });
+    }
+    if (tail > 0) this.#placeEdge(0, tailStart, size);
+  }
+
+  /** Bytes [start, end) of the memory, `at` bytes into a bounce page. */
+  #placeEdge(at: number, start: number, end: number): void {
+    const { operations, bounce } = this.#pinning;
+    const { granule } = operations;
+    const slot = bounce.take(end - start, at, granule);
+    const { buffer } = bounce.arena(slot);
+    const page = bounce.arenaOffset(slot);
+    const piece: Piece = { start, end, slot, buffer, at: page + at };
+    this.#pieces.push(piece);
+    this.#copyIn(piece, start, end);
+    operations.place(this.address + start - at, buffer, page, granule, accessFor(this.#bits));
+  }
+
+  #copyIn({ slot, start, at }: Piece, from: number, to: number): void {
+    const { bounce } = this.#pinning;
+    bounce.copyIn(slot, at - bounce.arenaOffset(slot) + from - start, this.#source.subarray(from, to));
+  }
+}

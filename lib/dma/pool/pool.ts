@@ -1,0 +1,345 @@
+/**
+ * Pools of small blocks of coherent memory (mm/dmapool.c).
+ *
+ *      chunk    one allocation, mapped once: 1, 2, 4 ... units, up to 2 MiB
+ *        unit   one page, or one block when that is larger; carved when the blocks before it are all out
+ *          block  block  block  (gap before a boundary)  block ...
+ *
+ * Invariants: every block is out, free, or revoked (pool-block.ts). Memory is never given back before `destroy`, and
+ * nothing that the device can write decides what the pool does next.
+ */
+import { DmaError } from '../../errors.ts';
+import type { OwnRegion } from '../operations/own-memory.ts';
+import type { Misuse, Refuser } from '../words/misuse.ts';
+import { type DmaPoolBlock, hexAddress, PoolBlock, PoolChunk } from './block.ts';
+import { type PoolLayout, type PoolOptions, poolLayout } from './layout.ts';
+
+/** What a pool needs of the device it belongs to. */
+export interface PoolOwner {
+  /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
+  readonly granule: number;
+  /** Highest address that coherent memory may have now; read each time the pool grows. */
+  coherentLimit(): number;
+  /** Zeroed, naturally aligned, all or nothing, as `DmaOperations.allocate`. @throws DmaError */
+  allocate(size: number, limit: number): OwnRegion;
+  /** Unmap and recycle. */
+  release(region: OwnRegion): void;
+  /** The pool has been destroyed. */
+  forgetPool(pool: DmaPool): void;
+}
+
+/** What /sys/devices/.../pools shows of a pool, and the bytes it has taken. */
+export interface PoolStats {
+  readonly name: string;
+  /** Blocks out. */
+  readonly active: number;
+  /** Blocks carved so far, out or free. */
+  readonly total: number;
+  /** Bytes a block has, rounded up to the alignment. */
+  readonly size: number;
+  /** Units carved so far: pages, or blocks larger than a page. */
+  readonly pages: number;
+  /** Bytes mapped for the device, carved or not. */
+  readonly mapped: number;
+}
+
+/** How a pool came to its end. */
+type PoolEnd = 'destroyed' | 'closed with its device' | 'released with its declared memory';
+
+/** Instead of an index: no block. */
+const END = -1;
+/** A chunk grows no further: few mappings for a million blocks, little waste for a hundred. */
+const LARGEST_CHUNK = 2 ** 21;
+/** As the kernel cuts it: a string of 32 with its terminator. */
+const LONGEST_NAME = 31;
+/** Blocks named in the message of a busy `destroy`. */
+const NAMED = 4;
+
+export class DmaPool implements Refuser<PoolBlock> {
+  readonly name: string;
+  /** Bytes of each block: the size asked for, rounded up to the alignment. */
+  readonly size: number;
+  /** Meant to be released with the device. */
+  readonly managed: boolean;
+
+  readonly #owner: PoolOwner;
+  readonly #layout: PoolLayout;
+  readonly #grows: boolean;
+  readonly #largest: number;
+  /** Index of the first free block, or END. */
+  #top = END;
+  #active = 0;
+  #pages = 0;
+  #chunks: PoolChunk[] = [];
+  /** All of them, in the order in which they were carved. */
+  #blocks: PoolBlock[] = [];
+  /** Units to ask for next. */
+  #next = 1;
+  #end: PoolEnd | undefined;
+  /** Why no block is handed out any more, while all that are out can be given back. */
+  #left: DmaError | undefined;
+
+  /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` */
+  constructor(name: string, options: PoolOptions, owner: PoolOwner) {
+    const { blocks = 0, grow = true, managed = false } = options;
+    checkName(name);
+    const layout = poolLayout(options, owner.granule);
+    checkBlocks(blocks, grow);
+    this.name = name.slice(0, LONGEST_NAME);
+    this.size = layout.size;
+    this.managed = managed;
+    this.#owner = owner;
+    this.#layout = layout;
+    this.#grows = grow;
+    // Only units of a power of two can follow each other without a gap and all be naturally aligned.
+    this.#largest = layout.unit === layout.stride ? Math.max(1, LARGEST_CHUNK / layout.unit) : 1;
+    this.#fill(blocks);
+  }
+
+  /** The pool was destroyed, or its device closed. */
+  get closed(): boolean {
+    return this.#end !== undefined;
+  }
+
+  /**
+   * A block, the one freed last first (dma_pool_alloc). Its bytes are what their last user left there. When none is
+   * free the pool grows, under the coherent mask of that moment; blocks it has already stay in use when the mask
+   * is narrowed.
+   * @returns null when there is no memory, no address or no mapping left, or the pool does not grow
+   * @throws DmaError ENODEV once destroyed, or the device is gone · EFAULT in a poisoned pool: the block was written while it was free, or its
+   *   memory was taken away · EINVAL declared memory where `align` or `boundary` cannot be kept
+   */
+  alloc(): DmaPoolBlock | null {
+    if (this.#top === END && !this.#refill()) return null;
+    const block = this.#blocks[this.#top]!;
+    this.#top = block.take();
+    this.#active++;
+    return block;
+  }
+
+  /** `alloc`, and every byte of the block is 0 (dma_pool_zalloc). */
+  zalloc(): DmaPoolBlock | null {
+    const block = this.alloc() as PoolBlock | null;
+    if (block !== null) block.zero();
+    return block;
+  }
+
+  /**
+   * Give a block back (dma_pool_free).
+   * @throws DmaError EINVAL not a block of this pool, or freed before · ENODEV the pool is destroyed
+   */
+  free(block: DmaPoolBlock): void {
+    const ours = block as PoolBlock;
+    if (ours?.pool !== this || !ours.out) throw this.refuse('released-twice', ours, this.#refusal(block));
+    ours.link = this.#top;
+    this.#top = ours.index;
+    this.#active--;
+  }
+
+  stats(): PoolStats {
+    const { name, size } = this;
+    const mapped = this.#chunks.reduce((sum, chunk) => sum + chunk.region.span, 0);
+    return { name, active: this.#active, total: this.#blocks.length, size, pages: this.#pages, mapped };
+  }
+
+  /**
+   * Unmap and recycle the memory; every view of a block has length 0 afterwards (dma_pool_destroy).
+   *
+   * With blocks still out the device may still be using them, so that all memory stays mapped until the device is
+   * closed, as the kernel leaks it on purpose. The pool is gone in either case.
+   * @throws DmaError EBUSY blocks are still out, how many and where · ENODEV destroyed before
+   */
+  destroy(): void {
+    if (this.#end !== undefined) throw this.#gone();
+    const busy = this.#active === 0 ? undefined : this.#busy();
+    const chunks = this.#chunks;
+    this.#revoke('destroyed');
+    this.#owner.forgetPool(this);
+    if (busy !== undefined) throw busy;
+    for (const { region } of chunks) this.#owner.release(region);
+  }
+
+  /** `destroy`, harmless when that has been done. @throws DmaError EBUSY */
+  [Symbol.dispose](): void {
+    if (this.#end === undefined) this.destroy();
+  }
+
+  /** Whether memory of it was taken from the device. */
+  get orphaned(): boolean {
+    return this.#chunks.some(({ region }) => region.owner === undefined);
+  }
+
+  /**
+   * The device is closing, whose operations release the memory themselves, or it took back what was declared. What the
+   * pool has of ordinary memory goes too then, unless blocks are out: see `destroy`.
+   */
+  revoke(): void {
+    if (!this.orphaned) {
+      this.#revoke('closed with its device');
+      return;
+    }
+    const rest = this.#active > 0 ? [] : this.#chunks.filter(({ region }) => region.owner !== undefined);
+    this.#revoke('released with its declared memory');
+    for (const { region } of rest) this.#owner.release(region);
+  }
+
+  /** The device is gone: no block is handed out from here on. */
+  abandon(error: DmaError): void {
+    this.#left = error;
+    this.#top = END;
+    // A block that is freed leads to none, so that `alloc` finds none without asking more than it does.
+    for (const block of this.#blocks) block.index = END;
+  }
+
+  /** The plain pool only throws it. `block` may be anything that was passed to `free`. */
+  refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
+    return error;
+  }
+
+  /** All there are, in the order in which they were carved. */
+  protected get blocks(): readonly PoolBlock[] {
+    return this.#blocks;
+  }
+
+  /** Called with each unit before its blocks are first handed out. */
+  protected prepare(_unit: Uint8Array): void {}
+
+  /** Never hand out a block again that is out now. */
+  protected discard(block: PoolBlock): void {
+    block.revoke();
+    this.#active--;
+  }
+
+  #revoke(end: PoolEnd): void {
+    this.#end = end;
+    this.#top = END;
+    for (const block of this.#blocks) block.revoke();
+    this.#blocks = [];
+    this.#chunks = [];
+    this.#active = this.#pages = 0;
+  }
+
+  #fill(blocks: number): void {
+    try {
+      while (this.#blocks.length < blocks) this.#grow();
+    } catch (error) {
+      for (const { region } of this.#chunks) this.#owner.release(region);
+      throw error;
+    }
+  }
+
+  /** Whether there is a free block now. */
+  #refill(): boolean {
+    if (this.#end !== undefined) throw this.#gone();
+    if (this.#left !== undefined) throw this.#left;
+    if (!this.#grows) return false;
+    try {
+      this.#grow();
+      return true;
+    } catch (error) {
+      if (isExhaustion(error)) return false;
+      throw error;
+    }
+  }
+
+  #grow(): void {
+    const limit = this.#owner.coherentLimit();
+    const last = this.#chunks.at(-1);
+    if (last !== undefined && hasRoom(last, limit)) this.#carve(last);
+    else this.#carve(this.#addChunk(limit));
+  }
+
+  /** As many units as all before, or what is left of memory. */
+  #addChunk(limit: number): PoolChunk {
+    for (;;) {
+      try {
+        const chunk = new PoolChunk(this.#allocate(limit));
+        this.#chunks.push(chunk);
+        this.#next = Math.min(this.#next * 2, this.#largest);
+        return chunk;
+      } catch (error) {
+        if (this.#next === 1 || !isExhaustion(error)) throw error;
+        this.#next /= 2;
+      }
+    }
+  }
+
+  /** Only declared memory can be where the pool's rules do not hold. */
+  #allocate(limit: number): OwnRegion {
+    const { unit, alignment } = this.#layout;
+    const region = this.#owner.allocate(this.#next * unit, limit);
+    if (region.address % alignment === 0) return region;
+    this.#owner.release(region);
+    const where = `declared memory at 0x${region.address.toString(16)}`;
+    throw new DmaError('EINVAL', `pool '${this.name}' in ${where}, no multiple of ${alignment}`, {
+      remedy: 'declare memory at an address with the alignment and boundary of its pools',
+    });
+  }
+
+  /** The next unit of the chunk becomes free blocks, the lowest on top. */
+  #carve(chunk: PoolChunk): void {
+    const { size, boundary, unit } = this.#layout;
+    const blocks = this.#blocks;
+    const first = blocks.length;
+    const from = chunk.fresh;
+    chunk.fresh += unit;
+    this.prepare(chunk.bytes.subarray(from, chunk.fresh));
+    for (let base = from; base < chunk.fresh; base += boundary) {
+      for (let at = base; at + size <= base + boundary; at += size) {
+        blocks.push(new PoolBlock(this, chunk, at, blocks.length));
+      }
+    }
+    for (let index = first; index < blocks.length - 1; index++) blocks[index]!.link = index + 1;
+    blocks[blocks.length - 1]!.link = this.#top;
+    this.#top = first;
+    this.#pages++;
+  }
+
+  #refusal(block: unknown): DmaError {
+    const ours = block instanceof PoolBlock && block.pool === this;
+    if (ours && this.#end !== undefined) return this.#gone();
+    const remedy = 'free each block once, in the pool it came from';
+    if (ours)
+      return new DmaError('EINVAL', `pool '${this.name}': ${hexAddress(block)} is free already`, { remedy });
+    const what =
+      block instanceof PoolBlock ? `${hexAddress(block)} of pool '${block.pool.name}'` : String(typeof block);
+    return new DmaError('EINVAL', `pool '${this.name}': ${what} is not one of its blocks`, { remedy });
+  }
+
+  #gone(): DmaError {
+    return new DmaError('ENODEV', `pool '${this.name}' was ${this.#end}`, { remedy: 'create it again' });
+  }
+
+  #busy(): DmaError {
+    const out = this.#blocks.filter((block) => block.out);
+    const named = out.slice(0, NAMED).map(hexAddress).join(', ');
+    const more = out.length > NAMED ? ', ...' : '';
+    return new DmaError(
+      'EBUSY',
+      `pool '${this.name}' destroyed with ${this.#active} of ${this.#blocks.length} blocks still out (${named}${more})`,
+      { remedy: 'free every block first; until the device is closed their memory stays mapped' },
+    );
+  }
+}
+
+function hasRoom({ fresh, bytes, region }: PoolChunk, limit: number): boolean {
+  return fresh < bytes.length && (region.declared || region.address + region.span - 1 <= limit);
+}
+
+function isExhaustion(error: unknown): boolean {
+  return error instanceof DmaError && (error.code === 'ENOMEM' || error.code === 'ENOSPC');
+}
+
+function checkName(name: string): void {
+  if (typeof name === 'string' && name !== '') return;
+  throw new DmaError('EINVAL', `the name of a pool is ${String(name)}`, {
+    remedy: 'pass a string for messages',
+  });
+}
+
+function checkBlocks(blocks: number, grows: boolean): void {
+  if (Number.isSafeInteger(blocks) && blocks >= 0 && (grows || blocks > 0)) return;
+  throw new DmaError('EINVAL', `a pool of ${String(blocks)} blocks`, {
+    remedy: grows ? 'pass a whole number' : 'say how many blocks a pool that does not grow shall have',
+  });
+}

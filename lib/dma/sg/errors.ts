@@ -1,0 +1,26 @@
+/** What can go wrong with a list, in the codes that the kernel has for it. */
+import { DmaError } from '../../errors.ts';
+
+/** The system would not pin the memory; a copy may still do. */
+export function isRefusal(error: unknown): boolean {
+  return error instanceof DmaError && ['ENOMEM', 'ENOSPC', 'EFAULT'].includes(error.code);
+}
+
+/**
+ * dma_map_sgtable knows four codes: EINVAL and EREMOTEIO (do not retry), ENOMEM (retry later), EIO (anything else).
+ * ENODEV stays what it is: nothing was attempted.
+ */
+export function sgError(error: unknown): unknown {
+  if (!(error instanceof DmaError)) return error;
+  if (error.code === 'EINVAL' || error.code === 'ENOMEM' || error.code === 'ENODEV') return error;
+  const code = error.code === 'ENOSPC' ? 'ENOMEM' : 'EIO';
+  return new DmaError(code, `the list was not mapped: ${error.message}`, {
+    syscall: error.syscall,
+    cause: error,
+  });
+}
+
+/** A buffer of a list was detached while the list was mapped. */
+export function detachedInList(nents: number, remedy: string): DmaError {
+  return new DmaError('EINVAL', `a buffer of a mapped list of ${nents} elements was detached`, { remedy });
+}

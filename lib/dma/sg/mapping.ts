@@ -1,0 +1,233 @@
+/**
+ * A mapped list: the handle a driver holds, and the record behind it. Both are made together once and recycled
+ * together, as those of a single mapping are (mapping.ts); so are the segment objects, which only ask the record.
+ */
+
+import { type DmaDirection, directionOf } from '../../direction.ts';
+import { DmaError } from '../../errors.ts';
+import type { PlacedRun } from '../placement/placed-run.ts';
+import { type SegmentLimits, SegmentList } from '../placement/segments.ts';
+import { MAPPED, type MappingRecord, type MappingWay, REVOKED, UNMAPPED } from '../streaming/mapping.ts';
+import type { Misuse, Refuser } from '../words/misuse.ts';
+import type { SgBatch } from './batch.ts';
+
+/** Whoever made the mapping. */
+export interface SgOwner extends Refuser<SgRecord> {
+  /** A record of this owner's, out of use. */
+  newRecord(limits: SegmentLimits): SgRecord;
+  unmapSg(record: SgRecord): void;
+  syncSgForCpu(record: SgRecord): void;
+  syncSgForDevice(record: SgRecord): void;
+  needSgSync(record: SgRecord): boolean;
+}
+
+/** Of a list that was not mapped one by one. */
+export const NO_PARTS: readonly MappingRecord[] = [];
+
+export class SgRecord {
+  state = UNMAPPED;
+  /** What the device is told. */
+  readonly segments: SegmentList;
+  /** Elements given. */
+  nents = 0;
+  /** Bytes of all of them. */
+  size = 0;
+  /** DEVICE_READS and DEVICE_WRITES bits. */
+  bits = 0;
+  attributes = 0;
+  way: MappingWay = 'arithmetic';
+  /** One mapping per element, when they were mapped one by one. */
+  parts: readonly MappingRecord[] = NO_PARTS;
+  /** How the parts are synced in one call, once that was tried. */
+  batchIn: SgBatch | undefined = undefined;
+  batchOut: SgBatch | undefined = undefined;
+  /** Where all of them lie side by side, when they were given addresses of their own. */
+  run: PlacedRun | undefined = undefined;
+  /** What needs cache maintenance, and how long it was when it was mapped. */
+  readonly cached: Uint8Array[] = [];
+  cachedLengths: readonly number[] = [];
+  /** Live mappings, newest first. */
+  previous: SgRecord | undefined = undefined;
+  next: SgRecord | undefined = undefined;
+  readonly handle: SgMapping;
+
+  private readonly owner: SgOwner;
+  private readonly pool: DmaSegment[] = [];
+  private shown: readonly DmaSegment[] = [];
+
+  constructor(owner: SgOwner, limits: SegmentLimits) {
+    this.owner = owner;
+    this.segments = new SegmentList(limits);
+    this.handle = new SgMapping(owner, this);
+  }
+
+  /** An object for each segment; made when first asked for, and the same ones ever after. */
+  objects(): readonly DmaSegment[] {
+    const { count } = this.segments;
+    if (this.shown.length === count) return this.shown;
+    for (let i = this.pool.length; i < count; i++) this.pool.push(new DmaSegment(this, i));
+    this.shown = this.pool.slice(0, count);
+    return this.shown;
+  }
+
+  /** @throws DmaError EINVAL unless it is mapped */
+  checkMapped(misuse: Misuse = 'used-after-release'): void {
+    if (this.state === MAPPED) return;
+    const closed = this.state === REVOKED;
+    const error = new DmaError(
+      'EINVAL',
+      `a mapped list of ${this.nents} elements was used after ${closed ? 'its device was closed' : 'it was unmapped'}`,
+      {
+        remedy: closed
+          ? 'unmap everything before closing the device'
+          : 'keep it until the device is done with it, and unmap it once',
+      },
+    );
+    throw this.owner.refuse(misuse, this, error);
+  }
+}
+
+const WORD = 2 ** 32;
+
+/** One contiguous piece of a mapped list, as the device sees it (sg_dma_address, sg_dma_len). */
+export class DmaSegment {
+  readonly #record: SgRecord;
+  readonly #index: number;
+  #dmaAddress = 0n;
+  /** The address that `#dmaAddress` was made of. */
+  #cached = 0;
+
+  constructor(record: SgRecord, index: number) {
+    this.#record = record;
+    this.#index = index;
+  }
+
+  /** Address of the first byte for the device. @throws DmaError EINVAL once unmapped */
+  get dmaAddress(): bigint {
+    const address = this.#address();
+    if (this.#cached !== address) {
+      this.#dmaAddress = BigInt(address);
+      this.#cached = address;
+    }
+    return this.#dmaAddress;
+  }
+
+  /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once unmapped */
+  get low(): number {
+    return this.#address() >>> 0;
+  }
+
+  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once unmapped */
+  get high(): number {
+    return Math.floor(this.#address() / WORD);
+  }
+
+  /** Bytes. @throws DmaError EINVAL once unmapped */
+  get length(): number {
+    this.#check();
+    return this.#record.segments.lengths[this.#index]!;
+  }
+
+  #address(): number {
+    this.#check();
+    return this.#record.segments.addresses[this.#index]!;
+  }
+
+  #check(): void {
+    const record = this.#record;
+    if (record.state !== MAPPED) record.checkMapped();
+    if (this.#index >= record.segments.count) throw staleSegment(this.#index, record.segments.count);
+  }
+}
+
+function staleSegment(index: number, count: number): DmaError {
+  return new DmaError('EINVAL', `segment ${index} of a mapped list that has ${count} now`, {
+    remedy: 'take the segments from the mapping each time, and drop them when it is unmapped',
+  });
+}
+
+/**
+ * A list lent to the device by `DmaDevice.mapSg` (dma_map_sg, dma_map_sgtable): the CPU may not touch it until
+ * `unmap` or `syncForCpu`, which always take the whole list. Handles are recycled; let go of one after `unmap`.
+ */
+export class SgMapping {
+  readonly #owner: SgOwner;
+  readonly #record: SgRecord;
+
+  constructor(owner: SgOwner, record: SgRecord) {
+    this.#owner = owner;
+    this.#record = record;
+  }
+
+  /** What to tell the device, in order; never more than `nents` (sgt.nents). @throws DmaError EINVAL once unmapped */
+  get segments(): readonly DmaSegment[] {
+    this.#record.checkMapped();
+    return this.#record.objects();
+  }
+
+  /** Elements of the list that was given (sgt.orig_nents). */
+  get nents(): number {
+    return this.#record.nents;
+  }
+
+  /** Bytes mapped. */
+  get size(): number {
+    return this.#record.size;
+  }
+
+  get direction(): DmaDirection {
+    return directionOf(this.#record.bits);
+  }
+
+  /** 'arithmetic': the device could reach all of it before; 'pinned': in place; 'bounced': it has a copy of some. */
+  get way(): MappingWay {
+    return this.#record.way;
+  }
+
+  /** Whether the device works on a copy of any element. */
+  get bounced(): boolean {
+    return this.#record.way === 'bounced';
+  }
+
+  /** False once unmapped, or when the device was closed. */
+  get mapped(): boolean {
+    return this.#record.state === MAPPED;
+  }
+
+  /** Whether syncs do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
+  get needSync(): boolean {
+    this.#record.checkMapped();
+    return this.#owner.needSgSync(this.#record);
+  }
+
+  /**
+   * Take the whole list back from the device (dma_unmap_sg); what it wrote is in the caller's bytes afterwards,
+   * unless DMA_ATTR.SKIP_CPU_SYNC was given.
+   * @throws DmaError EINVAL unmapped before · EINVAL a buffer of the list was detached meanwhile: everything has been
+   *   released, and the other elements copied
+   */
+  unmap(): void {
+    const record = this.#record;
+    if (record.state !== MAPPED) record.checkMapped('released-twice');
+    this.#owner.unmapSg(record);
+  }
+
+  /** Take the whole list back for the CPU for now (dma_sync_sg_for_cpu). Errors as `unmap`. */
+  syncForCpu(): void {
+    const record = this.#record;
+    if (record.state !== MAPPED) record.checkMapped();
+    this.#owner.syncSgForCpu(record);
+  }
+
+  /** Give the whole list to the device again (dma_sync_sg_for_device). Errors as `unmap`. */
+  syncForDevice(): void {
+    const record = this.#record;
+    if (record.state !== MAPPED) record.checkMapped();
+    this.#owner.syncSgForDevice(record);
+  }
+
+  /** Unmaps what is still mapped; harmless after `unmap`. */
+  [Symbol.dispose](): void {
+    if (this.#record.state === MAPPED) this.#owner.unmapSg(this.#record);
+  }
+}

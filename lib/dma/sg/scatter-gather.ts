@@ -1,0 +1,308 @@
+/**
+ * Lists of memory for one device (dma_map_sg; iommu_dma_map_sg and dma_direct_map_sg): which way a list goes.
+ *
+ *      all of it the device's own, under the mask     -> arithmetic   neighbours merge where they meet on a granule
+ *      own memory or whole foreign granules,
+ *        at least `copybreak` bytes in all            -> pinned       one run of addresses, padded and merged
+ *                                                                     by the kernel's rule (segments.ts)
+ *      anything else                                  -> one by one   as mapSingle does; nothing merges
+ *
+ * With direct operations nothing ever merges. A list is mapped whole or not at all.
+ */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { accessFor, type DmaDirection, directionBits, directionOf } from '../../direction.ts';
+import { closedError, DmaError } from '../../errors.ts';
+import type { DmaOperations } from '../operations/operations.ts';
+import type { OwnMemory } from '../operations/own-memory.ts';
+import { type PlacedElement, PlacedRun } from '../placement/placed-run.ts';
+import { crossesBoundary, planRun, type SegmentLimits } from '../placement/segments.ts';
+import type { Streaming } from '../streaming/streaming.ts';
+import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
+import { mappableBytes } from '../words/mappable.ts';
+import type { Misuse } from '../words/misuse.ts';
+import { detachedInList, isRefusal, sgError } from './errors.ts';
+import { type SgMapping, type SgOwner, SgRecord } from './mapping.ts';
+import { mapParts, syncPartsForCpu, syncPartsForDevice, unmapParts } from './parts.ts';
+import { SgTable } from './table.ts';
+
+/** What a list needs of its device. */
+export interface SgContext {
+  /** Of the device, for messages. */
+  readonly name: string;
+  readonly operations: DmaOperations;
+  readonly own: OwnMemory;
+  readonly streaming: Streaming;
+  readonly cache?: CacheMaintenance | undefined;
+  /** Highest address of a mapping: the streaming mask. */
+  readonly limit: number;
+}
+
+export class ScatterGather implements SgOwner {
+  private readonly name: string;
+  private readonly operations: DmaOperations;
+  private readonly own: OwnMemory;
+  private readonly streaming: Streaming;
+  private readonly cache: CacheMaintenance | undefined;
+  protected readonly table: SgTable;
+  private readonly limits: SegmentLimits;
+  private readonly merges: boolean;
+  private limit: number;
+  /** No list is mapped any more: closed, or gone with this error. */
+  private closed = false;
+  private gone: DmaError | undefined;
+
+  constructor({ name, operations, own, streaming, cache, limit }: SgContext) {
+    this.name = name;
+    this.operations = operations;
+    this.own = own;
+    this.streaming = streaming;
+    this.cache = cache;
+    this.limit = limit;
+    this.merges = operations.mergeBoundary !== 0;
+    this.limits = segmentLimits(operations.granule, streaming);
+    this.table = new SgTable(this, this.limits);
+  }
+
+  /** Lists that are mapped. */
+  get count(): number {
+    return this.table.count;
+  }
+
+  /** Ceiling of the mappings made from now on. */
+  setLimit(limit: number): void {
+    this.limit = limit;
+  }
+
+  /** dma_map_sgtable; see `DmaDevice.mapSg`. */
+  mapSg(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgMapping {
+    return this.map(views, direction, attributes).handle;
+  }
+
+  /** `mapSg`, as a record. */
+  map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
+    if (this.closed) throw this.gone ?? closedError(this.name);
+    const bits = directionBits(direction);
+    if (attributes !== 0) this.#checkAttributes(attributes);
+    if (!Array.isArray(views) || views.length === 0) {
+      throw new DmaError('EINVAL', 'an empty list cannot be mapped', {
+        remedy: 'pass an array of at least one view',
+      });
+    }
+    const record = this.table.take();
+    record.nents = views.length;
+    record.bits = bits;
+    record.attributes = attributes;
+    try {
+      if (!this.#mapOwn(record, views)) this.#mapOther(record, views);
+    } catch (error) {
+      this.table.give(record);
+      throw error;
+    }
+    this.table.enter(record);
+    return record;
+  }
+
+  unmapSg(record: SgRecord): void {
+    const failure = unmapParts(this.streaming, record.parts);
+    const intact = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0 || this.#maintain(record, false);
+    record.run?.release();
+    const { nents } = record;
+    this.table.leave(record);
+    if (failure !== undefined) throw failure;
+    if (!intact) throw detachedInList(nents, 'it has been unmapped');
+  }
+
+  syncSgForCpu(record: SgRecord): void {
+    const failure = syncPartsForCpu(this.streaming, record);
+    const intact = this.#maintain(record, false);
+    if (failure !== undefined) throw failure;
+    if (!intact) throw detachedInList(record.nents, 'unmap it');
+  }
+
+  syncSgForDevice(record: SgRecord): void {
+    const failure = syncPartsForDevice(this.streaming, record);
+    const intact = this.#maintain(record, true);
+    if (failure !== undefined) throw failure;
+    if (!intact) throw detachedInList(record.nents, 'unmap it');
+  }
+
+  needSgSync(record: SgRecord): boolean {
+    return record.cached.length > 0 || record.parts.some((part) => this.streaming.needSync(part));
+  }
+
+  newRecord(limits: SegmentLimits): SgRecord {
+    return new SgRecord(this, limits);
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _record: SgRecord, error: DmaError): DmaError {
+    return error;
+  }
+
+  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
+  abandon(error: DmaError): void {
+    this.closed = true;
+    this.gone = error;
+  }
+
+  /** The device is closing: lists end without a copy. Their addresses go with the operations. */
+  close(): void {
+    this.closed = true;
+    this.gone = undefined;
+    this.table.revoke();
+  }
+
+  #checkAttributes(attributes: number): void {
+    checkMemoryAttributes(attributes);
+    if ((attributes & DMA_ATTR.REQUIRE_COHERENT) === 0 || this.cache === undefined) return;
+    throw new DmaError('EIO', `${this.name} is not coherent, and DMA_ATTR.REQUIRE_COHERENT was given`, {
+      remedy: 'leave it out, and sync',
+    });
+  }
+
+  /** The whole list by arithmetic; false, and nothing done, when that is not the way. */
+  #mapOwn(record: SgRecord, views: readonly ArrayBufferView[]): boolean {
+    const { own, limit, merges, limits } = this;
+    const { segments, bits } = record;
+    const { granule } = limits;
+    const { dmaAlignment } = this.streaming.limits;
+    if (this.streaming.forced) return false;
+    segments.reset(limits);
+    let size = 0;
+    for (let i = 0; i < views.length; i++) {
+      const view = views[i]!;
+      if (!ArrayBuffer.isView(view)) return false;
+      const stamped = own.findStamped(view);
+      if (!stamped && !this.#findByBuffer(view)) return false;
+      const length = stamped ? (view as Uint8Array).length : view.byteLength;
+      const region = own.foundRegion!;
+      const address = own.foundAddress;
+      const last = address + length - 1;
+      if (length === 0 || last > limit || (region.bits & bits) !== bits) return false;
+      if (((address | 0) & dmaAlignment) !== 0) return false;
+      // What lies in one granule cannot cross a boundary.
+      if (((address | 0) & (granule - 1)) + length > granule) {
+        if (crossesBoundary(address, length, limits.segmentBoundary)) return false;
+      }
+      if (merges) segments.push(address, length);
+      else segments.pushAlone(address, length);
+      size += length;
+    }
+    record.size = size;
+    record.way = 'arithmetic';
+    if (this.cache !== undefined) this.#startMaintaining(record, views);
+    return true;
+  }
+
+  #findByBuffer(view: ArrayBufferView): boolean {
+    const { own } = this;
+    const region = own.regionOf(view.buffer);
+    if (region === undefined) return false;
+    own.foundRegion = region;
+    own.foundAddress = region.address + view.byteOffset;
+    return true;
+  }
+
+  /** In place as a whole, or else one by one. */
+  #mapOther(record: SgRecord, views: readonly ArrayBufferView[]): void {
+    if (!this.#mayPlace(views, record.attributes) || !this.#mapInPlace(record, views)) {
+      record.segments.reset(this.limits);
+      mapParts(this.streaming, record, views);
+    } else if (this.cache !== undefined) {
+      this.#startMaintaining(record, views);
+    }
+  }
+
+  /** Whether the list is worth a closer look. */
+  #mayPlace(views: readonly ArrayBufferView[], attributes: number): boolean {
+    if (!this.merges || this.streaming.forced) return false;
+    let size = 0;
+    let foreign = false;
+    for (const view of views) {
+      // Mapping it by itself will find the words for it.
+      if (!ArrayBuffer.isView(view)) return false;
+      size += view.byteLength;
+      foreign ||= !this.own.findStamped(view) && !this.#findByBuffer(view);
+    }
+    // Memory of our own is never copied for being short: it is here because its own addresses would not do.
+    if (!foreign || this.streaming.worthPinning(size)) return true;
+    return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.operations.pinsForeignMemory;
+  }
+
+  /** @throws DmaError EINVAL */
+  #element(view: ArrayBufferView): ListElement {
+    const bytes = mappableBytes(view);
+    const { buffer, byteOffset, length } = bytes;
+    const region = this.own.regionOf(buffer);
+    const first = region?.address ?? this.operations.pageOffset(buffer);
+    const start = (first + byteOffset) % this.operations.granule;
+    return { buffer, offset: byteOffset, start, length, own: region !== undefined };
+  }
+
+  #mapInPlace(record: SgRecord, views: readonly ArrayBufferView[]): boolean {
+    const { operations } = this;
+    const { granule } = operations;
+    const elements = views.map((view) => this.#element(view));
+    // The granules of our own memory hold nothing of anybody else's; of foreign memory they may.
+    if (!elements.every(({ own, start, length }) => own || (start === 0 && length % granule === 0)))
+      return false;
+    const { dmaAlignment } = this.streaming.limits;
+    if (elements.some(({ start }) => (start & dmaAlignment) !== 0)) return false;
+    const plan = planRun(elements, this.limits);
+    let run: PlacedRun;
+    try {
+      run = new PlacedRun(operations, elements, plan.offsets, plan.total, this.limit, accessFor(record.bits));
+    } catch (error) {
+      if ((record.attributes & DMA_ATTR.REQUIRE_COHERENT) === 0 && isRefusal(error)) return false;
+      throw sgError(error);
+    }
+    record.run = run;
+    record.way = 'pinned';
+    record.size = elements.reduce((sum, { length }) => sum + length, 0);
+    record.segments.reset(this.limits);
+    for (let i = 0; i < plan.segments.count; i++) {
+      record.segments.pushAlone(run.address + plan.segments.addresses[i]!, plan.segments.lengths[i]!);
+    }
+    return true;
+  }
+
+  #startMaintaining(record: SgRecord, views: readonly ArrayBufferView[]): void {
+    for (const view of views) {
+      const bytes = mappableBytes(view);
+      if (this.own.regionOf(bytes.buffer)?.coherent !== true) record.cached.push(bytes);
+    }
+    record.cachedLengths = record.cached.map(({ length }) => length);
+    if ((record.attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) this.#maintain(record, true);
+  }
+
+  /** Make CPU and device agree about what is cached; false when a buffer was detached meanwhile. */
+  #maintain({ cached, cachedLengths, bits }: SgRecord, forDevice: boolean): boolean {
+    let intact = true;
+    for (let i = 0; i < cached.length; i++) {
+      const { buffer, byteOffset, length } = cached[i]!;
+      if (length !== cachedLengths[i]) intact = false;
+      else if (forDevice) this.cache!.syncForDevice(buffer, byteOffset, length, directionOf(bits));
+      else this.cache!.syncForCpu(buffer, byteOffset, length, directionOf(bits));
+    }
+    return intact;
+  }
+}
+
+interface ListElement extends PlacedElement {
+  /** The device's own memory. */
+  readonly own: boolean;
+}
+
+/** The limits as they are now, whenever they are asked for. */
+function segmentLimits(granule: number, { limits }: Streaming): SegmentLimits {
+  return {
+    granule,
+    get maxSegmentSize() {
+      return limits.maxSegmentSize;
+    },
+    get segmentBoundary() {
+      return limits.segmentBoundary;
+    },
+  };
+}

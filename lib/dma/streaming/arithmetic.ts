@@ -1,0 +1,46 @@
+/**
+ * Mappings of the device's own memory: it has an address, so nothing is mapped and nothing copied. What remains is to
+ * keep the caches right where the device does not see them, and never for coherent memory.
+ */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { directionOf } from '../../direction.ts';
+import type { OwnRegion } from '../operations/own-memory.ts';
+import { DMA_ATTR } from '../words/attributes.ts';
+import type { MappingRecord, MappingTable } from './mapping.ts';
+
+export class ArithmeticMappings {
+  private readonly table: MappingTable;
+  private readonly cache: CacheMaintenance | undefined;
+
+  constructor(table: MappingTable, cache: CacheMaintenance | undefined) {
+    this.table = table;
+    this.cache = cache;
+  }
+
+  /** Bytes [offset, offset + size) of a region. */
+  map(region: OwnRegion, offset: number, size: number, bits: number, attributes: number): MappingRecord {
+    const record = this.table.take(size, bits, attributes, 'arithmetic');
+    record.address = region.address + offset;
+    record.region = region;
+    if (this.cache !== undefined && (attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) {
+      this.syncForDevice(record, 0, size);
+    }
+    return record;
+  }
+
+  unmap(record: MappingRecord): void {
+    if (this.cache === undefined || (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0) return;
+    this.syncForCpu(record, 0, record.size);
+  }
+
+  syncForCpu({ region, address, bits }: MappingRecord, offset: number, size: number): void {
+    if (this.cache === undefined || region!.coherent) return;
+    this.cache.syncForCpu(region!.buffer, address - region!.address + offset, size, directionOf(bits));
+  }
+
+  syncForDevice({ region, address, bits }: MappingRecord, offset: number, size: number): void {
+    if (this.cache === undefined || region!.coherent) return;
+    this.cache.syncForDevice(region!.buffer, address - region!.address + offset, size, directionOf(bits));
+  }
+}

@@ -1,0 +1,157 @@
+/**
+ * Mappings that go through the bounce buffer, with swiotlb's table of copies (kernel/dma/swiotlb.c):
+ *
+ *                            to-device     from-device        bidirectional
+ *        map                 in            in                 in
+ *        sync for device     in, slice     -                  in, slice
+ *        sync for CPU        -             out, slice         out, slice
+ *        unmap               -             out (*)            out (*)      (*) not with SKIP_CPU_SYNC
+ *
+ * The copy in for from-device keeps what the device does not write; without it, somebody else's bytes would come out.
+ */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { DEVICE_READS, DEVICE_WRITES, directionOf } from '../../direction.ts';
+import { DmaError } from '../../errors.ts';
+import type { BounceBuffer } from '../bounce/bounce.ts';
+import { SLOT_SIZE } from '../bounce/slots.ts';
+import type { DmaOperations } from '../operations/operations.ts';
+import { DMA_ATTR } from '../words/attributes.ts';
+import type { DmaLimits } from './limits.ts';
+import type { MappingRecord, MappingTable } from './mapping.ts';
+
+export class BouncedMappings {
+  private readonly operations: DmaOperations;
+  private readonly bounce: BounceBuffer;
+  private readonly table: MappingTable;
+  private readonly limits: DmaLimits;
+  private readonly cache: CacheMaintenance | undefined;
+
+  constructor(
+    operations: DmaOperations,
+    bounce: BounceBuffer,
+    table: MappingTable,
+    limits: DmaLimits,
+    cache: CacheMaintenance | undefined,
+  ) {
+    this.operations = operations;
+    this.bounce = bounce;
+    this.table = table;
+    this.limits = limits;
+    this.cache = cache;
+  }
+
+  /** Bytes of the longest mapping (swiotlb_max_mapping_size). */
+  get maxMappingSize(): number {
+    return this.bounce.maxMapping - Math.ceil(this.limits.minAlignMask / SLOT_SIZE) * SLOT_SIZE;
+  }
+
+  /** swiotlb_map. @throws DmaError EPERM it must not bounce · ENOMEM too long, or no room */
+  map(source: Uint8Array, bits: number, attributes: number): MappingRecord {
+    const { bounce, limits } = this;
+    const { minAlignMask } = limits;
+    const size = source.length;
+    if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw mustBounce(size);
+    const pad = minAlignMask === 0 ? 0 : this.lowBits(source) & minAlignMask & ~limits.dmaAlignment;
+    if (size > bounce.maxMapping || minAlignMask !== 0 || size - 1 > limits.segmentBoundary) {
+      this.checkSize(size, pad);
+    }
+    const slot = bounce.take(size, pad, minAlignMask + 1);
+    bounce.copyIn(slot, pad, source);
+    const record = this.table.take(size, bits, attributes, 'bounced');
+    record.address = bounce.address(slot) + pad;
+    record.source = source;
+    record.slot = slot;
+    record.slotOffset = pad;
+    if (this.cache !== undefined && (attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) this.clean(record, 0, size);
+    return record;
+  }
+
+  /** swiotlb_tbl_unmap_single. False when the caller's buffer was detached and its bytes are lost. */
+  unmap(record: MappingRecord): boolean {
+    const { size, slot } = record;
+    let intact = true;
+    const skips = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
+    const written = (record.bits & DEVICE_WRITES) !== 0;
+    // Also when nothing is copied: CPU and device must agree about a slot that is used again.
+    if (this.cache !== undefined && (written || !skips)) this.invalidate(record, 0, size);
+    if (written && !skips) {
+      const source = record.source!;
+      intact = source.length === size;
+      if (intact) this.bounce.copyOut(slot, record.slotOffset, size, source);
+    }
+    this.bounce.give(slot);
+    return intact;
+  }
+
+  /** swiotlb_sync_single_for_cpu. False when the caller's buffer was detached. */
+  syncForCpu(record: MappingRecord, offset: number, size: number): boolean {
+    if (this.cache !== undefined) this.invalidate(record, offset, size);
+    if ((record.bits & DEVICE_WRITES) === 0) return true;
+    const source = record.source!;
+    if (source.length !== record.size) return false;
+    if (size === record.size) this.bounce.copyOut(record.slot, record.slotOffset, size, source);
+    else this.bounce.copyOutPart(record.slot, record.slotOffset + offset, size, source, offset);
+    return true;
+  }
+
+  /** swiotlb_sync_single_for_device. False when the caller's buffer was detached. */
+  syncForDevice(record: MappingRecord, offset: number, size: number): boolean {
+    let intact = true;
+    if ((record.bits & DEVICE_READS) !== 0) {
+      const source = record.source!;
+      intact = source.length === record.size;
+      if (intact) {
+        const bytes = size === record.size ? source : partOf(record, source, offset, size);
+        this.bounce.copyIn(record.slot, record.slotOffset + offset, bytes);
+      }
+    }
+    if (this.cache !== undefined) this.clean(record, offset, size);
+    return intact;
+  }
+
+  /** Low bits of where the bytes are. */
+  private lowBits(source: Uint8Array): number {
+    return this.operations.pageOffset(source.buffer) + source.byteOffset;
+  }
+
+  private checkSize(size: number, pad: number): void {
+    const { maxMappingSize } = this;
+    const { segmentBoundary } = this.limits;
+    if (size <= maxMappingSize && pad + size - 1 <= segmentBoundary) return;
+    const most = Math.min(maxMappingSize, segmentBoundary + 1);
+    throw this.bounce.refuse(size, `a bounced mapping has at most ${most}`);
+  }
+
+  private clean({ slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {
+    const { bounce } = this;
+    const at = bounce.arenaOffset(slot) + slotOffset + offset;
+    this.cache!.syncForDevice(bounce.arena(slot).buffer, at, size, directionOf(bits));
+  }
+
+  private invalidate({ slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {
+    const { bounce } = this;
+    const at = bounce.arenaOffset(slot) + slotOffset + offset;
+    this.cache!.syncForCpu(bounce.arena(slot).buffer, at, size, directionOf(bits));
+  }
+}
+
+/** Bytes [offset, offset + size) of the caller's memory; the view is kept for the next sync of the same bytes. */
+function partOf(record: MappingRecord, source: Uint8Array, offset: number, size: number): Uint8Array {
+  const kept = record.part;
+  if (kept !== undefined && kept.length === size && record.partOffset === offset) return kept;
+  const part = new Uint8Array(source.buffer, source.byteOffset + offset, size);
+  record.part = part;
+  record.partOffset = offset;
+  return part;
+}
+
+function mustBounce(size: number): DmaError {
+  return new DmaError(
+    'EPERM',
+    `${size} bytes would have to be copied, and DMA_ATTR.REQUIRE_COHERENT was given`,
+    {
+      remedy: 'use memory of the device (allocCoherent, a pool), or leave it out and sync',
+    },
+  );
+}

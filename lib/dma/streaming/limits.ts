@@ -1,0 +1,144 @@
+/** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
+import { checkSize, DmaError } from '../../errors.ts';
+import type { IovaRange } from '../../iommu/address-space.ts';
+import { SLOT_SIZE } from '../bounce/slots.ts';
+
+/** dma_opt_mapping_size under an IOMMU: the largest IOVA the kernel caches, in pages (iova_rcache_range). */
+const CACHED_GRANULES = 32;
+
+/** What the limits follow from. */
+export interface LimitSource {
+  /** Bytes the IOMMU or the memory deals in, a power of two. */
+  readonly granule: number;
+  readonly mergeBoundary: number;
+  /** Bytes of a cache line that syncs have to respect, 1 when the device is coherent. */
+  readonly cacheAlignment: number;
+  /** Largest streaming mapping that can be made now, bytes. */
+  maxMappingSize(): number;
+  /** Largest one that can be copied, bytes. */
+  maxBounceSize(): number;
+}
+
+/** The limits of one device. The defaults are those of a PCI function. */
+export class DmaLimits {
+  readonly #source: LimitSource;
+  #maxSegmentSize = 65_536;
+  #segmentBoundary = 0xffff_ffff;
+  #minAlignMask = 0;
+  #dmaAlignment = 0;
+
+  constructor(source: LimitSource) {
+    this.#source = source;
+  }
+
+  /** Bytes of the largest streaming mapping (dma_max_mapping_size). */
+  get maxMappingSize(): number {
+    return this.#source.maxMappingSize();
+  }
+
+  /** Bytes of the largest streaming mapping of memory that has to be copied (swiotlb_max_mapping_size). */
+  get maxBounceSize(): number {
+    return this.#source.maxBounceSize();
+  }
+
+  /** Bytes up to which mappings are cheap (dma_opt_mapping_size): 32 pages with an IOMMU. */
+  get optMappingSize(): number {
+    if (this.mergeBoundary === 0) return this.maxMappingSize;
+    return Math.min(this.maxMappingSize, CACHED_GRANULES * this.#source.granule);
+  }
+
+  /** Neighbours in a list merge when they meet at a multiple of this + 1; 0: never (dma_get_merge_boundary). */
+  get mergeBoundary(): number {
+    return this.#source.mergeBoundary;
+  }
+
+  /** Bytes that buffers should be aligned to, and apart, so that syncs cannot harm (dma_get_cache_alignment). */
+  get cacheAlignment(): number {
+    return this.#source.cacheAlignment;
+  }
+
+  /** Longest segment that merging makes (dma_get_max_seg_size). Default 64 KiB. */
+  get maxSegmentSize(): number {
+    return this.#maxSegmentSize;
+  }
+
+  /** dma_set_max_seg_size. @throws DmaError EINVAL */
+  set maxSegmentSize(size: number) {
+    checkSize(size, 'the maximum segment size');
+    this.#maxSegmentSize = size;
+  }
+
+  /**
+   * No segment crosses a multiple of this + 1 (dma_get_seg_boundary), but for an element that lies across one wherever it
+   * is put, which is the caller's to avoid: dma-debug reports it. Default 4 GiB - 1, as PCI has it.
+   */
+  get segmentBoundary(): number {
+    return this.#segmentBoundary;
+  }
+
+  /** dma_set_seg_boundary. @throws DmaError EINVAL unless it is 2^n - 1 */
+  set segmentBoundary(mask: number) {
+    if (!isOnes(mask)) {
+      throw new DmaError('EINVAL', `the segment boundary is ${String(mask)}`, { remedy: 'pass 2^n - 1' });
+    }
+    this.#segmentBoundary = mask;
+  }
+
+  /** Low bits of an address that bouncing keeps (dma_get_min_align_mask). Default 0. */
+  get minAlignMask(): number {
+    return this.#minAlignMask;
+  }
+
+  /**
+   * dma_set_min_align_mask. The kernel takes any and then fails every mapping when it exceeds the IOMMU's page.
+   * @throws DmaError EINVAL unless it is 0 or 2^n - 1 below the granule
+   */
+  set minAlignMask(mask: number) {
+    if (mask !== 0 && (!isOnes(mask) || mask >= this.#source.granule)) {
+      throw new DmaError('EINVAL', `the minimum alignment mask is ${String(mask)}`, {
+        remedy: `pass 0 or 2^n - 1, at most ${this.#source.granule - 1}`,
+      });
+    }
+    this.#minAlignMask = mask;
+  }
+
+  /**
+   * Low bits that are 0 in every address the device takes: streaming mappings of memory that begins elsewhere are copied
+   * to where they are. The block layer does that for its drivers (blk_queue_dma_alignment, bio_copy_user_iov). Default 0.
+   */
+  get dmaAlignment(): number {
+    return this.#dmaAlignment;
+  }
+
+  /** @throws DmaError EINVAL unless it is 0 or 2^n - 1, below the alignment of a bounce slot (2 KiB) */
+  set dmaAlignment(mask: number) {
+    if (mask !== 0 && (!isOnes(mask) || mask >= SLOT_SIZE)) {
+      throw new DmaError('EINVAL', `the DMA alignment is ${String(mask)}`, {
+        remedy: `pass 0 or 2^n - 1, at most ${SLOT_SIZE - 1}`,
+      });
+    }
+    this.#dmaAlignment = mask;
+  }
+}
+
+/**
+ * Bytes of the longest run of addresses at or below `limit`, when all are free: runs are aligned to their size rounded
+ * up to a power of two, and the first granule is never used.
+ */
+export function longestRun(ranges: readonly IovaRange[], granule: number, limit: number): number {
+  let longest = 0;
+  for (const { start, end } of ranges) {
+    const first = Math.max(start, granule);
+    const after = Math.min(end, limit) + 1;
+    for (let align = granule; align / 2 < after - first; align *= 2) {
+      const size = Math.min(align, after - Math.ceil(first / align) * align);
+      if (size > align / 2) longest = Math.max(longest, Math.floor(size / granule) * granule);
+    }
+  }
+  return longest;
+}
+
+/** 2^n - 1 with n from 1 to 53. */
+function isOnes(mask: number): boolean {
+  return Number.isSafeInteger(mask) && mask > 0 && 2 ** Math.round(Math.log2(mask + 1)) === mask + 1;
+}

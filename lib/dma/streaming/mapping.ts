@@ -1,0 +1,285 @@
+/**
+ * A streaming mapping: the handle a driver holds, and the record behind it.
+ *
+ *      StreamingMapping   what the driver sees; it can do nothing but ask
+ *      MappingRecord      what the mapping is, filled in and read by streaming.ts and scatter-gather
+ *
+ * The two are made together once, and recycled together: through a ring, so that a handle comes back only after at
+ * least RING_MINIMUM others, and a second `unmap` finds it still unmapped.
+ */
+
+import { type DmaDirection, directionOf } from '../../direction.ts';
+import { DmaError } from '../../errors.ts';
+import type { OwnRegion } from '../operations/own-memory.ts';
+import type { PinnedRun } from '../placement/pinned.ts';
+import type { Misuse, Refuser } from '../words/misuse.ts';
+import { RecordRing } from './record-ring.ts';
+
+/** How the device reaches the memory: it could already, in place, through a copy; or it is not memory but registers. */
+export type MappingWay = 'arithmetic' | 'pinned' | 'bounced' | 'resource';
+
+/** State of a record. */
+export const UNMAPPED = 0;
+export const MAPPED = 1;
+/** The device was closed over it. */
+export const REVOKED = 2;
+
+/** Whoever made the mapping. */
+export interface MappingOwner extends Refuser<MappingRecord> {
+  /** A record of this owner's, out of use. */
+  newRecord(): MappingRecord;
+  unmap(record: MappingRecord): void;
+  syncForCpu(record: MappingRecord, offset: number, size: number): void;
+  syncForDevice(record: MappingRecord, offset: number, size: number): void;
+  needSync(record: MappingRecord): boolean;
+}
+
+export class MappingRecord {
+  state = UNMAPPED;
+  /** Device address of the first byte. Never a small integer to begin with, so that V8 keeps it unboxed. */
+  address = 0.5;
+  size = 0;
+  /** DEVICE_READS and DEVICE_WRITES bits. */
+  bits = 0;
+  attributes = 0;
+  way: MappingWay = 'arithmetic';
+  /** The caller's bytes, exactly `size` of them; undefined for memory of our own, which nobody copies. */
+  source: Uint8Array | undefined = undefined;
+  /** The memory, when it is the device's own. */
+  region: OwnRegion | undefined = undefined;
+  /** First bounce slot, when it is bounced. */
+  slot = -1;
+  /** Where in the slots the first byte lies. */
+  slotOffset = 0;
+  pinned: PinnedRun | undefined = undefined;
+  /** The part of `source` that was synced last: a view is dearer than a copy. */
+  part: Uint8Array | undefined = undefined;
+  partOffset = 0;
+  bigAddress: bigint | undefined = undefined;
+  /** Live mappings, newest first. */
+  previous: MappingRecord | undefined = undefined;
+  next: MappingRecord | undefined = undefined;
+  readonly handle: StreamingMapping;
+
+  constructor(owner: MappingOwner) {
+    this.handle = new StreamingMapping(owner, this);
+  }
+}
+
+/**
+ * Memory lent to the device by `DmaDevice.mapSingle` (dma_map_single): the CPU may not touch it until `unmap` or
+ * `syncForCpu`. Handles are recycled; let go of one after `unmap`.
+ */
+export class StreamingMapping {
+  readonly #owner: MappingOwner;
+  readonly #record: MappingRecord;
+
+  constructor(owner: MappingOwner, record: MappingRecord) {
+    this.#owner = owner;
+    this.#record = record;
+  }
+
+  /** Address of the first byte for the device. @throws DmaError EINVAL once unmapped */
+  get dmaAddress(): bigint {
+    const record = this.#mapped();
+    record.bigAddress ??= BigInt(record.address);
+    return record.bigAddress;
+  }
+
+  /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once unmapped */
+  get low(): number {
+    return this.#mapped().address >>> 0;
+  }
+
+  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once unmapped */
+  get high(): number {
+    const { address } = this.#mapped();
+    return (address - (address >>> 0)) / 2 ** 32;
+  }
+
+  /** Bytes mapped. */
+  get size(): number {
+    return this.#record.size;
+  }
+
+  get direction(): DmaDirection {
+    return directionOf(this.#record.bits);
+  }
+
+  /** 'arithmetic': the device could reach it before; 'pinned': in place; 'bounced': the device has a copy. */
+  get way(): MappingWay {
+    return this.#record.way;
+  }
+
+  /** Whether the device works on a copy of all of it. */
+  get bounced(): boolean {
+    return this.#record.way === 'bounced';
+  }
+
+  /** False once unmapped, or when the device was closed. */
+  get mapped(): boolean {
+    return this.#record.state === MAPPED;
+  }
+
+  /** Whether syncs do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
+  get needSync(): boolean {
+    return this.#owner.needSync(this.#mapped());
+  }
+
+  /**
+   * Take the memory back from the device (dma_unmap_single); what it wrote is in the caller's bytes afterwards, unless
+   * DMA_ATTR.SKIP_CPU_SYNC was given.
+   * @throws DmaError EINVAL unmapped before · EINVAL the caller's buffer was detached meanwhile: everything has been
+   *   released, and nothing copied
+   */
+  unmap(): void {
+    const record = this.#record;
+    if (record.state !== MAPPED) throw this.#notMapped('released-twice');
+    this.#owner.unmap(record);
+  }
+
+  /**
+   * Take bytes [offset, offset + size) back for the CPU for now (dma_sync_single_range_for_cpu); nothing but these
+   * bytes changes. Default: all from `offset` on.
+   * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping · EINVAL the caller's buffer was detached
+   */
+  syncForCpu(offset = 0, size: number = this.#record.size - offset): void {
+    const record = this.#mapped();
+    if (!isInside(record, offset, size)) throw this.#outside(offset, size);
+    this.#owner.syncForCpu(record, offset, size);
+  }
+
+  /** Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device); as `syncForCpu`. */
+  syncForDevice(offset = 0, size: number = this.#record.size - offset): void {
+    const record = this.#mapped();
+    if (!isInside(record, offset, size)) throw this.#outside(offset, size);
+    this.#owner.syncForDevice(record, offset, size);
+  }
+
+  /** Unmaps what is still mapped; harmless after `unmap`. */
+  [Symbol.dispose](): void {
+    if (this.#record.state === MAPPED) this.#owner.unmap(this.#record);
+  }
+
+  #mapped(): MappingRecord {
+    const record = this.#record;
+    if (record.state !== MAPPED) throw this.#notMapped('used-after-release');
+    return record;
+  }
+
+  #notMapped(misuse: Misuse): DmaError {
+    const record = this.#record;
+    return this.#owner.refuse(misuse, record, notMapped(record));
+  }
+
+  #outside(offset: number, size: number): DmaError {
+    const record = this.#record;
+    return this.#owner.refuse('sync-out-of-range', record, outside(record, offset, size));
+  }
+}
+
+function isInside(record: MappingRecord, offset: number, size: number): boolean {
+  // Small integers, the only case that is hot; NaN, fractions and huge numbers fail the first test.
+  if ((offset | 0) === offset && (size | 0) === size) {
+    return offset >= 0 && size > 0 && size <= record.size - offset;
+  }
+  return Number.isSafeInteger(offset) && Number.isSafeInteger(size) && offset >= 0 && size > 0
+    ? size <= record.size - offset
+    : false;
+}
+
+function notMapped({ size, state }: MappingRecord): DmaError {
+  if (state === REVOKED) {
+    return new DmaError('EINVAL', `a mapping of ${size} bytes was used after its device was closed`, {
+      remedy: 'unmap everything before closing the device',
+    });
+  }
+  return new DmaError('EINVAL', `a mapping of ${size} bytes was used after it was unmapped`, {
+    remedy: 'keep it until the device is done with it, and unmap it once',
+  });
+}
+
+function outside({ size: whole }: MappingRecord, offset: number, size: number): DmaError {
+  return new DmaError(
+    'EINVAL',
+    `no ${String(size)} bytes at offset ${String(offset)} of a mapping of ${whole} bytes`,
+    {
+      remedy: 'sync a part of what is mapped, at least one byte',
+    },
+  );
+}
+
+/** The live mappings of a device, and the records that wait to be used again, oldest first. */
+export class MappingTable {
+  private readonly owner: MappingOwner;
+  private readonly ring = new RecordRing<MappingRecord>();
+  private newest: MappingRecord | undefined = undefined;
+  private live = 0;
+
+  constructor(owner: MappingOwner) {
+    this.owner = owner;
+  }
+
+  /** Mappings that are live. */
+  get count(): number {
+    return this.live;
+  }
+
+  /**
+   * A record that is now MAPPED; its address and what else its way needs are the caller's to fill in: an address
+   * that is passed from function to function is one allocated on the heap.
+   */
+  take(size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
+    const record = this.ring.take() ?? this.owner.newRecord();
+    record.state = MAPPED;
+    record.size = size;
+    record.bits = bits;
+    record.attributes = attributes;
+    record.way = way;
+    record.bigAddress = undefined;
+    const newest = this.newest;
+    record.next = newest;
+    if (newest !== undefined) newest.previous = record;
+    this.newest = record;
+    this.live++;
+    return record;
+  }
+
+  /** A record is UNMAPPED from here on, and holds nothing of the caller's. */
+  give(record: MappingRecord): void {
+    const { previous, next } = record;
+    if (previous === undefined) this.newest = next;
+    else previous.next = next;
+    if (next !== undefined) next.previous = previous;
+    this.live--;
+    release(record, UNMAPPED);
+    this.ring.give(record);
+  }
+
+  /** Live mappings, newest first. */
+  *[Symbol.iterator](): Generator<MappingRecord> {
+    for (let record = this.newest; record !== undefined; record = record.next) yield record;
+  }
+
+  /** The device is closing: every mapping is REVOKED. */
+  revoke(): void {
+    let record = this.newest;
+    while (record !== undefined) {
+      const next: MappingRecord | undefined = record.next;
+      release(record, REVOKED);
+      record = next;
+    }
+    this.newest = undefined;
+    this.live = 0;
+  }
+}
+
+function release(record: MappingRecord, state: number): void {
+  record.state = state;
+  record.source = undefined;
+  record.part = undefined;
+  record.region = undefined;
+  record.pinned = undefined;
+  record.previous = undefined;
+  record.next = undefined;
+}

@@ -1,0 +1,145 @@
+/**
+ * Registers of a function lent to a device, so that its DMA goes there instead of to memory (dma_map_resource): peer
+ * to peer, or a device to itself. Nothing is copied or cached: all there is to a mapping is its addresses.
+ *
+ *      device A --- address ---> IOMMU of A ---> BAR of B
+ *
+ * The kernel rounds a resource out to whole granules of the IOMMU, and the device reaches the neighbours too. Here
+ * only whole granules are taken, so that the driver says what it gives away.
+ */
+
+import { accessFor, type DmaDirection, directionBits } from '../../direction.ts';
+import { closedError, DmaError } from '../../errors.ts';
+import type { MmioWindow } from '../../iommu/address-space.ts';
+import { type DmaOperations, unreachableRegisters } from '../operations/operations.ts';
+import { checkAttributes } from '../words/attributes.ts';
+import type { Misuse } from '../words/misuse.ts';
+import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+
+/** Where registers are: a `Bar`. */
+export interface RegisterSource {
+  /** Undefined for registers that no DMA can be led to. */
+  readonly window: MmioWindow | undefined;
+}
+
+/** The device whose DMA it is. */
+export interface ResourceDevice {
+  readonly name: string;
+  readonly operations: DmaOperations;
+}
+
+export class ResourceMappings implements MappingOwner {
+  protected readonly device: ResourceDevice;
+  protected readonly table = new MappingTable(this);
+  private closed = false;
+  private gone: DmaError | undefined;
+
+  constructor(device: ResourceDevice) {
+    this.device = device;
+  }
+
+  /** Mappings that are live. */
+  get count(): number {
+    return this.table.count;
+  }
+
+  /** See `DmaDevice.mapResource`. @param limit highest address of the mapping */
+  map(
+    source: RegisterSource,
+    offset: number,
+    size: number,
+    direction: DmaDirection,
+    attributes: number,
+    limit: number,
+  ): StreamingMapping {
+    const { name, operations } = this.device;
+    if (this.closed) throw this.gone ?? closedError(name);
+    const bits = directionBits(direction);
+    checkAttributes(attributes);
+    const window = source?.window;
+    if (window === undefined) throw noRegisters();
+    checkGranules(window, offset, size, operations.granule);
+    checkReserved(window, offset, size, accessFor(bits) === 'read');
+    if (!operations.reachesRegisters) throw unreachableRegisters();
+    const address = operations.reserve(size, limit);
+    if (address < 0) {
+      throw new DmaError('ENOMEM', `no room for ${size} bytes at or below address 0x${limit.toString(16)}`, {
+        remedy: 'unmap something, or widen the DMA mask',
+      });
+    }
+    try {
+      operations.placeWindow(address, window, offset, size, accessFor(bits));
+    } catch (error) {
+      operations.unreserve(address, size);
+      throw error;
+    }
+    const record = this.table.take(size, bits, attributes, 'resource');
+    record.address = address;
+    return record.handle;
+  }
+
+  unmap(record: MappingRecord): void {
+    const { address, size } = record;
+    const { operations } = this.device;
+    operations.displace(address, size);
+    this.table.give(record);
+    operations.unreserve(address, size);
+  }
+
+  newRecord(): MappingRecord {
+    return new MappingRecord(this);
+  }
+
+  /** Registers are not cached. */
+  syncForCpu(): void {}
+
+  syncForDevice(): void {}
+
+  needSync(): boolean {
+    return false;
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
+    return error;
+  }
+
+  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
+  abandon(error: DmaError): void {
+    this.closed = true;
+    this.gone = error;
+  }
+
+  /** The device is closing: the addresses go with the operations. */
+  close(): void {
+    this.closed = true;
+    this.gone = undefined;
+    this.table.revoke();
+  }
+}
+
+function checkGranules(window: MmioWindow, offset: number, size: number, granule: number): void {
+  const whole = (value: number): boolean => Number.isSafeInteger(value) && value % granule === 0;
+  if (whole(offset) && whole(size) && offset >= 0 && size > 0 && size <= window.size - offset) return;
+  const what = `${String(size)} bytes at offset ${String(offset)} of registers of ${window.size}`;
+  throw new DmaError('EINVAL', `${what} cannot be mapped`, {
+    remedy: `map whole multiples of ${granule} bytes, inside the BAR`,
+  });
+}
+
+function checkReserved({ reserved = [] }: MmioWindow, offset: number, size: number, readOnly: boolean): void {
+  for (const { start, end, readable } of reserved) {
+    if (start >= offset + size || end <= offset || (readable && readOnly)) continue;
+    throw new DmaError(
+      'EPERM',
+      `${size} bytes at offset ${offset} cannot be mapped: ${start} to ${end} are the host's (MSI-X)`,
+      { remedy: 'map what is before or after them; fn.interrupts.msix arms a vector' },
+    );
+  }
+}
+
+function noRegisters(): DmaError {
+  return new DmaError('EINVAL', 'no registers that DMA could be led to', {
+    remedy: 'pass a memory BAR of a function, e.g. fn.bar(0)',
+  });
+}

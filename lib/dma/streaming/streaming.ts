@@ -1,0 +1,292 @@
+/**
+ * Streaming mappings of one device (kernel/dma/direct.h, drivers/iommu/dma-iommu.c): which of three ways a piece of
+ * memory goes.
+ *
+ *      the device's own memory, all of it under the mask        arithmetic   no copy, no system call
+ *      foreign memory of `copybreak` bytes or more, where the
+ *        address space can pin it                               pinned       in place; unaligned edges are copied
+ *      everything else                                          bounced      copied (bounced.ts)
+ *
+ * Nothing is allocated for a mapping of the first and the last kind.
+ */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { type DmaDirection, directionBits } from '../../direction.ts';
+import { closedError, DmaError } from '../../errors.ts';
+import { BounceBuffer, type BounceOptions } from '../bounce/bounce.ts';
+import type { CopyMany } from '../bounce/copy-list.ts';
+import type { DmaOperations } from '../operations/operations.ts';
+import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
+import { PinnedRun } from '../placement/pinned.ts';
+import type { Pinning } from '../placement/placed-view.ts';
+import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
+import { bytesIn, emptyView, notAView } from '../words/mappable.ts';
+import type { Misuse } from '../words/misuse.ts';
+import { ArithmeticMappings } from './arithmetic.ts';
+import { BouncedMappings } from './bounced.ts';
+import { DEFAULT_COPYBREAK, measureCopybreak } from './copybreak.ts';
+import { DmaLimits, longestRun } from './limits.ts';
+import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+
+export interface StreamingOptions {
+  readonly bounce?: BounceOptions | undefined;
+  /**
+   * Foreign memory of so many bytes or more is mapped in place where that is possible, less is copied. 'measure' times
+   * both once, when it first matters. Default 32 KiB.
+   */
+  readonly copybreak?: number | 'measure' | undefined;
+  /** How CPU and device are made to agree when they do not by themselves. Default: they do. */
+  readonly cache?: CacheMaintenance | undefined;
+  /** Does many copies in one call, for lists. Default: each is a call of its own. */
+  readonly copyMany?: CopyMany | undefined;
+}
+
+/** What the device has to know of a mapping it makes. */
+export interface StreamingDevice {
+  readonly name: string;
+  readonly operations: DmaOperations;
+  readonly own: OwnMemory;
+}
+
+export class Streaming implements MappingOwner {
+  readonly limits: DmaLimits;
+  readonly bounce: BounceBuffer;
+  /** Everything is bounced, also what the device could reach. */
+  readonly forced: boolean;
+  /** What it takes to give foreign memory to the device in place. */
+  readonly pinning: Pinning;
+  /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
+  readonly copyMany: CopyMany | undefined;
+
+  protected readonly device: StreamingDevice;
+  private readonly own: OwnMemory;
+  private readonly cache: CacheMaintenance | undefined;
+  protected readonly table = new MappingTable(this);
+  private readonly arithmetic: ArithmeticMappings;
+  private readonly bounced: BouncedMappings;
+  /** Foreign memory of so many bytes is mapped in place; beyond all sizes where that is impossible. */
+  private copybreak: number;
+  private measured: boolean;
+  /** Highest address of a mapping: the streaming mask. */
+  private limit: number;
+  /** No mapping is made any more: closed, or gone with this error. */
+  private closed = false;
+  private gone: DmaError | undefined;
+
+  /** @throws DmaError EINVAL options */
+  constructor(
+    device: StreamingDevice,
+    limit: number,
+    { bounce = {}, copybreak, cache, copyMany }: StreamingOptions,
+  ) {
+    const { operations, own } = device;
+    this.device = device;
+    this.own = own;
+    this.limit = limit;
+    this.cache = cache;
+    this.copyMany = cache === undefined ? copyMany : undefined;
+    this.forced = bounce.force === true;
+    const pins = operations.pinsForeignMemory && !this.forced;
+    this.copybreak = pins ? checkCopybreak(copybreak ?? DEFAULT_COPYBREAK) : Number.POSITIVE_INFINITY;
+    this.measured = !pins || copybreak !== 'measure';
+    this.bounce = new BounceBuffer(operations, limit, bounce, cache);
+    this.pinning = { operations, bounce: this.bounce, cache };
+    this.limits = new DmaLimits({
+      granule: operations.granule,
+      mergeBoundary: operations.mergeBoundary,
+      cacheAlignment: cache?.lineSize ?? 1,
+      maxMappingSize: () => this.maxMappingSize(),
+      maxBounceSize: () => this.bounced.maxMappingSize,
+    });
+    this.arithmetic = new ArithmeticMappings(this.table, cache);
+    this.bounced = new BouncedMappings(operations, this.bounce, this.table, this.limits, cache);
+  }
+
+  /** Mappings that are live. */
+  get count(): number {
+    return this.table.count;
+  }
+
+  /** Ceiling of the mappings made from now on. */
+  setLimit(limit: number): void {
+    this.limit = limit;
+    this.bounce.setLimit(limit);
+  }
+
+  /** dma_map_single. @throws DmaError as `DmaDevice.mapSingle` */
+  mapSingle(view: ArrayBufferView, direction: DmaDirection, attributes: number): StreamingMapping {
+    const bits = directionBits(direction);
+    if (attributes !== 0) this.checkAttributes(attributes);
+    return this.map(view, bits, attributes).handle;
+  }
+
+  /** @throws DmaError EINVAL not attributes of a memory mapping · EPERM they want what this device is not */
+  checkAttributes(attributes: number): void {
+    checkMemoryAttributes(attributes);
+    if ((attributes & DMA_ATTR.REQUIRE_COHERENT) === 0 || this.cache === undefined) return;
+    const message = `${this.device.name} is not coherent, and DMA_ATTR.REQUIRE_COHERENT was given`;
+    throw new DmaError('EPERM', message, { remedy: 'leave it out, and sync' });
+  }
+
+  /** `mapSingle` with direction and attributes checked before, as a record. */
+  map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
+    if (this.closed) throw this.gone ?? closedError(this.device.name);
+    if (!ArrayBuffer.isView(view)) throw notAView();
+    const { own } = this;
+    const stamp = own.stampOf(view);
+    if (stamp !== undefined) return this.mapOwn(stamp.region, stamp.offset, stamp.view, bits, attributes);
+    const buffer = this.bufferOf(view);
+    const region = own.regionOf(buffer);
+    const source = bytesIn(view, buffer);
+    if (region === undefined) return this.mapForeign(source, bits, attributes);
+    return this.mapOwn(region, source.byteOffset, source, bits, attributes);
+  }
+
+  /** Whether foreign memory of so many bytes in all is mapped in place rather than copied. */
+  worthPinning(size: number): boolean {
+    if (!this.measured) {
+      this.measured = true;
+      this.copybreak = measureCopybreak(this.pinning.operations, this.limit);
+    }
+    return size >= this.copybreak;
+  }
+
+  unmap(record: MappingRecord): void {
+    const { pinned, size } = record;
+    let intact = true;
+    if (record.way === 'bounced') intact = this.bounced.unmap(record);
+    else if (pinned !== undefined) intact = pinned.finish(record.attributes);
+    else this.arithmetic.unmap(record);
+    this.table.give(record);
+    if (!intact) throw detached(size, 'it is unmapped, and what the device wrote is lost');
+  }
+
+  syncForCpu(record: MappingRecord, offset: number, size: number): void {
+    const { pinned } = record;
+    let intact = true;
+    if (record.way === 'bounced') intact = this.bounced.syncForCpu(record, offset, size);
+    else if (pinned !== undefined) intact = pinned.syncForCpu(offset, size);
+    else this.arithmetic.syncForCpu(record, offset, size);
+    if (!intact) throw detached(record.size, 'nothing was copied; unmap it');
+  }
+
+  syncForDevice(record: MappingRecord, offset: number, size: number): void {
+    const { pinned } = record;
+    let intact = true;
+    if (record.way === 'bounced') intact = this.bounced.syncForDevice(record, offset, size);
+    else if (pinned !== undefined) intact = pinned.syncForDevice(offset, size);
+    else this.arithmetic.syncForDevice(record, offset, size);
+    if (!intact) throw detached(record.size, 'nothing was copied; unmap it');
+  }
+
+  needSync({ way, pinned, region }: MappingRecord): boolean {
+    if (way === 'bounced' || pinned?.hasEdges === true) return true;
+    return this.cache !== undefined && region?.coherent !== true;
+  }
+
+  newRecord(): MappingRecord {
+    return new MappingRecord(this);
+  }
+
+  /** The plain device only throws it. */
+  refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
+    return error;
+  }
+
+  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
+  abandon(error: DmaError): void {
+    this.closed = true;
+    this.gone = error;
+  }
+
+  /** The device is closing: mappings end without a copy, and their addresses go with the operations. */
+  close(): void {
+    this.closed = true;
+    this.gone = undefined;
+    this.table.revoke();
+  }
+
+  /** Asked once for each view that we did not hand out: reading it costs as much as copying a kilobyte. */
+  protected bufferOf(view: ArrayBufferView): ArrayBufferLike {
+    return view.buffer;
+  }
+
+  private mapOwn(
+    region: OwnRegion,
+    offset: number,
+    source: Uint8Array,
+    bits: number,
+    attributes: number,
+  ): MappingRecord {
+    const size = source.length;
+    if (size === 0) throw emptyView();
+    const address = region.address + offset;
+    if (address + size - 1 > this.limit || this.forced || (region.bits & bits) !== bits) {
+      return this.bounced.map(source, bits, attributes);
+    }
+    if (((address | 0) & this.limits.dmaAlignment) !== 0) return this.bounced.map(source, bits, attributes);
+    return this.arithmetic.map(region, offset, size, bits, attributes);
+  }
+
+  private mapForeign(source: Uint8Array, bits: number, attributes: number): MappingRecord {
+    if (this.limits.dmaAlignment !== 0 && this.isMisaligned(source)) {
+      return this.bounced.map(source, bits, attributes);
+    }
+    if (this.worthPinning(source.length) || this.mustPin(attributes)) {
+      const pinned = this.pin(source, bits, attributes);
+      if (pinned !== undefined) {
+        const record = this.table.take(source.length, bits, attributes, 'pinned');
+        record.address = pinned.address;
+        record.pinned = pinned;
+        return record;
+      }
+    }
+    return this.bounced.map(source, bits, attributes);
+  }
+
+  /** Whether the device cannot take the address that the memory has in place. */
+  private isMisaligned(source: Uint8Array): boolean {
+    const address = this.pinning.operations.pageOffset(source.buffer) + source.byteOffset;
+    return (address & this.limits.dmaAlignment) !== 0;
+  }
+
+  /** Small, but not to be copied. */
+  private mustPin(attributes: number): boolean {
+    return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.copybreak < Number.POSITIVE_INFINITY;
+  }
+
+  /** Undefined when the memory cannot be pinned and may be bounced. */
+  private pin(source: Uint8Array, bits: number, attributes: number): PinnedRun | undefined {
+    try {
+      return new PinnedRun(this.pinning, source, bits, attributes, this.limit);
+    } catch (error) {
+      const mayBounce = (attributes & DMA_ATTR.REQUIRE_COHERENT) === 0;
+      if (mayBounce && source.length <= this.bounced.maxMappingSize && isShortage(error)) return undefined;
+      throw error;
+    }
+  }
+
+  /** dma_max_mapping_size: what can be pinned, or the bounce buffer's limit where nothing can. */
+  private maxMappingSize(): number {
+    if (this.copybreak === Number.POSITIVE_INFINITY) return this.bounced.maxMappingSize;
+    const { ranges, granule } = this.pinning.operations;
+    return longestRun(ranges, granule, this.limit);
+  }
+}
+
+function checkCopybreak(copybreak: number | 'measure'): number {
+  if (copybreak === 'measure') return DEFAULT_COPYBREAK;
+  if (copybreak >= 0) return copybreak;
+  throw new DmaError('EINVAL', `copybreak is ${String(copybreak)}`, { remedy: `pass bytes, or 'measure'` });
+}
+
+/** Errors that bouncing may get around. */
+function isShortage(error: unknown): boolean {
+  return error instanceof DmaError && ['EFAULT', 'ENOMEM', 'ENOSPC'].includes(error.code);
+}
+
+function detached(size: number, consequence: string): DmaError {
+  return new DmaError('EINVAL', `the buffer of a mapping of ${size} bytes was detached while it was mapped`, {
+    remedy: `${consequence}; keep a buffer that is mapped where it is`,
+  });
+}

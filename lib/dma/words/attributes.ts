@@ -1,0 +1,59 @@
+/** Attributes of a mapping, with the kernel's bit numbers (include/linux/dma-mapping.h, dma-attributes.rst). */
+import { DmaError } from '../../errors.ts';
+
+export const DMA_ATTR = {
+  /** Ignored: relaxed ordering is a matter of the device's PCIe capability. */
+  WEAK_ORDERING: 1 << 1,
+  /** Ignored where memory is cached, which the kernel allows. */
+  WRITE_COMBINE: 1 << 2,
+  /** Concerns allocations; ignored by mappings. */
+  NO_KERNEL_MAPPING: 1 << 4,
+  /** No transfer to the CPU at unmap, none to the device at map. As in the kernel, a bounced map still copies in. */
+  SKIP_CPU_SYNC: 1 << 5,
+  /** Concerns allocations; ignored by mappings. */
+  FORCE_CONTIGUOUS: 1 << 6,
+  /** A hint to allocations; ignored by mappings. */
+  ALLOC_SINGLE_PAGES: 1 << 7,
+  /** A failure is thrown all the same, but not reported anywhere else. */
+  NO_WARN: 1 << 8,
+  /** Ignored: a user-space driver has one privilege level. */
+  PRIVILEGED: 1 << 9,
+  /** For registers of another function, never for memory. */
+  MMIO: 1 << 10,
+  /** For the checks of the debug layer. */
+  DEBUGGING_IGNORE_CACHELINES: 1 << 11,
+  /** Fail with EPERM rather than bounce or maintain caches. */
+  REQUIRE_COHERENT: 1 << 12,
+} as const;
+
+const KNOWN = Object.values(DMA_ATTR).reduce((bits, bit) => bits | bit, 0);
+/** DMA_ATTR_WRITE_BARRIER (bit 0) and DMA_ATTR_NON_CONSISTENT (bit 3) are gone from the kernel. */
+const REMOVED = (1 << 0) | (1 << 3);
+
+/** @throws DmaError EINVAL for bits that mean nothing, any more or at all */
+export function checkAttributes(attributes: number): void {
+  if (
+    Number.isSafeInteger(attributes) &&
+    attributes >= 0 &&
+    attributes <= KNOWN &&
+    (attributes & ~KNOWN) === 0
+  ) {
+    return;
+  }
+  const removed = (attributes & REMOVED) !== 0 ? 'bits 0 and 3 were removed from the kernel; ' : '';
+  throw new DmaError('EINVAL', `the attributes are ${String(attributes)}`, {
+    remedy: `${removed}combine members of DMA_ATTR with |`,
+  });
+}
+
+/**
+ * Attributes for memory that is mapped, which DMA_ATTR.MMIO forbids.
+ * @throws DmaError EINVAL
+ */
+export function checkMemoryAttributes(attributes: number): void {
+  checkAttributes(attributes);
+  if ((attributes & DMA_ATTR.MMIO) === 0) return;
+  throw new DmaError('EINVAL', 'DMA_ATTR.MMIO is for registers, and this is memory', {
+    remedy: 'leave it out',
+  });
+}

@@ -1,0 +1,42 @@
+/** What may be mapped: the bytes behind a view, as long as nobody can move or resize them under the device. */
+import { DmaError } from '../../errors.ts';
+
+/**
+ * The bytes of a view.
+ * @throws DmaError EINVAL no view · empty or detached · of resizable or shared memory
+ */
+export function mappableBytes(view: ArrayBufferView): Uint8Array {
+  if (!ArrayBuffer.isView(view)) throw notAView();
+  return bytesIn(view, view.buffer);
+}
+
+/** The same for a view whose buffer was read before: reading it costs as much as copying a kilobyte. */
+export function bytesIn(view: ArrayBufferView, buffer: ArrayBufferLike): Uint8Array {
+  // Node 20 knows the property; on a SharedArrayBuffer it does not exist.
+  if ((buffer as { readonly resizable?: boolean }).resizable !== false) {
+    throw notMappable('a view of resizable or shared memory', 'a view of a fixed ArrayBuffer');
+  }
+  const bytes = view instanceof Uint8Array ? view : otherBytesIn(view, buffer);
+  if (bytes.length === 0) throw emptyView();
+  return bytes;
+}
+
+/** For anything but a view. */
+export function notAView(): DmaError {
+  return notMappable('no view of a buffer', 'a typed array, DataView or Buffer');
+}
+
+/** For a view without bytes. */
+export function emptyView(): DmaError {
+  return notMappable('an empty or detached view', 'at least one byte');
+}
+
+function otherBytesIn(view: ArrayBufferView, buffer: ArrayBufferLike): Uint8Array {
+  // On a detached buffer neither the offset of a DataView nor a new view can be had.
+  if (buffer.byteLength === 0) throw emptyView();
+  return new Uint8Array(buffer, view.byteOffset, view.byteLength);
+}
+
+function notMappable(what: string, wanted: string): DmaError {
+  return new DmaError('EINVAL', `${what} cannot be mapped`, { remedy: `pass ${wanted}` });
+}

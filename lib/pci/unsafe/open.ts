@@ -1,0 +1,68 @@
+/** Driving a PCI function around the kernel: no VFIO, no IOMMU, no protection. */
+
+import type { CacheMaintenance } from '../../cache.ts';
+import { createHardwareDevice } from '../../debug/create.ts';
+import type { DirectDeviceOptions } from '../../dma/device.ts';
+import type { AddressedMemory } from '../../memory/addressed.ts';
+import { loadAddon } from '../../native/load.ts';
+import type { PciFunction } from '../function.ts';
+import { openPci } from '../open.ts';
+import type { OpenedFunction, OpenOptions } from '../transport.ts';
+import { parseAddress, readFacts } from '../vfio/sysfs.ts';
+import { obstacle } from './obstacles.ts';
+import { SysfsTransport } from './transport.ts';
+
+export interface OpenPciUnsafeOptions {
+  /**
+   * Memory whose device addresses are physical addresses: u-dma-buf, or `PhysicalHugepages`. It belongs to the function
+   * from here on, unless opening fails.
+   */
+  readonly memory: AddressedMemory;
+  /** How CPU and device are made to agree, where the device does not see the CPU's caches. */
+  readonly cache?: CacheMaintenance;
+  readonly streaming?: OpenOptions['streaming'];
+  readonly debug?: OpenOptions['debug'];
+  /** Prefix of `/sys` and `/dev`, for a tree kept elsewhere. */
+  readonly root?: string;
+}
+
+/**
+ * UNSAFE: open a PCI function without an IOMMU. Nothing stands between the device and the memory of this machine: a
+ * wrong address in a register, a descriptor that is stale, a length that is too long, and the device reads or overwrites
+ * the kernel, other programs, or the disk cache. It needs root, and a process that is killed while a transfer is under
+ * way leaves the device writing to memory that others own by then. Use `openPci` (VFIO) wherever there is an IOMMU; this
+ * is for boards without one, and devices that are trusted with everything.
+ *
+ * Bus mastering is off, memory decode on, no interrupt armed, masks are 32-bit. The function has INTx while it is bound to
+ * uio_pci_generic, and no interrupt when no driver is bound to it; never MSI.
+ *
+ * @param address `domain:bus:device.function`, e.g. `0000:01:00.0`
+ * @throws DmaError EINVAL malformed address · ENODEV absent · EBUSY bound to another driver · EPERM behind an IOMMU that
+ *   translates · EACCES not root · EIO its files make no sense · ENOSYS addon not built
+ */
+export async function openPciUnsafe(address: string, options: OpenPciUnsafeOptions): Promise<PciFunction> {
+  return openPci({ open: () => openSysfs(parseAddress(address), options) });
+}
+
+function openSysfs(
+  address: string,
+  { memory, cache, streaming, debug, root = '' }: OpenPciUnsafeOptions,
+): OpenedFunction {
+  const native = loadAddon();
+  const blocked = obstacle(readFacts(address, root), root);
+  if (blocked !== undefined) throw blocked;
+  const transport = new SysfsTransport(native, address, root);
+  try {
+    const options: DirectDeviceOptions = {
+      copyMany: native.copyBatch,
+      ...streaming,
+      cache,
+      name: address,
+      memory,
+    };
+    return { transport, dma: createHardwareDevice(options, debug) };
+  } catch (error) {
+    transport.close();
+    throw error;
+  }
+}

@@ -1,0 +1,172 @@
+/** A device whose registers, DMA and interrupts fail when a FaultInjector says so, whatever its model is. */
+import { wholeAddress } from '../../iommu/bus-address.ts';
+import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
+import type { FaultInjector } from './inject.ts';
+
+const ALL_ONES = 0xffff_ffff;
+const ALL_ONES_64 = 2n ** 64n - 1n;
+/** How much longer than it should something takes: a second. */
+const DELAY = 1_000_000;
+/** How long an interrupt waits for others to come. */
+const COALESCING_TIME = 100;
+const INJECTED = 'injected fault';
+
+/** Between the driver and the model. */
+export class InjectedModel implements DeviceModel {
+  readonly config: FunctionDescription;
+  readonly bars: readonly BarDescription[];
+  readonly read64?: (bar: number, offset: number) => bigint;
+  readonly write64?: (bar: number, offset: number, value: bigint) => void;
+  readonly #model: DeviceModel;
+  readonly #injector: FaultInjector;
+  #bus!: InjectedDeviceBus;
+
+  constructor(model: DeviceModel, injector: FaultInjector) {
+    this.#model = model;
+    this.#injector = injector;
+    this.config = model.config;
+    this.bars = model.bars;
+    // A model without them takes two 32-bit accesses, and so does this one then.
+    if (model.read64 !== undefined) {
+      this.read64 = (bar, offset) => this.#read(() => model.read64!(bar, offset), ALL_ONES_64);
+    }
+    if (model.write64 !== undefined) {
+      this.write64 = (bar, offset, value) => this.#write(() => model.write64!(bar, offset, value));
+    }
+  }
+
+  attach(bus: DeviceBus): void {
+    this.#bus = new InjectedDeviceBus(bus, this.#injector);
+    this.#model.attach(this.#bus);
+  }
+
+  reset(): void {
+    this.#bus.reset();
+    this.#model.reset();
+  }
+
+  activity(): string | undefined {
+    return this.#model.activity?.();
+  }
+
+  read(bar: number, offset: number, width: Width): number {
+    return this.#read(() => this.#model.read(bar, offset, width), ALL_ONES);
+  }
+
+  write(bar: number, offset: number, width: Width, value: number): void {
+    this.#write(() => this.#model.write(bar, offset, width, value));
+  }
+
+  /** The device is read in any case: it is the answer that gets lost. */
+  #read<T>(access: () => T, lost: T): T {
+    this.#injector.touch();
+    const value = access();
+    return this.#injector.strike('read-all-ones') === undefined ? value : lost;
+  }
+
+  #write(access: () => void): void {
+    this.#injector.touch();
+    access();
+    if (this.#injector.strike('interrupt-spurious') !== undefined) this.#bus.raiseSpurious();
+  }
+}
+
+/** Between the model and the bus. */
+class InjectedDeviceBus implements DeviceBus {
+  readonly #bus: DeviceBus;
+  readonly #injector: FaultInjector;
+  /** Vectors with an interrupt that is held back. */
+  readonly #late = new Set<number>();
+  /** Whether the device wants the INTx line up. */
+  #line = false;
+
+  constructor(bus: DeviceBus, injector: FaultInjector) {
+    this.#bus = bus;
+    this.#injector = injector;
+  }
+
+  /** Nothing that was under way is any more. */
+  reset(): void {
+    this.#late.clear();
+    this.#line = false;
+  }
+
+  dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean {
+    const faults = this.#faults(wholeAddress(address, high), into.length, 'read');
+    if (!faults) return this.#bus.dmaRead(address, into, high);
+    into.fill(0);
+    return false;
+  }
+
+  dmaWrite(address: bigint | number, from: Uint8Array, high?: number): boolean {
+    const faults = this.#faults(wholeAddress(address, high), from.length, 'write');
+    return !faults && this.#bus.dmaWrite(address, from, high);
+  }
+
+  get messages(): boolean {
+    return this.#bus.messages;
+  }
+
+  raise(vector = 0): void {
+    const injector = this.#injector;
+    injector.touch();
+    this.#line = true;
+    if (injector.strike('interrupt-lost') !== undefined) return;
+    const held = injector.strike('interrupt-coalesced');
+    if (held !== undefined) {
+      this.#hold(vector, held.microseconds ?? COALESCING_TIME);
+      return;
+    }
+    // One that is held back already will come, and stand for this one too.
+    if (this.#late.has(vector)) return;
+    this.#bus.raise(vector);
+    if (injector.strike('interrupt-duplicated') !== undefined) this.#bus.raise(vector);
+  }
+
+  lower(): void {
+    this.#line = false;
+    this.#bus.lower();
+  }
+
+  after(microseconds: number, action: () => void): void {
+    this.#injector.touch();
+    const delay = this.#injector.strike('completion-delayed');
+    this.#later(microseconds + (delay === undefined ? 0 : (delay.microseconds ?? DELAY)), action);
+  }
+
+  report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
+    this.#bus.report(address, size, access, reason);
+  }
+
+  /** An interrupt without a cause, on vector 0. */
+  raiseSpurious(): void {
+    this.#pulse(0);
+  }
+
+  #hold(vector: number, microseconds: number): void {
+    if (this.#late.has(vector)) return;
+    this.#late.add(vector);
+    this.#later(microseconds, () => {
+      this.#late.delete(vector);
+      this.#pulse(vector);
+    });
+  }
+
+  /** A message; of an INTx line that the device does not want up no more than an edge. */
+  #pulse(vector: number): void {
+    this.#bus.raise(vector);
+    if (!this.#line) this.#bus.lower();
+  }
+
+  /** Never, when that is in an infinity. */
+  #later(microseconds: number, action: () => void): void {
+    if (microseconds !== Number.POSITIVE_INFINITY) this.#bus.after(microseconds, action);
+  }
+
+  #faults(address: bigint | number, size: number, access: 'read' | 'write'): boolean {
+    this.#injector.touch();
+    if (this.#injector.strike('iommu-fault') === undefined) return false;
+    this.#bus.report(address, size, access, INJECTED);
+    return true;
+  }
+}

@@ -1,0 +1,153 @@
+/**
+ * Faults on order: what hardware and systems do to a driver once a year, at a chosen moment or at random, and again
+ * whenever the seed is the same.
+ *
+ *      kind                   opportunity                        what happens
+ *      'map-limit'            a mapping into the IOMMU           ENOSPC: no mappings left
+ *      'map-no-memory'        the same                           ENOMEM: the limit of locked memory
+ *      'no-memory'            an allocation of memory            ENOMEM
+ *      'no-iova'              a reservation of addresses         there are none
+ *      'bounce-full'          a run of bounce slots              ENOMEM: the bounce buffer is full
+ *      'interrupt-lost'       an interrupt of the device         it never arrives
+ *      'interrupt-duplicated' the same                           it arrives twice
+ *      'interrupt-coalesced'  the same                           it is held back, and others of its vector with it
+ *      'interrupt-spurious'   a register write of the driver     an interrupt nobody asked for follows
+ *      'completion-delayed'   something the device starts        it takes longer
+ *      'read-all-ones'        a register read of the driver      the answer is lost
+ *      'iommu-fault'          an access of the device to memory  it fails, as if nothing were mapped there
+ *      'reset-fails'          a reset by the driver              EAGAIN
+ *      'device-gone'          a register access, and whatever    the device is pulled out (SimulatedSource.unplug)
+ *                             of the device is in this table
+ *
+ * The simulation makes its parts of other classes when it is given an injector: without one nothing asks.
+ */
+import { randomInt } from 'node:crypto';
+import { DmaError } from '../../errors.ts';
+import { type FaultTiming, Rule } from './rule.ts';
+
+const KINDS = [
+  'map-limit',
+  'map-no-memory',
+  'no-memory',
+  'no-iova',
+  'bounce-full',
+  'interrupt-lost',
+  'interrupt-duplicated',
+  'interrupt-coalesced',
+  'interrupt-spurious',
+  'completion-delayed',
+  'read-all-ones',
+  'iommu-fault',
+  'reset-fails',
+  'device-gone',
+] as const;
+
+export type FaultKind = (typeof KINDS)[number];
+
+/** A fault that was injected. */
+export interface Injection {
+  readonly kind: FaultKind;
+  /** Simulated microseconds since power-up. */
+  readonly time: number;
+  /** Which opportunity of its rule it was, from 1. */
+  readonly count: number;
+}
+
+/** Entries of the log; older ones are forgotten. */
+const LOG_LIMIT = 1000;
+
+/** The slot of the device that an injector belongs to. */
+export interface InjectedSlot {
+  /** Simulated microseconds. */
+  readonly clock: { readonly now: number };
+  readonly plugged: boolean;
+  unplug(): void;
+}
+
+export class FaultInjector {
+  /** All that is random follows from it. */
+  readonly seed: number;
+  readonly #rules = new Map<FaultKind, Rule[]>();
+  readonly #log: Injection[] = [];
+  #total = 0;
+  #slot: InjectedSlot | undefined;
+
+  /** @param seed a whole number below 2^32; default: any @throws DmaError EINVAL */
+  constructor({ seed = randomInt(2 ** 32) }: { readonly seed?: number } = {}) {
+    if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
+      throw new DmaError('EINVAL', `the seed is ${String(seed)}`, {
+        remedy: 'pass a whole number from 0 to 2^32 - 1',
+      });
+    }
+    this.seed = seed;
+  }
+
+  /** What was injected, the newest thousand, oldest first. */
+  get log(): readonly Injection[] {
+    return this.#log;
+  }
+
+  /** Faults ever injected. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /**
+   * From now on inject faults of this kind; a second rule of a kind stands beside the first. Each rule draws its own
+   * random numbers, so that one more changes nothing about the others.
+   * @throws DmaError EINVAL no such kind, or a condition nothing can meet
+   */
+  on(kind: FaultKind, when: FaultTiming = {}): this {
+    if (!KINDS.includes(kind)) {
+      throw new DmaError('EINVAL', `there are no faults of kind ${String(kind)}`, {
+        remedy: `use ${KINDS.join(', ')}`,
+      });
+    }
+    const rules = this.#rules.get(kind) ?? [];
+    const own = this.seed + 0x10001 * KINDS.indexOf(kind) + 0x1000003 * rules.length;
+    this.#rules.set(kind, [...rules, new Rule(when, own)]);
+    return this;
+  }
+
+  /** No more faults of this kind, or of any. A device that is gone stays away. */
+  off(kind?: FaultKind): this {
+    if (kind === undefined) this.#rules.clear();
+    else this.#rules.delete(kind);
+    return this;
+  }
+
+  /** Seed and log, for the message of a failing test. */
+  toString(): string {
+    const lines = this.#log.map(({ kind, time, count }) => `  ${time} us: ${kind}, opportunity ${count}`);
+    return [`seed ${this.seed}, ${this.#total} faults injected`, ...lines].join('\n');
+  }
+
+  /** Called by the simulation it is given to. @throws DmaError EBUSY it was given to another one before */
+  join(slot: InjectedSlot): void {
+    if (this.#slot !== undefined) {
+      throw new DmaError('EBUSY', 'the fault injector belongs to another simulation', {
+        remedy: 'give each its own: what one does must not change what happens to the other',
+      });
+    }
+    this.#slot = slot;
+  }
+
+  /** An opportunity for a fault of this kind: the conditions of the rule that strikes, undefined when none does. */
+  strike(kind: FaultKind): FaultTiming | undefined {
+    const rules = this.#rules.get(kind);
+    if (rules === undefined || this.#slot === undefined) return undefined;
+    let struck: Rule | undefined;
+    // Every rule counts every opportunity.
+    for (const rule of rules) if (rule.strikes()) struck ??= rule;
+    if (struck === undefined) return undefined;
+    this.#total++;
+    if (this.#log.length === LOG_LIMIT) this.#log.shift();
+    this.#log.push({ kind, time: this.#slot.clock.now, count: struck.count });
+    return struck.when;
+  }
+
+  /** An opportunity for the device to be gone. */
+  touch(): void {
+    if (this.#slot?.plugged && this.strike('device-gone') !== undefined) this.#slot.unplug();
+  }
+}

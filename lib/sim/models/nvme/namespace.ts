@@ -1,0 +1,124 @@
+/**
+ * A namespace: blocks that take memory from the first write on.
+ *
+ *      page of 4 KiB    a view, made at its first write; none: it reads as zeros
+ *      slab of 2 MiB    an array buffer, made at its first page; the system gives it memory page by page
+ */
+import { DmaError } from '../../../errors.ts';
+import { PageTable } from '../../../iommu/page-table.ts';
+
+export const MEDIA_PAGE = 4096;
+/** One buffer for many pages: each of its own would cost a read of 4 KiB a third more, in cache misses. */
+const SLAB = 2 ** 21;
+const DEFAULT_CAPACITY = 128 * 2 ** 20;
+const LARGEST = 2 ** 52;
+
+/** What was never written; nobody writes here. */
+const ZEROS = new Uint8Array(MEDIA_PAGE);
+
+export interface NvmeNamespaceOptions {
+  /** Bytes, a multiple of 4096. Default 128 MiB. Only what is written takes memory. */
+  readonly capacity?: number;
+  /** Bytes of a logical block: 512 or 4096. Default 512. */
+  readonly blockSize?: 512 | 4096;
+}
+
+export class NvmeNamespace {
+  /** 1 for the first. */
+  readonly nsid: number;
+  readonly capacity: number;
+  readonly blockSize: number;
+  /** Logical blocks. */
+  readonly blocks: number;
+  readonly #pages = new PageTable<Uint8Array>(MEDIA_PAGE);
+  readonly #slabs = new Map<number, ArrayBuffer>();
+  #allocated = 0;
+
+  /** @throws DmaError EINVAL capacity or block size */
+  constructor(nsid: number, { capacity = DEFAULT_CAPACITY, blockSize = 512 }: NvmeNamespaceOptions = {}) {
+    if (!(Number.isInteger(capacity) && capacity > 0 && capacity % MEDIA_PAGE === 0 && capacity <= LARGEST)) {
+      throw new DmaError('EINVAL', `a namespace of ${String(capacity)} bytes`, {
+        remedy: `pass a multiple of ${MEDIA_PAGE} up to 2^52`,
+      });
+    }
+    if (blockSize !== 512 && blockSize !== 4096) {
+      throw new DmaError('EINVAL', `blocks of ${String(blockSize)} bytes`, { remedy: 'pass 512 or 4096' });
+    }
+    this.nsid = nsid;
+    this.capacity = capacity;
+    this.blockSize = blockSize;
+    this.blocks = capacity / blockSize;
+  }
+
+  /** Bytes of pages that were written, and not zeroed since. */
+  get allocated(): number {
+    return this.#allocated;
+  }
+
+  /** A copy of bytes [offset, offset + size), as a driver would read them. */
+  read(offset: number, size: number): Uint8Array {
+    const into = new Uint8Array(size);
+    for (let done = 0; done < size; ) {
+      const inPage = (offset + done) % MEDIA_PAGE;
+      const piece = Math.min(size - done, MEDIA_PAGE - inPage);
+      into.set(this.page(offset + done).subarray(inPage, inPage + piece), done);
+      done += piece;
+    }
+    return into;
+  }
+
+  /** Change bytes from `offset` on, as a driver would write them. */
+  write(offset: number, from: Uint8Array): void {
+    for (let done = 0; done < from.length; ) {
+      const inPage = (offset + done) % MEDIA_PAGE;
+      const piece = Math.min(from.length - done, MEDIA_PAGE - inPage);
+      this.pageToWrite(offset + done).set(from.subarray(done, done + piece), inPage);
+      done += piece;
+    }
+  }
+
+  /** The page that holds byte `offset`, to be read. */
+  page(offset: number): Uint8Array {
+    return this.#pages.get(offset) ?? ZEROS;
+  }
+
+  /** The same, to be written. */
+  pageToWrite(offset: number): Uint8Array {
+    const found = this.#pages.get(offset);
+    if (found !== undefined) return found;
+    const inSlab = offset % SLAB;
+    const inPage = offset % MEDIA_PAGE;
+    const page = new Uint8Array(this.#slab(offset - inSlab), inSlab - inPage, MEDIA_PAGE);
+    this.#pages.set(offset - inPage, MEDIA_PAGE, page);
+    this.#allocated += MEDIA_PAGE;
+    return page;
+  }
+
+  /** Make bytes [offset, offset + size) zeros. */
+  zero(offset: number, size: number): void {
+    for (let at = offset; at < offset + size; ) {
+      if (!this.#slabs.has(at - (at % SLAB))) {
+        at += SLAB - (at % SLAB);
+        continue;
+      }
+      const inPage = at % MEDIA_PAGE;
+      const piece = Math.min(offset + size - at, MEDIA_PAGE - inPage);
+      const page = this.#pages.get(at);
+      page?.fill(0, inPage, inPage + piece);
+      if (page !== undefined && piece === MEDIA_PAGE) {
+        this.#pages.clear(at, MEDIA_PAGE);
+        this.#allocated -= MEDIA_PAGE;
+      }
+      at += piece;
+    }
+  }
+
+  #slab(start: number): ArrayBuffer {
+    let slab = this.#slabs.get(start);
+    if (slab === undefined) {
+      slab = new ArrayBuffer(SLAB);
+      this.#slabs.set(start, slab);
+    }
+    return slab;
+  }
+}
