@@ -37,6 +37,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitMmio(env, exports, testing);
   InitInterrupt(env, exports, testing);
   InitUio(env, exports);
+  InitMappedMemory(env, exports);
   InitVfioContainer(env, exports);
   InitVfioDevice(env, exports);
   InitUDmaBuf(env, exports);

@@ -154,6 +154,7 @@ void InitDmaBuf(Napi::Env env, Napi::Object exports);
 void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing);
 void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing);
 void InitUio(Napi::Env env, Napi::Object exports);
+void InitMappedMemory(Napi::Env env, Napi::Object exports);
 void InitVfioContainer(Napi::Env env, Napi::Object exports);
 void InitVfioDevice(Napi::Env env, Napi::Object exports);
 void InitUDmaBuf(Napi::Env env, Napi::Object exports);

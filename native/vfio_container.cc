@@ -1,8 +1,7 @@
 // VFIO containers and groups, type1v2 IOMMU (drivers/vfio/{container,group,vfio_iommu_type1}.c).
 //
 // Order of opening: container, group, status, attach, set IOMMU; only then are there ranges and mappings, and
-// devices. What is mapped stays pinned: if the process unmaps or frees the memory meanwhile, the device keeps
-// the old pages. So the container holds memory that is not ours from mapping to unmapping (backing_store.h).
+// devices. A group hands out the descriptor of a device; vfio_device.cc adopts it.
 #include "vfio_container.h"
 
 #include <fcntl.h>
@@ -12,8 +11,8 @@
 #include <utility>
 
 #include "addon.h"
-#include "backing_store.h"
-#include "mmio.h"
+#include "mapped_memory.h"
+#include "vfio_device.h"
 #include "vfio_info.h"
 
 namespace userdma {
@@ -99,6 +98,24 @@ napi_value SetIommu(Call& call) {
   return call.Return(VfioIoctl(container->fd.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
 }
 
+/** vfioGroupHeld(group): 1 when a container of this environment holds it, else 0. */
+napi_value GroupHeld(Call& call) {
+  uint64_t number;
+  if (!call.Unsigned(0, 0xffffffff, &number)) return call.Return(-EINVAL);
+  return call.Return(HeldGroup(*call.addon, static_cast<uint32_t>(number)) < 0 ? 0 : 1);
+}
+
+/** vfioDeviceOpen(container, group, name): handle of a device (vfio_device.h). `name` is the PCI address. */
+napi_value DeviceOpen(Call& call) {
+  VfioContainer* container;
+  int group;
+  std::string name;
+  if (const int error = OpenGroup(call, &container, &group)) return call.Return(error);
+  if (!call.Text(2, 64, &name)) return call.Return(-EINVAL);
+  Fd device(VfioIoctl(group, VFIO_GROUP_GET_DEVICE_FD, name.c_str()));
+  return call.Return(device ? AdoptDevice(*call.addon, std::move(device)) : device.get());
+}
+
 /** [start, end, start, end, ...] as BigInts, ends inclusive; nullptr without the capability (Linux
  * before 5.4). */
 napi_value IovaRanges(Call& call, const VfioInfo& info, uint32_t first) {
@@ -143,54 +160,18 @@ napi_value IommuInfo(Call& call) {
   return result;
 }
 
-/** vfioPageOffset(buffer, pageSize): where in its page the first byte lies. `pageSize` is a power of two. */
-napi_value PageOffset(Call& call) {
-  void* data = nullptr;
-  size_t length = 0;
-  uint64_t page;
-  if (!call.Buffer(0, &data, &length) || length == 0) return call.Return(-EINVAL);
-  if (!call.Unsigned(1, Call::kMaxSafeInteger, &page) || page == 0 || (page & (page - 1)) != 0) {
-    return call.Return(-EINVAL);
-  }
-  return call.Return(static_cast<int64_t>(reinterpret_cast<uintptr_t>(data) & (page - 1)));
-}
-
-/**
- * The memory of argument `index` from `offset` for `size` bytes. It may run past the end of the buffer only
- * into the rest of its last page, when that page is part of one of our regions: there the allocation owns
- * whole pages. Any other memory behind the end belongs to someone else.
- */
-bool MappedMemory(const Call& call, size_t index, uint64_t offset, uint64_t size, char** out) {
-  void* data = nullptr;
-  size_t length = 0;
-  if (!call.Buffer(index, &data, &length) || offset >= length || size == 0) return false;
-  *out = static_cast<char*>(data) + offset;
-  if (size <= length - offset) return true;
-  const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
-  const uint64_t whole = (length + page - 1) / page * page;
-  return size <= whole - offset && call.addon->FindRegion(*out, size) != nullptr;
-}
-
-/** VFIO_IOMMU_MAP_DMA, with a share in the memory if it needs one; 0 or -errno. */
-int MapAt(VfioContainer* container, uint64_t iova, const char* memory, uint64_t size, uint64_t access,
-          std::shared_ptr<void> held) {
+/** VFIO_IOMMU_MAP_DMA; holds what has to be held. 0 or -errno. */
+int MapAt(VfioContainer* container, uint64_t iova, MappedMemory memory, uint64_t access) {
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof map;
   map.flags = static_cast<uint32_t>(access);
-  map.vaddr = reinterpret_cast<uintptr_t>(memory);
+  map.vaddr = reinterpret_cast<uintptr_t>(memory.start);
   map.iova = iova;
-  map.size = size;
+  map.size = memory.size;
   const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
   if (error < 0) return error;
-  if (held != nullptr) container->held[iova] = std::move(held);
+  if (memory.held != nullptr) container->held[iova] = std::move(memory.held);
   return 0;
-}
-
-/** vfioCanMapForeign(): whether vfioMap takes memory that is in none of our regions. */
-napi_value CanMapForeign(Call& call) {
-  napi_value result = nullptr;
-  napi_get_boolean(call.env, CanHoldBackingStores(), &result);
-  return result;
 }
 
 /**
@@ -200,49 +181,31 @@ napi_value CanMapForeign(Call& call) {
 napi_value Map(Call& call) {
   VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
-  uint64_t iova, offset, size, access;
-  char* memory;
-  const bool valid = call.Unsigned(1, Call::kMaxSafeInteger, &iova) &&
-                     call.Unsigned(3, Call::kMaxSafeInteger, &offset) &&
-                     call.Unsigned(4, Call::kMaxSafeInteger, &size) && call.Unsigned(5, kAccess, &access) &&
-                     MappedMemory(call, 2, offset, size, &memory);
-  if (!valid) return call.Return(-EINVAL);
-  std::shared_ptr<void> held;
-  if (call.addon->FindRegion(memory, size) == nullptr) {
-    held = HoldBackingStore(call[2]);
-    if (held == nullptr) return call.Return(-EOPNOTSUPP);
+  uint64_t iova, access;
+  MappedMemory memory;
+  if (!call.Unsigned(1, Call::kMaxSafeInteger, &iova) || !call.Unsigned(5, kAccess, &access)) {
+    return call.Return(-EINVAL);
   }
-  return call.Return(MapAt(container, iova, memory, size, access, std::move(held)));
-}
-
-/** The part of `window` that is mapped into this process and holds all of [offset, offset + size), or
- * nullptr. */
-const MmioArea* MappedArea(const MmioWindow& window, uint64_t offset, uint64_t size) {
-  for (const MmioArea& area : window.areas) {
-    const uint64_t inside = offset - area.offset;  // huge when below the area
-    if (inside < area.size && size != 0 && size <= area.size - inside) return &area;
-  }
-  return nullptr;
+  if (const int error = BufferMemory(call, 2, &memory)) return call.Return(error);
+  return call.Return(MapAt(container, iova, std::move(memory), access));
 }
 
 /**
  * vfioMapWindow(container, iova, window, offset, size, flags): 0. As vfioMap, for registers. The kernel looks
- * the process's mapping of them up and then needs it no more; it is kept because it keeps their function
- * open, so that nobody else is handed a function whose registers this device writes.
+ * up how the process has mapped them and does not need that mapping afterwards. It is held all the same,
+ * because it keeps their function open: the kernel cannot give the function to another program while this
+ * device can still write its registers.
  */
 napi_value MapWindow(Call& call) {
   VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
-  const MmioWindow* window = call.addon->windows.Get(call.GetHandle(2));
-  if (container == nullptr || window == nullptr) return call.Return(-EBADF);
-  uint64_t iova, offset, size, access;
-  const bool valid = call.Unsigned(1, Call::kMaxSafeInteger, &iova) &&
-                     call.Unsigned(3, Call::kMaxSafeInteger, &offset) &&
-                     call.Unsigned(4, Call::kMaxSafeInteger, &size) && call.Unsigned(5, kAccess, &access);
-  if (!valid) return call.Return(-EINVAL);
-  const MmioArea* area = MappedArea(*window, offset, size);
-  if (area == nullptr) return call.Return(-EINVAL);
-  const char* memory = static_cast<const char*>(area->memory.get()) + (offset - area->offset);
-  return call.Return(MapAt(container, iova, memory, size, access, area->memory));
+  if (container == nullptr) return call.Return(-EBADF);
+  uint64_t iova, access;
+  MappedMemory memory;
+  if (!call.Unsigned(1, Call::kMaxSafeInteger, &iova) || !call.Unsigned(5, kAccess, &access)) {
+    return call.Return(-EINVAL);
+  }
+  if (const int error = WindowMemory(call, 2, &memory)) return call.Return(error);
+  return call.Return(MapAt(container, iova, std::move(memory), access));
 }
 
 /** vfioUnmap(container, iova, size): bytes unmapped. Whole mappings only. */
@@ -259,12 +222,20 @@ napi_value Unmap(Call& call) {
   unmap.size = size;
   const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_UNMAP_DMA, &unmap);
   if (error < 0) return call.Return(error);
-  auto& held = container->held;
-  held.erase(held.lower_bound(iova), held.lower_bound(iova + size));
+  Release(container->held, iova, size);
   return call.Return(static_cast<int64_t>(unmap.size));
 }
 
 }  // namespace
+
+int HeldGroup(const Addon& addon, uint32_t number) {
+  int fd = -1;
+  addon.containers.ForEach([&](const VfioContainer& container) {
+    const auto group = container.groups.find(number);
+    if (group != container.groups.end()) fd = group->second.get();
+  });
+  return fd;
+}
 
 void InitVfioContainer(Napi::Env env, Napi::Object exports) {
   Export<ContainerOpen>(env, exports, "vfioContainerOpen");
@@ -274,9 +245,9 @@ void InitVfioContainer(Napi::Env env, Napi::Object exports) {
   Export<GroupStatus>(env, exports, "vfioGroupStatus");
   Export<GroupAttach>(env, exports, "vfioGroupAttach");
   Export<SetIommu>(env, exports, "vfioSetIommu");
+  Export<DeviceOpen>(env, exports, "vfioDeviceOpen");
+  Export<GroupHeld>(env, exports, "vfioGroupHeld");
   Export<IommuInfo>(env, exports, "vfioIommuInfo");
-  Export<PageOffset>(env, exports, "vfioPageOffset");
-  Export<CanMapForeign>(env, exports, "vfioCanMapForeign");
   Export<Map>(env, exports, "vfioMap");
   Export<MapWindow>(env, exports, "vfioMapWindow");
   Export<Unmap>(env, exports, "vfioUnmap");

@@ -5,17 +5,22 @@
 #include <map>
 #include <memory>
 
+#include "addon.h"
 #include "fd.h"
+#include "mapped_memory.h"
 
 namespace userdma {
 
 /** Groups close before the container; the kernel unmaps and unpins everything when the last of them is gone.
  */
 struct VfioContainer {
-  /** Memory that is not ours while it is mapped, by IOVA; let go after the kernel has. */
-  std::map<uint64_t, std::shared_ptr<void>> held;
+  /** Declared first, so that it is released after the kernel has released its own hold. */
+  HeldMemory held;
   Fd fd;
   std::map<uint32_t, Fd> groups;  // by group number, attached or not
 };
+
+/** The descriptor of an IOMMU group that a container of this environment holds, or -1. */
+int HeldGroup(const Addon& addon, uint32_t number);
 
 }  // namespace userdma

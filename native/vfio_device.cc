@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <string>
+#include <utility>
 
 #include "addon.h"
 #include "interrupt.h"
@@ -50,32 +50,6 @@ int ReadRegion(int fd, uint32_t index, VfioRegion* out) {
     out->areas.clear();
   }
   return 0;
-}
-
-/** vfioDeviceOpen(container, group, name): handle. `name` is the PCI address. */
-napi_value DeviceOpen(Call& call) {
-  const VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
-  if (container == nullptr) return call.Return(-EBADF);
-  uint64_t number;
-  std::string name;
-  if (!call.Unsigned(1, kMaxHandle, &number) || !call.Text(2, 64, &name)) return call.Return(-EINVAL);
-  const auto group = container->groups.find(static_cast<uint32_t>(number));
-  if (group == container->groups.end()) return call.Return(-EINVAL);
-  const int fd = VfioIoctl(group->second.get(), VFIO_GROUP_GET_DEVICE_FD, name.c_str());
-  if (fd < 0) return call.Return(fd);
-
-  auto device = std::make_shared<VfioDevice>();
-  device->file = std::make_shared<const Fd>(fd);
-  vfio_device_info info = {};
-  info.argsz = sizeof info;
-  if (const int error = VfioIoctl(fd, VFIO_DEVICE_GET_INFO, &info)) return call.Return(error);
-  if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) return call.Return(-ENODEV);
-  device->regions.resize(std::min(info.num_regions, kMaxRegions));
-  for (uint32_t index = 0; index < device->regions.size(); index++) {
-    if (const int error = ReadRegion(fd, index, &device->regions[index])) return call.Return(error);
-  }
-  const Handle handle = call.addon->devices.Add(std::move(device));
-  return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
 
 /** vfioDeviceClose(device): 0. Its windows go first; the kernel clears bus master and stops the interrupts.
@@ -139,16 +113,6 @@ napi_value HotResetInfo(Call& call) {
   return list;
 }
 
-/** The fd of an IOMMU group that a container of this environment holds, or -1. */
-int GroupFd(const Addon& addon, uint32_t number) {
-  int fd = -1;
-  addon.containers.ForEach([&](const VfioContainer& container) {
-    const auto group = container.groups.find(number);
-    if (group != container.groups.end()) fd = group->second.get();
-  });
-  return fd;
-}
-
 /**
  * vfioHotReset(device): 0. -EPERM a function that would be reset is in a group that this environment does not
  * hold; -EAGAIN, -EBUSY busy.
@@ -160,7 +124,7 @@ napi_value HotReset(Call& call) {
   if (const int error = ReadAffected(device->file->get(), &affected)) return call.Return(error);
   std::vector<int32_t> fds;
   for (const vfio_pci_dependent_device& one : affected) {
-    const int fd = GroupFd(*call.addon, one.group_id);
+    const int fd = HeldGroup(*call.addon, one.group_id);
     if (fd < 0) return call.Return(-EPERM);
     if (std::find(fds.begin(), fds.end(), fd) == fds.end()) fds.push_back(fd);
   }
@@ -171,13 +135,6 @@ napi_value HotReset(Call& call) {
   std::memcpy(bytes.data(), &reset, sizeof reset);
   if (!fds.empty()) std::memcpy(bytes.data() + sizeof reset, fds.data(), fds.size() * sizeof(int32_t));
   return call.Return(VfioIoctl(device->file->get(), VFIO_DEVICE_PCI_HOT_RESET, bytes.data()));
-}
-
-/** vfioGroupHeld(group): 1 when a container of this environment holds it, else 0. */
-napi_value GroupHeld(Call& call) {
-  uint64_t number;
-  if (!call.Unsigned(0, 0xffffffff, &number)) return call.Return(-EINVAL);
-  return call.Return(GroupFd(*call.addon, static_cast<uint32_t>(number)) < 0 ? 0 : 1);
 }
 
 /** The device of argument 0 and its region of argument 1; 0 or -errno. */
@@ -406,13 +363,27 @@ napi_value IrqUnmask(Call& call) {
 
 }  // namespace
 
+int64_t AdoptDevice(Addon& addon, Fd descriptor) {
+  auto device = std::make_shared<VfioDevice>();
+  const int fd = descriptor.get();
+  device->file = std::make_shared<const Fd>(std::move(descriptor));
+  vfio_device_info info = {};
+  info.argsz = sizeof info;
+  if (const int error = VfioIoctl(fd, VFIO_DEVICE_GET_INFO, &info)) return error;
+  if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) return -ENODEV;
+  device->regions.resize(std::min(info.num_regions, kMaxRegions));
+  for (uint32_t index = 0; index < device->regions.size(); index++) {
+    if (const int error = ReadRegion(fd, index, &device->regions[index])) return error;
+  }
+  const Handle handle = addon.devices.Add(std::move(device));
+  return handle == 0 ? -EMFILE : static_cast<int64_t>(handle);
+}
+
 void InitVfioDevice(Napi::Env env, Napi::Object exports) {
-  Export<DeviceOpen>(env, exports, "vfioDeviceOpen");
   Export<DeviceClose>(env, exports, "vfioDeviceClose");
   Export<DeviceReset>(env, exports, "vfioDeviceReset");
   Export<HotResetInfo>(env, exports, "vfioHotResetInfo");
   Export<HotReset>(env, exports, "vfioHotReset");
-  Export<GroupHeld>(env, exports, "vfioGroupHeld");
   Export<RegionSize>(env, exports, "vfioRegionSize");
   Export<RegionRead>(env, exports, "vfioRegionRead");
   Export<RegionReadBytes>(env, exports, "vfioRegionReadBytes");

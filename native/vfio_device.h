@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "addon.h"
 #include "fd.h"
 #include "handle_table.h"
 
@@ -29,5 +30,12 @@ struct VfioDevice {
   std::vector<VfioRegion> regions;  // by index: BAR 0-5, ROM, configuration space, ...
   std::vector<Handle> windows;      // what vfioBarOpen gave out
 };
+
+/**
+ * Makes a device of its open VFIO descriptor, whichever way that was had, and reads its regions. The handle,
+ * or -errno: -ENODEV it is no PCI function, -EMFILE the handle table is full. `descriptor` is closed on
+ * failure.
+ */
+int64_t AdoptDevice(Addon& addon, Fd descriptor);
 
 }  // namespace userdma

@@ -1,4 +1,7 @@
-/** VFIO, as `native/vfio_container.cc` and `native/vfio_device.cc` export it. The conventions are those of addon.ts. */
+/**
+ * VFIO, as `native/vfio_container.cc`, `native/mapped_memory.cc` and `native/vfio_device.cc` export it. The
+ * conventions are those of addon.ts.
+ */
 import type { Handle } from './addon.ts';
 
 /** What the type1 IOMMU of a container can do (VFIO_IOMMU_GET_INFO). */
