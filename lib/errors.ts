@@ -72,17 +72,6 @@ export function errnoName(errno: number): ErrnoName {
   return NAME_OF.get(Math.abs(errno)) ?? 'EIO';
 }
 
-/**
- * A byte count a caller gave: an integer from 1 to `max` (default 2^53 - 1).
- * @throws DmaError EINVAL
- */
-export function checkSize(size: number, what: string, max: number = Number.MAX_SAFE_INTEGER): void {
-  if (Number.isSafeInteger(size) && size > 0 && size <= max) return;
-  throw new DmaError('EINVAL', `${what} is ${String(size)}`, {
-    remedy: `pass a whole number of bytes from 1 to ${max}`,
-  });
-}
-
 /** For a call on something that was opened, and has been closed. @param what its name */
 export function closedError(what: string): DmaError {
   return new DmaError('ENODEV', `${what} is closed`, { remedy: 'open it again' });
@@ -93,12 +82,6 @@ export function goneError(what: string): DmaError {
   return new DmaError('ENODEV', `${what} is gone`, {
     remedy: 'close the function, and open it again when the device is back',
   });
-}
-
-/** @throws DmaError EINVAL no function */
-export function checkListener(listener: unknown): void {
-  if (typeof listener === 'function') return;
-  throw new DmaError('EINVAL', `a listener is ${String(listener)}`, { remedy: 'pass a function' });
 }
 
 /** For what a listener threw: an uncaught exception, as from a timer, and not the error of whoever told it. */

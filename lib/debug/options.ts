@@ -1,5 +1,5 @@
 /** How a device is debugged: what the program says, and USERDMA_DEBUG where it says nothing. */
-import { checkSize } from '../errors.ts';
+import { checkSize } from '../arguments.ts';
 import type { Stacks } from './sites.ts';
 
 export interface DebugOptions {

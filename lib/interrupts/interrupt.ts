@@ -1,5 +1,6 @@
 /** Interrupt vectors of a function: awaited, iterated or listened to. */
-import { checkListener, DmaError, throwUncaught } from '../errors.ts';
+import { checkListener } from '../arguments.ts';
+import { DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
 
 interface Waiter {

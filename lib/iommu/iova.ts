@@ -11,7 +11,8 @@
  * aligned block within the limit is free: as a whole, or, for a large one, as far as its window goes.
  * Every allocation is on record at its first page, so a free of anything else changes nothing.
  */
-import { checkSize, DmaError } from '../errors.ts';
+import { checkSize } from '../arguments.ts';
+import { DmaError } from '../errors.ts';
 import type { IovaRange } from './address-space.ts';
 import { Magazines } from './magazine.ts';
 import { Spans } from './spans.ts';

@@ -3,11 +3,13 @@
  * drivers that import one (V4L2, DRM, an accelerator). Their devices reach it; ours do not: VFIO pins no memory that a
  * driver has mapped, and says EFAULT.
  */
+
 import { constants } from 'node:buffer';
 import { closeSync, readdirSync } from 'node:fs';
+import { checkSize } from '../arguments.ts';
 import { openNode, under } from '../device-node.ts';
 import type { DmaDirection } from '../direction.ts';
-import { checkSize, DmaError, errnoName } from '../errors.ts';
+import { DmaError, errnoName } from '../errors.ts';
 import type { Addon } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import { DmaBuf, importDmaBuf } from './dma-buf.ts';

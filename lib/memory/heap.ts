@@ -1,6 +1,8 @@
 /** Memory of the JavaScript heap's ArrayBuffers: what a simulated device reaches. Any OS, no addon. */
+
 import { MessageChannel } from 'node:worker_threads';
-import { checkSize, DmaError } from '../errors.ts';
+import { checkSize } from '../arguments.ts';
+import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
 import type { Coherence, MemorySource } from './source.ts';
 

@@ -7,8 +7,10 @@
  * `transfer()`, or marked untransferable) is not given out again; a region that is closed has anonymous memory in
  * its place, so that views which survived it reach nothing a device sees.
  */
+
 import { constants } from 'node:buffer';
-import { checkSize, DmaError, errnoName } from '../errors.ts';
+import { checkSize } from '../arguments.ts';
+import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import { detach } from './detach.ts';

@@ -11,8 +11,10 @@
  * them (memory that is unplugged, `echo 1 > /proc/sys/vm/compact_memory` with movable huge pages); a machine that does
  * either must not use this. With an IOMMU use `openPci`; on boards, u-dma-buf.
  */
+
 import { constants } from 'node:buffer';
-import { checkSize, DmaError, errnoName } from '../errors.ts';
+import { checkSize } from '../arguments.ts';
+import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { powerOfTwoCeil } from '../iommu/windows.ts';
 import type { Addon, Handle } from '../native/addon.ts';

@@ -12,11 +12,13 @@
  * Invariants: a page belongs to at most one live ArrayBuffer; one whose buffer could not be killed, or that was
  * exported, is not given out again; after close there is anonymous memory in the place of both mappings.
  */
+
 import { constants } from 'node:buffer';
 import { closeSync } from 'node:fs';
+import { checkSize } from '../arguments.ts';
 import type { CacheMaintenance } from '../cache.ts';
 import { type DmaDirection, directionBits } from '../direction.ts';
-import { checkSize, DmaError, errnoName } from '../errors.ts';
+import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { powerOfTwoCeil } from '../iommu/windows.ts';
 import type { Handle, RegionFunctions } from '../native/addon.ts';

@@ -1,5 +1,5 @@
 /** Functions of a driver that are called when something happens to its device. */
-import { checkListener } from '../errors.ts';
+import { checkListener } from '../arguments.ts';
 
 export class Listeners<Listener extends (...event: never[]) => unknown> {
   readonly #all = new Set<Listener>();

@@ -3,7 +3,8 @@
  * reaches everything that is allocated, whoever it belongs to; where nothing is, it meets a fault (on hardware it
  * would meet the rest of the machine).
  */
-import { checkSize, DmaError } from '../errors.ts';
+import { checkSize } from '../arguments.ts';
+import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { IovaAllocator } from '../iommu/iova.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';

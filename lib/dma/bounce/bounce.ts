@@ -12,8 +12,9 @@
  * used again. What the device finds around the bytes is zeros, or what it wrote itself.
  */
 
+import { checkSize } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
-import { checkSize, DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import type { Allocation, DmaOperations } from '../operations/operations.ts';
 import { BounceSlots, SLOT_SHIFT, SLOT_SIZE } from './slots.ts';
 

@@ -6,9 +6,10 @@
  *      operations                   everything else                                operations.ts
  */
 
+import { checkSize } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { accessFor, type DmaDirection, directionBits } from '../../direction.ts';
-import { checkSize, closedError, DmaError } from '../../errors.ts';
+import { closedError, DmaError } from '../../errors.ts';
 import {
   type DeclarableMemory,
   type DeclaredInfo,

@@ -6,7 +6,8 @@
  *      memory   [ page | page | page | page | ... ]   a buffer, or part of a BAR
  *                 ^ deviceAddress                     runs of powers of two of pages, first fit
  */
-import { checkSize, DmaError } from '../../errors.ts';
+import { checkSize } from '../../arguments.ts';
+import { DmaError } from '../../errors.ts';
 import { type OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import { bytesIn, emptyView, mappableBytes } from '../words/mappable.ts';
 import { type IoPlace, type IoRegisters, zeroIo } from './io.ts';

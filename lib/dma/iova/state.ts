@@ -9,8 +9,9 @@
  * A link is unlinked whole: an IOMMU behind VFIO cannot split a mapping.
  */
 
+import { checkSize } from '../../arguments.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
-import { checkSize, DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
 import { type Pinning, PlacedView } from '../placement/placed-view.ts';
 import { roundUp } from '../placement/segments.ts';

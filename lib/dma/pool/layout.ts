@@ -1,5 +1,6 @@
 /** How a pool cuts memory into blocks: the rules of dma_pool_create (mm/dmapool.c), in their order. */
-import { checkSize, DmaError } from '../../errors.ts';
+import { checkSize } from '../../arguments.ts';
+import { DmaError } from '../../errors.ts';
 
 export interface PoolOptions {
   /** Bytes a block must hold, 1 to 2^31 - 1. */

@@ -1,5 +1,6 @@
 /** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
-import { checkSize, DmaError } from '../../errors.ts';
+import { checkSize } from '../../arguments.ts';
+import { DmaError } from '../../errors.ts';
 import type { IovaRange } from '../../iommu/address-space.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
 

@@ -1,0 +1,171 @@
+/**
+ * Checks of the arguments of public functions: one place for them, so that the same mistake gets the same words everywhere.
+ * Every check throws DmaError EINVAL. They belong at the border of the library; behind it values are what their types say.
+ */
+import { DmaError } from './errors.ts';
+
+/** Throws DmaError EINVAL unless `value` is what it is to be. @param what its name, e.g. `the size of a coherent buffer` */
+export type Check = (value: unknown, what: string) => void;
+
+/** A check for each option. An option that is undefined counts as not given. */
+export type OptionChecks<Options> = { readonly [Name in keyof Options]-?: Check };
+
+/** Longest part of a caller's text that a message repeats. */
+const LONGEST_TEXT = 60;
+/** An option name with more wrong letters than this is another name, not a slip. */
+const MOST_WRONG_LETTERS = 2;
+
+/** A value as a message shows it, with its type where the type may be the mistake: `the string '4096'`, `the bigint 5n`. */
+export function describe(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return `the string '${value.length > LONGEST_TEXT ? `${value.slice(0, LONGEST_TEXT)}...` : value}'`;
+    case 'bigint':
+      return `the bigint ${value}n`;
+    case 'symbol':
+      return 'a symbol';
+    case 'function':
+      return describeFunction(value);
+    case 'object':
+      return value === null ? 'null' : describeObject(value);
+    default:
+      return String(value);
+  }
+}
+
+/** The error of an argument that cannot be taken. */
+export function argumentError(what: string, value: unknown, remedy: string): DmaError {
+  return new DmaError('EINVAL', `${what} is ${describe(value)}`, { remedy });
+}
+
+/** A byte count: a whole number from 1 to `max` (default 2^53 - 1). */
+export function checkSize(size: unknown, what: string, max: number = Number.MAX_SAFE_INTEGER): void {
+  if (Number.isSafeInteger(size) && (size as number) > 0 && (size as number) <= max) return;
+  throw argumentError(what, size, `pass a whole number of bytes from 1 to ${max}`);
+}
+
+/** A whole number from `min` to `max`. */
+export function checkWhole(value: unknown, what: string, min: number, max: number): void {
+  if (Number.isSafeInteger(value) && (value as number) >= min && (value as number) <= max) return;
+  throw argumentError(what, value, `pass a whole number from ${min} to ${max}`);
+}
+
+/** `checkWhole` as a check of an option. */
+export function whole(min: number, max: number): Check {
+  return (value, what) => checkWhole(value, what, min, max);
+}
+
+export function checkBoolean(value: unknown, what: string): void {
+  if (typeof value !== 'boolean') throw argumentError(what, value, 'pass true or false');
+}
+
+export function checkText(value: unknown, what: string): void {
+  if (typeof value !== 'string') throw argumentError(what, value, 'pass a string');
+}
+
+export function checkBigint(value: unknown, what: string): void {
+  if (typeof value !== 'bigint') throw argumentError(what, value, 'pass a bigint, e.g. 0x1000n');
+}
+
+export function checkFunction(value: unknown, what: string): void {
+  if (typeof value !== 'function') throw argumentError(what, value, 'pass a function');
+}
+
+/** A callback for things that happen. */
+export function checkListener(listener: unknown): void {
+  checkFunction(listener, 'a listener');
+}
+
+/** The methods that an object of an interface must have. */
+export function checkMethods(value: unknown, what: string, names: readonly string[], remedy: string): void {
+  const object = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
+  if (object !== undefined && names.every((name) => typeof object[name] === 'function')) return;
+  throw argumentError(what, value, remedy);
+}
+
+/** One of a few values. */
+export function oneOf(...values: readonly unknown[]): Check {
+  return (value, what) => {
+    if (values.includes(value)) return;
+    throw argumentError(what, value, `pass ${values.map(showChoice).join(' or ')}`);
+  };
+}
+
+/** An option that the code which takes it checks by itself. */
+export function checkedLater(): void {}
+
+/**
+ * An options object, or undefined: every option has a name that exists, and passes its check. A name that does not exist is
+ * refused, so that a slip of the pen does not silently mean the default.
+ * @param what the function or the option they belong to
+ */
+export function checkOptions<Options>(
+  options: unknown,
+  what: string,
+  checks: OptionChecks<Required<Options>>,
+): void {
+  if (options === undefined) return;
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw argumentError(`the options of ${what}`, options, 'pass an object, or nothing');
+  }
+  const known = checks as Readonly<Record<string, Check>>;
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(known, name)) throw unknownOption(name, what, Object.keys(known));
+    if (value !== undefined) known[name]!(value, `option ${name} of ${what}`);
+  }
+}
+
+/** `checkOptions` as a check of an option that is an object of options itself. */
+export function options<Options>(checks: OptionChecks<Required<Options>>): Check {
+  return (value, what) => checkOptions<Options>(value, what, checks);
+}
+
+function unknownOption(name: string, what: string, known: readonly string[]): DmaError {
+  const meant = known.filter(
+    (one) => wrongLetters(one.toLowerCase(), name.toLowerCase()) <= MOST_WRONG_LETTERS,
+  );
+  const remedy = meant.length > 0 ? `did you mean ${meant.join(' or ')}?` : `there are ${known.join(', ')}`;
+  return new DmaError('EINVAL', `${what} has no option ${describe(name).slice('the string '.length)}`, {
+    remedy,
+  });
+}
+
+/** Letters to insert, to delete or to replace to make one of the other (Levenshtein). */
+function wrongLetters(one: string, other: string): number {
+  let row = Array.from({ length: other.length + 1 }, (_, i) => i);
+  for (let i = 1; i <= one.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= other.length; j++) {
+      const replaced = row[j - 1]! + (one[i - 1] === other[j - 1] ? 0 : 1);
+      next.push(Math.min(replaced, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[other.length]!;
+}
+
+function showChoice(value: unknown): string {
+  return typeof value === 'string' ? `'${value}'` : String(value);
+}
+
+/** Names are looked up with care: a proxy or a getter of the caller's may throw. */
+function describeFunction(value: { readonly name: string }): string {
+  try {
+    const isClass = /^class\b/.test(Function.prototype.toString.call(value));
+    return `the ${isClass ? 'class' : 'function'} ${value.name || '(no name)'}`;
+  } catch {
+    return 'a function';
+  }
+}
+
+function describeObject(value: object): string {
+  try {
+    if (Array.isArray(value)) return `an array of ${value.length}`;
+    const name: unknown = value.constructor?.name;
+    return typeof name === 'string' && name !== '' && name !== 'Object'
+      ? `an object of class ${name}`
+      : 'an object';
+  } catch {
+    return 'an object';
+  }
+}
