@@ -27,6 +27,7 @@ export { dmaBitMask } from './dma/words/mask.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
 export type { Interrupt, Interrupts, IntxOptions } from './interrupts/interrupt.ts';
+export type { WaitOptions } from './interrupts/wait.ts';
 export type { Access, AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './iommu/address-space.ts';
 export type { AddressedMemory } from './memory/addressed.ts';
 export { type DmaBuf, importDmaBuf } from './memory/dma-buf.ts';

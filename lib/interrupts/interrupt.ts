@@ -2,11 +2,7 @@
 import { checkListener } from '../arguments.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
-
-interface Waiter {
-  resolve(count: number): void;
-  reject(error: unknown): void;
-}
+import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
 
 export interface IntxOptions {
   /**
@@ -70,10 +66,13 @@ export class Interrupt {
 
   /**
    * The next interrupt; resolves with how many came since the last `wait` (they coalesce). Resolves at once when
-   * some are already there. Rejects with `signal.reason` when aborted, DmaError ENODEV when the vector is closed or the
-   * device is gone.
+   * some are already there. Rejects with `signal.reason` when aborted, with DmaError EINVAL for bad options, ETIMEDOUT when
+   * `timeout` milliseconds have passed, ENODEV when the vector is closed or the device is gone.
    */
-  wait({ signal }: { signal?: AbortSignal } = {}): Promise<number> {
+  wait(options: WaitOptions = {}): Promise<number> {
+    const refusal = refuseWait(options);
+    if (refusal !== undefined) return Promise.reject(refusal);
+    const { signal, timeout } = options;
     if (this.#closed) return Promise.reject(this.#closedError());
     if (this.#failure !== undefined) return Promise.reject(this.#failure);
     if (signal?.aborted) return Promise.reject(signal.reason);
@@ -84,25 +83,21 @@ export class Interrupt {
       return Promise.resolve(count);
     }
     return new Promise((resolve, reject) => {
-      const settle = (): void => {
-        signal?.removeEventListener('abort', onAbort);
-        this.#waiters.delete(waiter);
-        this.#updateRef();
-      };
-      const onAbort = (): void => waiter.reject(signal?.reason);
-      const waiter: Waiter = {
-        resolve: (count) => {
-          settle();
-          resolve(count);
+      const waiter = new Waiter({
+        resolve,
+        reject,
+        signal,
+        timeout,
+        lateError: (after) => timedOut(this, after, this.#access.explainSilence?.()),
+        onEnd: () => {
+          this.#waiters.delete(waiter);
+          this.#updateRef();
+          if (this.#waiters.size === 0) this.#access.setWaiting?.(this.kind, this.vector, false);
         },
-        reject: (error) => {
-          settle();
-          reject(error);
-        },
-      };
-      signal?.addEventListener('abort', onAbort);
+      });
       this.#waiters.add(waiter);
       this.#updateRef();
+      this.#access.setWaiting?.(this.kind, this.vector, true);
     });
   }
 
@@ -219,7 +214,7 @@ export class Interrupt {
   }
 
   #closedError(): DmaError {
-    return new DmaError('ENODEV', `${this.kind} vector ${this.vector} is closed`, {
+    return new DmaError('ENODEV', `${nameOf(this)} is closed`, {
       remedy: 'arm it again on an open function',
     });
   }
