@@ -33,6 +33,11 @@ export function describe(value: unknown): string {
   }
 }
 
+/** A name that was looked for: a string in quotes, anything else as `describe` shows it. */
+export function quote(name: unknown): string {
+  return typeof name === 'string' ? JSON.stringify(name) : describe(name);
+}
+
 /** The error of an argument that cannot be taken. */
 export function argumentError(what: string, value: unknown, remedy: string): DmaError {
   return new DmaError('EINVAL', `${what} is ${describe(value)}`, { remedy });

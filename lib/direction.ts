@@ -1,4 +1,5 @@
 /** Which way the bytes of a streaming mapping go (enum dma_data_direction). */
+import { describe } from './arguments.ts';
 import { DmaError } from './errors.ts';
 import type { Access } from './iommu/address-space.ts';
 
@@ -19,7 +20,7 @@ export function directionBits(direction: DmaDirection): number {
   if (direction === 'to-device') return DEVICE_READS;
   if (direction === 'from-device') return DEVICE_WRITES;
   if (direction === 'bidirectional') return DEVICE_READS | DEVICE_WRITES;
-  throw new DmaError('EINVAL', `the direction is ${String(direction)}`, {
+  throw new DmaError('EINVAL', `the direction is ${describe(direction)}`, {
     remedy: `pass 'to-device', 'from-device' or 'bidirectional'`,
   });
 }

@@ -1,5 +1,5 @@
 /** Interrupt vectors of a function: awaited, iterated or listened to. */
-import { checkListener } from '../arguments.ts';
+import { checkListener, describe } from '../arguments.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
 import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
@@ -272,7 +272,7 @@ export class Interrupts {
     if (armed !== undefined) return armed;
     const limit = this.limit(kind);
     if (!Number.isInteger(vector) || vector < 0 || vector >= limit) {
-      throw new DmaError('EINVAL', `no ${kind} vector ${String(vector)}`, {
+      throw new DmaError('EINVAL', `no ${kind} vector ${describe(vector)}`, {
         remedy: limit === 0 ? `the function has no ${kind}` : `it has vectors 0 to ${limit - 1}`,
       });
     }

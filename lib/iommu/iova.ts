@@ -11,7 +11,7 @@
  * aligned block within the limit is free: as a whole, or, for a large one, as far as its window goes.
  * Every allocation is on record at its first page, so a free of anything else changes nothing.
  */
-import { checkSize } from '../arguments.ts';
+import { checkSize, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from './address-space.ts';
 import { Magazines } from './magazine.ts';
@@ -43,7 +43,7 @@ export class IovaAllocator {
   constructor(ranges: readonly IovaRange[], pageSize: number) {
     const shift = Math.log2(pageSize);
     if (!Number.isInteger(shift) || shift < 12 || shift > 20) {
-      throw new DmaError('EINVAL', `page size is ${String(pageSize)}`, {
+      throw new DmaError('EINVAL', `page size is ${describe(pageSize)}`, {
         remedy: 'pass a power of two from 4096 to 1048576',
       });
     }

@@ -5,6 +5,7 @@
  * dropped, the device is told nothing. Here it is recorded too. Write-only mappings are enforced, as AMD's and
  * virtio's IOMMUs do and Intel's and Arm's do not; so is the end of a buffer inside its last page, as none does.
  */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
 import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
@@ -301,7 +302,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     this.#checkOpen();
     this.#checkAligned(iova, size, offset, pageOffset);
     if (access !== 'read' && access !== 'write' && access !== 'read-write') {
-      throw new DmaError('EINVAL', `access is ${String(access)}`, {
+      throw new DmaError('EINVAL', `access is ${describe(access)}`, {
         remedy: `pass 'read', 'write' or 'read-write'`,
       });
     }
@@ -327,9 +328,13 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     const start = offset >= 0 ? pageOffset + offset : offset;
     if (aligned(iova) && aligned(start) && aligned(size) && size > 0 && Number.isSafeInteger(iova + size))
       return;
-    throw new DmaError('EINVAL', `iova ${String(iova)}, size ${String(size)}, offset ${String(offset)}`, {
-      remedy: `iova, size and ${pageOffset} + offset are multiples of ${this.pageSize}, and the size is not 0`,
-    });
+    throw new DmaError(
+      'EINVAL',
+      `iova ${describe(iova)}, size ${describe(size)}, offset ${describe(offset)}`,
+      {
+        remedy: `iova, size and ${pageOffset} + offset are multiples of ${this.pageSize}, and the size is not 0`,
+      },
+    );
   }
 
   #checkInRange(iova: number, size: number): void {
@@ -359,7 +364,7 @@ function checkRanges(ranges: readonly IovaRange[]): void {
   let previous = -1;
   for (const { start, end } of ranges) {
     if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start <= previous || end < start) {
-      throw new DmaError('EINVAL', `IOVA window ${String(start)}-${String(end)}`, {
+      throw new DmaError('EINVAL', `IOVA window ${describe(start)}-${describe(end)}`, {
         remedy: 'give whole numbers below 2^53, both ends inclusive, ascending and disjoint',
       });
     }

@@ -8,7 +8,9 @@
  * changes its own memory meanwhile. So memory that is not of this library is kept from being freed while it is
  * mapped, also when its buffer is transferred or collected.
  */
+
 import { readFileSync } from 'node:fs';
+import { describe } from '../arguments.ts';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
 import { VFIO_MAP, type VfioFunctions } from '../native/vfio.ts';
@@ -153,7 +155,7 @@ export class Type1AddressSpace implements AddressSpace {
     const whole = (value: number): boolean =>
       Number.isSafeInteger(value) && value >= 0 && value % this.pageSize === 0;
     if (whole(iova) && whole(size) && size > 0) return undefined;
-    return new DmaError('EINVAL', `${String(size)} bytes at ${hex(iova)} are not whole IOMMU pages`, {
+    return new DmaError('EINVAL', `${describe(size)} bytes at ${hex(iova)} are not whole IOMMU pages`, {
       remedy: `use an address and a size that are multiples of ${this.pageSize}, and a size above 0`,
     });
   }
@@ -179,7 +181,7 @@ export class Type1AddressSpace implements AddressSpace {
       case 'EINVAL':
         return fail(
           code,
-          `bytes ${String(offset)} to ${String(offset + size)} of a buffer of ${buffer?.byteLength} cannot be mapped`,
+          `bytes ${describe(offset)} to ${describe(offset + size)} of a buffer of ${buffer?.byteLength} cannot be mapped`,
           'pass an ArrayBuffer that is not shared, resizable or detached, and whole pages of it that start on a ' +
             `${this.pageSize}-byte boundary of memory`,
         );
@@ -204,7 +206,7 @@ export class Type1AddressSpace implements AddressSpace {
       case 'EINVAL':
         return fail(
           code,
-          `bytes ${String(offset)} to ${String(offset + size)} of a BAR of ${window.size} cannot be mapped`,
+          `bytes ${describe(offset)} to ${describe(offset + size)} of a BAR of ${window.size} cannot be mapped`,
           `map whole multiples of ${this.pageSize} bytes, and nothing that the kernel keeps to itself (MSI-X)`,
         );
       default:

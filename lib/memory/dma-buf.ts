@@ -8,7 +8,9 @@
  * No dma-buf can be mapped for a device of ours: VFIO does not pin memory that a driver mapped. A driver that shares
  * memory with the kernel therefore allocates it from its own device and exports it.
  */
+
 import { constants } from 'node:buffer';
+import { describe } from '../arguments.ts';
 import { type DmaDirection, directionBits } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
@@ -158,7 +160,7 @@ function importError(code: ReturnType<typeof errnoName>, fd: number): DmaError {
         remedy: 'raise the limit of open files (ulimit -n)',
       });
     default:
-      return new DmaError('EINVAL', `${String(fd)} is no file descriptor of a dma-buf`, {
+      return new DmaError('EINVAL', `${describe(fd)} is no file descriptor of a dma-buf`, {
         remedy: 'pass one that V4L2 (VIDIOC_EXPBUF), DRM (PRIME), a dma-heap or exportDmaBuf() gave',
       });
   }

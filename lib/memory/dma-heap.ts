@@ -6,7 +6,7 @@
 
 import { constants } from 'node:buffer';
 import { closeSync, readdirSync } from 'node:fs';
-import { checkSize } from '../arguments.ts';
+import { checkSize, quote } from '../arguments.ts';
 import { openNode, under } from '../device-node.ts';
 import type { DmaDirection } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
@@ -48,7 +48,7 @@ export class DmaHeapMemory implements MemorySource {
   /** @throws DmaError ENODEV no such heap · EACCES no permission · EINVAL no name of a heap · ENOSYS no addon */
   constructor({ heap = 'system', root = '/' }: DmaHeapMemoryOptions = {}) {
     if (typeof heap !== 'string' || !/^[^/\0]+$/.test(heap) || /^\.\.?$/.test(heap)) {
-      throw new DmaError('EINVAL', `${JSON.stringify(heap) ?? String(heap)} is no name of a heap`, {
+      throw new DmaError('EINVAL', `${quote(heap)} is no name of a heap`, {
         remedy: existing(root),
       });
     }

@@ -1,5 +1,7 @@
 /** Huge pages (hugetlbfs): which kinds can be asked for, and why there are none. */
+
 import { readdirSync, readFileSync } from 'node:fs';
+import { describe } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 
 /**
@@ -18,7 +20,7 @@ export function pageKind(hugepages: HugePages): boolean | number {
   if (hugepages === 'prefer') return true;
   const size = Object.hasOwn(SIZES, hugepages) ? SIZES[hugepages] : undefined;
   if (size !== undefined) return size;
-  throw new DmaError('EINVAL', `hugepages is ${String(hugepages)}`, {
+  throw new DmaError('EINVAL', `hugepages is ${describe(hugepages)}`, {
     remedy: `pass true, false, '2MiB', '1GiB' or 'prefer'`,
   });
 }

@@ -13,7 +13,7 @@
  */
 
 import { constants } from 'node:buffer';
-import { checkSize } from '../arguments.ts';
+import { checkSize, describe } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { powerOfTwoCeil } from '../iommu/windows.ts';
@@ -214,7 +214,7 @@ function limitOf(below: bigint): number {
   if (typeof below === 'bigint' && below > 0n) {
     return below > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(below);
   }
-  throw new DmaError('EINVAL', `${String(below)} is no address to be below`, {
+  throw new DmaError('EINVAL', `${describe(below)} is no address to be below`, {
     remedy: 'pass a DMA mask, e.g. dmaBitMask(28)',
   });
 }

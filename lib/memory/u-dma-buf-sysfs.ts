@@ -9,6 +9,7 @@
  * path, so that a recorded tree can stand for a machine.
  */
 import { basename, dirname } from 'node:path';
+import { quote } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { linkTarget, listFolder, readText } from '../files.ts';
 
@@ -99,7 +100,7 @@ class Attributes {
 
 function checkName(name: string): void {
   if (typeof name === 'string' && /^[\w.-]+$/.test(name) && !/^\.+$/.test(name)) return;
-  throw new DmaError('EINVAL', `${JSON.stringify(name) ?? String(name)} is no name of a u-dma-buf`, {
+  throw new DmaError('EINVAL', `${quote(name)} is no name of a u-dma-buf`, {
     remedy: 'pass one as in /sys/class/u-dma-buf, e.g. udmabuf0',
   });
 }

@@ -15,7 +15,7 @@
 
 import { constants } from 'node:buffer';
 import { closeSync } from 'node:fs';
-import { checkSize } from '../arguments.ts';
+import { checkSize, describe } from '../arguments.ts';
 import type { CacheMaintenance } from '../cache.ts';
 import { type DmaDirection, directionBits } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
@@ -267,7 +267,11 @@ function checkRange(length: number, offset: number, size: number, direction: Dma
   directionBits(direction);
   const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
   if (whole && offset >= 0 && size > 0 && size <= length - offset) return;
-  throw new DmaError('EINVAL', `no ${String(size)} bytes at offset ${String(offset)} of ${length} bytes`, {
-    remedy: 'sync a part of the buffer, at least one byte',
-  });
+  throw new DmaError(
+    'EINVAL',
+    `no ${describe(size)} bytes at offset ${describe(offset)} of ${length} bytes`,
+    {
+      remedy: 'sync a part of the buffer, at least one byte',
+    },
+  );
 }

@@ -3,6 +3,7 @@
  * objects (PCI Local Bus 3.0, chapter 6; PCI Express 5.0, chapter 7). Nothing is read before it is asked for, and
  * every property reads the device again.
  */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { registerValue } from '../registers/registers.ts';
 import {
@@ -315,7 +316,7 @@ export class ConfigSpace {
   #check(offset: number, width: number): void {
     if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= this.size)
       return;
-    throw new DmaError('EINVAL', `${width * 8}-bit access at ${String(offset)} of configuration space`, {
+    throw new DmaError('EINVAL', `${width * 8}-bit access at ${describe(offset)} of configuration space`, {
       remedy: `use a multiple of ${width} below ${this.size}`,
     });
   }

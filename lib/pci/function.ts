@@ -1,4 +1,5 @@
 /** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
+import { describe } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { IommuDomain } from '../dma/operations/domain.ts';
 import { closedError, DmaError } from '../errors.ts';
@@ -75,7 +76,7 @@ export class PciFunction {
     const bar = this.#transport.bars[index];
     if (bar !== undefined) return bar;
     const present = this.#transport.bars.flatMap((one) => (one === undefined ? [] : [one.info.index]));
-    throw new DmaError('EINVAL', `${this.address} has no BAR ${String(index)}`, {
+    throw new DmaError('EINVAL', `${this.address} has no BAR ${describe(index)}`, {
       remedy: present.length === 0 ? 'it has none at all' : `it has BAR ${present.join(', ')}`,
     });
   }

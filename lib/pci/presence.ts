@@ -7,6 +7,7 @@
  *
  * Gone is for good: whoever wants the device when it is back opens it again.
  */
+import { describe } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
 import { answers } from './config-space.ts';
@@ -109,7 +110,7 @@ function isAbsence(error: unknown): boolean {
 /** @throws DmaError EINVAL no time in milliseconds */
 export function checkGrace(grace = DEFAULT_GRACE): void {
   if (grace >= 0 && grace < 2 ** 31) return;
-  throw new DmaError('EINVAL', `releaseGrace is ${String(grace)}`, {
+  throw new DmaError('EINVAL', `releaseGrace is ${describe(grace)}`, {
     remedy: 'pass milliseconds, from 0 to 2147483647',
   });
 }

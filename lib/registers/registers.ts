@@ -4,6 +4,7 @@
  * Registers are never an ArrayBuffer: V8 drops, merges, narrows and reorders plain reads, and a logged view reads
  * the device. Each call here is exactly one access of its width, ordered after all earlier memory writes.
  */
+import { describe } from '../arguments.ts';
 import { DmaError, type ErrnoName } from '../errors.ts';
 
 /**
@@ -58,7 +59,7 @@ export abstract class Registers {
 export function registerValue(value: number, width: 1 | 2 | 4): number {
   const max = 2 ** (8 * width);
   if (Number.isInteger(value) && value < max && value >= -max / 2) return value < 0 ? value + max : value;
-  throw new DmaError('EINVAL', `${String(value)} does not fit a ${width * 8}-bit register`, {
+  throw new DmaError('EINVAL', `${describe(value)} does not fit a ${width * 8}-bit register`, {
     remedy: `pass a whole number below 2^${width * 8}`,
   });
 }
@@ -67,7 +68,7 @@ export function registerValue(value: number, width: 1 | 2 | 4): number {
 export function registerValue64(value: bigint): bigint {
   const pattern = typeof value === 'bigint' ? BigInt.asUintN(64, value) : undefined;
   if (pattern !== undefined && (pattern === value || BigInt.asIntN(64, value) === value)) return pattern;
-  throw new DmaError('EINVAL', `${String(value)} does not fit a 64-bit register`, {
+  throw new DmaError('EINVAL', `${describe(value)} does not fit a 64-bit register`, {
     remedy: 'pass a bigint below 2^64',
   });
 }

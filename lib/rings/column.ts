@@ -6,6 +6,7 @@
  * is read with `load`, which is neither, and keeps later loads behind it (dma_rmb): once it shows that the descriptor is
  * the CPU's, its other fields are read plainly.
  */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
 /** A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that is not there, or was freed. */
@@ -148,7 +149,7 @@ function swap32(value: number): number {
 }
 
 function noElement(element: number): DmaError {
-  return new DmaError('EINVAL', `there is no element ${String(element)}`, {
+  return new DmaError('EINVAL', `there is no element ${describe(element)}`, {
     remedy: 'use a whole number below the count of the array, of memory that is not freed',
   });
 }

@@ -1,4 +1,5 @@
 /** A place in a ring, and which time round it is. */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
 export class RingIndex {
@@ -9,7 +10,7 @@ export class RingIndex {
   /** At entry 0 of so many, the first time round. @throws DmaError EINVAL */
   constructor(entries: number) {
     if (!Number.isInteger(entries) || entries < 1 || entries > 2 ** 30) {
-      throw new DmaError('EINVAL', `a ring of ${String(entries)} entries`, { remedy: 'use 1 to 2^30' });
+      throw new DmaError('EINVAL', `a ring of ${describe(entries)} entries`, { remedy: 'use 1 to 2^30' });
     }
     this.entries = entries;
   }

@@ -8,7 +8,9 @@
  * Fields are little-endian, as PCI devices have them; those with `be` in their name are big-endian, on any processor.
  * They may overlap: what a device writes back often lies over what the driver wrote.
  */
+
 import { endianness } from 'node:os';
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import {
   type Column,
@@ -69,7 +71,7 @@ export const u64be = (offset: number): Field<WideColumn> => pair(offset, false);
  */
 export function struct<F extends Fields>(size: number, fields: F): Struct<F> {
   if (!Number.isSafeInteger(size) || size < 1) {
-    throw new DmaError('EINVAL', `a struct of ${String(size)} bytes`, { remedy: 'use 1 or more' });
+    throw new DmaError('EINVAL', `a struct of ${describe(size)} bytes`, { remedy: 'use 1 or more' });
   }
   const entries = Object.entries(fields);
   for (const [name, field] of entries) checkField(name, field, size);
@@ -122,14 +124,14 @@ function clear(bytes: Uint8Array, size: number, element: number): void {
     bytes.fill(0, start, start + size);
     return;
   }
-  throw new DmaError('EINVAL', `there is no element ${String(element)} of ${bytes.length / size}`, {
+  throw new DmaError('EINVAL', `there is no element ${describe(element)} of ${bytes.length / size}`, {
     remedy: 'use a whole number below the count of the array, of memory that is not freed',
   });
 }
 
 function checkField(name: string, { offset, width, align }: Field, size: number): void {
   const refuse = (why: string, remedy: string): never => {
-    throw new DmaError('EINVAL', `field ${name} at ${String(offset)} of a struct of ${size} bytes ${why}`, {
+    throw new DmaError('EINVAL', `field ${name} at ${describe(offset)} of a struct of ${size} bytes ${why}`, {
       remedy,
     });
   };
@@ -144,7 +146,7 @@ function checkField(name: string, { offset, width, align }: Field, size: number)
 
 function checkMemory(bytes: Uint8Array, size: number, align: number): void {
   if (!(bytes instanceof Uint8Array) || bytes.length === 0 || bytes.length % size !== 0) {
-    const what = bytes instanceof Uint8Array ? `${bytes.length} bytes` : String(bytes);
+    const what = bytes instanceof Uint8Array ? `${bytes.length} bytes` : describe(bytes);
     throw new DmaError('EINVAL', `${what} are not whole structs of ${size} bytes`, {
       remedy: 'pass a Uint8Array over one or more of them',
     });

@@ -1,4 +1,5 @@
 /** Registers of a simulated device: every access is one call of the model. */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
@@ -72,7 +73,7 @@ export class SimulatedBar extends Bar {
   override write64(offset: number, value: bigint): void {
     this.#begin(offset, 8, true);
     if (typeof value !== 'bigint' || BigInt.asUintN(64, value) !== value) {
-      throw new DmaError('EINVAL', `${String(value)} does not fit a 64-bit register`, {
+      throw new DmaError('EINVAL', `${describe(value)} does not fit a 64-bit register`, {
         remedy: 'pass a bigint from 0 to 2^64 - 1',
       });
     }

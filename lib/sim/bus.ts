@@ -2,6 +2,7 @@
  * The slot a simulated device sits in. The device is there for as long as the simulation; a driver's connection
  * to it (a BusPort) comes and goes with open and close.
  */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { wholeAddress } from '../iommu/bus-address.ts';
 import type { Requester } from '../iommu/device-access.ts';
@@ -204,7 +205,7 @@ export class SimulatedBus implements DeviceBus {
     const { msi = 0, msix } = this.model.config;
     const vectors = Math.max(1, msi, msix?.vectors ?? 0);
     if (Number.isInteger(vector) && vector >= 0 && vector < vectors) return;
-    throw new DmaError('EINVAL', `the model raised interrupt ${String(vector)}`, {
+    throw new DmaError('EINVAL', `the model raised interrupt ${describe(vector)}`, {
       remedy: `its config describes vectors 0 to ${vectors - 1}`,
     });
   }

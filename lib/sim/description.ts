@@ -1,4 +1,5 @@
 /** What a model says about itself, with every default filled in, and refused when no function could be like that. */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { type BarInfo, type MsixPlace, reservedBytes } from '../pci/bar.ts';
 import type { BarRange } from '../pci/capabilities/standard.ts';
@@ -37,12 +38,12 @@ function describeBar(bar: BarDescription, msix: MsixDescription | undefined): Ba
   const largest = is64Bit ? 2 ** 52 : LARGEST_32BIT_BAR;
   if (!Number.isInteger(index) || index < 0 || (kind === 'io' && is64Bit)) {
     throw refusal(
-      `${is64Bit ? 'a 64-bit ' : 'an '}${kind} BAR ${String(index)}`,
+      `${is64Bit ? 'a 64-bit ' : 'an '}${kind} BAR ${describe(index)}`,
       'use 0 to 5; I/O has 32 bits',
     );
   }
   if (!Number.isInteger(Math.log2(size)) || size < smallest || size > largest) {
-    throw refusal(`a BAR of ${String(size)} bytes`, `use a power of two from ${smallest} to ${largest}`);
+    throw refusal(`a BAR of ${describe(size)} bytes`, `use a power of two from ${smallest} to ${largest}`);
   }
   const reserved = reservedBytes(msix && msixPlace(msix), index);
   return { index, size, kind, is64Bit, prefetchable, ...(reserved.length > 0 && { reserved }) };
@@ -57,7 +58,7 @@ function msixPlace({ vectors, bar, table, pending }: MsixDescription): MsixPlace
 
 function checkVectors({ msi, msix }: FunctionDescription, bars: readonly BarInfo[]): void {
   if (msi !== undefined && ![1, 2, 4, 8, 16, 32].includes(msi)) {
-    throw refusal(`${String(msi)} MSI vectors`, 'use a power of two up to 32');
+    throw refusal(`${describe(msi)} MSI vectors`, 'use a power of two up to 32');
   }
   if (msix !== undefined) checkMsix(msix, bars);
 }
@@ -65,7 +66,7 @@ function checkVectors({ msi, msix }: FunctionDescription, bars: readonly BarInfo
 function checkMsix(msix: MsixDescription, bars: readonly BarInfo[]): void {
   const { vectors, bar } = msix;
   if (!Number.isInteger(vectors) || vectors < 1 || vectors > 2048) {
-    throw refusal(`${String(vectors)} MSI-X vectors`, 'use 1 to 2048');
+    throw refusal(`${describe(vectors)} MSI-X vectors`, 'use 1 to 2048');
   }
   const size = bars.find(({ index }) => index === bar)?.size ?? 0;
   const fits = (range: BarRange) =>
@@ -73,7 +74,7 @@ function checkMsix(msix: MsixDescription, bars: readonly BarInfo[]): void {
   const { table, pending } = msixPlace(msix);
   if (fits(table) && fits(pending)) return;
   throw refusal(
-    `an MSI-X table outside BAR ${String(bar)}`,
+    `an MSI-X table outside BAR ${describe(bar)}`,
     'place it at multiples of 8 inside one of its BARs',
   );
 }
@@ -90,7 +91,7 @@ function checkExpress(description: FunctionDescription): void {
   for (const { id, registers, writable, clearable } of all) {
     const fits = (bytes: Uint8Array | undefined) => (bytes?.length ?? 0) <= registers.length;
     if (!Number.isInteger(id) || id < 1 || id > 0xfffe || !fits(writable) || !fits(clearable)) {
-      throw refusal(`an extended capability ${String(id)}`, 'use 1 to 0xfffe, and masks no longer than it');
+      throw refusal(`an extended capability ${describe(id)}`, 'use 1 to 0xfffe, and masks no longer than it');
     }
   }
   const bytes = all.reduce((sum, { registers }) => sum + 4 + Math.ceil(registers.length / 4) * 4, 0);

@@ -2,6 +2,7 @@
  * Interrupts of a simulated function, delivered as an eventfd delivers a real one: from the event loop, never
  * inside another call, with all that came since counted into one delivery.
  */
+import { describe } from '../arguments.ts';
 import { closedError, DmaError } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
 import type { SimulatedConfigSpace } from './config-space.ts';
@@ -65,7 +66,7 @@ export class SimulatedInterrupts implements InterruptAccess {
     if (this.#gone !== undefined) throw this.#gone;
     const armed = this.#find(kind, vector);
     if (armed === undefined) {
-      throw new DmaError('EINVAL', `${kind} vector ${String(vector)} is not armed`, {
+      throw new DmaError('EINVAL', `${kind} vector ${describe(vector)} is not armed`, {
         remedy: 'arm it first',
       });
     }
@@ -131,7 +132,7 @@ export class SimulatedInterrupts implements InterruptAccess {
   #checkVector(kind: InterruptKind, vector: number): void {
     const limit = this.#limits[kind];
     if (Number.isInteger(vector) && vector >= 0 && vector < limit) return;
-    throw new DmaError('EINVAL', `no ${kind} vector ${String(vector)}`, {
+    throw new DmaError('EINVAL', `no ${kind} vector ${describe(vector)}`, {
       remedy: limit === 0 ? `the function has no ${kind}` : `it has vectors 0 to ${limit - 1}`,
     });
   }

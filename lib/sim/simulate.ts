@@ -1,4 +1,5 @@
 /** A device model plugged into a simulated machine, ready for `openPci`. */
+import { describe } from '../arguments.ts';
 import { createDevice, watchAccesses } from '../debug/create.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError } from '../errors.ts';
@@ -182,14 +183,14 @@ function noDomain(address: string): DmaError {
 
 function checkPageOffset(offset: number, pageSize: number): void {
   if (Number.isInteger(offset) && offset >= 0 && offset < pageSize) return;
-  throw new DmaError('EINVAL', `the page offset of foreign memory is ${String(offset)}`, {
+  throw new DmaError('EINVAL', `the page offset of foreign memory is ${describe(offset)}`, {
     remedy: `pass a whole number from 0 to ${pageSize - 1}`,
   });
 }
 
 function checkAddress(address: string): void {
   if (/^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i.test(address)) return;
-  throw new DmaError('EINVAL', `${String(address)} is no PCI address`, {
+  throw new DmaError('EINVAL', `${describe(address)} is no PCI address`, {
     remedy: 'write domain:bus:device.function, e.g. 0000:00:10.0',
   });
 }

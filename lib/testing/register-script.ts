@@ -16,6 +16,7 @@
  * An access that is not the next one of the script throws an AssertionError out of the driver's call, and so do every
  * access after it and `done`. What the device does happens when the driver is idle, or else before its next access.
  */
+import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { BarDescription, DeviceModel, FunctionDescription } from '../sim/model.ts';
 import type { Captured } from './captured.ts';
@@ -180,11 +181,12 @@ function checkAccess(access: ExpectedAccess, bars: readonly BarDescription[]): v
   const size = bars.find(({ index }) => index === bar)?.size ?? 0;
   if (!Number.isInteger(offset) || offset < 0 || offset % (bits / 8) !== 0 || offset + bits / 8 > size) {
     throw refusal(
-      `a ${bits}-bit access at ${String(offset)} of BAR ${String(bar)}`,
+      `a ${bits}-bit access at ${describe(offset)} of BAR ${describe(bar)}`,
       'name a register of a described BAR, at a multiple of its width',
     );
   }
-  if (!Number.isInteger(left) || left < 1) throw refusal(`an access ${String(left)} times`, 'pass 1 or more');
+  if (!Number.isInteger(left) || left < 1)
+    throw refusal(`an access ${describe(left)} times`, 'pass 1 or more');
   const value = access.write ? access.expected : access.answer;
   if (typeof value !== 'function') checkValue(value, bits);
 }
@@ -192,7 +194,7 @@ function checkAccess(access: ExpectedAccess, bars: readonly BarDescription[]): v
 function checkValue(value: number | bigint | undefined, bits: Bits): void {
   const whole = typeof value === 'bigint' || Number.isSafeInteger(value);
   if (whole && BigInt.asUintN(bits, BigInt(value!)) === BigInt(value!)) return;
-  throw refusal(`${String(value)} in a register of ${bits} bits`, `pass 0 to 2^${bits} - 1`);
+  throw refusal(`${describe(value)} in a register of ${bits} bits`, `pass 0 to 2^${bits} - 1`);
 }
 
 function refusal(what: string, remedy: string): DmaError {

@@ -1,4 +1,5 @@
 /** The device of a RegisterScript: where in the script it is, and whether an access is the one to come. */
+
 import { AssertionError } from 'node:assert';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../sim/model.ts';
 import {

@@ -3,6 +3,7 @@
  * moved. The driver leaves the line masked each time it fires, so that it behaves as INTx does: `rearm` lets it fire
  * again.
  */
+import { describe } from '../arguments.ts';
 import { closedError, DmaError, errnoName } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
 import type { Handle, InterruptFunctions } from '../native/addon.ts';
@@ -100,7 +101,7 @@ export class UioInterrupts implements InterruptAccess {
   #check(kind: InterruptKind, vector: number): void {
     if (this.#closed) throw this.#closedError();
     if (kind !== 'intx' || vector !== 0) {
-      throw new DmaError('EINVAL', `${this.#line.node} has no ${String(kind)} vector ${String(vector)}`, {
+      throw new DmaError('EINVAL', `${this.#line.node} has no ${String(kind)} vector ${describe(vector)}`, {
         remedy: 'UIO hands out one line, and no messages',
       });
     }

@@ -3,7 +3,9 @@
  * memory from wherever it was composed. The parts are those of a PCI function, so that a driver written against
  * `{ registers, interrupt, dma }` takes either.
  */
+
 import { closeSync } from 'node:fs';
+import { describe } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import { closedError, DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { Interrupt } from '../interrupts/interrupt.ts';
@@ -151,7 +153,7 @@ export class PlatformDevice {
 
   #noMap(index: number): DmaError {
     const present = this.maps.map((map) => `${map.index}${map.name === '' ? '' : ` (${map.name})`}`);
-    return new DmaError('EINVAL', `${this.node} has no map ${String(index)}`, {
+    return new DmaError('EINVAL', `${this.node} has no map ${describe(index)}`, {
       remedy:
         present.length === 0
           ? 'it has none at all; registers of a PCI function are reached through openPciUnsafe'

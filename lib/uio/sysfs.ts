@@ -3,6 +3,7 @@
  * a prefix put before every absolute path, so that a recorded tree can stand for a machine.
  */
 import { existsSync } from 'node:fs';
+import { quote } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { listFolder, readText } from '../files.ts';
 
@@ -106,7 +107,7 @@ function malformed(path: string, what: string): DmaError {
 
 function absent(target: string, present: readonly { node: string; name: string }[]): DmaError {
   const list = present.map(({ node, name }) => (name === '' ? node : `${node} (${name})`)).join(', ');
-  return new DmaError('ENODEV', `there is no UIO device ${JSON.stringify(target) ?? String(target)}`, {
+  return new DmaError('ENODEV', `there is no UIO device ${quote(target)}`, {
     remedy:
       list === ''
         ? 'load and bind its driver, e.g. modprobe uio_pdrv_genirq of_id=generic-uio for a node of the device tree, ' +

@@ -1,4 +1,5 @@
 /** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
@@ -118,9 +119,13 @@ export class CoherentBuffer {
     // Of `bytes`, which are none once somebody has taken the buffer.
     const { length } = this.bytes;
     if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= length) return;
-    throw new DmaError('EINVAL', `no ${width * 8}-bit word at offset ${String(offset)} of ${length} bytes`, {
-      remedy: `use a multiple of ${width} inside the buffer`,
-    });
+    throw new DmaError(
+      'EINVAL',
+      `no ${width * 8}-bit word at offset ${describe(offset)} of ${length} bytes`,
+      {
+        remedy: `use a multiple of ${width} inside the buffer`,
+      },
+    );
   }
 
   #usedAfterFree(misuse: Misuse = 'used-after-release'): DmaError {

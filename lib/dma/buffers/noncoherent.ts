@@ -1,5 +1,6 @@
 /** Memory that CPU and device take turns with (dma_alloc_noncoherent): cached, so each hands it over by a sync. */
 
+import { describe } from '../../arguments.ts';
 import type { DmaDirection } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
@@ -96,7 +97,7 @@ export class NoncoherentBuffer {
     this.#checkAlive();
     const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
     if (whole && offset >= 0 && size > 0 && size <= this.size - offset) return;
-    const what = `no ${String(size)} bytes at offset ${String(offset)} of ${this.size} bytes`;
+    const what = `no ${describe(size)} bytes at offset ${describe(offset)} of ${this.size} bytes`;
     const error = new DmaError('EINVAL', what, { remedy: 'sync a part of the buffer, at least one byte' });
     throw this.#owner.refuse('sync-out-of-range', this, error);
   }

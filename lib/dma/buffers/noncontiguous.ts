@@ -8,6 +8,7 @@
  *      CPU      | piece 0 ...... |  | piece 1 |  | piece 2 |     each an ArrayBuffer of its own
  */
 
+import { describe } from '../../arguments.ts';
 import type { DmaDirection } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import { isInside } from '../iova/links.ts';
@@ -135,7 +136,7 @@ export class NoncontiguousBuffer {
     if (isInside(offset, size, this.size)) return;
     const error = new DmaError(
       'EINVAL',
-      `no ${String(size)} bytes at offset ${String(offset)} of ${this.size} bytes`,
+      `no ${describe(size)} bytes at offset ${describe(offset)} of ${this.size} bytes`,
       {
         remedy: 'sync a part of the buffer, at least one byte',
       },

@@ -6,7 +6,7 @@
  *      memory   [ page | page | page | page | ... ]   a buffer, or part of a BAR
  *                 ^ deviceAddress                     runs of powers of two of pages, first fit
  */
-import { checkSize } from '../../arguments.ts';
+import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { type OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import { bytesIn, emptyView, mappableBytes } from '../words/mappable.ts';
@@ -251,7 +251,7 @@ function checkIo({ bar, offset }: IoMemory, size: number): IoMemory {
   const { info } = bar;
   const fits = Number.isSafeInteger(offset) && offset >= 0 && size <= info.size - offset;
   if (info.kind === 'memory' && fits && offset % ALIGNMENT === 0) return { bar, offset };
-  const what = `${size} bytes at offset ${String(offset)} of a BAR of ${info.size}`;
+  const what = `${size} bytes at offset ${describe(offset)} of a BAR of ${info.size}`;
   throw new DmaError('EINVAL', `${what} cannot be declared`, {
     remedy: `take part of a memory BAR, from a multiple of ${ALIGNMENT} on`,
   });

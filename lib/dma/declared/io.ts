@@ -2,6 +2,7 @@
  * Declared memory that is part of a BAR (DMA_MEMORY_IO of the 4.x kernel): memory on the device's own board, which the
  * CPU reaches by accesses of a width and never as an array.
  */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { isInside } from '../iova/links.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
@@ -176,7 +177,7 @@ export class CoherentIoBuffer {
     if (isInside(offset, width, this.size)) return this.#place.offset + offset;
     throw new DmaError(
       'EINVAL',
-      `no ${String(width)} bytes at offset ${String(offset)} of ${this.size} bytes`,
+      `no ${describe(width)} bytes at offset ${describe(offset)} of ${this.size} bytes`,
       {
         remedy: 'stay inside the buffer',
       },

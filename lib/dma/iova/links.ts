@@ -1,4 +1,5 @@
 /** What is linked into a range of reserved addresses, in order of the offsets in it. */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { PlacedView } from '../placement/placed-view.ts';
 
@@ -92,7 +93,11 @@ export function isInside(offset: number, size: number, whole: number): boolean {
 }
 
 function notLinked(offset: number, size: number): DmaError {
-  return new DmaError('EINVAL', `not all of ${String(size)} bytes at offset ${String(offset)} are linked`, {
-    remedy: 'pass a range that was linked',
-  });
+  return new DmaError(
+    'EINVAL',
+    `not all of ${describe(size)} bytes at offset ${describe(offset)} are linked`,
+    {
+      remedy: 'pass a range that was linked',
+    },
+  );
 }

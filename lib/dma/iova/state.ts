@@ -9,7 +9,7 @@
  * A link is unlinked whole: an IOMMU behind VFIO cannot split a mapping.
  */
 
-import { checkSize } from '../../arguments.ts';
+import { checkSize, describe } from '../../arguments.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
@@ -214,7 +214,7 @@ export class IovaState {
     if (start !== 0 && offset !== 0) {
       throw new DmaError(
         'EIO',
-        `memory that starts at byte ${start} of its granule, linked at ${String(offset)}`,
+        `memory that starts at byte ${start} of its granule, linked at ${describe(offset)}`,
         {
           remedy: `only the first piece may start inside a granule of ${granule} bytes`,
         },
@@ -223,7 +223,7 @@ export class IovaState {
     if (!isInside(offset, size, this.size) || (this.#start + offset) % granule !== start) {
       throw new DmaError(
         'EINVAL',
-        `${size} bytes at offset ${String(offset)} of ${this.size} reserved bytes`,
+        `${size} bytes at offset ${describe(offset)} of ${this.size} reserved bytes`,
         {
           remedy: `link whole granules of ${granule} bytes but for the two ends; give reserveIova the first piece`,
         },

@@ -6,6 +6,7 @@
  *
  * Links are indices, not references: a small integer is stored without a write barrier.
  */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { DmaPool } from './pool.ts';
@@ -183,7 +184,7 @@ export class PoolBlock implements DmaPoolBlock {
     if (inside && from % width === 0 && from + width <= this.chunk.bytes.length) return from / width;
     throw new DmaError(
       'EINVAL',
-      `no ${width * 8}-bit word at offset ${String(offset)} of ${this.pool.size} bytes`,
+      `no ${width * 8}-bit word at offset ${describe(offset)} of ${this.pool.size} bytes`,
       {
         remedy: `use an offset inside the block, and a pool aligned to ${width}`,
       },

@@ -1,5 +1,5 @@
 /** How a pool cuts memory into blocks: the rules of dma_pool_create (mm/dmapool.c), in their order. */
-import { checkSize } from '../../arguments.ts';
+import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
 export interface PoolOptions {
@@ -46,12 +46,12 @@ const MAX_SIZE = 2 ** 31 - 1;
 export function poolLayout({ size, align = 1, boundary = 0 }: PoolOptions, page: number): PoolLayout {
   const alignment = align === 0 ? 1 : align;
   if (!isPowerOfTwo(alignment)) {
-    throw new DmaError('EINVAL', `a pool aligned to ${String(align)}`, { remedy: 'pass a power of two' });
+    throw new DmaError('EINVAL', `a pool aligned to ${describe(align)}`, { remedy: 'pass a power of two' });
   }
   checkSize(size, 'the size of a pool block', MAX_SIZE);
   const rounded = Math.ceil(size / alignment) * alignment;
   if (boundary !== 0 && !(isPowerOfTwo(boundary) && boundary >= rounded)) {
-    throw new DmaError('EINVAL', `a pool boundary of ${String(boundary)} with blocks of ${rounded} bytes`, {
+    throw new DmaError('EINVAL', `a pool boundary of ${describe(boundary)} with blocks of ${rounded} bytes`, {
       remedy: 'pass 0, or a power of two that holds a block',
     });
   }

@@ -8,6 +8,7 @@
  * Invariants: every block is out, free, or revoked (pool-block.ts). Memory is never given back before `destroy`, and
  * nothing that the device can write decides what the pool does next.
  */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
@@ -332,14 +333,14 @@ function isExhaustion(error: unknown): boolean {
 
 function checkName(name: string): void {
   if (typeof name === 'string' && name !== '') return;
-  throw new DmaError('EINVAL', `the name of a pool is ${String(name)}`, {
+  throw new DmaError('EINVAL', `the name of a pool is ${describe(name)}`, {
     remedy: 'pass a string for messages',
   });
 }
 
 function checkBlocks(blocks: number, grows: boolean): void {
   if (Number.isSafeInteger(blocks) && blocks >= 0 && (grows || blocks > 0)) return;
-  throw new DmaError('EINVAL', `a pool of ${String(blocks)} blocks`, {
+  throw new DmaError('EINVAL', `a pool of ${describe(blocks)} blocks`, {
     remedy: grows ? 'pass a whole number' : 'say how many blocks a pool that does not grow shall have',
   });
 }

@@ -1,5 +1,5 @@
 /** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
-import { checkSize } from '../../arguments.ts';
+import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { IovaRange } from '../../iommu/address-space.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
@@ -80,7 +80,7 @@ export class DmaLimits {
   /** dma_set_seg_boundary. @throws DmaError EINVAL unless it is 2^n - 1 */
   set segmentBoundary(mask: number) {
     if (!isOnes(mask)) {
-      throw new DmaError('EINVAL', `the segment boundary is ${String(mask)}`, { remedy: 'pass 2^n - 1' });
+      throw new DmaError('EINVAL', `the segment boundary is ${describe(mask)}`, { remedy: 'pass 2^n - 1' });
     }
     this.#segmentBoundary = mask;
   }
@@ -96,7 +96,7 @@ export class DmaLimits {
    */
   set minAlignMask(mask: number) {
     if (mask !== 0 && (!isOnes(mask) || mask >= this.#source.granule)) {
-      throw new DmaError('EINVAL', `the minimum alignment mask is ${String(mask)}`, {
+      throw new DmaError('EINVAL', `the minimum alignment mask is ${describe(mask)}`, {
         remedy: `pass 0 or 2^n - 1, at most ${this.#source.granule - 1}`,
       });
     }
@@ -114,7 +114,7 @@ export class DmaLimits {
   /** @throws DmaError EINVAL unless it is 0 or 2^n - 1, below the alignment of a bounce slot (2 KiB) */
   set dmaAlignment(mask: number) {
     if (mask !== 0 && (!isOnes(mask) || mask >= SLOT_SIZE)) {
-      throw new DmaError('EINVAL', `the DMA alignment is ${String(mask)}`, {
+      throw new DmaError('EINVAL', `the DMA alignment is ${describe(mask)}`, {
         remedy: `pass 0 or 2^n - 1, at most ${SLOT_SIZE - 1}`,
       });
     }

@@ -8,6 +8,7 @@
  * least RING_MINIMUM others, and a second `unmap` finds it still unmapped.
  */
 
+import { describe } from '../../arguments.ts';
 import { type DmaDirection, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
@@ -202,7 +203,7 @@ function notMapped({ size, state }: MappingRecord): DmaError {
 function outside({ size: whole }: MappingRecord, offset: number, size: number): DmaError {
   return new DmaError(
     'EINVAL',
-    `no ${String(size)} bytes at offset ${String(offset)} of a mapping of ${whole} bytes`,
+    `no ${describe(size)} bytes at offset ${describe(offset)} of a mapping of ${whole} bytes`,
     {
       remedy: 'sync a part of what is mapped, at least one byte',
     },

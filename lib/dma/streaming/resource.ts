@@ -8,6 +8,7 @@
  * only whole granules are taken, so that the driver says what it gives away.
  */
 
+import { describe } from '../../arguments.ts';
 import { accessFor, type DmaDirection, directionBits } from '../../direction.ts';
 import { closedError, DmaError } from '../../errors.ts';
 import type { MmioWindow } from '../../iommu/address-space.ts';
@@ -121,7 +122,7 @@ export class ResourceMappings implements MappingOwner {
 function checkGranules(window: MmioWindow, offset: number, size: number, granule: number): void {
   const whole = (value: number): boolean => Number.isSafeInteger(value) && value % granule === 0;
   if (whole(offset) && whole(size) && offset >= 0 && size > 0 && size <= window.size - offset) return;
-  const what = `${String(size)} bytes at offset ${String(offset)} of registers of ${window.size}`;
+  const what = `${describe(size)} bytes at offset ${describe(offset)} of registers of ${window.size}`;
   throw new DmaError('EINVAL', `${what} cannot be mapped`, {
     remedy: `map whole multiples of ${granule} bytes, inside the BAR`,
   });

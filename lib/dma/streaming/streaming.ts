@@ -10,6 +10,7 @@
  * Nothing is allocated for a mapping of the first and the last kind.
  */
 
+import { describe } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
 import { closedError, DmaError } from '../../errors.ts';
@@ -277,7 +278,7 @@ export class Streaming implements MappingOwner {
 function checkCopybreak(copybreak: number | 'measure'): number {
   if (copybreak === 'measure') return DEFAULT_COPYBREAK;
   if (copybreak >= 0) return copybreak;
-  throw new DmaError('EINVAL', `copybreak is ${String(copybreak)}`, { remedy: `pass bytes, or 'measure'` });
+  throw new DmaError('EINVAL', `copybreak is ${describe(copybreak)}`, { remedy: `pass bytes, or 'measure'` });
 }
 
 /** Errors that bouncing may get around. */

@@ -1,4 +1,5 @@
 /** Attributes of a mapping, with the kernel's bit numbers (include/linux/dma-mapping.h, dma-attributes.rst). */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
 export const DMA_ATTR = {
@@ -41,7 +42,7 @@ export function checkAttributes(attributes: number): void {
     return;
   }
   const removed = (attributes & REMOVED) !== 0 ? 'bits 0 and 3 were removed from the kernel; ' : '';
-  throw new DmaError('EINVAL', `the attributes are ${String(attributes)}`, {
+  throw new DmaError('EINVAL', `the attributes are ${describe(attributes)}`, {
     remedy: `${removed}combine members of DMA_ATTR with |`,
   });
 }

@@ -1,4 +1,5 @@
 /** DMA masks: the highest address a device can put on the bus, as an all-ones number. */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
 /** The mask every device starts with, until its driver asks for another (kernel-api: "32-bit by default"). */
@@ -10,7 +11,7 @@ export const DEFAULT_MASK = 0xffff_ffffn;
  */
 export function dmaBitMask(bits: number): bigint {
   if (Number.isInteger(bits) && bits >= 1 && bits <= 64) return (1n << BigInt(bits)) - 1n;
-  throw new DmaError('EINVAL', `a DMA mask of ${String(bits)} bits`, { remedy: 'pass 1 to 64' });
+  throw new DmaError('EINVAL', `a DMA mask of ${describe(bits)} bits`, { remedy: 'pass 1 to 64' });
 }
 
 /**

@@ -1,4 +1,5 @@
 /** Capabilities that conventional PCI has too: power management, MSI, MSI-X, and what vendors add. */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { CapabilityRegisters } from './capability.ts';
 
@@ -64,7 +65,7 @@ export class PowerManagement extends CapabilityRegisters {
    */
   writeState(state: SettablePowerState): void {
     if (!this.supports(state)) {
-      throw new DmaError('EINVAL', `the function has no power state ${String(state)}`, {
+      throw new DmaError('EINVAL', `the function has no power state ${describe(state)}`, {
         remedy: `it has ${STATES.filter((one) => this.supports(one)).join(', ')}`,
       });
     }
@@ -168,7 +169,7 @@ export class VendorCapability extends CapabilityRegisters {
   read8(register: number): number {
     const { size } = this;
     if (register >= 0 && register < size) return this.config.read8(this.offset + register);
-    throw new DmaError('EINVAL', `byte ${String(register)} of a vendor's capability of ${size} bytes`, {
+    throw new DmaError('EINVAL', `byte ${describe(register)} of a vendor's capability of ${size} bytes`, {
       remedy: 'its size says how many it has',
     });
   }

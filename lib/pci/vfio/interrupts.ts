@@ -4,6 +4,7 @@
  *      vectors can be added (MSI-X since Linux 6.5)     the first one armed turns on one, each takes its own
  *      they cannot (VFIO_IRQ_INFO_NORESIZE)             the first one armed turns on all, without an eventfd
  */
+import { describe } from '../../arguments.ts';
 import { DmaError, errnoName } from '../../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../../interrupts/access.ts';
 import type { Handle, InterruptFunctions } from '../../native/addon.ts';
@@ -114,7 +115,7 @@ export class VfioInterrupts implements InterruptAccess {
     this.#checkOpen();
     const limit = this.limit(kind);
     if (!Number.isInteger(vector) || vector < 0 || vector >= limit) {
-      throw new DmaError('EINVAL', `no ${String(kind)} vector ${String(vector)}`, {
+      throw new DmaError('EINVAL', `no ${String(kind)} vector ${describe(vector)}`, {
         remedy: limit === 0 ? `the function has no ${String(kind)}` : `it has vectors 0 to ${limit - 1}`,
       });
     }
@@ -170,7 +171,9 @@ export class VfioInterrupts implements InterruptAccess {
 }
 
 function notArmed(kind: InterruptKind, vector: number): DmaError {
-  return new DmaError('EINVAL', `${kind} vector ${String(vector)} is not armed`, { remedy: 'arm it first' });
+  return new DmaError('EINVAL', `${kind} vector ${describe(vector)} is not armed`, {
+    remedy: 'arm it first',
+  });
 }
 
 /** -ENOSPC, as a native function would return it. */

@@ -5,6 +5,7 @@
  */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
+import { quote } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { linkTarget, listFolder, readText } from '../../files.ts';
 
@@ -41,7 +42,7 @@ const ADDRESS = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
 export function parseAddress(text: string): string {
   const match = typeof text === 'string' ? ADDRESS.exec(text.trim().toLowerCase()) : null;
   if (match !== null) return `${match[1] ?? '0000'}:${match[2]}:${match[3]}.${match[4]}`;
-  throw new DmaError('EINVAL', `${JSON.stringify(text) ?? String(text)} is not a PCI address`, {
+  throw new DmaError('EINVAL', `${quote(text)} is not a PCI address`, {
     remedy: 'write domain:bus:device.function in hexadecimal, e.g. 0000:01:00.0 (lspci -D lists them)',
   });
 }

@@ -21,7 +21,9 @@
  *
  * The simulation makes its parts of other classes when it is given an injector: without one nothing asks.
  */
+
 import { randomInt } from 'node:crypto';
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { type FaultTiming, Rule } from './rule.ts';
 
@@ -75,7 +77,7 @@ export class FaultInjector {
   /** @param seed a whole number below 2^32; default: any @throws DmaError EINVAL */
   constructor({ seed = randomInt(2 ** 32) }: { readonly seed?: number } = {}) {
     if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
-      throw new DmaError('EINVAL', `the seed is ${String(seed)}`, {
+      throw new DmaError('EINVAL', `the seed is ${describe(seed)}`, {
         remedy: 'pass a whole number from 0 to 2^32 - 1',
       });
     }
@@ -99,7 +101,7 @@ export class FaultInjector {
    */
   on(kind: FaultKind, when: FaultTiming = {}): this {
     if (!KINDS.includes(kind)) {
-      throw new DmaError('EINVAL', `there are no faults of kind ${String(kind)}`, {
+      throw new DmaError('EINVAL', `there are no faults of kind ${describe(kind)}`, {
         remedy: `use ${KINDS.join(', ')}`,
       });
     }

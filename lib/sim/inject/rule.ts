@@ -1,4 +1,5 @@
 /** When a fault strikes: the vocabulary of all rules, and the counting behind it. */
+import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
 /**
@@ -72,5 +73,5 @@ function check({ nth = 1, after = 0, until = 1, probability = 0, microseconds = 
 }
 
 function refusal(what: string, value: number, wanted: string): DmaError {
-  return new DmaError('EINVAL', `${what} of a fault is ${String(value)}`, { remedy: `pass ${wanted}` });
+  return new DmaError('EINVAL', `${what} of a fault is ${describe(value)}`, { remedy: `pass ${wanted}` });
 }

@@ -15,6 +15,7 @@
  * Error (QEMU writes whatever it has), and what it cannot do (Format, Copy, Verify, timestamps, virtual functions)
  * it does not claim to.
  */
+import { describe } from '../../../arguments.ts';
 import { DmaError } from '../../../errors.ts';
 import { wholeAddress } from '../../../iommu/bus-address.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../../model.ts';
@@ -312,7 +313,7 @@ function pages(size: number): number {
 
 function checkRange(what: string, value: number, least: number, most: number): void {
   if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new DmaError('EINVAL', `${what} is ${String(value)}`, {
+  throw new DmaError('EINVAL', `${what} is ${describe(value)}`, {
     remedy: `pass a whole number from ${least} to ${most}`,
   });
 }

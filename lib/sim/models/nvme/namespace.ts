@@ -4,6 +4,7 @@
  *      page of 4 KiB    a view, made at its first write; none: it reads as zeros
  *      slab of 2 MiB    an array buffer, made at its first page; the system gives it memory page by page
  */
+import { describe } from '../../../arguments.ts';
 import { DmaError } from '../../../errors.ts';
 import { PageTable } from '../../../iommu/page-table.ts';
 
@@ -37,12 +38,12 @@ export class NvmeNamespace {
   /** @throws DmaError EINVAL capacity or block size */
   constructor(nsid: number, { capacity = DEFAULT_CAPACITY, blockSize = 512 }: NvmeNamespaceOptions = {}) {
     if (!(Number.isInteger(capacity) && capacity > 0 && capacity % MEDIA_PAGE === 0 && capacity <= LARGEST)) {
-      throw new DmaError('EINVAL', `a namespace of ${String(capacity)} bytes`, {
+      throw new DmaError('EINVAL', `a namespace of ${describe(capacity)} bytes`, {
         remedy: `pass a multiple of ${MEDIA_PAGE} up to 2^52`,
       });
     }
     if (blockSize !== 512 && blockSize !== 4096) {
-      throw new DmaError('EINVAL', `blocks of ${String(blockSize)} bytes`, { remedy: 'pass 512 or 4096' });
+      throw new DmaError('EINVAL', `blocks of ${describe(blockSize)} bytes`, { remedy: 'pass 512 or 4096' });
     }
     this.nsid = nsid;
     this.capacity = capacity;
