@@ -6,9 +6,10 @@ import { closedError, DmaError } from '../errors.ts';
 import { Interrupts } from '../interrupts/interrupt.ts';
 import type { Bar } from './bar.ts';
 import type { SettablePowerState } from './capabilities/standard.ts';
+import { ConfigWithResets } from './config-resets.ts';
 import { answers, ConfigSpace, PCI_COMMAND } from './config-space.ts';
 import { Presence } from './presence.ts';
-import { type ResetReport, Resets } from './reset.ts';
+import { type ResetKind, type ResetReport, Resets } from './reset.ts';
 import { ExpansionRom } from './rom.ts';
 import type { OpenedFunction, PciTransport } from './transport.ts';
 
@@ -20,6 +21,8 @@ export class PciFunction {
   readonly interrupts: Interrupts;
   readonly dma: DmaDevice;
   readonly #transport: PciTransport;
+  /** The same without telling of resets, for what tells of them itself. */
+  readonly #quietConfig: ConfigSpace;
   readonly #presence: Presence;
   readonly #resets: Resets;
   readonly #rom: ExpansionRom | undefined;
@@ -35,10 +38,15 @@ export class PciFunction {
     this.#transport = transport;
     this.#onClose = onClose;
     this.dma = dma;
-    this.config = new ConfigSpace(transport.config);
+    this.#quietConfig = new ConfigSpace(transport.config);
+    this.config = new ConfigSpace(
+      transport.restoresConfiguration
+        ? new ConfigWithResets(transport.config, this.#quietConfig, (kind) => this.#wasReset(kind))
+        : transport.config,
+    );
     this.#rom = transport.rom && new ExpansionRom(transport.rom);
     this.interrupts = new Interrupts(transport.interrupts);
-    this.#resets = new Resets(transport, this.config, this.interrupts);
+    this.#resets = new Resets(transport, this.#quietConfig, this.interrupts);
     this.#presence = new Presence(transport, dma, releaseGrace, (functions) => {
       // Not the fault of whoever asked for it.
       attempt(() => this.#resets.recover('hot', functions));
@@ -127,7 +135,8 @@ export class PciFunction {
 
   /**
    * Call `listener` after each reset of this function, whoever asked for it: `reset`, `hotReset` of this function or of
-   * another one on its bus, the way out of D3hot. Returns a function that ends that.
+   * another one on its bus, the way out of D3hot, a write of configuration space that resets (not through
+   * `openPciUnsafe`). Returns a function that ends that.
    */
   onReset(listener: (report: ResetReport) => void): () => void {
     return this.#resets.listen(listener);
@@ -150,7 +159,7 @@ export class PciFunction {
   async setPowerState(state: SettablePowerState): Promise<ResetReport | undefined> {
     if (this.#closed) throw this.#closedError();
     const { changePowerState } = await import('./power.ts');
-    return changePowerState(state, this.config, this.#transport, this.#resets);
+    return changePowerState(state, this.#quietConfig, this.#transport, this.#resets);
   }
 
   /**
@@ -211,6 +220,11 @@ export class PciFunction {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+
+  /** By a write of configuration space. */
+  #wasReset(kind: ResetKind): void {
+    this.#resets.recover(kind, [this.address]);
   }
 
   #stop(): void {

@@ -5,6 +5,7 @@ export { FaultInjector, type FaultKind, type Injection } from './inject/inject.t
 export type { FaultTiming } from './inject/rule.ts';
 export type {
   BarDescription,
+  CapabilityDescription,
   DeviceBus,
   DeviceModel,
   ExtendedDescription,

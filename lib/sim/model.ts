@@ -5,13 +5,15 @@ export type Width = 1 | 2 | 4;
 
 /** What the function's configuration space says about it. */
 export interface FunctionDescription {
+  /** 0 to 0xfffe: all ones is the answer of an empty slot. */
   readonly vendorId: number;
+  /** 16 bits. */
   readonly deviceId: number;
-  /** Default 0. */
+  /** 8 bits. Default 0. */
   readonly revision?: number;
   /** Base class, subclass, programming interface: 0xBBSSPP. Default 0xff0000, "fits no class". */
   readonly classCode?: number;
-  /** Default: the vendor's. */
+  /** 16 bits each. Default: `vendorId` and `deviceId`. */
   readonly subsystemVendorId?: number;
   readonly subsystemId?: number;
   /** Whether it has a legacy interrupt line (INTA). Default false. */
@@ -31,8 +33,27 @@ export interface FunctionDescription {
   readonly serialNumber?: bigint;
   /** More extended capabilities of an Express function, in this order. */
   readonly extended?: readonly ExtendedDescription[];
+  /**
+   * More standard capabilities, in this order, behind those that the fields above make: a vendor's (9), the subsystem of
+   * a bridge (13). Default: none.
+   */
+  readonly capabilities?: readonly CapabilityDescription[];
   /** Expansion ROM: a power of two of at least 2048 bytes. Default: none. */
   readonly rom?: Uint8Array;
+}
+
+/** A capability in the first 256 bytes (PCI Local Bus 3.0, 6.7). */
+export interface CapabilityDescription {
+  /** 1 to 254, and not one that another field of the description makes. */
+  readonly id: number;
+  /**
+   * The bytes that follow the id and the link. The first byte of a vendor's capability is its length, with these two: a
+   * length of 0 is filled in.
+   */
+  readonly registers: Uint8Array;
+  /** Bits that a driver may write, and bits that writing 1 clears, at the same places. Default: none. */
+  readonly writable?: Uint8Array;
+  readonly clearable?: Uint8Array;
 }
 
 export interface PowerDescription {
@@ -45,8 +66,9 @@ export interface PowerDescription {
 
 /** An extended capability (PCI Express 5.0, 7.6.3). */
 export interface ExtendedDescription {
+  /** 1 to 0xfffe. */
   readonly id: number;
-  /** Default 1. */
+  /** 0 to 15. Default 1. */
   readonly version?: number;
   /** What follows the header of 4 bytes. */
   readonly registers: Uint8Array;
@@ -59,9 +81,13 @@ export interface ExtendedDescription {
 export interface MsixDescription {
   /** 1 to 2048. */
   readonly vectors: number;
+  /** BAR of the table: one of memory. */
   readonly bar: number;
-  /** Offsets in that BAR, multiples of 8. */
+  /** Offset of the table in that BAR: a multiple of 8, below 4 GiB. 16 bytes for each vector. */
   readonly table: number;
+  /** BAR of the pending bits. Default: that of the table. */
+  readonly pendingBar?: number;
+  /** Offset of the pending bits in their BAR: a multiple of 8, below 4 GiB. 8 bytes for each 64 vectors. */
   readonly pending: number;
 }
 

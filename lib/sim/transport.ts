@@ -10,9 +10,6 @@ import { SimulatedConfigSpace } from './config-space.ts';
 import type { SimulatedGroup } from './group.ts';
 import { SimulatedInterrupts } from './interrupts.ts';
 
-/** In PMCSR. */
-const D3HOT = 3;
-
 export interface SimulatedTransportOptions {
   readonly address: string;
   readonly bus: SimulatedBus;
@@ -115,6 +112,15 @@ export class SimulatedTransport implements PciTransport {
     this.#bus.disconnect();
   }
 
+  /** VFIO does not tell of a reset that was asked for by a configuration write, and fails (vfio_exp_config_write). */
+  #tryReset(): void {
+    try {
+      this.resetDevice();
+    } catch (error) {
+      if (!(error instanceof DmaError && error.code === 'EAGAIN')) throw error;
+    }
+  }
+
   /** A reset that the driver asked for and may have. */
   protected resetDevice(): void {
     this.#bus.reset();
@@ -147,9 +153,9 @@ export class SimulatedTransport implements PciTransport {
       },
       write: (offset, width, value) => {
         this.#checkOpen();
-        const before = config.powerState;
-        config.write(offset, width, value);
-        if (before === D3HOT && config.awake && config.losesRegisters) this.#bus.reset();
+        const effect = config.write(offset, width, value);
+        if (effect === 'power') this.#bus.reset();
+        if (effect === 'function') this.#tryReset();
         this.interrupts.updateCommand();
       },
     };

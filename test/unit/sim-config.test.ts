@@ -28,7 +28,7 @@ describe('header', () => {
   it('keeps writes to what is writable', () => {
     const config = configOf({});
     config.command = 0xffff;
-    expect(config.command).toBe(0x0546);
+    expect(config.command).toBe(0x0547);
     config.write32(0, 0);
     config.write8(0x3c, 0xab);
     config.write8(0x3d, 0xab);
