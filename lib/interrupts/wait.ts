@@ -2,6 +2,7 @@
 import { argumentError, checkMethods, checkOptions, type OptionChecks } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { InterruptKind } from './access.ts';
+import { addAbortAction, removeAbortAction } from './on-abort.ts';
 
 export interface WaitOptions {
   /** Ends the wait, which rejects with the reason of the signal. */
@@ -68,7 +69,7 @@ export class Waiter {
   constructor(parts: WaiterParts) {
     const { signal, timeout } = parts;
     this.#parts = parts;
-    signal?.addEventListener('abort', this.#onAbort);
+    if (signal !== undefined) addAbortAction(signal, this.#onAbort);
     if (timeout !== undefined) {
       this.#timer = setTimeout(() => this.reject(parts.lateError(timeout)), timeout);
     }
@@ -85,8 +86,9 @@ export class Waiter {
   }
 
   #end(): void {
+    const { signal } = this.#parts;
     clearTimeout(this.#timer);
-    this.#parts.signal?.removeEventListener('abort', this.#onAbort);
+    if (signal !== undefined) removeAbortAction(signal, this.#onAbort);
     this.#parts.onEnd();
   }
 }

@@ -21,7 +21,7 @@ import {
   ErrorReporting,
   PageRequests,
   ProcessAddressSpaces,
-  readSerialNumber,
+  SerialNumber,
   SingleRootIov,
 } from './capabilities/extended.ts';
 import { MsiCapability, MsixCapability, PowerManagement, VendorCapability } from './capabilities/standard.ts';
@@ -69,7 +69,14 @@ export const PCI_STATUS = {
 } as const;
 
 /** An object for the capability of that id at that offset. */
-type Decoder<T> = new (config: ConfigSpace, offset: number) => T;
+interface Decoder<T> {
+  new (config: ConfigSpace, offset: number): T;
+  /** Bytes that the capability has at least: one that the end of the space cuts off counts as absent. */
+  readonly bytes: number;
+}
+
+/** Standard capabilities are below. */
+const STANDARD_END = 0x100;
 
 /** Revision and class code in one: no device has a class of all ones. */
 const NOBODY = 0xffff_ffff;
@@ -195,8 +202,11 @@ export class ConfigSpace {
   /** Vendor-specific capabilities, in the order of the list. */
   get vendorSpecific(): VendorCapability[] {
     return [...this.capabilities()]
-      .filter(({ id }) => id === PCI_CAPABILITY.vendor)
-      .map(({ offset }) => new VendorCapability(this, offset));
+      .filter(
+        ({ id, offset }) => id === PCI_CAPABILITY.vendor && offset + VendorCapability.bytes <= STANDARD_END,
+      )
+      .map(({ offset }) => new VendorCapability(this, offset))
+      .filter(({ offset, size }) => offset + size <= STANDARD_END);
   }
 
   /** Advanced Error Reporting. */
@@ -231,8 +241,7 @@ export class ConfigSpace {
 
   /** Device Serial Number, an EUI-64. */
   get serialNumber(): bigint | undefined {
-    const offset = this.findExtendedCapability(PCI_EXTENDED_CAPABILITY.serialNumber);
-    return offset === undefined ? undefined : readSerialNumber(this, offset);
+    return this.#extended(SerialNumber, PCI_EXTENDED_CAPABILITY.serialNumber)?.value;
   }
 
   /** The capability list, in the order of the device. A list that loops or leaves the space ends there. */
@@ -285,19 +294,19 @@ export class ConfigSpace {
   }
 
   #standard<T>(decoder: Decoder<T>, id: number): T | undefined {
-    return this.#known(decoder) ?? this.#decode(decoder, this.findCapability(id));
+    return this.#known(decoder) ?? this.#decode(decoder, this.findCapability(id), STANDARD_END);
   }
 
   #extended<T>(decoder: Decoder<T>, id: number): T | undefined {
-    return this.#known(decoder) ?? this.#decode(decoder, this.findExtendedCapability(id));
+    return this.#known(decoder) ?? this.#decode(decoder, this.findExtendedCapability(id), this.size);
   }
 
   #known<T>(decoder: Decoder<T>): T | undefined {
     return this.#found.get(decoder) as T | undefined;
   }
 
-  #decode<T>(decoder: Decoder<T>, offset: number | undefined): T | undefined {
-    if (offset === undefined) return undefined;
+  #decode<T>(decoder: Decoder<T>, offset: number | undefined, end: number): T | undefined {
+    if (offset === undefined || offset + decoder.bytes > end) return undefined;
     const decoded = new decoder(this, offset);
     this.#found.set(decoder, decoded);
     return decoded;

@@ -7,6 +7,7 @@
  *
  * Gone is for good: whoever wants the device when it is back opens it again.
  */
+import { setMaxListeners } from 'node:events';
 import { describe } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
@@ -37,6 +38,8 @@ export class Presence {
   ) {
     this.#transport = transport;
     this.#grace = grace;
+    // Drivers listen for it in many places, and Node takes more than ten listeners for a leak.
+    setMaxListeners(0, this.gone);
     transport.watch({
       error: () => this.#errorListeners.tell(),
       releaseRequest: () => void this.#release(),

@@ -122,13 +122,17 @@ export class SimulatedBus implements DeviceBus {
   /** Put it back, as after power-up. @throws DmaError EBUSY a driver still has the function open */
   plugIn(): void {
     if (this.#plugged) return;
-    if (this.#holder !== undefined) {
-      throw new DmaError('EBUSY', 'a driver has the function open that was pulled out', {
-        remedy: 'close it before plugging the device in again',
-      });
-    }
+    this.checkReleased();
     this.#plugged = true;
     this.model.reset();
+  }
+
+  /** @throws DmaError EBUSY the device was pulled out, and a driver still has the function open */
+  checkReleased(): void {
+    if (this.#plugged || this.#holder === undefined) return;
+    throw new DmaError('EBUSY', 'a driver has the function open that was pulled out', {
+      remedy: 'close it before plugging the device in again',
+    });
   }
 
   /** Function-level reset: nothing the device had begun will happen. */

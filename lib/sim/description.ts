@@ -53,8 +53,8 @@ function checkHeader(config: FunctionDescription): void {
 
 function checkNumber(what: string, value: number, most: number): void {
   if (Number.isInteger(value) && value >= 0 && value <= most) return;
-  const written = Number.isInteger(value) && value >= 0 ? `0x${value.todescribe(16)}` : describe(value);
-  throw refusal(`the ${what} ${written}`, `use 0 to 0x${most.todescribe(16)}`);
+  const written = Number.isInteger(value) && value >= 0 ? `0x${value.toString(16)}` : describe(value);
+  throw refusal(`the ${what} ${written}`, `use 0 to 0x${most.toString(16)}`);
 }
 
 function describeBar(bar: BarDescription, msix: MsixDescription | undefined): BarInfo {

@@ -42,6 +42,19 @@ export class SimulatedGroup {
     this.#members.push(member);
   }
 
+  /** @throws DmaError EBUSY a function of the group has this address */
+  checkFree(address: string): void {
+    if (this.#members.every((member) => member.address !== address)) return;
+    throw new DmaError('EBUSY', `the group has a function at ${address}`, {
+      remedy: 'give each an address of its own; those of one device differ in the last digit, from 0 to 7',
+    });
+  }
+
+  /** Functions of the device that the one at `address` belongs to: itself, and those that differ in the last digit. */
+  functionsOf(address: string): readonly GroupMember[] {
+    return this.#members.filter((member) => deviceOf(member.address) === deviceOf(address));
+  }
+
   /**
    * A function of the group is being opened: the domain it will be in.
    * @param wanted by whoever opens it @param make one for the group
@@ -62,6 +75,11 @@ export class SimulatedGroup {
   leave(): void {
     this.#open--;
   }
+}
+
+/** `domain:bus:device` */
+function deviceOf(address: string): string {
+  return address.slice(0, address.lastIndexOf('.'));
 }
 
 function checkDomain(wanted: IommuDomain | undefined): SimulatedDomain | undefined {

@@ -8,19 +8,28 @@ import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
 import type { SimulatedConfigSpace } from './config-space.ts';
 import type { FunctionDescription } from './model.ts';
 
+export type ArmListener = (kind: InterruptKind, vector: number) => void;
+
 export class SimulatedInterrupts implements InterruptAccess {
   readonly #config: SimulatedConfigSpace;
   readonly #limits: Readonly<Record<InterruptKind, number>>;
   readonly #armed = new Map<number, ArmedVector>();
   readonly #keepAlive = new KeepAlive();
+  readonly #onArm: ArmListener;
   #kind: InterruptKind | undefined;
   #line = false;
   #lineMasked = false;
   #closed = false;
   #gone: DmaError | undefined;
 
-  constructor({ intx, msi, msix }: FunctionDescription, config: SimulatedConfigSpace) {
+  /** @param onArm called before a vector is armed: what it throws, arming throws */
+  constructor(
+    { intx, msi, msix }: FunctionDescription,
+    config: SimulatedConfigSpace,
+    onArm: ArmListener = () => {},
+  ) {
     this.#config = config;
+    this.#onArm = onArm;
     this.#limits = { intx: intx ? 1 : 0, msi: msi ?? 0, msix: msix?.vectors ?? 0 };
   }
 
@@ -40,6 +49,7 @@ export class SimulatedInterrupts implements InterruptAccess {
     if (this.#gone !== undefined) throw this.#gone;
     this.#checkVector(kind, vector);
     this.#checkFree(kind, vector);
+    this.#onArm(kind, vector);
     this.#armed.set(vector, new ArmedVector(deliver, fail));
     this.#keepAlive.add(this.#armed.get(vector)!);
     if (this.#kind === undefined) this.#turnOn(kind);

@@ -12,7 +12,7 @@ import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
 import { SimulatedDomain, SimulatedGroup } from './group.ts';
-import type { FaultInjector } from './inject/inject.ts';
+import type { FaultInjector, InjectedSlot } from './inject/inject.ts';
 import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
 import type { DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
@@ -46,7 +46,8 @@ export interface SimulateOptions {
   readonly onFault?: (fault: Fault) => void;
   /**
    * The IOMMU group of another function, `SimulatedSource.group`, that this one is in too: the IOMMU does not tell them
-   * apart, so that while both are open they share a domain. Default: one of its own.
+   * apart, so that while both are open they share a domain. Functions whose addresses differ in the last digit alone are
+   * those of one device: their headers say so, and they are pulled out together. Default: one of its own.
    */
   readonly group?: SimulatedGroup;
   /** What goes wrong, and when. Default: nothing that the model or the driver does not do. */
@@ -60,8 +61,8 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
   /** What the device did wrong or was not allowed to do, the newest thousand, oldest first, over all openings. */
   readonly faults: readonly Fault[];
   /**
-   * Pull the device out, as a card is pulled out of a running machine: every access and every wait of the driver fails
-   * with ENODEV from here on, and the device reaches nothing. Memory stays as it is until the function is closed.
+   * Pull the device out, as a card is pulled out of a running machine, with all of its functions: every access and every
+   * wait of the driver fails with ENODEV from here on, and the device reaches nothing. Memory stays as it is until the function is closed.
    * Harmless to call twice.
    */
   unplug(): void;
@@ -72,7 +73,10 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
   requestRelease(): Promise<void>;
   /** Tell the driver of an error that the system could not correct (PciFunction.onError). */
   reportError(): void;
-  /** Put it back, as after power-up. Until then it cannot be opened. @throws DmaError EBUSY the function is open */
+  /**
+   * Put it back, as after power-up, with all of its functions. Until then it cannot be opened.
+   * @throws DmaError EBUSY one of them is open
+   */
   plugIn(): void;
 }
 
@@ -81,7 +85,7 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
  * registers in between, as a device in its slot does.
  *
  * @throws DmaError EINVAL malformed address, or a model that describes what no function can be · EBUSY the fault
- *   injector belongs to another simulation. `openPci` of the result: EBUSY while it is open, or its group in another
+ *   injector belongs to another simulation, or a function of the group has this address. `openPci` of the result: EBUSY while it is open, or its group in another
  *   domain, ENODEV while it is pulled out, EINVAL page size, windows or memory limit
  */
 export function simulate<M extends DeviceModel>(model: M, options: SimulateOptions = {}): SimulatedSource<M> {
@@ -89,8 +93,14 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
   checkAddress(address);
   const faults = new FaultLog(onFault === undefined ? {} : { onFault });
   const parts = inject === undefined ? PLAIN_MACHINE : injectedMachine(inject);
+  group.checkFree(address);
   const bus = new SimulatedBus(parts.model(model), faults);
-  inject?.join(bus);
+  // A card is pulled out and plugged in with all of its functions.
+  const card = () => group.functionsOf(address).map((member) => member.bus);
+  const unplug = (): void => {
+    for (const one of card()) one.unplug();
+  };
+  inject?.join(slotOf(bus, unplug));
   group.add({ address, bus });
   const connect = (
     addressSpace: SimulatedAddressSpace,
@@ -136,10 +146,13 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
     group,
     faults: faults.list,
     open,
-    unplug: () => bus.unplug(),
+    unplug,
     requestRelease: () => bus.requestRelease(),
     reportError: () => bus.reportError(),
-    plugIn: () => bus.plugIn(),
+    plugIn: () => {
+      for (const one of card()) one.checkReleased();
+      for (const one of card()) one.plugIn();
+    },
   };
 }
 
@@ -173,6 +186,16 @@ function newMachine(options: SimulateOptions, parts: MachineParts, faults: Fault
     ...(!iommu && { ranges: ranges ?? PC_MEMORY, mappingLimit: Infinity, nothingThere: FAULT.noMemory }),
   });
   return { memory, space, cache };
+}
+
+function slotOf(bus: SimulatedBus, unplug: () => void): InjectedSlot {
+  return {
+    clock: bus.clock,
+    get plugged() {
+      return bus.plugged;
+    },
+    unplug,
+  };
 }
 
 function noDomain(address: string): DmaError {

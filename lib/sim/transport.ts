@@ -8,7 +8,7 @@ import { SimulatedBar } from './bar.ts';
 import type { SimulatedBus } from './bus.ts';
 import { SimulatedConfigSpace } from './config-space.ts';
 import type { SimulatedGroup } from './group.ts';
-import { SimulatedInterrupts } from './interrupts.ts';
+import { type ArmListener, SimulatedInterrupts } from './interrupts.ts';
 
 export interface SimulatedTransportOptions {
   readonly address: string;
@@ -20,6 +20,8 @@ export interface SimulatedTransportOptions {
   readonly group?: SimulatedGroup;
   /** Called once, when the device has been let go. */
   readonly onRelease?: () => void;
+  /** Called before a vector is armed. What it throws, arming throws. */
+  readonly onArm?: ArmListener;
 }
 
 export class SimulatedTransport implements PciTransport {
@@ -42,8 +44,9 @@ export class SimulatedTransport implements PciTransport {
   constructor(options: SimulatedTransportOptions) {
     const { address, bus, addressSpace, requester = addressSpace, onRelease = () => {} } = options;
     const description = bus.model.config;
-    const config = new SimulatedConfigSpace(description, bus.bars);
-    const interrupts = new SimulatedInterrupts(description, config);
+    const multiFunction = (options.group?.functionsOf(address).length ?? 0) > 1;
+    const config = new SimulatedConfigSpace(description, bus.bars, multiFunction);
+    const interrupts = new SimulatedInterrupts(description, config, options.onArm);
     const port = {
       config,
       interrupts,

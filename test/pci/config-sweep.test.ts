@@ -90,6 +90,8 @@ function placesOf({ config }: PciFunction): Place[] {
     });
   return [
     { name: 'header', start: 0, end: 0x40 },
+    // The head of the extended list, where it is empty.
+    ...(config.size > 256 ? [{ name: 'list', start: 0x100, end: 0x104 }] : []),
     ...places(config.capabilities(), CAPABILITIES),
     ...places(config.extendedCapabilities(), EXTENDED),
   ];

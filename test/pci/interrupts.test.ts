@@ -215,3 +215,25 @@ describe(`INTx of ${edu.name}`, () => {
     assert.equal(await line.wait(soon()), 1);
   });
 });
+
+it(`the signal of ${nvme.name} may be waited for with every vector it has`, async () => {
+  const warnings: string[] = [];
+  const onWarning = (warning: Error): void => void warnings.push(warning.name);
+  process.on('warning', onWarning);
+  try {
+    using fn = await nvme.open();
+    const stop = new AbortController();
+    const vectors = Array.from({ length: 24 }, (_, i) => fn.interrupts.msix(i));
+    const waits = vectors.map((vector, i) => vector.wait({ signal: i % 2 === 0 ? fn.gone : stop.signal }));
+    for (const vector of vectors.slice(0, 12)) vector.trigger();
+    await Promise.all(waits.slice(0, 12));
+    stop.abort(new Error('on purpose'));
+    for (let i = 13; i < 24; i += 2) await assert.rejects(waits[i]!, /on purpose/);
+    for (let i = 12; i < 24; i += 2) vectors[i]!.trigger();
+    await Promise.all(waits.filter((_, i) => i % 2 === 0));
+    await tick();
+    assert.deepEqual(warnings, []);
+  } finally {
+    process.off('warning', onWarning);
+  }
+});

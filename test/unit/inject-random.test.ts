@@ -15,6 +15,7 @@ const PROBABILITIES: Readonly<Record<FaultKind, number>> = {
   'no-memory': 0.02,
   'no-iova': 0.02,
   'bounce-full': 0.02,
+  'vector-limit': 0.02,
   'interrupt-lost': 0.01,
   'interrupt-duplicated': 0.02,
   'interrupt-coalesced': 0.02,
@@ -23,7 +24,7 @@ const PROBABILITIES: Readonly<Record<FaultKind, number>> = {
   'read-all-ones': 0.03,
   'iommu-fault': 0.01,
   'reset-fails': 0.2,
-  'device-gone': 0.0005,
+  'device-gone': 0.001,
 };
 
 /** What a driver may be told when a fault is behind it. */
@@ -183,9 +184,9 @@ describe.each(worlds)('with %s', (_name, operations, options) => {
       throw new Error(`USERDMA_TEST_SEED=${seed} repeats it; ${run.log}`, { cause: error });
     }
     expect(run.compared).toBeGreaterThan(operations / 80);
-    // Without an IOMMU the IOMMU has no limits.
-    const expected = options.iommu === false ? CODES.filter((code) => code !== 'ENOSPC') : CODES;
-    expect([...run.seen].sort()).toEqual([...expected].sort());
+    // Without an IOMMU the IOMMU has no limits, and only the few vectors that are armed may be too many.
+    const sure = (code: string) => options.iommu !== false || code !== 'ENOSPC';
+    expect([...run.seen].filter(sure).sort()).toEqual(CODES.filter(sure).sort());
   });
 });
 

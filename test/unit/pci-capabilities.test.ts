@@ -185,3 +185,39 @@ describe('the status register', () => {
     expect(config.read16(0x06)).toBe(PCI_STATUS.receivedMasterAbort); // written, for the device to clear
   });
 });
+
+describe('a capability that the end of the space cuts off', () => {
+  it('counts as absent', () => {
+    for (const [id, name] of [
+      [0x01, 'powerManagement'],
+      [0x05, 'msi'],
+      [0x10, 'express'],
+      [0x11, 'msix'],
+    ] as const) {
+      for (const size of [256, 4096]) {
+        expect(space({ 52: 0xfc, 252: id }, size)[name], name).toBeUndefined();
+      }
+    }
+    for (const [id, name] of [
+      [0x01, 'aer'],
+      [0x03, 'serialNumber'],
+      [0x0d, 'acs'],
+      [0x0f, 'ats'],
+      [0x10, 'sriov'],
+      [0x13, 'pri'],
+      [0x1b, 'pasid'],
+    ] as const) {
+      const config = space({ 256: ((0xffc << 20) | 0x1000b) >>> 0, 4092: 0x10000 | id });
+      expect(config[name], name).toBeUndefined();
+    }
+    expect(space({ 52: 0xfc, 252: 0x050009 }).vendorSpecific).toEqual([]);
+    expect(space({ 52: 0xfc, 252: 0x040009 }).vendorSpecific).toHaveLength(1);
+  });
+
+  it('is read as far as it is there, when that is a whole version of it', () => {
+    const { express } = space({ 52: 0xe0, 224: 0x00020010 }, 256);
+    expect([express!.version, express!.deviceStatus, express!.linkStatus.speed]).toEqual([2, 0, 0]);
+    expect([express!.completionTimeout, express!.completionTimeoutDisabled]).toEqual([undefined, false]);
+    expect(express!.completionTimeoutRanges).toBe(0);
+  });
+});

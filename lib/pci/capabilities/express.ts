@@ -34,6 +34,8 @@ const LINK_CAPABILITIES = 0x0c;
 const LINK_STATUS = 0x12;
 const DEVICE_CAPABILITIES_2 = 0x24;
 const DEVICE_CONTROL_2 = 0x28;
+/** Of the part of configuration space that standard capabilities are in. */
+const STANDARD_END = 0x100;
 
 const FUNCTION_LEVEL_RESET = 1 << 28;
 const RELAXED_ORDERING = 1 << 4;
@@ -79,6 +81,9 @@ const TIMEOUTS: Readonly<Record<number, CompletionTimeout>> = {
 };
 
 export class ExpressCapability extends CapabilityRegisters {
+  /** Of version 1, to the end of what every function has. */
+  static readonly bytes = 20;
+
   /** Of the capability: 1 or 2. */
   get version(): number {
     return this.read16(CAPABILITIES) & 0xf;
@@ -145,17 +150,22 @@ export class ExpressCapability extends CapabilityRegisters {
 
   /** How long it waits for an answer, as it is set; undefined for a capability of version 1, which does not tell. */
   get completionTimeout(): CompletionTimeout | undefined {
-    return this.version < 2 ? undefined : TIMEOUTS[this.read16(DEVICE_CONTROL_2) & 0xf];
+    return !this.#hasSecond ? undefined : TIMEOUTS[this.read16(DEVICE_CONTROL_2) & 0xf];
   }
 
   /** Whether the timeout is off, and a lost answer is waited for without end. */
   get completionTimeoutDisabled(): boolean {
-    return this.version >= 2 && this.has16(DEVICE_CONTROL_2, TIMEOUT_DISABLE);
+    return this.#hasSecond && this.has16(DEVICE_CONTROL_2, TIMEOUT_DISABLE);
   }
 
   /** Ranges A to D it can be set to, as bits 0 to 3; 0 when it can not. */
   get completionTimeoutRanges(): number {
-    return this.version < 2 ? 0 : this.read32(DEVICE_CAPABILITIES_2) & 0xf;
+    return !this.#hasSecond ? 0 : this.read32(DEVICE_CAPABILITIES_2) & 0xf;
+  }
+
+  /** Whether it has the second set of registers: version 1 has none, and they may be cut off by the end of the space. */
+  get #hasSecond(): boolean {
+    return this.version >= 2 && this.offset + DEVICE_CONTROL_2 + 2 <= STANDARD_END;
   }
 }
 

@@ -1,5 +1,4 @@
 /** Extended capabilities of PCI Express functions (PCI Express 5.0, 7.7 to 7.9, and chapters 9 and 10). */
-import type { ConfigSpace } from '../config-space.ts';
 import { CapabilityRegisters } from './capability.ts';
 
 /** Bits of the uncorrectable error registers (7.8.4.2). */
@@ -41,6 +40,8 @@ const HEADER_LOG = 0x1c;
 
 /** Advanced Error Reporting (7.8.4). Numbers are bits, of AER_UNCORRECTABLE and AER_CORRECTABLE. */
 export class ErrorReporting extends CapabilityRegisters {
+  static readonly bytes = 44;
+
   get uncorrectableStatus(): number {
     return this.read32(UNCORRECTABLE_STATUS);
   }
@@ -98,6 +99,8 @@ const ENABLE = 1 << 15;
 
 /** Address Translation Services (10.5.1). The host decides on it. */
 export class AddressTranslation extends CapabilityRegisters {
+  static readonly bytes = 8;
+
   get enabled(): boolean {
     return this.has16(CONTROL, ENABLE);
   }
@@ -110,6 +113,8 @@ export class AddressTranslation extends CapabilityRegisters {
 
 /** Page Request Interface (10.5.2). */
 export class PageRequests extends CapabilityRegisters {
+  static readonly bytes = 16;
+
   get enabled(): boolean {
     return this.has16(0x04, 1 << 0);
   }
@@ -122,6 +127,8 @@ export class PageRequests extends CapabilityRegisters {
 
 /** Process Address Space ID (7.8.8). */
 export class ProcessAddressSpaces extends CapabilityRegisters {
+  static readonly bytes = 8;
+
   get enabled(): boolean {
     return this.has16(CONTROL, 1 << 0);
   }
@@ -142,6 +149,8 @@ export class ProcessAddressSpaces extends CapabilityRegisters {
 
 /** Access Control Services (7.7.8): the capability and control registers as bits 0 to 6, source validation first. */
 export class AccessControl extends CapabilityRegisters {
+  static readonly bytes = 8;
+
   get supported(): number {
     return this.read16(SECOND_REGISTER) & 0x7f;
   }
@@ -153,6 +162,8 @@ export class AccessControl extends CapabilityRegisters {
 
 /** Single Root I/O Virtualization (9.3.3), of a physical function. */
 export class SingleRootIov extends CapabilityRegisters {
+  static readonly bytes = 64;
+
   /** Whether virtual functions are there. */
   get enabled(): boolean {
     return this.has16(0x08, 1 << 0);
@@ -184,7 +195,11 @@ export class SingleRootIov extends CapabilityRegisters {
   }
 }
 
-/** Device Serial Number (7.9.3) at `offset`. */
-export function readSerialNumber(config: ConfigSpace, offset: number): bigint {
-  return (BigInt(config.read32(offset + 8)) << 32n) | BigInt(config.read32(offset + 4));
+/** Device Serial Number (7.9.3). */
+export class SerialNumber extends CapabilityRegisters {
+  static readonly bytes = 12;
+
+  get value(): bigint {
+    return (BigInt(this.read32(8)) << 32n) | BigInt(this.read32(4));
+  }
 }

@@ -17,6 +17,8 @@ const PM_PME_STATUS = 1 << 15;
 
 /** PCI Bus Power Management 1.2, 3.2. `PciFunction.setPowerState` changes the state, with the delays it takes. */
 export class PowerManagement extends CapabilityRegisters {
+  static readonly bytes = 8;
+
   /** Of the specification: 1 to 3; 3 is 1.2. */
   get version(): number {
     return this.read16(PM_CAPABILITIES) & 7;
@@ -82,6 +84,8 @@ const MSI_PER_VECTOR_MASK = 1 << 8;
 
 /** Message Signalled Interrupts (PCI Local Bus 3.0, 6.8.1). The host programs them: `fn.interrupts.msi` arms one. */
 export class MsiCapability extends CapabilityRegisters {
+  static readonly bytes = 10;
+
   /** Always false through VFIO, which keeps this register to itself: `fn.interrupts.armed` says what is armed. */
   get enabled(): boolean {
     return this.has16(MSI_CONTROL, MSI_ENABLE);
@@ -128,6 +132,8 @@ export interface BarRange {
  * writes to the pending bits. `fn.interrupts.msix` arms a vector.
  */
 export class MsixCapability extends CapabilityRegisters {
+  static readonly bytes = 12;
+
   get enabled(): boolean {
     return this.has16(MSIX_CONTROL, MSIX_ENABLE);
   }
@@ -160,17 +166,36 @@ export class MsixCapability extends CapabilityRegisters {
 
 /** What a vendor added (PCI Local Bus 3.0, 6.7 and appendix H): id, next, length, then its own bytes. */
 export class VendorCapability extends CapabilityRegisters {
+  static readonly bytes = 3;
+
   /** Bytes, with the three of the header. */
   get size(): number {
     return this.config.read8(this.offset + 2);
   }
 
-  /** One of its bytes. @throws DmaError EINVAL outside */
+  /** 8, 16 and 32 bits at `register` bytes from its start. @throws DmaError EINVAL outside, or misaligned */
   read8(register: number): number {
+    this.#check(register, 1);
+    return this.config.read8(this.offset + register);
+  }
+
+  override read16(register: number): number {
+    this.#check(register, 2);
+    return super.read16(register);
+  }
+
+  override read32(register: number): number {
+    this.#check(register, 4);
+    return super.read32(register);
+  }
+
+  #check(register: number, width: number): void {
     const { size } = this;
-    if (register >= 0 && register < size) return this.config.read8(this.offset + register);
-    throw new DmaError('EINVAL', `byte ${describe(register)} of a vendor's capability of ${size} bytes`, {
-      remedy: 'its size says how many it has',
-    });
+    if (Number.isInteger(register) && register >= 0 && register + width <= size) return;
+    throw new DmaError(
+      'EINVAL',
+      `${8 * width} bits at ${describe(register)} of a vendor's capability of ${size} bytes`,
+      { remedy: 'its size says how many it has' },
+    );
   }
 }

@@ -8,6 +8,7 @@
  *      'no-memory'            an allocation of memory            ENOMEM
  *      'no-iova'              a reservation of addresses         there are none
  *      'bounce-full'          a run of bounce slots              ENOMEM: the bounce buffer is full
+ *      'vector-limit'         arming MSI or MSI-X                ENOSPC: the system granted fewer vectors
  *      'interrupt-lost'       an interrupt of the device         it never arrives
  *      'interrupt-duplicated' the same                           it arrives twice
  *      'interrupt-coalesced'  the same                           it is held back, and others of its vector with it
@@ -42,6 +43,7 @@ const KINDS = [
   'iommu-fault',
   'reset-fails',
   'device-gone',
+  'vector-limit',
 ] as const;
 
 export type FaultKind = (typeof KINDS)[number];

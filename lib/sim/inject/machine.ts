@@ -2,6 +2,7 @@
 import type { DeviceParts } from '../../dma/parts.ts';
 import type { Streaming, StreamingDevice } from '../../dma/streaming/streaming.ts';
 import { DmaError } from '../../errors.ts';
+import type { InterruptKind } from '../../interrupts/access.ts';
 import type { Access, MmioWindow } from '../../iommu/address-space.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../../iommu/simulated.ts';
 import { HeapMemory, type HeapMemoryOptions } from '../../memory/heap.ts';
@@ -58,7 +59,7 @@ export class InjectedTransport extends SimulatedTransport {
   readonly #injector: FaultInjector;
 
   constructor(options: SimulatedTransportOptions, injector: FaultInjector) {
-    super(options);
+    super({ ...options, onArm: (kind, vector) => limitVectors(injector, kind, vector) });
     this.#injector = injector;
   }
 
@@ -68,6 +69,12 @@ export class InjectedTransport extends SimulatedTransport {
     }
     super.resetDevice();
   }
+}
+
+/** INTx is a line, and always there. */
+function limitVectors(injector: FaultInjector, kind: InterruptKind, vector: number): void {
+  if (kind === 'intx' || injector.strike('vector-limit') === undefined) return;
+  throw new DmaError('ENOSPC', `no ${kind} vector ${vector}: the system granted fewer`, { remedy: REMEDY });
 }
 
 /**
