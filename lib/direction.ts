@@ -1,7 +1,6 @@
 /** Which way the bytes of a streaming mapping go (enum dma_data_direction). */
 import { describe } from './arguments.ts';
 import { DmaError } from './errors.ts';
-import type { Access } from './iommu/address-space.ts';
 
 export type DmaDirection = 'to-device' | 'from-device' | 'bidirectional';
 
@@ -9,8 +8,6 @@ export type DmaDirection = 'to-device' | 'from-device' | 'bidirectional';
 export const DEVICE_READS = 1;
 /** The device writes the memory. */
 export const DEVICE_WRITES = 2;
-
-const ACCESS: readonly Access[] = ['read', 'read', 'write', 'read-write'];
 
 /**
  * What the device does with the memory, as bits.
@@ -29,9 +26,4 @@ export function directionBits(direction: DmaDirection): number {
 export function directionOf(bits: number): DmaDirection {
   if (bits === DEVICE_READS) return 'to-device';
   return bits === DEVICE_WRITES ? 'from-device' : 'bidirectional';
-}
-
-/** What the IOMMU must allow (dma_info_to_prot). */
-export function accessFor(bits: number): Access {
-  return ACCESS[bits]!;
 }

@@ -28,7 +28,8 @@ export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
 export type { Interrupt, Interrupts, IntxOptions } from './interrupts/interrupt.ts';
 export type { WaitOptions } from './interrupts/wait.ts';
-export type { Access, AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './iommu/address-space.ts';
+export type { Access } from './iommu/access.ts';
+export type { AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './iommu/address-space.ts';
 export type { AddressedMemory } from './memory/addressed.ts';
 export { type DmaBuf, importDmaBuf } from './memory/dma-buf.ts';
 export { DmaHeapMemory, type DmaHeapMemoryOptions, dmaHeaps } from './memory/dma-heap.ts';
@@ -39,7 +40,7 @@ export type { Coherence, MemorySource } from './memory/source.ts';
 export type { UDmaBufMemory } from './memory/u-dma-buf.ts';
 export { type OpenUDmaBufOptions, openUDmaBuf } from './memory/u-dma-buf-open.ts';
 export { type ExportableMemory, type ExportOptions, exportDmaBuf } from './memory/udmabuf.ts';
-export { Bar, type BarInfo } from './pci/bar.ts';
+export type { Bar, BarInfo } from './pci/bar.ts';
 export {
   type Capability,
   type ExtendedCapability,
@@ -71,9 +72,10 @@ export type {
   SettablePowerState,
   VendorCapability,
 } from './pci/capabilities/standard.ts';
-export { type ConfigSpace, PCI_COMMAND, PCI_STATUS } from './pci/config-space.ts';
+export type { ConfigSpace } from './pci/config-space.ts';
 export { findPci } from './pci/find.ts';
 export type { PciFunction, PowerState } from './pci/function.ts';
+export { PCI_COMMAND, PCI_STATUS } from './pci/header.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
 export type { ResetKind, ResetReport } from './pci/reset.ts';
 export type { ExpansionRom } from './pci/rom.ts';

@@ -8,19 +8,18 @@
  * addresses (IOVA) are plain numbers below 2^53 here; they become bigint at the public surface.
  */
 
-/** A window of usable IOVA, both ends inclusive. */
+import type { Access } from './access.ts';
+
+/** A range of usable IOVA, both ends inclusive. */
 export interface IovaRange {
   readonly start: number;
   readonly end: number;
 }
 
-/** How many there are. */
+/** How many addresses there are. */
 export function bytesIn(ranges: readonly IovaRange[]): number {
   return ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0);
 }
-
-/** What the device may do. Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
-export type Access = 'read' | 'write' | 'read-write';
 
 /**
  * Registers of a function, as something that the DMA of a function can be led to. Opaque: only an address space of
@@ -48,7 +47,7 @@ export interface AddressSpace {
   /** Smallest IOMMU page, bytes, a power of two. */
   readonly pageSize: number;
 
-  /** Usable windows, ascending, disjoint, all below 2^53; reserved windows (MSI, host bridge) already taken out. */
+  /** Usable addresses, ascending, disjoint, all below 2^53; reserved ones (MSI, host bridge) are already taken out. */
   readonly ranges: readonly IovaRange[];
 
   /**

@@ -61,7 +61,7 @@ export class Buddy {
     this.held = new Uint8Array(2 ** top);
   }
 
-  /** Free the pages [first, end) for the first time. Windows come in ascending order. */
+  /** Free the pages [first, end) for the first time. Ranges come in ascending order. */
   open(first: number, end: number): void {
     this.release(first, end);
     if (end <= this.last) this.ends.push(end);

@@ -15,8 +15,8 @@ import { checkSize, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from './address-space.ts';
 import { Magazines } from './magazine.ts';
+import { fitsEmpty, type PageRange, powerOfTwoCeil, trimRanges } from './page-ranges.ts';
 import { Spans } from './spans.ts';
-import { fitsEmpty, powerOfTwoCeil, trimWindows, type Window } from './windows.ts';
 
 // Own constants, not imported ones: V8 reads those from memory and checks them at every use.
 const SPAN = 2 ** 32;
@@ -26,7 +26,7 @@ const SMALL_ORDER = 5;
 // Fields are `declare private`, not #: a field that is never undefined, nor an integer here and a double there, is one
 // V8 treats as a constant of known kind, and shorter bytecode is what lets alloc and free be inlined.
 export class IovaAllocator {
-  declare private readonly windows: readonly Window[];
+  declare private readonly pages: readonly PageRange[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;
   declare private readonly pageMask: number;
@@ -36,7 +36,7 @@ export class IovaAllocator {
   private pagesHeld = 0;
 
   /**
-   * @param ranges usable windows as in AddressSpace.ranges: inclusive ends below 2^53, ascending, disjoint
+   * @param ranges usable addresses as in AddressSpace.ranges: inclusive ends below 2^53, ascending, disjoint
    * @param pageSize the IOMMU page, a power of two from 4 KiB to 1 MiB
    * @throws DmaError EINVAL
    */
@@ -47,11 +47,11 @@ export class IovaAllocator {
         remedy: 'pass a power of two from 4096 to 1048576',
       });
     }
-    this.windows = trimWindows(ranges, pageSize);
+    this.pages = trimRanges(ranges, pageSize);
     this.pageSize = pageSize;
     this.shift = shift;
     this.pageMask = pageSize - 1;
-    const spans = new Spans(this.windows, pageSize);
+    const spans = new Spans(this.pages, pageSize);
     this.spans = spans;
     this.magazines = new Magazines((iova, order) => spans.give(iova, order));
   }
@@ -104,7 +104,7 @@ export class IovaAllocator {
     checkSize(size, 'IOVA size');
     const bytes = Math.ceil(size / this.pageSize) * this.pageSize;
     return fitsEmpty(
-      this.windows,
+      this.pages,
       bytes <= this.pageSize << SMALL_ORDER ? powerOfTwoCeil(bytes) : bytes,
       limit,
     );

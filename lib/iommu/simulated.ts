@@ -8,7 +8,8 @@
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
-import type { Access, AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
+import type { Access } from './access.ts';
+import type { AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
 import { nearestNumber, wholeAddress } from './bus-address.ts';
 import type { AccessObserver, Requester } from './device-access.ts';
 import { FAULT, type Fault, FaultLog } from './fault.ts';
@@ -22,7 +23,7 @@ const INTEL_RANGES: readonly IovaRange[] = [
 ];
 
 export interface SimulatedAddressSpaceOptions {
-  /** Usable windows, ascending, disjoint, below 2^53. Default: Intel VT-d's. */
+  /** Usable addresses, ascending, disjoint, below 2^53. Default: Intel VT-d's. */
   readonly ranges?: readonly IovaRange[];
   /** Bytes, a power of two. Default 4096. */
   readonly pageSize?: number;

@@ -10,7 +10,7 @@
  * circulation, and the pages it needs of the next one.
  */
 import { Buddy } from './buddy.ts';
-import { powerOfTwoCeil, type Window } from './windows.ts';
+import { type PageRange, powerOfTwoCeil } from './page-ranges.ts';
 
 const SPAN = 2 ** 32;
 /** Entries of the table of spans found last, by the low bits of their number: neighbours do not collide. */
@@ -37,7 +37,7 @@ class Span extends Buddy {
 type Taken = { readonly first: number; readonly end: number; readonly bytes: number };
 
 export class Spans {
-  declare private readonly windows: readonly Window[];
+  declare private readonly ranges: readonly PageRange[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;
   private low: Span | undefined = undefined;
@@ -59,8 +59,8 @@ export class Spans {
   private untouched = -1;
   private settled = false;
 
-  constructor(windows: readonly Window[], pageSize: number) {
-    this.windows = windows;
+  constructor(ranges: readonly PageRange[], pageSize: number) {
+    this.ranges = ranges;
     this.pageSize = pageSize;
     this.shift = Math.log2(pageSize);
     this.hint = new Int32Array(33 - this.shift).fill(-1);
@@ -128,8 +128,8 @@ export class Spans {
   /** More than 4 GiB, whole pages, aligned to its power of two. The IOVA, or -1. */
   takeHuge(bytes: number): number {
     const align = powerOfTwoCeil(bytes);
-    for (let w = this.windows.length - 1; w >= 0; w--) {
-      const { start, end } = this.windows[w]!;
+    for (let w = this.ranges.length - 1; w >= 0; w--) {
+      const { start, end } = this.ranges[w]!;
       let iova = Math.floor((Math.min(end, this.limit + 1) - bytes) / align) * align;
       while (iova >= start) {
         const busy = this.busySpan(iova, bytes);
@@ -225,8 +225,8 @@ export class Spans {
   }
 
   private highestUntouched(): number {
-    for (let w = this.windows.length - 1; w >= 0; w--) {
-      const { start, end } = this.windows[w]!;
+    for (let w = this.ranges.length - 1; w >= 0; w--) {
+      const { start, end } = this.ranges[w]!;
       const bottom = Math.max(1, Math.floor(start / SPAN));
       let span = Math.floor((Math.min(end, this.limit + 1) - 1) / SPAN);
       let slot = this.slotUpTo(span);
@@ -246,10 +246,10 @@ export class Spans {
     return span;
   }
 
-  /** Open what the windows hold of a span. */
+  /** Open what the ranges hold of a span. */
   private populate(span: Span): Span {
     const { base } = span;
-    for (const { start, end } of this.windows) {
+    for (const { start, end } of this.ranges) {
       const first = Math.max(start, base) - base;
       const past = Math.min(end, base + SPAN) - base;
       if (first < past) span.open(first / this.pageSize, past / this.pageSize);

@@ -14,9 +14,11 @@ import { describe } from '../arguments.ts';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
 import { VFIO_MAP, type VfioFunctions } from '../native/vfio.ts';
-import type { Access, AddressSpace, IovaRange, MmioWindow, ReservedBytes } from './address-space.ts';
+import type { Access } from './access.ts';
+import type { AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
 import { memlockRemedy, readMemlock } from './memlock.ts';
 import { usableRanges } from './usable-ranges.ts';
+import { VfioWindow } from './vfio-window.ts';
 
 /** What the native functions return for a bad argument. */
 const EINVAL = -22;
@@ -32,20 +34,6 @@ type Type1Functions = Pick<
   | 'vfioContainerClose'
 >;
 
-/** A BAR of a function that VFIO handed out. */
-export class Type1Window implements MmioWindow {
-  readonly size: number;
-  /** Of the mmio functions. */
-  readonly handle: Handle;
-  readonly reserved: readonly ReservedBytes[];
-
-  constructor(size: number, handle: Handle, reserved: readonly ReservedBytes[] = []) {
-    this.size = size;
-    this.handle = handle;
-    this.reserved = reserved;
-  }
-}
-
 export class Type1AddressSpace implements AddressSpace {
   readonly name = 'type1';
   readonly pinsForeignMemory: boolean;
@@ -58,7 +46,7 @@ export class Type1AddressSpace implements AddressSpace {
   /**
    * @param container with its groups attached and the IOMMU chosen; it belongs to this object from here on, unless
    *   the constructor throws
-   * @param reserved addresses that the kernel would map but must not be used, such as windows of other functions
+   * @param reserved addresses that the kernel would map but must not be used, such as those of other functions
    * @throws DmaError EOPNOTSUPP the kernel does not tell which addresses are valid
    */
   constructor(native: Type1Functions, container: Handle, reserved: readonly IovaRange[] = []) {
@@ -96,7 +84,7 @@ export class Type1AddressSpace implements AddressSpace {
   /** As long as it is mapped, the function keeps its registers and is open for the kernel, also once it is closed. */
   mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {
     if (this.#closed) throw closedError();
-    if (!(window instanceof Type1Window)) {
+    if (!(window instanceof VfioWindow)) {
       throw new DmaError('EREMOTEIO', 'these are not the registers of a function behind VFIO', {
         remedy: 'open both functions through VFIO, or simulate both',
       });

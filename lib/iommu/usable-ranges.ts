@@ -1,4 +1,4 @@
-/** The windows of an IOMMU, less what must not be used, as whole pages below 2^53. */
+/** The address ranges of an IOMMU, less those that must not be used, as whole pages below 2^53. */
 import type { IovaRange } from './address-space.ts';
 
 /**

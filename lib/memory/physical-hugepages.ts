@@ -16,7 +16,7 @@ import { constants } from 'node:buffer';
 import { checkSize, describe } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
-import { powerOfTwoCeil } from '../iommu/windows.ts';
+import { powerOfTwoCeil } from '../iommu/page-ranges.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import type { AddressedMemory } from './addressed.ts';

@@ -20,7 +20,7 @@ import type { CacheMaintenance } from '../cache.ts';
 import { type DmaDirection, directionBits } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
-import { powerOfTwoCeil } from '../iommu/windows.ts';
+import { powerOfTwoCeil } from '../iommu/page-ranges.ts';
 import type { Handle, RegionFunctions } from '../native/addon.ts';
 import type { UDmaBufFunctions } from '../native/u-dma-buf.ts';
 import type { AddressedMemory } from './addressed.ts';

@@ -1,9 +1,9 @@
-/** Base address registers: the windows of device registers that a PCI function has. */
+/** Base address registers: the regions of device registers that a PCI function has. */
 import type { DmaError, ErrnoName } from '../errors.ts';
 import type { MmioWindow, ReservedBytes } from '../iommu/address-space.ts';
-import { type RegisterNames, Registers, registerError } from '../registers/registers.ts';
+import { type RegisterNames, type Registers, registerError } from '../registers/registers.ts';
 import type { BarRange, MsixCapability } from './capabilities/standard.ts';
-import { PCI_COMMAND } from './config-space.ts';
+import { PCI_COMMAND } from './header.ts';
 
 /** Of the MSI-X capability. */
 export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
@@ -26,22 +26,13 @@ export interface BarInfo {
 }
 
 /** An access throws DmaError as those of `Registers` do; EIO is memory decode off, or no answer. */
-export abstract class Bar extends Registers {
+export interface Bar extends Registers {
   readonly info: BarInfo;
-
-  constructor(info: BarInfo) {
-    super();
-    this.info = info;
-  }
-
-  override get size(): number {
-    return this.info.size;
-  }
-
-  /** For `DmaDevice.mapResource`, of this function or another one. Undefined for I/O ports, which DMA cannot reach. */
-  get window(): MmioWindow | undefined {
-    return undefined;
-  }
+  /**
+   * For `DmaDevice.mapResource`, of this function or another one. Undefined for I/O ports, which DMA cannot reach, and
+   * where no IOMMU leads there.
+   */
+  readonly window: MmioWindow | undefined;
 }
 
 /** What errors of accesses to a BAR say. */

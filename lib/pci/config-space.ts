@@ -25,48 +25,8 @@ import {
   SingleRootIov,
 } from './capabilities/extended.ts';
 import { MsiCapability, MsixCapability, PowerManagement, VendorCapability } from './capabilities/standard.ts';
+import { MULTI_FUNCTION, PCI_HEADER } from './header.ts';
 import type { ConfigAccess } from './transport.ts';
-
-/** Offsets of the type 0 header. */
-const VENDOR_ID = 0x00;
-const DEVICE_ID = 0x02;
-const COMMAND = 0x04;
-const STATUS = 0x06;
-const REVISION_ID = 0x08;
-const CLASS_CODE = 0x09;
-const CACHE_LINE_SIZE = 0x0c;
-const LATENCY_TIMER = 0x0d;
-const HEADER_TYPE = 0x0e;
-const BIST = 0x0f;
-const SUBSYSTEM_VENDOR_ID = 0x2c;
-const SUBSYSTEM_ID = 0x2e;
-const INTERRUPT_LINE = 0x3c;
-const INTERRUPT_PIN = 0x3d;
-
-const MULTI_FUNCTION = 0x80;
-
-/** Bits of the command register. */
-export const PCI_COMMAND = {
-  io: 1 << 0,
-  memory: 1 << 1,
-  master: 1 << 2,
-  parity: 1 << 6,
-  serr: 1 << 8,
-  intxDisable: 1 << 10,
-} as const;
-
-/** Bits of the status register. Those of errors, from `masterParityError` on, are cleared by writing 1. */
-export const PCI_STATUS = {
-  immediateReadiness: 1 << 0,
-  interrupt: 1 << 3,
-  capabilities: 1 << 4,
-  masterParityError: 1 << 8,
-  signaledTargetAbort: 1 << 11,
-  receivedTargetAbort: 1 << 12,
-  receivedMasterAbort: 1 << 13,
-  signaledSystemError: 1 << 14,
-  parityError: 1 << 15,
-} as const;
 
 /** An object for the capability of that id at that offset. */
 interface Decoder<T> {
@@ -86,7 +46,7 @@ const NOBODY = 0xffff_ffff;
  * memory (init_pci_cap_basic_perm).
  */
 export function answers(config: ConfigAccess): boolean {
-  return config.read(REVISION_ID, 4) !== NOBODY;
+  return config.read(PCI_HEADER.revisionId, 4) !== NOBODY;
 }
 
 /** Every access throws DmaError: EINVAL outside the space or misaligned · ENODEV function closed. */
@@ -105,80 +65,80 @@ export class ConfigSpace {
   }
 
   get vendorId(): number {
-    return this.read16(VENDOR_ID);
+    return this.read16(PCI_HEADER.vendorId);
   }
 
   get deviceId(): number {
-    return this.read16(DEVICE_ID);
+    return this.read16(PCI_HEADER.deviceId);
   }
 
   get command(): number {
-    return this.read16(COMMAND);
+    return this.read16(PCI_HEADER.command);
   }
 
   set command(value: number) {
-    this.write16(COMMAND, value);
+    this.write16(PCI_HEADER.command, value);
   }
 
   get status(): number {
-    return this.read16(STATUS);
+    return this.read16(PCI_HEADER.status);
   }
 
   /** Clear error bits (PCI_STATUS) that are set. */
   clearStatus(bits: number): void {
-    this.write16(STATUS, bits);
+    this.write16(PCI_HEADER.status, bits);
   }
 
   get revisionId(): number {
-    return this.read8(REVISION_ID);
+    return this.read8(PCI_HEADER.revisionId);
   }
 
   /** Base class, subclass and programming interface: 0xBBSSPP. */
   get classCode(): number {
-    return this.read8(CLASS_CODE) | (this.read16(CLASS_CODE + 1) << 8);
+    return this.read8(PCI_HEADER.classCode) | (this.read16(PCI_HEADER.classCode + 1) << 8);
   }
 
   /** Bytes; 0 when nobody set it. PCI Express functions do not use it. */
   get cacheLineSize(): number {
-    return 4 * this.read8(CACHE_LINE_SIZE);
+    return 4 * this.read8(PCI_HEADER.cacheLineSize);
   }
 
   /** In PCI clocks; 0 for PCI Express. */
   get latencyTimer(): number {
-    return this.read8(LATENCY_TIMER);
+    return this.read8(PCI_HEADER.latencyTimer);
   }
 
   /** Header layout without the multi-function bit: 0 for everything that is no bridge. */
   get headerType(): number {
-    return this.read8(HEADER_TYPE) & ~MULTI_FUNCTION;
+    return this.read8(PCI_HEADER.headerType) & ~MULTI_FUNCTION;
   }
 
   /** Whether its device has other functions too. */
   get multiFunction(): boolean {
-    return (this.read8(HEADER_TYPE) & MULTI_FUNCTION) !== 0;
+    return (this.read8(PCI_HEADER.headerType) & MULTI_FUNCTION) !== 0;
   }
 
   /** Built-in self test register: 0 when there is none. */
   get bist(): number {
-    return this.read8(BIST);
+    return this.read8(PCI_HEADER.bist);
   }
 
   get subsystemVendorId(): number {
-    return this.read16(SUBSYSTEM_VENDOR_ID);
+    return this.read16(PCI_HEADER.subsystemVendorId);
   }
 
   get subsystemId(): number {
-    return this.read16(SUBSYSTEM_ID);
+    return this.read16(PCI_HEADER.subsystemId);
   }
 
   /** What the firmware noted of the line's routing; means nothing to the device. */
   get interruptLine(): number {
-    return this.read8(INTERRUPT_LINE);
+    return this.read8(PCI_HEADER.interruptLine);
   }
 
   /** 0 none, 1 to 4 for INTA to INTD. */
   get interruptPin(): number {
-    return this.read8(INTERRUPT_PIN);
+    return this.read8(PCI_HEADER.interruptPin);
   }
 
   /** PCI Power Management; every PCI Express function has it. */

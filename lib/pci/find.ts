@@ -1,7 +1,6 @@
 /** Which functions this machine has. */
 import { listFolder, readText } from '../files.ts';
-
-const DEVICES = '/sys/bus/pci/devices';
+import { DEVICES } from './facts.ts';
 
 /**
  * Addresses of the functions with these ids, ascending; none on a system without Linux's sysfs.

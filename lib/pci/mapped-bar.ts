@@ -1,46 +1,20 @@
 /** A BAR of real hardware, however it was mapped. */
+import type { MmioWindow } from '../iommu/address-space.ts';
 import type { Handle, MmioFunctions } from '../native/addon.ts';
 import { MappedRegisters } from '../registers/mapped.ts';
-import { Bar, type BarInfo, barNames } from './bar.ts';
+import { type Bar, type BarInfo, barNames } from './bar.ts';
 
-export class MappedBar extends Bar {
-  readonly #registers: MappedRegisters;
+export class MappedBar extends MappedRegisters implements Bar {
+  readonly info: BarInfo;
+  readonly window: MmioWindow | undefined;
 
-  /** @param window over all of the BAR; it stays its owner's */
-  constructor(info: BarInfo, native: MmioFunctions, window: Handle) {
-    super(info);
-    this.#registers = new MappedRegisters(barNames(info), native, window);
-  }
-
-  read8(offset: number): number {
-    return this.#registers.read8(offset);
-  }
-
-  read16(offset: number): number {
-    return this.#registers.read16(offset);
-  }
-
-  read32(offset: number): number {
-    return this.#registers.read32(offset);
-  }
-
-  read64(offset: number): bigint {
-    return this.#registers.read64(offset);
-  }
-
-  write8(offset: number, value: number): void {
-    this.#registers.write8(offset, value);
-  }
-
-  write16(offset: number, value: number): void {
-    this.#registers.write16(offset, value);
-  }
-
-  write32(offset: number, value: number): void {
-    this.#registers.write32(offset, value);
-  }
-
-  write64(offset: number, value: bigint): void {
-    this.#registers.write64(offset, value);
+  /**
+   * @param registers over all of the BAR; they stay their owner's
+   * @param window the same, where the DMA of functions can be led to them
+   */
+  constructor(info: BarInfo, native: MmioFunctions, registers: Handle, window?: MmioWindow) {
+    super(barNames(info), native, registers);
+    this.info = info;
+    this.window = window;
   }
 }

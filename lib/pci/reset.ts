@@ -13,7 +13,8 @@
 import type { InterruptKind } from '../interrupts/access.ts';
 import type { Interrupts } from '../interrupts/interrupt.ts';
 import { decodeBits } from './bar.ts';
-import { type ConfigSpace, PCI_COMMAND } from './config-space.ts';
+import type { ConfigSpace } from './config-space.ts';
+import { PCI_COMMAND } from './header.ts';
 import { Listeners } from './listeners.ts';
 import { mayHaveReset, type PciTransport } from './transport.ts';
 

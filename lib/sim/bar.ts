@@ -3,14 +3,17 @@ import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
-import { Bar, type BarInfo, barAccessError, registerValue, touchesReserved } from '../pci/bar.ts';
+import { type Bar, type BarInfo, barAccessError, registerValue, touchesReserved } from '../pci/bar.ts';
+import { Registers } from '../registers/registers.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
 
 /** What a register read costs on a real link, roughly; writes are posted and cost the driver nothing. */
 const READ_MICROSECONDS = 1;
 
-export class SimulatedBar extends Bar {
+export class SimulatedBar extends Registers implements Bar {
+  readonly info: BarInfo;
+  readonly size: number;
   readonly #bus: SimulatedBus;
   readonly #model: DeviceModel;
   readonly #window: BarRegisters | undefined;
@@ -19,7 +22,9 @@ export class SimulatedBar extends Bar {
   #port: BusPort | undefined;
 
   constructor(info: BarInfo, bus: SimulatedBus, port: BusPort) {
-    super(info);
+    super();
+    this.info = info;
+    this.size = info.size;
     this.#bus = bus;
     this.#model = bus.model;
     this.#port = port;
@@ -27,7 +32,7 @@ export class SimulatedBar extends Bar {
     this.#window = info.kind === 'memory' ? new BarRegisters(info, bus.model, port) : undefined;
   }
 
-  override get window(): SimulatedRegisters | undefined {
+  get window(): SimulatedRegisters | undefined {
     return this.#window;
   }
 

@@ -4,33 +4,22 @@
  * that writing 1 clears. Some bits do something instead: they reset the function, or change its power state.
  */
 import type { BarInfo } from '../pci/bar.ts';
+import {
+  FIRST_CAPABILITY,
+  FIRST_EXTENDED_CAPABILITY,
+  MULTI_FUNCTION,
+  PCI_BAR,
+  PCI_COMMAND,
+  PCI_HEADER,
+  PCI_STATUS,
+} from '../pci/header.ts';
 import type { ConfigAccess } from '../pci/transport.ts';
 import { CAPABILITY, extendedCapabilities, PM_NO_SOFT_RESET, standardCapabilities } from './capabilities.ts';
 import { placeBars } from './firmware.ts';
 import type { CapabilityDescription, ExtendedDescription, FunctionDescription } from './model.ts';
 
-const COMMAND = 0x04;
-const STATUS = 0x06;
-const CACHE_LINE_SIZE = 0x0c;
-const HEADER_TYPE = 0x0e;
-const BAR0 = 0x10;
-const ROM = 0x30;
-const CAPABILITIES = 0x34;
-const INTERRUPT_LINE = 0x3c;
-const INTERRUPT_PIN = 0x3d;
-const FIRST_CAPABILITY = 0x40;
-const FIRST_EXTENDED_CAPABILITY = 0x100;
-
-const COMMAND_IO = 1 << 0;
-const COMMAND_MEMORY = 1 << 1;
-const COMMAND_MASTER = 1 << 2;
-const COMMAND_INTX_DISABLE = 1 << 10;
-/** With parity errors and SERR#. */
-const COMMAND_WRITABLE =
-  COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER | (1 << 6) | (1 << 8) | COMMAND_INTX_DISABLE;
-const STATUS_INTERRUPT = 1 << 3;
-const STATUS_CAPABILITIES = 1 << 4;
-const MULTI_FUNCTION = 0x80;
+/** Bits of the command register that a driver may change. */
+const COMMAND_WRITABLE = Object.values(PCI_COMMAND).reduce((bits, bit) => bits | bit, 0);
 
 const MESSAGE_CONTROL = 2;
 const MSI_ENABLE = 1 << 0;
@@ -67,7 +56,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
   #powerStates: readonly number[] = [0];
   #awake = true;
   #nextCapability = FIRST_CAPABILITY;
-  #link = CAPABILITIES;
+  #link: number = PCI_HEADER.capabilities;
   #nextExtended = FIRST_EXTENDED_CAPABILITY;
   #lastExtended = 0;
 
@@ -124,21 +113,21 @@ export class SimulatedConfigSpace implements ConfigAccess {
 
   /** Whether the function answers accesses of this kind. */
   decodes(kind: 'memory' | 'io'): boolean {
-    return this.awake && (this.#command & (kind === 'memory' ? COMMAND_MEMORY : COMMAND_IO)) !== 0;
+    return this.awake && (this.#command & PCI_COMMAND[kind]) !== 0;
   }
 
   get busMaster(): boolean {
-    return this.awake && (this.#command & COMMAND_MASTER) !== 0;
+    return this.awake && (this.#command & PCI_COMMAND.master) !== 0;
   }
 
   get intxDisabled(): boolean {
-    return !this.awake || (this.#command & COMMAND_INTX_DISABLE) !== 0;
+    return !this.awake || (this.#command & PCI_COMMAND.intxDisable) !== 0;
   }
 
   /** Interrupt status: the level of the function's INTx line. */
   setInterruptStatus(level: boolean): void {
-    const status = this.read(STATUS, 2) & ~STATUS_INTERRUPT;
-    set(this.#values, STATUS, 2, status | (level ? STATUS_INTERRUPT : 0));
+    const status = this.read(PCI_HEADER.status, 2) & ~PCI_STATUS.interrupt;
+    set(this.#values, PCI_HEADER.status, 2, status | (level ? PCI_STATUS.interrupt : 0));
   }
 
   /** The enable bit of the MSI or MSI-X capability. The host owns it: a driver's write does not change it. */
@@ -149,7 +138,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
   }
 
   get #command(): number {
-    return this.#values.getUint16(COMMAND, true);
+    return this.#values.getUint16(PCI_HEADER.command, true);
   }
 
   #setPowerState(state: number): void {
@@ -171,30 +160,33 @@ export class SimulatedConfigSpace implements ConfigAccess {
 
   #addHeader(description: FunctionDescription, multiFunction: boolean): void {
     const { vendorId, deviceId, revision = 0, classCode = 0xff0000 } = description;
-    this.#put(0x00, 2, vendorId);
-    this.#put(0x02, 2, deviceId);
-    this.#put(0x08, 1, revision);
-    this.#put(0x09, 1, classCode & 0xff);
-    this.#put(0x0a, 2, classCode >>> 8);
-    this.#put(HEADER_TYPE, 1, multiFunction ? MULTI_FUNCTION : 0);
-    this.#put(0x2c, 2, description.subsystemVendorId ?? vendorId);
-    this.#put(0x2e, 2, description.subsystemId ?? deviceId);
-    this.#put(CACHE_LINE_SIZE, 1, 0, 0xff);
+    this.#put(PCI_HEADER.vendorId, 2, vendorId);
+    this.#put(PCI_HEADER.deviceId, 2, deviceId);
+    this.#put(PCI_HEADER.revisionId, 1, revision);
+    this.#put(PCI_HEADER.classCode, 1, classCode & 0xff);
+    this.#put(PCI_HEADER.classCode + 1, 2, classCode >>> 8);
+    this.#put(PCI_HEADER.headerType, 1, multiFunction ? MULTI_FUNCTION : 0);
+    this.#put(PCI_HEADER.subsystemVendorId, 2, description.subsystemVendorId ?? vendorId);
+    this.#put(PCI_HEADER.subsystemId, 2, description.subsystemId ?? deviceId);
+    this.#put(PCI_HEADER.cacheLineSize, 1, 0, 0xff);
     const { rom } = description;
-    if (rom !== undefined) this.#put(ROM, 4, 0, (-rom.length | 1) >>> 0);
-    this.#put(INTERRUPT_LINE, 1, 0, 0xff);
-    this.#put(INTERRUPT_PIN, 1, description.intx ? 1 : 0);
+    if (rom !== undefined) this.#put(PCI_HEADER.rom, 4, 0, (-rom.length | 1) >>> 0);
+    this.#put(PCI_HEADER.interruptLine, 1, 0, 0xff);
+    this.#put(PCI_HEADER.interruptPin, 1, description.intx ? 1 : 0);
   }
 
   #addCommand(bars: readonly BarInfo[]): void {
-    const decode = bars.reduce((bits, { kind }) => bits | (kind === 'io' ? COMMAND_IO : COMMAND_MEMORY), 0);
-    this.#put(COMMAND, 2, decode, COMMAND_WRITABLE);
+    const decode = bars.reduce((bits, { kind }) => bits | PCI_COMMAND[kind], 0);
+    this.#put(PCI_HEADER.command, 2, decode, COMMAND_WRITABLE);
   }
 
   /** Only address bits at or above the size are writable: writing all ones and reading back tells the size. */
   #addBar({ index, size, kind, is64Bit, prefetchable }: BarInfo, address: bigint): void {
-    const offset = BAR0 + 4 * index;
-    const flags = kind === 'io' ? 1 : (is64Bit ? 4 : 0) | (prefetchable ? 8 : 0);
+    const offset = PCI_HEADER.bar0 + 4 * index;
+    const flags =
+      kind === 'io'
+        ? PCI_BAR.io
+        : (is64Bit ? PCI_BAR.is64Bit : 0) | (prefetchable ? PCI_BAR.prefetchable : 0);
     const mask = -BigInt(size);
     this.#put(offset, 4, low(address) + flags, low(mask));
     if (is64Bit) this.#put(offset + 4, 4, high(address), high(mask));
@@ -233,7 +225,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     const offset = this.#nextCapability;
     this.#put(offset, 1, id);
     this.#put(this.#link, 1, offset);
-    this.#put(STATUS, 2, this.read(STATUS, 2) | STATUS_CAPABILITIES);
+    this.#put(PCI_HEADER.status, 2, this.read(PCI_HEADER.status, 2) | PCI_STATUS.capabilities);
     this.#copy(offset + 2, registers, writable, clearable);
     this.#link = offset + 1;
     this.#nextCapability = Math.ceil((offset + 2 + registers.length) / 4) * 4;

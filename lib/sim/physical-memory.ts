@@ -7,8 +7,8 @@ import { checkSize } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { IovaAllocator } from '../iommu/iova.ts';
+import { trimRanges } from '../iommu/page-ranges.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
-import { trimWindows } from '../iommu/windows.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import type { Coherence } from '../memory/source.ts';
@@ -53,9 +53,9 @@ export class SimulatedPhysicalMemory implements AddressedMemory {
   /** @throws DmaError EINVAL page size, or no whole page of memory */
   constructor({ heap, addressSpace }: SimulatedPhysicalMemoryOptions) {
     const { pageSize } = heap;
-    const windows = trimWindows(addressSpace.ranges, pageSize);
+    const pages = trimRanges(addressSpace.ranges, pageSize);
     this.pageSize = pageSize;
-    this.ranges = windows.map(({ start, end }) => ({ start, end: end - 1 }));
+    this.ranges = pages.map(({ start, end }) => ({ start, end: end - 1 }));
     this.#heap = heap;
     this.#space = addressSpace;
     this.#zones = this.ranges

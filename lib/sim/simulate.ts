@@ -8,6 +8,7 @@ import type { Requester } from '../iommu/device-access.ts';
 import { FAULT, type Fault, FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { HeapMemory } from '../memory/heap.ts';
+import { parseAddress } from '../pci/address.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
@@ -24,7 +25,7 @@ export interface SimulateOptions {
   /** Whether there is an IOMMU. Without one memory dictates its device address. Default true. */
   readonly iommu?: boolean;
   /**
-   * Device addresses that exist, ascending, disjoint, both ends inclusive: usable IOVA windows, by default Intel VT-d's
+   * Device addresses that exist, ascending, disjoint, both ends inclusive: usable IOVA ranges, by default Intel VT-d's
    * with 39 bits; without an IOMMU where memory is, by default 1 MiB to 3 GiB and 4 to 20 GiB.
    */
   readonly ranges?: readonly IovaRange[];
@@ -85,12 +86,13 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
  * registers in between, as a device in its slot does.
  *
  * @throws DmaError EINVAL malformed address, or a model that describes what no function can be · EBUSY the fault
- *   injector belongs to another simulation, or a function of the group has this address. `openPci` of the result: EBUSY while it is open, or its group in another
- *   domain, ENODEV while it is pulled out, EINVAL page size, windows or memory limit
+ *   injector belongs to another simulation, or a function of the group has this address. `openPci` of the result: EBUSY
+ *   while it is open, or its group in another domain, ENODEV while it is pulled out, EINVAL page size, ranges or memory
+ *   limit
  */
 export function simulate<M extends DeviceModel>(model: M, options: SimulateOptions = {}): SimulatedSource<M> {
-  const { address = '0000:00:10.0', onFault, inject, group = new SimulatedGroup() } = options;
-  checkAddress(address);
+  const { onFault, inject, group = new SimulatedGroup() } = options;
+  const address = parseAddress(options.address ?? '0000:00:10.0');
   const faults = new FaultLog(onFault === undefined ? {} : { onFault });
   const parts = inject === undefined ? PLAIN_MACHINE : injectedMachine(inject);
   group.checkFree(address);
@@ -208,12 +210,5 @@ function checkPageOffset(offset: number, pageSize: number): void {
   if (Number.isInteger(offset) && offset >= 0 && offset < pageSize) return;
   throw new DmaError('EINVAL', `the page offset of foreign memory is ${describe(offset)}`, {
     remedy: `pass a whole number from 0 to ${pageSize - 1}`,
-  });
-}
-
-function checkAddress(address: string): void {
-  if (/^[0-9a-f]{4,8}:[0-9a-f]{2}:[01][0-9a-f]\.[0-7]$/i.test(address)) return;
-  throw new DmaError('EINVAL', `${describe(address)} is no PCI address`, {
-    remedy: 'write domain:bus:device.function, e.g. 0000:00:10.0',
   });
 }

@@ -3,6 +3,7 @@ import { closedError, DmaError, goneError } from '../errors.ts';
 import type { Requester } from '../iommu/device-access.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { Bar } from '../pci/bar.ts';
+import { PCI_BARS } from '../pci/header.ts';
 import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../pci/transport.ts';
 import { SimulatedBar } from './bar.ts';
 import type { SimulatedBus } from './bus.ts';
@@ -66,7 +67,7 @@ export class SimulatedTransport implements PciTransport {
     this.#onRelease = onRelease;
     this.#group = options.group;
     this.#registers = bus.bars.map((info) => new SimulatedBar(info, bus, port));
-    this.bars = Array.from({ length: 6 }, (_, index) =>
+    this.bars = Array.from({ length: PCI_BARS }, (_, index) =>
       this.#registers.find((bar) => bar.info.index === index),
     );
   }

@@ -1,19 +1,19 @@
 /**
- * How the line of a UIO device is let fire again. Drivers with an irqcontrol function take a 1 written to the device
- * file. uio_pci_generic has none: it sets the Interrupt Disable bit of the function's command register
- * (Documentation/driver-api/uio-howto.rst, "Generic PCI UIO driver"), and the one who serviced the device clears it.
+ * Unmasking the interrupt line of a UIO device after it fired. A kernel driver with an irqcontrol function takes a 1
+ * written to the device file. uio_pci_generic has none: it sets the Interrupt Disable bit of the function's command
+ * register (Documentation/driver-api/uio-howto.rst, "Generic PCI UIO driver"), and the program that serviced the device
+ * clears that bit.
  */
 import { writeSync } from 'node:fs';
 import { basename } from 'node:path';
+import { ConfigFile } from '../config-file.ts';
 import { DmaError } from '../errors.ts';
 import { linkTarget } from '../files.ts';
-import { PCI_COMMAND } from '../pci/config-space.ts';
-import { SysfsConfig } from '../pci/unsafe/config.ts';
 import { UIO_CLASS } from './sysfs.ts';
 
 export const GENERIC_PCI_DRIVER = 'uio_pci_generic';
 
-/** Letting the line fire again, and what that holds open. */
+/** Unmasks the line, and owns what it opened for that. */
 export interface Rearm {
   /** @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone · EACCES the kernel forbids it (lockdown) */
   rearm(): void;
@@ -21,7 +21,7 @@ export interface Rearm {
 }
 
 /**
- * What this device's driver needs.
+ * The way that the kernel driver of this device needs.
  * @param fd the open device file; it stays its owner's
  * @throws DmaError EACCES the function's configuration space may not be written
  */
@@ -41,29 +41,30 @@ function writeOne(node: string, fd: number): void {
     writeSync(fd, ONE);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
-    // No irqcontrol: such a line is let fire again through registers of the device, by its driver.
+    // No irqcontrol function: the user's driver unmasks such a line through registers of the device.
     if (code === 'ENOSYS') return;
     throw code === 'EIO' ? noInterrupt(node, cause) : gone(node, cause);
   }
 }
 
-/** Offsets in configuration space: the command register, and which line the function pulls. */
+/** Of a PCI function: its command register with the bit that masks INTx, and the register that says which line it has. */
 const COMMAND = 0x04;
+const INTX_DISABLE = 1 << 10;
 const INTERRUPT_PIN = 0x3d;
 
 class ConfigRearm implements Rearm {
   readonly #node: string;
-  readonly #config: SysfsConfig;
+  readonly #config: ConfigFile;
 
   constructor(node: string, path: string) {
     this.#node = node;
-    this.#config = new SysfsConfig(path);
+    this.#config = new ConfigFile(path);
   }
 
-  /** All of the register at once: QEMU looks at the line again only when the lower byte is written, too. */
+  /** Writes all of the register: QEMU looks at the line again only when the lower byte is written, too. */
   rearm(): void {
     if (this.#config.read(INTERRUPT_PIN, 1) === 0) throw noInterrupt(this.#node);
-    this.#config.write(COMMAND, 2, this.#config.read(COMMAND, 2) & ~PCI_COMMAND.intxDisable);
+    this.#config.write(COMMAND, 2, this.#config.read(COMMAND, 2) & ~INTX_DISABLE);
   }
 
   close(): void {

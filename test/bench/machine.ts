@@ -1,6 +1,7 @@
 /** The simulated machine that rows without hardware run on, with a count of what it asks of its IOMMU. */
 import { DmaDevice, type DmaDeviceOptions } from '../../lib/dma/device.ts';
-import type { Access, AddressSpace, IovaRange } from '../../lib/iommu/address-space.ts';
+import type { Access } from '../../lib/iommu/access.ts';
+import type { AddressSpace, IovaRange } from '../../lib/iommu/address-space.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
 

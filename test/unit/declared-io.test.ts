@@ -62,7 +62,7 @@ describe('memory in a BAR', () => {
       [fn.bar(2), Number.NaN, SIZE],
       [fn.bar(2), 0, 2 ** 40],
       [fn.bar(4), 0, PAGE],
-      [{ ...fn.bar(2), info: { size: SIZE, kind: 'io' as const } } as IoRegisters, 0, SIZE],
+      [{ ...fn.bar(2), info: { size: SIZE, kind: 'io' as const } } as unknown as IoRegisters, 0, SIZE],
     ] as const) {
       expectCode('EINVAL', () => dma.declareCoherentMemory({ bar, offset }, BASE, size));
     }

@@ -4,9 +4,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { DmaError } from '../../lib/errors.ts';
+import { parseAddress } from '../../lib/pci/address.ts';
+import { holders, isVfioDriver, readFacts } from '../../lib/pci/facts.ts';
+import { bridgeRanges } from '../../lib/pci/vfio/bridge-ranges.ts';
 import { bindCommands, diagnose, openError } from '../../lib/pci/vfio/diagnose.ts';
-import { mmioWindows } from '../../lib/pci/vfio/mmio-windows.ts';
-import { holders, isVfioDriver, parseAddress, readFacts } from '../../lib/pci/vfio/sysfs.ts';
 
 const EDU = '0000:00:10.0';
 let root: string;
@@ -45,6 +46,8 @@ describe('a PCI address', () => {
     expect(parseAddress('0000:00:1F.7')).toBe('0000:00:1f.7');
     expect(parseAddress('01:00.0')).toBe('0000:01:00.0');
     expect(parseAddress('10000:e1:00.0')).toBe('10000:e1:00.0');
+    expect(parseAddress('00000000:00:02.0')).toBe('0000:00:02.0');
+    expect(parseAddress('00010000:e1:00.0')).toBe('10000:e1:00.0');
   });
 
   for (const bad of [
@@ -208,7 +211,7 @@ describe('facts', () => {
       '/sys/bus/pci/devices/0000:00:01.0/resource',
       '0x00000000000c0000 0x00000000000dffff 0x0000000000000212\n',
     );
-    const windows = mmioWindows(root).sort((a, b) => a.start - b.start);
+    const windows = bridgeRanges(root).sort((a, b) => a.start - b.start);
     expect(windows).toEqual([
       { start: 0xc0000, end: 0xdffff },
       { start: 0xc0000000, end: 0xfeafffff },

@@ -3,14 +3,14 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSyn
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ConfigFile } from '../../lib/config-file.ts';
 import type { DmaError } from '../../lib/errors.ts';
 import { dmaBitMask, findPci, openPciUnsafe, type PciFunction } from '../../lib/index.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
-import { SysfsConfig } from '../../lib/pci/unsafe/config.ts';
+import { readFacts } from '../../lib/pci/facts.ts';
 import { obstacle } from '../../lib/pci/unsafe/obstacles.ts';
 import { readResources } from '../../lib/pci/unsafe/resources.ts';
-import { readFacts } from '../../lib/pci/vfio/sysfs.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from '../../lib/sim/physical-memory.ts';
 import { errorOf } from '../failures.ts';
 import { describeNative } from '../native/support.ts';
@@ -146,7 +146,7 @@ describe('configuration space', () => {
       `${device}/config`,
       Uint8Array.from({ length: 4096 }, (_, i) => i & 0xff),
     );
-    const config = new SysfsConfig(`${root}${device}/config`);
+    const config = new ConfigFile(`${root}${device}/config`);
     expect(config.size).toBe(4096);
     expect([config.read(0x10, 1), config.read(0x10, 2), config.read(0xffc, 4)]).toEqual([
       0x10, 0x1110, 0xfffefdfc,
@@ -163,14 +163,14 @@ describe('configuration space', () => {
 
   it('is not all there for everybody', () => {
     file(`${device}/config`, new Uint8Array(64));
-    const config = new SysfsConfig(`${root}${device}/config`);
+    const config = new ConfigFile(`${root}${device}/config`);
     expect(errorOf(() => config.read(0x40, 1)).message).toContain('CAP_SYS_ADMIN');
     config.close();
     file(`${device}/config`, '');
-    const gone = new SysfsConfig(`${root}${device}/config`);
+    const gone = new ConfigFile(`${root}${device}/config`);
     expect(errorOf(() => gone.read(0, 4))).toMatchObject({ code: 'ENODEV' });
     gone.close();
-    expect(errorOf(() => new SysfsConfig(`${root}${device}/nothing`)).code).toBe('ENODEV');
+    expect(errorOf(() => new ConfigFile(`${root}${device}/nothing`)).code).toBe('ENODEV');
   });
 });
 

@@ -94,6 +94,13 @@ describe('simulate', () => {
     expect(fn.dma.supported(dmaBitMask(20))).toBe(false);
   });
 
+  it('knows one function by every spelling of its address', async () => {
+    for (const address of ['00000000:00:02.0', '0000:00:02.0', '00:02.0']) {
+      using fn = await openPci(simulate(new EduModel(), { address }));
+      expect(fn.address).toBe('0000:00:02.0');
+    }
+  });
+
   it('refuses addresses no function has', () => {
     for (const address of ['', '10.0', '0000:00:10', '0000:00:20.0', '0000:00:10.8', '../etc']) {
       expectCode('EINVAL', () => simulate(new EduModel(), { address }));

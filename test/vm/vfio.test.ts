@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import type { InterruptKind } from '../../lib/interrupts/access.ts';
-import { PCI_COMMAND } from '../../lib/pci/config-space.ts';
+import { PCI_COMMAND } from '../../lib/pci/header.ts';
 import type { OpenedFunction, PciTransport } from '../../lib/pci/transport.ts';
 import { openVfio } from '../../lib/pci/vfio/open.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';

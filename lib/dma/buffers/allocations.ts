@@ -8,8 +8,9 @@
 
 import { checkSize } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
-import { accessFor, type DmaDirection, directionBits } from '../../direction.ts';
+import { type DmaDirection, directionBits } from '../../direction.ts';
 import { closedError, DmaError } from '../../errors.ts';
+import { accessFor } from '../../iommu/access.ts';
 import {
   type DeclarableMemory,
   type DeclaredInfo,

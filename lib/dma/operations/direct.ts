@@ -3,7 +3,8 @@
  * device and memory that it was not given. Memory from elsewhere has no address, so that it is always bounced.
  */
 import { DmaError } from '../../errors.ts';
-import { type Access, bytesIn, type IovaRange } from '../../iommu/address-space.ts';
+import type { Access } from '../../iommu/access.ts';
+import { bytesIn, type IovaRange } from '../../iommu/address-space.ts';
 import type { AddressedMemory } from '../../memory/addressed.ts';
 import type { Coherence } from '../../memory/source.ts';
 import { dmaBitMask } from '../words/mask.ts';

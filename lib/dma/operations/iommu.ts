@@ -7,13 +7,8 @@
  * that it can be taken back when the device is closed and the others go on.
  */
 import { DmaError } from '../../errors.ts';
-import {
-  type Access,
-  type AddressSpace,
-  bytesIn,
-  type IovaRange,
-  type MmioWindow,
-} from '../../iommu/address-space.ts';
+import type { Access } from '../../iommu/access.ts';
+import { type AddressSpace, bytesIn, type IovaRange, type MmioWindow } from '../../iommu/address-space.ts';
 import type { IovaAllocator } from '../../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../../memory/source.ts';
 import { DEFAULT_MASK } from '../words/mask.ts';

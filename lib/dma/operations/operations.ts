@@ -3,7 +3,8 @@
  * (dma-iommu; iommu.ts), without one the memory dictates it (dma-direct; direct.ts).
  */
 import { DmaError } from '../../errors.ts';
-import type { Access, IovaRange, MmioWindow } from '../../iommu/address-space.ts';
+import type { Access } from '../../iommu/access.ts';
+import type { IovaRange, MmioWindow } from '../../iommu/address-space.ts';
 import type { Coherence } from '../../memory/source.ts';
 import type { IommuDomain } from './domain.ts';
 import type { OwnMemory } from './own-memory.ts';

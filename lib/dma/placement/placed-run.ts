@@ -1,6 +1,6 @@
 /** A list in place: one run of device addresses, and in it the memory of every element, whole granules of each. */
 import { DmaError } from '../../errors.ts';
-import type { Access } from '../../iommu/address-space.ts';
+import type { Access } from '../../iommu/access.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import { roundUp } from './segments.ts';
 

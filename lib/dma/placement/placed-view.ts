@@ -11,7 +11,8 @@
  */
 
 import type { CacheMaintenance } from '../../cache.ts';
-import { accessFor, DEVICE_READS, DEVICE_WRITES, directionOf } from '../../direction.ts';
+import { DEVICE_READS, DEVICE_WRITES, directionOf } from '../../direction.ts';
+import { accessFor } from '../../iommu/access.ts';
 import type { BounceBuffer } from '../bounce/bounce.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import { DMA_ATTR } from '../words/attributes.ts';

@@ -11,8 +11,9 @@
  */
 
 import type { CacheMaintenance } from '../../cache.ts';
-import { accessFor, type DmaDirection, directionBits, directionOf } from '../../direction.ts';
+import { type DmaDirection, directionBits, directionOf } from '../../direction.ts';
 import { closedError, DmaError } from '../../errors.ts';
+import { accessFor } from '../../iommu/access.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
 import { type PlacedElement, PlacedRun } from '../placement/placed-run.ts';

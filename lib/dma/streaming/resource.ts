@@ -9,8 +9,9 @@
  */
 
 import { describe } from '../../arguments.ts';
-import { accessFor, type DmaDirection, directionBits } from '../../direction.ts';
+import { type DmaDirection, directionBits } from '../../direction.ts';
 import { closedError, DmaError } from '../../errors.ts';
+import { accessFor } from '../../iommu/access.ts';
 import type { MmioWindow } from '../../iommu/address-space.ts';
 import { type DmaOperations, unreachableRegisters } from '../operations/operations.ts';
 import { checkAttributes } from '../words/attributes.ts';

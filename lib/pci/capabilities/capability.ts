@@ -1,5 +1,6 @@
 /** Capabilities: the two lists they are in, and what the decoded ones have in common. */
 import type { ConfigSpace } from '../config-space.ts';
+import { FIRST_CAPABILITY, FIRST_EXTENDED_CAPABILITY, PCI_HEADER, PCI_STATUS } from '../header.ts';
 
 /** Capability ids a driver looks for (PCI Code and ID Assignment). */
 export const PCI_CAPABILITY = {
@@ -33,16 +34,11 @@ export interface ExtendedCapability extends Capability {
   readonly version: number;
 }
 
-const CAPABILITIES_POINTER = 0x34;
-const STATUS_CAPABILITIES = 1 << 4;
-const FIRST_CAPABILITY = 0x40;
-const FIRST_EXTENDED_CAPABILITY = 0x100;
-
 /** See `ConfigSpace.capabilities`. */
 export function* capabilities(config: ConfigSpace): Generator<Capability> {
-  if ((config.status & STATUS_CAPABILITIES) === 0) return;
+  if ((config.status & PCI_STATUS.capabilities) === 0) return;
   const seen = new Set<number>();
-  let offset = config.read8(CAPABILITIES_POINTER) & ~3;
+  let offset = config.read8(PCI_HEADER.capabilities) & ~3;
   while (offset >= FIRST_CAPABILITY && offset < FIRST_EXTENDED_CAPABILITY && !seen.has(offset)) {
     seen.add(offset);
     const id = config.read8(offset);

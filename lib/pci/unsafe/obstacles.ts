@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';
 import { GENERIC_PCI_DRIVER } from '../../uio/rearm.ts';
-import { DEVICES, type FunctionFacts } from '../vfio/sysfs.ts';
+import { DEVICES, type FunctionFacts } from '../facts.ts';
 
 /**
  * The first obstacle, or undefined.

@@ -5,10 +5,11 @@ import { createHardwareDevice } from '../../debug/create.ts';
 import type { DirectDeviceOptions } from '../../dma/device.ts';
 import type { AddressedMemory } from '../../memory/addressed.ts';
 import { loadAddon } from '../../native/load.ts';
+import { parseAddress } from '../address.ts';
+import { readFacts } from '../facts.ts';
 import type { PciFunction } from '../function.ts';
 import { openPci } from '../open.ts';
 import type { OpenedFunction, OpenOptions } from '../transport.ts';
-import { parseAddress, readFacts } from '../vfio/sysfs.ts';
 import { obstacle } from './obstacles.ts';
 import { SysfsTransport } from './transport.ts';
 

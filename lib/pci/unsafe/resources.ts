@@ -2,6 +2,7 @@
 import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';
 import type { BarInfo } from '../bar.ts';
+import { PCI_BARS } from '../header.ts';
 
 /** IORESOURCE_* of include/linux/ioport.h. */
 const IO = 0x100n;
@@ -10,8 +11,6 @@ const PREFETCH = 0x2000n;
 const MEM_64 = 0x10_0000n;
 /** The kernel has found no address for it: `start` is none. */
 const UNSET = 0x2000_0000n;
-
-const BARS = 6;
 
 export interface BarResource {
   readonly info: BarInfo;
@@ -27,7 +26,7 @@ export interface BarResource {
 export function readResources(folder: string): (BarResource | undefined)[] {
   const path = `${folder}/resource`;
   const lines = readText(path)?.trimEnd().split('\n') ?? [];
-  return Array.from({ length: BARS }, (_, index) => parseLine(path, index, lines[index] ?? ''));
+  return Array.from({ length: PCI_BARS }, (_, index) => parseLine(path, index, lines[index] ?? ''));
 }
 
 function parseLine(path: string, index: number, line: string): BarResource | undefined {

@@ -12,6 +12,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename } from 'node:path';
+import { ConfigFile } from '../../config-file.ts';
 import { closedError, DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
 import { listFolder } from '../../files.ts';
 import type { InterruptAccess } from '../../interrupts/access.ts';
@@ -21,14 +22,11 @@ import { openUioNode } from '../../uio/node.ts';
 import { rearmOf } from '../../uio/rearm.ts';
 import { eventCount } from '../../uio/sysfs.ts';
 import type { Bar } from '../bar.ts';
-import { PCI_COMMAND } from '../config-space.ts';
+import { DEVICES } from '../facts.ts';
+import { PCI_COMMAND, PCI_HEADER } from '../header.ts';
 import { MappedBar } from '../mapped-bar.ts';
 import type { FunctionEvents, PciTransport, RomAccess } from '../transport.ts';
-import { DEVICES } from '../vfio/sysfs.ts';
-import { SysfsConfig } from './config.ts';
 import { type BarResource, readResources } from './resources.ts';
-
-const COMMAND = 0x04;
 
 /** Of a function without uio_pci_generic. */
 const NO_INTERRUPTS: InterruptAccess = {
@@ -48,7 +46,7 @@ export class SysfsTransport implements PciTransport {
   readonly name = 'sysfs';
   readonly restoresConfiguration = false;
   readonly address: string;
-  readonly config: SysfsConfig;
+  readonly config: ConfigFile;
   readonly bars: readonly (Bar | undefined)[];
   readonly interrupts: InterruptAccess;
   readonly rom: RomAccess | undefined;
@@ -69,7 +67,7 @@ export class SysfsTransport implements PciTransport {
     this.address = address;
     this.#folder = `${root}${DEVICES}/${address}`;
     try {
-      this.config = new SysfsConfig(`${this.#folder}/config`);
+      this.config = new ConfigFile(`${this.#folder}/config`);
       this.#undo.push(() => this.config.close());
       this.interrupts = this.#openInterrupts(root);
       this.rom = this.#openRom();
@@ -142,12 +140,12 @@ export class SysfsTransport implements PciTransport {
       this.#writeEnable('1');
       this.#undo.push(() => this.#writeEnable('0'));
     }
-    const command = this.config.read(COMMAND, 2);
+    const command = this.config.read(PCI_HEADER.command, 2);
     let wanted = command & ~PCI_COMMAND.master;
     for (const resource of resources) {
       if (resource !== undefined) wanted |= PCI_COMMAND[resource.info.kind];
     }
-    if (wanted !== command) this.config.write(COMMAND, 2, wanted);
+    if (wanted !== command) this.config.write(PCI_HEADER.command, 2, wanted);
   }
 
   /** The file reads as empty until a 1 is written to it (Documentation/ABI/testing/sysfs-bus-pci). */

@@ -4,7 +4,7 @@
  */
 import { ownershipRemedy } from '../../device-node.ts';
 import { DmaError, errnoName } from '../../errors.ts';
-import { type FunctionFacts, type GroupMember, isVfioDriver } from './sysfs.ts';
+import { type FunctionFacts, type GroupMember, isVfioDriver } from '../facts.ts';
 
 /** Steps of opening a function, by the node or ioctl that can fail. */
 export type OpenStep =

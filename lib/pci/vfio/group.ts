@@ -13,9 +13,9 @@ import type { HugePages } from '../../memory/hugepages.ts';
 import { MemfdMemory } from '../../memory/memfd.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { VFIO_GROUP_VIABLE } from '../../native/vfio.ts';
+import { type FunctionFacts, holders } from '../facts.ts';
+import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError, type OpenStep, openError } from './diagnose.ts';
-import { mmioWindows } from './mmio-windows.ts';
-import { type FunctionFacts, holders } from './sysfs.ts';
 
 /** A domain of functions behind VFIO. */
 export class VfioDomain extends IommuDomain {
@@ -122,7 +122,7 @@ function newDomain(native: Addon, facts: FunctionFacts, hugepages: HugePages): V
     attach(native, facts, container, (errno) => openError(facts, 'VFIO_GROUP_SET_CONTAINER', errno, []));
     step(facts, 'VFIO_SET_IOMMU', native.vfioSetIommu(container));
     memory = new MemfdMemory({ hugepages });
-    return new VfioDomain(new Type1AddressSpace(native, container, mmioWindows()), memory, container);
+    return new VfioDomain(new Type1AddressSpace(native, container, bridgeRanges()), memory, container);
   } catch (error) {
     memory?.close();
     native.vfioContainerClose(container);

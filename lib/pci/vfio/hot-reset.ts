@@ -3,10 +3,10 @@
  * held by whoever asks (vfio_pci_core.c, vfio_pci_dev_set_hot_reset).
  */
 import { DmaError, errnoName } from '../../errors.ts';
-import { linkTarget } from '../../files.ts';
 import type { Handle } from '../../native/addon.ts';
 import type { VfioFunctions } from '../../native/vfio.ts';
-import { DEVICES, isVfioDriver } from './sysfs.ts';
+import { formatAddress } from '../address.ts';
+import { driverOf, isVfioDriver } from '../facts.ts';
 
 type Native = Pick<VfioFunctions, 'vfioHotResetInfo' | 'vfioHotReset' | 'vfioGroupHeld'>;
 
@@ -40,7 +40,7 @@ function affectedBy(native: Native, device: Handle, address: string): Affected[]
   if (typeof info !== 'number') {
     return Array.from({ length: info.length / 4 }, (_, index) => {
       const [group, segment, bus, devfn] = info.slice(4 * index) as [number, number, number, number];
-      return { group, address: addressOf(segment, bus, devfn) };
+      return { group, address: formatAddress(segment, bus, devfn) };
     });
   }
   const code = errnoName(info);
@@ -54,11 +54,6 @@ function affectedBy(native: Native, device: Handle, address: string): Affected[]
     syscall: 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO',
     remedy: 'nothing was reset: try again',
   });
-}
-
-function addressOf(segment: number, bus: number, devfn: number): string {
-  const hex = (value: number, digits: number): string => value.toString(16).padStart(digits, '0');
-  return `${hex(segment, 4)}:${hex(bus, 2)}:${hex(devfn >>> 3, 2)}.${devfn & 7}`;
 }
 
 function notOurs(address: string, foreign: readonly Affected[]): DmaError {
@@ -90,8 +85,4 @@ function notReset(address: string, scope: readonly string[], errno: number): Dma
     syscall,
     remedy: 'bind those to vfio-pci',
   });
-}
-
-function driverOf(address: string): string | undefined {
-  return linkTarget(`${DEVICES}/${address}/driver`)?.split('/').at(-1);
 }

@@ -10,11 +10,12 @@
  */
 import { createHardwareDevice } from '../../debug/create.ts';
 import { loadAddon } from '../../native/load.ts';
+import { parseAddress } from '../address.ts';
+import { readFacts } from '../facts.ts';
 import type { OpenedFunction, OpenOptions } from '../transport.ts';
 import { diagnose } from './diagnose.ts';
 import { step, VfioGroup } from './group.ts';
 import { KernelLog } from './kernel-log.ts';
-import { parseAddress, readFacts } from './sysfs.ts';
 import { VfioTransport } from './transport.ts';
 
 /**

@@ -1,11 +1,14 @@
 /** One PCI function through VFIO (drivers/vfio/pci): configuration space, BARs, interrupts, reset. */
 import { closedError, DmaError, type ErrnoName, errnoName, goneError } from '../../errors.ts';
 import type { ReservedBytes } from '../../iommu/address-space.ts';
+import { VfioWindow } from '../../iommu/vfio-window.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { VFIO_CONFIG_REGION, VFIO_ROM_REGION } from '../../native/vfio.ts';
 import { type Bar, type BarInfo, decodeBits, reservedBytes } from '../bar.ts';
 import type { MsixCapability } from '../capabilities/standard.ts';
 import { answers, ConfigSpace } from '../config-space.ts';
+import { PCI_BAR, PCI_BARS, PCI_HEADER } from '../header.ts';
+import { MappedBar } from '../mapped-bar.ts';
 import {
   type ConfigAccess,
   type FunctionEvents,
@@ -13,21 +16,10 @@ import {
   type PciTransport,
   type RomAccess,
 } from '../transport.ts';
-import { VfioBar } from './bar.ts';
 import type { VfioGroup } from './group.ts';
 import { hotReset, hotResetScope } from './hot-reset.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
-
-/** Offsets in the type 0 header. */
-const COMMAND = 0x04;
-const FIRST_BAR = 0x10;
-const BARS = 6;
-
-/** Bits of a base address register. */
-const BAR_IO = 1 << 0;
-const BAR_64BIT = 1 << 2;
-const BAR_PREFETCHABLE = 1 << 3;
 
 /** The group that a function is in. */
 export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close'>;
@@ -69,7 +61,7 @@ export class VfioTransport implements PciTransport {
       leave: () => this.leave(),
     });
     const { msix } = new ConfigSpace(this.config);
-    this.bars = Array.from({ length: BARS }, (_, index) => this.#openBar(index, msix));
+    this.bars = Array.from({ length: PCI_BARS }, (_, index) => this.#openBar(index, msix));
     this.rom = this.#openRom();
     this.#enableDecode();
   }
@@ -182,27 +174,29 @@ export class VfioTransport implements PciTransport {
     for (const { start, end, readable } of reserved) {
       this.#native.mmioReserve(window, start, Math.min(end, size) - start, readable);
     }
-    return new VfioBar(this.#barInfo(index, size, reserved), this.#native, window);
+    const info = this.#barInfo(index, size, reserved);
+    const forDma = info.kind === 'memory' ? new VfioWindow(size, window, reserved) : undefined;
+    return new MappedBar(info, this.#native, window, forDma);
   }
 
   #barInfo(index: number, size: number, reserved: readonly ReservedBytes[]): BarInfo {
-    const value = this.config.read(FIRST_BAR + 4 * index, 4);
-    const io = (value & BAR_IO) !== 0;
+    const value = this.config.read(PCI_HEADER.bar0 + 4 * index, 4);
+    const io = (value & PCI_BAR.io) !== 0;
     return {
       index,
       size,
       kind: io ? 'io' : 'memory',
-      is64Bit: !io && (value & BAR_64BIT) !== 0,
-      prefetchable: !io && (value & BAR_PREFETCHABLE) !== 0,
+      is64Bit: !io && (value & PCI_BAR.is64Bit) !== 0,
+      prefetchable: !io && (value & PCI_BAR.prefetchable) !== 0,
       ...(reserved.length > 0 && { reserved }),
     };
   }
 
   /** VFIO leaves the command register as it was, and a BAR that is not decoded answers with a bus error. */
   #enableDecode(): void {
-    const command = this.config.read(COMMAND, 2);
+    const command = this.config.read(PCI_HEADER.command, 2);
     const wanted = command | decodeBits(this.bars);
-    if (wanted !== command) this.config.write(COMMAND, 2, wanted);
+    if (wanted !== command) this.config.write(PCI_HEADER.command, 2, wanted);
   }
 }
 

@@ -1,13 +1,12 @@
 /**
- * What Linux says about a PCI function, read from /sys, /dev and /proc without touching the hardware. Nothing here
- * judges: diagnose.ts turns these facts into an error with a remedy. `root` is a prefix put before every absolute
- * path, so that a recorded tree can stand for a machine.
+ * Facts about a PCI function, as Linux tells them in /sys, /dev and /proc. Reading them does not touch the hardware.
+ * Nothing here judges: vfio/diagnose.ts and unsafe/obstacles.ts turn facts into an error with a remedy. `root` is a
+ * prefix put before every absolute path, so that a recorded tree can stand for a machine.
  */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
-import { quote } from '../../arguments.ts';
-import { DmaError } from '../../errors.ts';
-import { linkTarget, listFolder, readText } from '../../files.ts';
+import { linkTarget, listFolder, readText } from '../files.ts';
+import { parseAddress } from './address.ts';
 
 export interface GroupMember {
   readonly address: string;
@@ -32,20 +31,8 @@ export interface FunctionFacts {
   readonly vfio: boolean;
 }
 
+/** A folder for each function of the machine. */
 export const DEVICES = '/sys/bus/pci/devices';
-const ADDRESS = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
-
-/**
- * `domain:bus:device.function` in the kernel's spelling; the domain may be left out (0000), as lspci does.
- * @throws DmaError EINVAL
- */
-export function parseAddress(text: string): string {
-  const match = typeof text === 'string' ? ADDRESS.exec(text.trim().toLowerCase()) : null;
-  if (match !== null) return `${match[1] ?? '0000'}:${match[2]}:${match[3]}.${match[4]}`;
-  throw new DmaError('EINVAL', `${quote(text)} is not a PCI address`, {
-    remedy: 'write domain:bus:device.function in hexadecimal, e.g. 0000:01:00.0 (lspci -D lists them)',
-  });
-}
 
 /** Facts about a function. @throws DmaError EINVAL malformed address */
 export function readFacts(text: string, root = ''): FunctionFacts {
@@ -58,7 +45,7 @@ export function readFacts(text: string, root = ''): FunctionFacts {
     driver: driverOf(address, root),
     group,
     members: group === undefined ? [] : groupMembers(group, root),
-    // A link to read for every function of the machine: only for whoever asks.
+    // A getter, because it reads a link of every function of the machine and only error messages need it.
     get similar() {
       return functions.filter((other) => oneApart(other, address) || isVfioDriver(driverOf(other, root)));
     },
@@ -93,7 +80,8 @@ function groupOf(address: string, root: string): number | undefined {
   return name !== undefined && /^\d+$/.test(name) ? Number(name) : undefined;
 }
 
-function driverOf(address: string, root: string): string | undefined {
+/** The driver that a function is bound to. */
+export function driverOf(address: string, root = ''): string | undefined {
   return linkName(`${root}${DEVICES}/${address}/driver`);
 }
 

@@ -1,33 +1,32 @@
 /**
  * Addresses that PCI functions and bridges answer to. An IOVA equal to one of them may be routed to that function
- * and never reach the IOMMU, so dma-iommu reserves the windows of the host bridge (iova_reserve_pci_windows), and
- * so do we. Those windows are not told to user space; below 4 GiB, where the bridge has one hole for all, what lies
- * between the functions is counted to them.
+ * and never reach the IOMMU. The kernel's dma-iommu therefore reserves what the host bridge passes on
+ * (iova_reserve_pci_windows), and so do we. User space is not told those ranges. Below 4 GiB, where the bridge has one
+ * hole for all functions, the addresses between the functions count as the bridge's too.
  */
-
 import { listFolder, readText } from '../../files.ts';
 import type { IovaRange } from '../../iommu/address-space.ts';
-import { DEVICES } from './sysfs.ts';
+import { DEVICES } from '../facts.ts';
 
 const IORESOURCE_MEM = 0x200n;
 const MIB = 2 ** 20;
 const FOUR_GIB = 2 ** 32;
 
 /** In no particular order. `root` is a prefix of `/sys`, for a recorded tree. */
-export function mmioWindows(root = ''): IovaRange[] {
-  const windows = listFolder(root + DEVICES)
+export function bridgeRanges(root = ''): IovaRange[] {
+  const ranges = listFolder(root + DEVICES)
     .flatMap((address) => (readText(`${root}${DEVICES}/${address}/resource`) ?? '').split('\n'))
-    .flatMap(memoryWindow);
-  // Legacy windows (VGA, option ROMs) below 1 MiB are not part of the hole.
-  const hole = windows.filter(({ start, end }) => start >= MIB && end < FOUR_GIB);
-  if (hole.length === 0) return windows;
-  const start = Math.min(...hole.map((window) => window.start));
-  const end = Math.max(...hole.map((window) => window.end));
-  return [...windows.filter((window) => !hole.includes(window)), { start, end }];
+    .flatMap(memoryRange);
+  // Legacy ranges (VGA, option ROMs) below 1 MiB are not part of the hole.
+  const hole = ranges.filter(({ start, end }) => start >= MIB && end < FOUR_GIB);
+  if (hole.length === 0) return ranges;
+  const start = Math.min(...hole.map((range) => range.start));
+  const end = Math.max(...hole.map((range) => range.end));
+  return [...ranges.filter((range) => !hole.includes(range)), { start, end }];
 }
 
 /** One line of a sysfs `resource` file: start, end and flags, all zero when unused. */
-function memoryWindow(line: string): IovaRange[] {
+function memoryRange(line: string): IovaRange[] {
   const match = /^(0x[0-9a-f]+) (0x[0-9a-f]+) (0x[0-9a-f]+)$/.exec(line.trim());
   if (match === null) return [];
   const [start, end, flags] = match.slice(1).map(BigInt) as [bigint, bigint, bigint];

@@ -1,5 +1,5 @@
 /**
- * Which addresses exist: the usable windows of an address space, trimmed to what may ever be handed out.
+ * Which addresses exist: the usable ranges of an address space, trimmed to those that may be handed out.
  * Page 0 never is, so that 0 stays a recognisable bad address; nor is the last page below 2^53, so that the end of
  * an allocation is always a safe integer (the kernel keeps the last page of 2^64 for DMA_MAPPING_ERROR).
  */
@@ -7,18 +7,18 @@ import { DmaError } from '../errors.ts';
 import type { IovaRange } from './address-space.ts';
 
 /** Whole pages, ends exclusive. */
-export interface Window {
+export interface PageRange {
   readonly start: number;
   readonly end: number;
 }
 
 /**
- * Ascending page-aligned windows; neighbours that touch become one.
+ * Ascending page-aligned ranges; neighbours that touch become one.
  * @throws DmaError EINVAL when the ranges are not ascending and disjoint, or not below 2^53
  */
-export function trimWindows(ranges: readonly IovaRange[], pageSize: number): Window[] {
+export function trimRanges(ranges: readonly IovaRange[], pageSize: number): PageRange[] {
   const roof = 2 ** 53 - pageSize;
-  const windows: { start: number; end: number }[] = [];
+  const trimmed: { start: number; end: number }[] = [];
   let previous = -1;
   for (const range of ranges) {
     checkRange(range, previous);
@@ -26,17 +26,17 @@ export function trimWindows(ranges: readonly IovaRange[], pageSize: number): Win
     const start = Math.max(pageSize, Math.ceil(range.start / pageSize) * pageSize);
     const end = Math.min(roof, Math.floor((range.end + 1) / pageSize) * pageSize);
     if (start >= end) continue;
-    const below = windows.at(-1);
+    const below = trimmed.at(-1);
     if (below !== undefined && below.end === start) below.end = end;
-    else windows.push({ start, end });
+    else trimmed.push({ start, end });
   }
-  return windows;
+  return trimmed;
 }
 
 function checkRange({ start, end }: IovaRange, previous: number): void {
   if (Number.isSafeInteger(start) && Number.isSafeInteger(end) && start > previous && end >= start) return;
   throw new DmaError('EINVAL', `IOVA range ${start}..${end} after ${previous}`, {
-    remedy: 'pass windows in ascending order that do not overlap, with inclusive ends below 2^53',
+    remedy: 'pass ranges in ascending order that do not overlap, with inclusive ends below 2^53',
   });
 }
 
@@ -48,9 +48,9 @@ export function powerOfTwoCeil(value: number): number {
 }
 
 /** Does `bytes`, aligned to its power of two, fit into an empty space without passing `limit`? */
-export function fitsEmpty(windows: readonly Window[], bytes: number, limit: number): boolean {
+export function fitsEmpty(ranges: readonly PageRange[], bytes: number, limit: number): boolean {
   const align = powerOfTwoCeil(bytes);
-  return windows.some(({ start, end }) => {
+  return ranges.some(({ start, end }) => {
     const first = Math.ceil(start / align) * align;
     return first + bytes <= end && first + bytes - 1 <= limit;
   });

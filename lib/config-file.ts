@@ -1,13 +1,15 @@
-/** Configuration space through /sys/bus/pci/devices/<address>/config: one pread or pwrite of the width an access. */
+/**
+ * Configuration space of a PCI function as a file of /sys (`config` in the folder of the function): each access is one
+ * pread or pwrite of its width.
+ */
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
-import { DmaError } from '../../errors.ts';
-import type { ConfigAccess } from '../transport.ts';
+import { DmaError } from './errors.ts';
 
-/** Bytes that the kernel shows to everybody; the rest is for administrators. */
+/** Bytes that the kernel shows to every user; the rest is for administrators. */
 const SHOWN_TO_ALL = 64;
 const GONE = 'the function is gone: close it';
 
-export class SysfsConfig implements ConfigAccess {
+export class ConfigFile {
   /** Bytes: 256 or 4096. */
   readonly size: number;
   readonly #path: string;
@@ -26,6 +28,7 @@ export class SysfsConfig implements ConfigAccess {
     this.size = fstatSync(this.#fd).size;
   }
 
+  /** Little-endian. @throws DmaError EACCES, ENODEV, EIO */
   read(offset: number, width: 1 | 2 | 4): number {
     const end = offset + width;
     if (this.#transfer(readSync, 'read', offset, width) === width) return this.#word.readUIntLE(0, width);

@@ -1,0 +1,14 @@
+/** What a device may do with memory that is mapped for it. */
+
+/** Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
+export type Access = 'read' | 'write' | 'read-write';
+
+const BY_DIRECTION: readonly Access[] = ['read', 'read', 'write', 'read-write'];
+
+/**
+ * What the IOMMU must allow for a direction (dma_info_to_prot).
+ * @param bits of `directionBits`
+ */
+export function accessFor(bits: number): Access {
+  return BY_DIRECTION[bits]!;
+}

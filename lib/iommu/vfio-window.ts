@@ -1,0 +1,16 @@
+/** The registers of a function that VFIO handed out, for the address spaces of VFIO to map. */
+import type { Handle } from '../native/addon.ts';
+import type { MmioWindow, ReservedBytes } from './address-space.ts';
+
+export class VfioWindow implements MmioWindow {
+  readonly size: number;
+  /** Of the mmio functions. */
+  readonly handle: Handle;
+  readonly reserved: readonly ReservedBytes[];
+
+  constructor(size: number, handle: Handle, reserved: readonly ReservedBytes[] = []) {
+    this.size = size;
+    this.handle = handle;
+    this.reserved = reserved;
+  }
+}
