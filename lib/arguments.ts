@@ -2,6 +2,7 @@
  * Checks of the arguments of public functions: one place for them, so that the same mistake gets the same words everywhere.
  * Every check throws DmaError EINVAL. They belong at the border of the library; behind it values are what their types say.
  */
+import { constants } from 'node:buffer';
 import { DmaError } from './errors.ts';
 
 /** Throws DmaError EINVAL unless `value` is what it is to be. @param what its name, e.g. `the size of a coherent buffer` */
@@ -47,6 +48,18 @@ export function argumentError(what: string, value: unknown, remedy: string): Dma
 export function checkSize(size: unknown, what: string, max: number = Number.MAX_SAFE_INTEGER): void {
   if (Number.isSafeInteger(size) && (size as number) > 0 && (size as number) <= max) return;
   throw argumentError(what, size, `pass a whole number of bytes from 1 to ${max}`);
+}
+
+/**
+ * Bytes that are to be one typed array, which has a longest length: 4 GiB on Node.js 20, far more on later ones. V8
+ * makes longer ArrayBuffers, and throws a RangeError for a view of one.
+ * @throws DmaError ENOMEM
+ */
+export function checkArrayLength(size: number): void {
+  if (size <= constants.MAX_LENGTH) return;
+  throw new DmaError('ENOMEM', `${size} bytes wanted, one ArrayBuffer can have ${constants.MAX_LENGTH}`, {
+    remedy: 'allocate it in pieces: allocNoncontiguous does where there is an IOMMU',
+  });
 }
 
 /** A whole number from `min` to `max`. */

@@ -21,42 +21,39 @@ const FEW = 16;
 /** Views of a mapping that are kept: what `set` copies from has to be one. */
 const MOST_VIEWS = 16_384;
 
-/** Bytes of a buffer, from `offset` on. */
+/** Bytes of a buffer: those that are mapped and there. */
 export class MemoryTarget implements Target {
   readonly length: number;
-  /** The buffer as the CPU sees it: empty once it was detached. */
+  /** As the CPU sees them: none once the buffer was detached. */
   readonly #memory: Uint8Array;
-  /** As the device sees it. */
+  /** As the device sees them. */
   readonly #bytes: Uint8Array;
-  readonly #offset: number;
   /**
    * Parts of `#bytes` by where they start, of the size that was last read there: devices read the same descriptors and
    * pages again and again.
    */
   #views: Map<number, Uint8Array> | undefined;
 
-  constructor(memory: Uint8Array, bytes: Uint8Array, offset: number) {
+  constructor(memory: Uint8Array, bytes: Uint8Array) {
     this.#memory = memory;
     this.#bytes = bytes;
-    this.#offset = offset;
-    this.length = bytes.length - offset;
+    this.length = bytes.length;
   }
 
   get refusal(): string {
-    return this.#memory.length < this.#offset + this.length ? FAULT.detached : '';
+    return this.#memory.length < this.length ? FAULT.detached : '';
   }
 
   read(offset: number, into: Uint8Array): void {
     const bytes = this.#bytes;
-    const at = this.#offset + offset;
     const size = into.length;
     if (size <= FEW) {
-      for (let i = 0; i < size; i++) into[i] = bytes[at + i]!;
-    } else into.set(this.#view(at, size));
+      for (let i = 0; i < size; i++) into[i] = bytes[offset + i]!;
+    } else into.set(this.#view(offset, size));
   }
 
   write(offset: number, from: Uint8Array): void {
-    this.#bytes.set(from, this.#offset + offset);
+    this.#bytes.set(from, offset);
   }
 
   #view(at: number, size: number): Uint8Array {

@@ -5,7 +5,7 @@
  * dropped, the device is told nothing. Here it is recorded too. Write-only mappings are enforced, as AMD's and
  * virtio's IOMMUs do and Intel's and Arm's do not; so is the end of a buffer inside its last page, as none does.
  */
-import { describe } from '../arguments.ts';
+import { checkArrayLength, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
 import type { Access } from './access.ts';
@@ -33,8 +33,8 @@ export interface SimulatedAddressSpaceOptions {
   readonly pinsForeignMemory?: boolean;
   /** Where in its page the first byte of a buffer lies, as hardware would have it. Default: at its start. */
   readonly pageOffset?: (buffer: ArrayBufferLike) => number;
-  /** What the device sees of a buffer, as many bytes. Default: what the CPU sees. */
-  readonly deviceView?: (buffer: ArrayBufferLike) => Uint8Array;
+  /** What the device sees of bytes [offset, offset + size) of a buffer. Default: what the CPU sees. */
+  readonly deviceView?: (buffer: ArrayBufferLike, offset: number, size: number) => Uint8Array;
   /** Why an access fails where nothing is mapped. Default `FAULT.notMapped`. */
   readonly nothingThere?: string;
   readonly faults?: FaultLog;
@@ -64,7 +64,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   onAccess: AccessObserver | undefined = undefined;
   readonly #mappingLimit: number;
   readonly #pageOffset: (buffer: ArrayBufferLike) => number;
-  readonly #deviceView: (buffer: ArrayBufferLike) => Uint8Array;
+  readonly #deviceView: (buffer: ArrayBufferLike, offset: number, size: number) => Uint8Array;
   readonly #nothingThere: string;
   readonly #table: PageTable<Mapping>;
   readonly #mappings = new Set<Mapping>();
@@ -79,7 +79,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
       mappingLimit = 65_535,
       pinsForeignMemory = true,
       pageOffset = () => 0,
-      deviceView = (buffer) => new Uint8Array(buffer),
+      deviceView = (buffer, offset, size) => new Uint8Array(buffer, offset, size),
       nothingThere = FAULT.notMapped,
       faults = new FaultLog(),
     } = options;
@@ -112,12 +112,11 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   map(iova: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
     this.#checkMap(iova, size, access, offset, this.#pageOffset(buffer));
     this.#checkBacked(buffer, offset, size);
-    this.#insert(
-      iova,
-      size,
-      access,
-      new MemoryTarget(new Uint8Array(buffer), this.#deviceView(buffer), offset),
-    );
+    const start = Math.min(offset, buffer.byteLength);
+    const length = Math.min(size, buffer.byteLength - start);
+    checkArrayLength(length);
+    const memory = new Uint8Array(buffer, start, length);
+    this.#insert(iova, size, access, new MemoryTarget(memory, this.#deviceView(buffer, start, length)));
   }
 
   mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {

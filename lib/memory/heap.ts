@@ -1,7 +1,7 @@
 /** Memory of the JavaScript heap's ArrayBuffers: what a simulated device reaches. Any OS, no addon. */
 
 import { MessageChannel } from 'node:worker_threads';
-import { checkSize } from '../arguments.ts';
+import { checkArrayLength, checkSize } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
 import type { Coherence, MemorySource } from './source.ts';
@@ -50,6 +50,7 @@ export class HeapMemory implements MemorySource {
     if (this.#closed)
       throw new DmaError('ENODEV', 'the memory is closed', { remedy: 'open the device again' });
     checkSize(size, 'the size of an allocation');
+    checkArrayLength(size);
     const charge = Math.ceil(size / this.pageSize) * this.pageSize;
     if (this.#used + charge > this.#limit) {
       throw new DmaError(

@@ -8,8 +8,7 @@
  * its place, so that views which survived it reach nothing a device sees.
  */
 
-import { constants } from 'node:buffer';
-import { checkSize } from '../arguments.ts';
+import { checkArrayLength, checkSize } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
@@ -96,11 +95,7 @@ export class MemfdMemory implements MemorySource {
     if (this.#closed)
       throw new DmaError('ENODEV', 'the memory is closed', { remedy: 'open the device again' });
     checkSize(size, 'the size of an allocation');
-    if (size > constants.MAX_LENGTH) {
-      throw new DmaError('ENOMEM', `${size} bytes wanted, one ArrayBuffer can have ${constants.MAX_LENGTH}`, {
-        remedy: 'allocate it in pieces',
-      });
-    }
+    checkArrayLength(size);
     const run = this.#take(Math.ceil(size / this.pageSize));
     const buffer = this.#addon.regionCarve(run.region.handle, run.page * this.pageSize, size);
     if (typeof buffer === 'number') {

@@ -12,8 +12,7 @@
  * either must not use this. With an IOMMU use `openPci`; on boards, u-dma-buf.
  */
 
-import { constants } from 'node:buffer';
-import { checkSize, describe } from '../arguments.ts';
+import { checkArrayLength, checkSize, describe } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { powerOfTwoCeil } from '../iommu/page-ranges.ts';
@@ -94,11 +93,7 @@ export class PhysicalHugepages implements AddressedMemory {
   allocateBelow(size: number, limit: number): ArrayBuffer {
     this.#checkOpen();
     checkSize(size, 'the size of an allocation');
-    if (size > constants.MAX_LENGTH) {
-      throw new DmaError('ENOMEM', `${size} bytes wanted, one ArrayBuffer can have ${constants.MAX_LENGTH}`, {
-        remedy: 'allocate it in pieces',
-      });
-    }
+    checkArrayLength(size);
     const pages = Math.ceil(size / this.pageSize);
     const place = this.#take(pages, limit) ?? this.#takeFromMore(pages, limit);
     const { zone, address } = place;

@@ -11,6 +11,7 @@
  * A real cache also writes back and reads ahead on its own; this one never does, which no driver may rely on, but
  * makes every forgotten sync visible.
  */
+import { checkArrayLength } from '../arguments.ts';
 import type { CacheMaintenance } from '../cache.ts';
 import type { DmaDirection } from '../direction.ts';
 import type { Coherence } from '../memory/source.ts';
@@ -52,9 +53,11 @@ export class SimulatedCache implements CacheMaintenance {
     this.#pageOffset = pageOffset;
   }
 
-  /** What the device sees of a buffer. */
-  deviceView(buffer: ArrayBufferLike): Uint8Array {
-    return this.#find(buffer)?.memory ?? new Uint8Array(buffer);
+  /** What the device sees of bytes [offset, offset + size) of a buffer. @throws DmaError ENOMEM too long to be cached */
+  deviceView(buffer: ArrayBufferLike, offset: number, size: number): Uint8Array {
+    const cached = this.#find(buffer);
+    if (cached === undefined) return new Uint8Array(buffer, offset, size);
+    return cached.memory.subarray(offset, offset + size);
   }
 
   syncForDevice(buffer: ArrayBufferLike, offset: number, size: number): void {
@@ -77,6 +80,7 @@ export class SimulatedCache implements CacheMaintenance {
   #find(buffer: ArrayBufferLike): Cached | undefined {
     const found = this.#cached.get(buffer);
     if (found !== undefined || this.#coherenceOf(buffer) === 'coherent') return found;
+    checkArrayLength(buffer.byteLength);
     const cached: Cached = {
       cpu: Buffer.from(buffer),
       memory: new Uint8Array(buffer.byteLength).fill(POISON),

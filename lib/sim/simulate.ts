@@ -181,7 +181,9 @@ function newMachine(options: SimulateOptions, parts: MachineParts, faults: Fault
     pageSize,
     faults,
     pageOffset,
-    ...(cache !== undefined && { deviceView: (buffer) => cache.deviceView(buffer) }),
+    ...(cache !== undefined && {
+      deviceView: (buffer, offset, size) => cache.deviceView(buffer, offset, size),
+    }),
     ...(ranges !== undefined && { ranges }),
     ...(mappingLimit !== undefined && { mappingLimit }),
     ...(pinsForeignMemory !== undefined && { pinsForeignMemory }),

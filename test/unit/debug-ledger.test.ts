@@ -23,7 +23,9 @@ function incoherentDevice(): DebugDmaDevice {
     coherenceOf: (buffer) => memory.coherenceOf(buffer),
     pageOffset: () => 0,
   });
-  const addressSpace = new SimulatedAddressSpace({ deviceView: (buffer) => cache.deviceView(buffer) });
+  const addressSpace = new SimulatedAddressSpace({
+    deviceView: (buffer, offset, size) => cache.deviceView(buffer, offset, size),
+  });
   return new DebugDmaDevice({ name: 'test', memory, addressSpace, cache }, { print: false });
 }
 

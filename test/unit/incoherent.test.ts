@@ -26,7 +26,7 @@ describe('the simulated cache', () => {
     const pageOffset = (): number => offset;
     cache = new SimulatedCache({ coherenceOf, pageOffset, ...(lineSize !== undefined && { lineSize }) });
     cpu = new Uint8Array(4 * LINE);
-    device = cache.deviceView(cpu.buffer);
+    device = cache.deviceView(cpu.buffer, 0, cpu.buffer.byteLength);
   };
   const clean = (offset: number, size: number): void => cache.syncForDevice(cpu.buffer, offset, size);
   const invalidate = (offset: number, size: number, direction: DmaDirection = 'from-device'): void =>

@@ -214,7 +214,9 @@ describe('link', () => {
       coherenceOf: (buffer) => memory.coherenceOf(buffer),
       pageOffset: () => 0,
     });
-    const addressSpace = new SimulatedAddressSpace({ deviceView: (buffer) => cache.deviceView(buffer) });
+    const addressSpace = new SimulatedAddressSpace({
+      deviceView: (buffer, offset, size) => cache.deviceView(buffer, offset, size),
+    });
     const dma = new DmaDevice({ name: 'test', memory, addressSpace, cache });
     const bytes = bytesAt(64, 2 * PAGE);
     const state = reserve(dma, bytes.length, bytes);

@@ -33,7 +33,9 @@ function open(coherent: boolean, mappingLimit = 1000, limit = 2 ** 30): void {
   const cache = coherent ? undefined : new SimulatedCache({ coherenceOf, pageOffset: () => 0 });
   space = new SimulatedAddressSpace({
     mappingLimit,
-    ...(cache !== undefined && { deviceView: (buffer) => cache.deviceView(buffer) }),
+    ...(cache !== undefined && {
+      deviceView: (buffer, offset, size) => cache.deviceView(buffer, offset, size),
+    }),
   });
   dma = new DmaDevice({ name: 'test', memory, addressSpace: space, cache });
 }

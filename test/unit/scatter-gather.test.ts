@@ -33,7 +33,9 @@ function incoherent(): World {
   const memory = new HeapMemory();
   const coherenceOf = (buffer: ArrayBufferLike) => memory.coherenceOf(buffer);
   const cache = new SimulatedCache({ coherenceOf, pageOffset: () => 0 });
-  const space = new SimulatedAddressSpace({ deviceView: (buffer) => cache.deviceView(buffer) });
+  const space = new SimulatedAddressSpace({
+    deviceView: (buffer, offset, size) => cache.deviceView(buffer, offset, size),
+  });
   return { dma: new Device({ name: 'test', memory, addressSpace: space, cache }), space };
 }
 

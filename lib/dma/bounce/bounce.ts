@@ -15,7 +15,8 @@
 import { checkSize } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { DmaError } from '../../errors.ts';
-import type { Allocation, DmaOperations } from '../operations/operations.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
+import type { DmaOperations } from '../operations/operations.ts';
 import { BounceSlots, SLOT_SHIFT, SLOT_SIZE } from './slots.ts';
 
 /** Default of `total`: swiotlb's 64 MiB, and no more than a quarter of all that the device can reach. */
@@ -78,7 +79,7 @@ export class BounceBuffer {
   private readonly arenas: Uint8Array[] = [];
   /** Infinity: the chunk has no memory any more. */
   private readonly addresses: number[] = [];
-  private readonly allocations: (Allocation | undefined)[] = [];
+  private readonly allocations: (DeviceRange | undefined)[] = [];
   /** Per first slot of a run: bytes from there on that may not be zero. */
   private readonly dirty: Int32Array;
   /** Per first slot of a run: the view that was last copied out whole, and the one that was copied out in part. */
@@ -269,14 +270,14 @@ export class BounceBuffer {
     const chunk = this.arenas.length < this.chunks ? this.arenas.length : this.slots.unusedChunk();
     if (chunk < 0) throw this.refuse(size, 'it is full');
     this.giveUp(chunk);
-    let added: Allocation;
+    let added: DeviceRange;
     try {
       added = this.operations.allocate(this.chunkSize, this.limit, 'read-write', 'noncoherent');
     } catch (cause) {
       throw this.refuse(size, 'no memory under the DMA mask', cause);
     }
     this.allocations[chunk] = added;
-    this.arenas[chunk] = new Uint8Array(added.buffer);
+    this.arenas[chunk] = new Uint8Array(added.buffers[0]!);
     this.addresses[chunk] = added.address;
     const first = chunk << this.chunkShift;
     for (let slot = first; slot <= first + this.chunkMask; slot++) {

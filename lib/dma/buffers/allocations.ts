@@ -20,7 +20,8 @@ import {
 } from '../declared/declared.ts';
 import { CoherentIoBuffer, type CoherentIoOwner, type IoPlace } from '../declared/io.ts';
 import { type IovaOwner, IovaState } from '../iova/state.ts';
-import type { Allocation, DmaOperations } from '../operations/operations.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
+import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import type { Pinning } from '../placement/placed-view.ts';
 import { roundUp } from '../placement/segments.ts';
@@ -157,8 +158,9 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#checkOpen();
     checkSize(size, 'the size of a noncoherent buffer');
     const bits = directionBits(direction);
-    const memory = this.#operations.allocate(size, this.#limit, accessFor(bits), 'noncoherent');
-    const buffer = new NoncoherentBuffer(this, this.#enterNoncoherent(memory, size, bits), direction);
+    const range = this.#operations.allocate(size, this.#limit, accessFor(bits), 'noncoherent');
+    const region = this.#enterNoncoherent(range, range.buffers[0]!, range.address, size, bits);
+    const buffer = new NoncoherentBuffer(this, region, direction);
     this.hold(buffer);
     return buffer;
   }
@@ -173,12 +175,11 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     checkSize(size, 'the size of a noncontiguous buffer');
     directionBits(direction);
     checkNoncontiguousAttributes(attributes);
-    const memory = this.#operations.allocatePieces(size, this.#limit);
-    let { address } = memory;
-    const regions = memory.buffers.map((buffer) => {
-      const span = roundUp(buffer.byteLength, this.#operations.granule);
-      const region = this.#enterNoncoherent({ buffer, address, span }, buffer.byteLength);
-      address += span;
+    const range = this.#operations.allocatePieces(size, this.#limit);
+    let { address } = range;
+    const regions = range.buffers.map((piece) => {
+      const region = this.#enterNoncoherent(range, piece, address, piece.byteLength);
+      address += region.span;
       return region;
     });
     const buffer = new NoncontiguousBuffer(this, regions, direction);
@@ -233,11 +234,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   releasePieces(buffer: NoncontiguousBuffer, regions: readonly OwnRegion[]): void {
     this.forget(buffer);
     for (const region of regions) this.#own.remove(region);
-    this.#operations.releasePieces({
-      buffers: regions.map((region) => region.buffer),
-      address: regions[0]!.address,
-      span: regions.reduce((sum, { span }) => sum + span, 0),
-    });
+    this.#operations.release(regions[0]!.range!);
   }
 
   syncPieceForCpu({ direction }: NoncontiguousBuffer, piece: OwnRegion, offset: number, size: number): void {
@@ -297,14 +294,23 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   #takeCoherent(size: number, limit: number): OwnRegion {
     const declared = this.#declared?.allocate(size);
     if (declared !== undefined) return declared;
+    const range = this.#operations.allocate(size, limit);
     // Field by field: copying an object with `...` costs as much as all the rest of an allocation.
-    const { buffer, address, span } = this.#operations.allocate(size, limit);
-    return this.#own.add({ buffer, address, size, span, coherent: true });
+    const { buffers, address, span } = range;
+    return this.#own.add({ buffer: buffers[0]!, address, size, span, coherent: true, range });
   }
 
-  #enterNoncoherent({ buffer, address, span }: Allocation, size: number, bits?: number): OwnRegion {
+  /** One buffer of a range. @param address where the device has its first byte */
+  #enterNoncoherent(
+    range: DeviceRange,
+    buffer: ArrayBuffer,
+    address: number,
+    size: number,
+    bits?: number,
+  ): OwnRegion {
     const coherent = this.#cache === undefined;
-    return this.#own.add({ buffer, address, size, span, coherent, bits, noncoherent: true });
+    const span = roundUp(size, this.#operations.granule);
+    return this.#own.add({ buffer, address, size, span, coherent, bits, noncoherent: true, range });
   }
 
   #release(region: OwnRegion): void {
@@ -313,7 +319,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
       return;
     }
     this.#own.remove(region);
-    this.#operations.release(region);
+    this.#operations.release(region.range!);
   }
 
   #declaration(): DeclaredMemory {

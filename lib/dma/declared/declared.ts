@@ -6,6 +6,7 @@
  *      memory   [ page | page | page | page | ... ]   a buffer, or part of a BAR
  *                 ^ deviceAddress                     runs of powers of two of pages, first fit
  */
+import { constants } from 'node:buffer';
 import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { type OwnMemory, OwnRegion } from '../operations/own-memory.ts';
@@ -273,7 +274,7 @@ function checkBytes(memory: ArrayBuffer | ArrayBufferView, size: number, own: Ow
 function allOf(buffer: ArrayBuffer): Uint8Array {
   // No view of a detached buffer can be had.
   if (buffer.byteLength === 0) throw emptyView();
-  return bytesIn(new Uint8Array(buffer), buffer);
+  return bytesIn(new Uint8Array(buffer, 0, Math.min(buffer.byteLength, constants.MAX_LENGTH)), buffer);
 }
 
 function accessorsOnly(method: string): DmaError {

@@ -12,6 +12,7 @@
 import { checkSize, describe } from '../../arguments.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
 import { type Pinning, PlacedView } from '../placement/placed-view.ts';
 import { roundUp } from '../placement/segments.ts';
@@ -39,9 +40,7 @@ export class IovaState {
   readonly size: number;
 
   readonly #owner: IovaOwner;
-  /** Device address of the first granule. */
-  readonly #run: number;
-  readonly #span: number;
+  readonly #range: DeviceRange;
   /** Where in its granule the range starts. */
   readonly #start: number;
   readonly #links: IovaLinks;
@@ -49,11 +48,10 @@ export class IovaState {
   #closed = false;
   #bounced = false;
 
-  private constructor(owner: IovaOwner, size: number, run: number, span: number, start: number) {
+  private constructor(owner: IovaOwner, size: number, range: DeviceRange, start: number) {
     this.#owner = owner;
     this.size = size;
-    this.#run = run;
-    this.#span = span;
+    this.#range = range;
     this.#start = start;
     this.#links = new IovaLinks(size);
   }
@@ -72,8 +70,8 @@ export class IovaState {
     checkSize(size, 'the size of an IOVA range');
     const start = first === undefined ? 0 : granuleOffset(owner, mappableBytes(first));
     const span = roundUp(start + size, owner.pinning.operations.granule);
-    const run = owner.pinning.operations.reserve(span, limit);
-    return run < 0 ? null : new IovaState(owner, size, run, span, start);
+    const range = owner.pinning.operations.reserve(span, limit);
+    return range === undefined ? null : new IovaState(owner, size, range, start);
   }
 
   /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
@@ -128,7 +126,7 @@ export class IovaState {
     const edges = region === undefined && (start !== 0 || size % operations.granule !== 0);
     this.#checkPlace(offset, size, start);
     this.#checkWay(attributes, edges, region === undefined);
-    const address = this.#run + this.#start + offset - start;
+    const address = this.#range.address + this.#start + offset - start;
     const how =
       region?.coherent === true ? { operations, bounce, cache: undefined } : { operations, bounce, cache };
     const placed = new PlacedView(how, bytes, address, start, bits, edges);
@@ -184,7 +182,7 @@ export class IovaState {
       });
     }
     this.#freed = true;
-    this.#owner.pinning.operations.unreserve(this.#run, this.#span);
+    this.#owner.pinning.operations.unreserve(this.#range);
     this.#owner.forgetIova(this);
   }
 
@@ -268,7 +266,7 @@ export class IovaState {
 
   #address(): number {
     this.#checkReserved();
-    return this.#run + this.#start;
+    return this.#range.address + this.#start;
   }
 
   #checkReserved(misuse: Misuse = 'used-after-release'): void {

@@ -8,12 +8,8 @@ import { bytesIn, type IovaRange } from '../../iommu/address-space.ts';
 import type { AddressedMemory } from '../../memory/addressed.ts';
 import type { Coherence } from '../../memory/source.ts';
 import { dmaBitMask } from '../words/mask.ts';
-import {
-  type Allocation,
-  type DmaOperations,
-  type PiecewiseAllocation,
-  unreachableRegisters,
-} from './operations.ts';
+import { DeviceRange } from './device-range.ts';
+import { type DmaOperations, unreachableRegisters } from './operations.ts';
 import { OwnMemory } from './own-memory.ts';
 
 export class DirectOperations implements DmaOperations {
@@ -62,31 +58,24 @@ export class DirectOperations implements DmaOperations {
   }
 
   /** Without an IOMMU the device may do what it likes, whatever `access` says. */
-  allocate(size: number, limit: number, _access?: Access, coherence?: Coherence): Allocation {
+  allocate(size: number, limit: number, _access?: Access, coherence?: Coherence): DeviceRange {
     if (this.#gone !== undefined) throw this.#gone;
     const buffer = this.#memory.allocateBelow(size, limit, coherence);
     const span = Math.ceil(size / this.granule) * this.granule;
-    return { buffer, address: this.#memory.addressOf(buffer), span };
-  }
-
-  release({ buffer }: Allocation): void {
-    this.#memory.free(buffer);
+    return new DeviceRange(this.#memory.addressOf(buffer), span, [buffer]);
   }
 
   /** One piece: what is not contiguous in memory is not contiguous for the device. */
-  allocatePieces(size: number, limit: number): PiecewiseAllocation {
-    const { buffer, address, span } = this.allocate(size, limit, 'read-write', 'noncoherent');
-    return { buffers: [buffer], address, span };
+  allocatePieces(size: number, limit: number): DeviceRange {
+    return this.allocate(size, limit, 'read-write', 'noncoherent');
   }
 
-  releasePieces({ buffers }: PiecewiseAllocation): void {
+  release({ buffers }: DeviceRange): void {
     for (const buffer of buffers) this.#memory.free(buffer);
   }
 
-  /** -1: there are no addresses to choose from. */
-  reserve(_size: number, _limit: number): number {
-    return -1;
-  }
+  /** Undefined: there are no addresses to choose from. */
+  reserve(_size: number, _limit: number): undefined {}
 
   /** @throws DmaError EOPNOTSUPP */
   place(): void {

@@ -11,14 +11,11 @@ import type { Access } from '../../iommu/access.ts';
 import { type AddressSpace, bytesIn, type IovaRange, type MmioWindow } from '../../iommu/address-space.ts';
 import type { IovaAllocator } from '../../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../../memory/source.ts';
+import { LiveList } from '../words/live-list.ts';
 import { DEFAULT_MASK } from '../words/mask.ts';
+import { DeviceRange } from './device-range.ts';
 import type { IommuDomain } from './domain.ts';
-import {
-  type Allocation,
-  type DmaOperations,
-  type PiecewiseAllocation,
-  unreachableRegisters,
-} from './operations.ts';
+import { type DmaOperations, unreachableRegisters } from './operations.ts';
 import type { OwnMemory } from './own-memory.ts';
 
 /** Half pieces are tried, and halves of those, down to one that makes so many: a container has few mappings. */
@@ -35,10 +32,8 @@ export class IommuOperations implements DmaOperations {
   readonly #space: AddressSpace;
   readonly #memory: MemorySource;
   readonly #iova: IovaAllocator;
-  /** Bytes of each run of addresses that this device holds, by its first. */
-  readonly #runs = new Map<number, number>();
-  /** The memory at those of them that are ours. */
-  readonly #buffers = new Map<number, readonly ArrayBuffer[]>();
+  /** What this device holds of the domain's addresses. */
+  readonly #ranges = new LiveList<DeviceRange>();
   #gone: DmaError | undefined;
 
   constructor(domain: IommuDomain) {
@@ -75,34 +70,24 @@ export class IommuOperations implements DmaOperations {
     return this.#space.pageOffset(buffer);
   }
 
-  allocate(size: number, limit: number, access: Access = 'read-write', coherence?: Coherence): Allocation {
-    const span = Math.ceil(size / this.granule) * this.granule;
-    const address = this.#addressFor(span, limit);
-    let buffer: ArrayBuffer | undefined;
+  allocate(size: number, limit: number, access: Access = 'read-write', coherence?: Coherence): DeviceRange {
+    const range = this.#rangeFor(size, limit);
     try {
-      buffer = this.#memory.allocate(size, coherence);
-      this.place(address, buffer, 0, span, access);
-      this.#buffers.set(address, [buffer]);
-      return { buffer, address, span };
+      const buffer = this.#memory.allocate(size, coherence);
+      range.buffers = [buffer];
+      this.place(range.address, buffer, 0, range.span, access);
+      return range;
     } catch (error) {
-      if (buffer !== undefined) this.#memory.free(buffer);
-      this.unreserve(address, span);
+      this.#giveBack(range);
       throw error;
     }
   }
 
-  release({ buffer, address, span }: Allocation): void {
-    this.displace(address, span);
-    this.#buffers.delete(address);
-    this.#memory.free(buffer);
-    this.unreserve(address, span);
-  }
-
-  allocatePieces(size: number, limit: number): PiecewiseAllocation {
-    const span = Math.ceil(size / this.granule) * this.granule;
-    const address = this.#addressFor(span, limit);
+  allocatePieces(size: number, limit: number): DeviceRange {
+    const range = this.#rangeFor(size, limit);
     const shortest = Math.ceil(size / MOST_PIECES / this.granule) * this.granule;
     const buffers: ArrayBuffer[] = [];
+    range.buffers = buffers;
     try {
       let longest = size;
       for (let done = 0; done < size; ) {
@@ -110,29 +95,28 @@ export class IommuOperations implements DmaOperations {
         buffers.push(buffer);
         longest = buffer.byteLength;
         const length = Math.ceil(longest / this.granule) * this.granule;
-        this.place(address + done, buffer, 0, length, 'read-write');
+        this.place(range.address + done, buffer, 0, length, 'read-write');
         done += longest;
       }
-      this.#buffers.set(address, buffers);
-      return { buffers, address, span };
+      return range;
     } catch (error) {
-      this.releasePieces({ buffers, address, span });
+      this.release(range);
       throw error;
     }
   }
 
-  releasePieces({ buffers, address, span }: PiecewiseAllocation): void {
-    this.displace(address, span);
-    this.#buffers.delete(address);
-    for (const buffer of buffers) this.#memory.free(buffer);
-    this.unreserve(address, span);
+  release(range: DeviceRange): void {
+    this.displace(range.address, range.span);
+    this.#giveBack(range);
   }
 
-  reserve(size: number, limit: number): number {
+  reserve(size: number, limit: number): DeviceRange | undefined {
     if (this.#gone !== undefined) throw this.#gone;
     const address = this.#iova.alloc(size, limit);
-    if (address >= 0) this.#runs.set(address, size);
-    return address;
+    if (address < 0) return undefined;
+    const range = new DeviceRange(address, size);
+    this.#ranges.add(range);
+    return range;
   }
 
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
@@ -150,15 +134,22 @@ export class IommuOperations implements DmaOperations {
     this.#space.unmap(address, size);
   }
 
-  unreserve(address: number, size: number): void {
-    this.#runs.delete(address);
-    this.#iova.free(address, size);
+  unreserve(range: DeviceRange): void {
+    this.#ranges.remove(range);
+    this.#iova.free(range.address, range.span);
+  }
+
+  /** Free the memory of a range that the device reaches no more, and return the addresses. */
+  #giveBack(range: DeviceRange): void {
+    for (const buffer of range.buffers) this.#memory.free(buffer);
+    this.unreserve(range);
   }
 
   /** @throws DmaError ENOMEM */
-  #addressFor(span: number, limit: number): number {
-    const address = this.reserve(span, limit);
-    if (address >= 0) return address;
+  #rangeFor(size: number, limit: number): DeviceRange {
+    const span = Math.ceil(size / this.granule) * this.granule;
+    const range = this.reserve(span, limit);
+    if (range !== undefined) return range;
     throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
       remedy: `free something (${this.#iova.used} bytes of addresses are in use) or widen the DMA mask`,
     });
@@ -183,10 +174,9 @@ export class IommuOperations implements DmaOperations {
   /** Where the domain is closed too, that has taken back everything. */
   close(): void {
     if (this.domain.closed) return;
-    for (const [address, size] of this.#runs) {
-      const buffers = this.#buffers.get(address) ?? [];
-      for (const buffer of buffers) this.own.forget(buffer);
-      this.releasePieces({ buffers, address, span: size });
+    for (const range of this.#ranges.all()) {
+      for (const buffer of range.buffers) this.own.forget(buffer);
+      this.release(range);
     }
   }
 }

@@ -6,27 +6,9 @@ import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
 import type { IovaRange, MmioWindow } from '../../iommu/address-space.ts';
 import type { Coherence } from '../../memory/source.ts';
+import type { DeviceRange } from './device-range.ts';
 import type { IommuDomain } from './domain.ts';
 import type { OwnMemory } from './own-memory.ts';
-
-/** Memory that a device can reach. */
-export interface Allocation {
-  readonly buffer: ArrayBuffer;
-  /** Device address of the first byte. */
-  readonly address: number;
-  /** Bytes given to the device: the size asked for, rounded up to whole granules. */
-  readonly span: number;
-}
-
-/** Memory that a device can reach as one piece, whatever it is for the CPU. */
-export interface PiecewiseAllocation {
-  /** In order; all but the last are whole granules. */
-  readonly buffers: readonly ArrayBuffer[];
-  /** Device address of the first byte of the first; the others follow it without a gap. */
-  readonly address: number;
-  /** Bytes given to the device: the size asked for, rounded up to whole granules. */
-  readonly span: number;
-}
 
 export interface DmaOperations {
   /** The address space that the device shares with others; undefined where there is none. */
@@ -63,29 +45,31 @@ export interface DmaOperations {
   pageOffset(buffer: ArrayBufferLike): number;
 
   /**
-   * Zeroed memory, naturally aligned on the bus, all of it at or below `limit`. All or nothing. `access` is what the
-   * device may do with it, by default everything; `coherence` is 'coherent' unless the owner of the memory syncs.
+   * Zeroed memory in one buffer, naturally aligned on the bus, all of it at or below `limit`. All or nothing. `access`
+   * is what the device may do with it, by default everything; `coherence` is 'coherent' unless the owner of the memory
+   * syncs.
    * @throws DmaError ENOMEM, ENOSPC, ENODEV
    */
-  allocate(size: number, limit: number, access?: Access, coherence?: Coherence): Allocation;
-
-  /** Take it from the device, then kill every view and recycle it: nothing the device still does can land in it. */
-  release(allocation: Allocation): void;
+  allocate(size: number, limit: number, access?: Access, coherence?: Coherence): DeviceRange;
 
   /**
-   * As `allocate`, of noncoherent memory that the device may read and write, in as few pieces as the memory allows.
+   * As `allocate`, of noncoherent memory that the device may read and write, in as few buffers as the memory allows.
    * @throws DmaError ENOMEM, ENOSPC, ENODEV
    */
-  allocatePieces(size: number, limit: number): PiecewiseAllocation;
-
-  /** `release` of that. */
-  releasePieces(allocation: PiecewiseAllocation): void;
+  allocatePieces(size: number, limit: number): DeviceRange;
 
   /**
-   * A run of device addresses for memory that is not ours, `size` a multiple of the granule; -1 when none is free
-   * at or below `limit`, and always -1 on direct operations, where foreign memory has no address.
+   * Take allocated memory from the device, then kill every view and recycle it: nothing the device still does can land
+   * in it.
    */
-  reserve(size: number, limit: number): number;
+  release(range: DeviceRange): void;
+
+  /**
+   * A range of device addresses for memory that is not the device's own, `size` a multiple of the granule; undefined
+   * when none is free at or below `limit`, and always undefined on direct operations, where foreign memory has no
+   * address.
+   */
+  reserve(size: number, limit: number): DeviceRange | undefined;
 
   /** Give the device whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
@@ -99,8 +83,8 @@ export interface DmaOperations {
   /** Take back what was placed in [address, address + size). */
   displace(address: number, size: number): void;
 
-  /** Return a run from `reserve`, displaced before; the same size. */
-  unreserve(address: number, size: number): void;
+  /** Return a range from `reserve`; what was placed there was displaced before. */
+  unreserve(range: DeviceRange): void;
 
   /** The device is gone: whatever would give it something throws this error from here on. */
   abandon(error: DmaError): void;

@@ -7,6 +7,7 @@
  *      device address         --- two levels of Int32Array ----->  region            (a few ns)
  */
 import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
+import type { DeviceRange } from './device-range.ts';
 
 /**
  * The key of the stamp: a symbol property, not enumerable, so that printing and comparing views shows nothing of it.
@@ -51,6 +52,8 @@ export interface OwnRegionOptions {
    * have an address, and no mask has a say. Default false.
    */
   readonly declared?: boolean | undefined;
+  /** The addresses it has, to be given back with it; undefined where the operations chose none for it. */
+  readonly range?: DeviceRange | undefined;
 }
 
 /** One piece of memory with one device address. */
@@ -64,6 +67,7 @@ export class OwnRegion {
   readonly bits: number;
   readonly noncoherent: boolean;
   readonly declared: boolean;
+  readonly range: DeviceRange | undefined;
   /** The registry it is in; memory of another domain has no address here. Undefined once removed. */
   owner: OwnMemory | undefined;
   /** Its number in the page table, 0 while it is in none. */
@@ -82,6 +86,7 @@ export class OwnRegion {
     this.bits = bits ?? DEVICE_READS | DEVICE_WRITES;
     this.noncoherent = noncoherent;
     this.declared = declared;
+    this.range = options.range;
   }
 
   /** A view of [offset, offset + size) that knows its device address. */

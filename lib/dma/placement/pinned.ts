@@ -3,6 +3,7 @@
  * its pages, also of the same buffer. What is not whole pages of it goes through bounce pages (placed-view.ts).
  */
 import { DmaError } from '../../errors.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 import { type Pinning, PlacedView } from './placed-view.ts';
 
@@ -11,8 +12,7 @@ export class PinnedRun {
   readonly address: number;
 
   readonly #pinning: Pinning;
-  readonly #start: number;
-  readonly #span: number;
+  readonly #range: DeviceRange;
   readonly #placed: PlacedView;
 
   /**
@@ -28,17 +28,17 @@ export class PinnedRun {
     const span = Math.ceil((at + size) / granule) * granule;
     if (size !== span && (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw unaligned(granule);
     this.#pinning = pinning;
-    this.#span = span;
-    this.#start = operations.reserve(span, limit);
-    if (this.#start < 0) {
+    const range = operations.reserve(span, limit);
+    if (range === undefined) {
       throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
         remedy: 'unmap something, or widen the DMA mask',
       });
     }
+    this.#range = range;
     try {
-      this.#placed = new PlacedView(pinning, source, this.#start, at, bits, size !== span);
+      this.#placed = new PlacedView(pinning, source, range.address, at, bits, size !== span);
     } catch (error) {
-      operations.unreserve(this.#start, span);
+      operations.unreserve(range);
       throw error;
     }
     this.address = this.#placed.address;
@@ -66,7 +66,7 @@ export class PinnedRun {
    */
   finish(attributes: number): boolean {
     const intact = this.#placed.finish(attributes);
-    this.#pinning.operations.unreserve(this.#start, this.#span);
+    this.#pinning.operations.unreserve(this.#range);
     return intact;
   }
 }

@@ -1,6 +1,7 @@
 /** A list in place: one run of device addresses, and in it the memory of every element, whole granules of each. */
 import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import { roundUp } from './segments.ts';
 
@@ -19,7 +20,7 @@ export class PlacedRun {
   /** Device address of the run. */
   readonly address: number;
   readonly #operations: DmaOperations;
-  readonly #total: number;
+  readonly #range: DeviceRange;
 
   /**
    * @param offsets where in the run each element's first byte goes
@@ -35,13 +36,14 @@ export class PlacedRun {
     access: Access,
   ) {
     this.#operations = operations;
-    this.#total = total;
-    this.address = operations.reserve(total, limit);
-    if (this.address < 0) {
+    const range = operations.reserve(total, limit);
+    if (range === undefined) {
       throw new DmaError('ENOMEM', `no room for ${total} bytes at or below address 0x${limit.toString(16)}`, {
         remedy: 'unmap something, or widen the DMA mask',
       });
     }
+    this.#range = range;
+    this.address = range.address;
     try {
       this.#placeAll(elements, offsets, access);
     } catch (error) {
@@ -52,8 +54,8 @@ export class PlacedRun {
 
   /** Take everything back from the device, and return the addresses. */
   release(): void {
-    this.#operations.displace(this.address, this.#total);
-    this.#operations.unreserve(this.address, this.#total);
+    this.#operations.displace(this.address, this.#range.span);
+    this.#operations.unreserve(this.#range);
   }
 
   /** Elements that continue each other in memory and in the run are one mapping: mappings are few and dear. */

@@ -19,13 +19,13 @@ export function measureCopybreak(operations: DmaOperations, limit: number): numb
   const memory = new Uint8Array(long + granule).fill(1);
   const from = (granule - operations.pageOffset(memory.buffer)) % granule;
   const mapOnce = (size: number) => {
-    const address = operations.reserve(size, limit);
-    if (address < 0) throw new DmaError('ENOMEM', 'no address for a measurement');
+    const range = operations.reserve(size, limit);
+    if (range === undefined) throw new DmaError('ENOMEM', 'no address for a measurement');
     try {
-      operations.place(address, memory.buffer, from, size, 'read');
-      operations.displace(address, size);
+      operations.place(range.address, memory.buffer, from, size, 'read');
+      operations.displace(range.address, size);
     } finally {
-      operations.unreserve(address, size);
+      operations.unreserve(range);
     }
   };
   try {

@@ -11,6 +11,7 @@
 import { describe } from '../../arguments.ts';
 import { type DmaDirection, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { PinnedRun } from '../placement/pinned.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
@@ -53,6 +54,8 @@ export class MappingRecord {
   /** Where in the slots the first byte lies. */
   slotOffset = 0;
   pinned: PinnedRun | undefined = undefined;
+  /** The addresses of registers. */
+  range: DeviceRange | undefined = undefined;
   /** The part of `source` that was synced last: a view is dearer than a copy. */
   part: Uint8Array | undefined = undefined;
   partOffset = 0;
@@ -281,6 +284,7 @@ function release(record: MappingRecord, state: number): void {
   record.part = undefined;
   record.region = undefined;
   record.pinned = undefined;
+  record.range = undefined;
   record.previous = undefined;
   record.next = undefined;
 }

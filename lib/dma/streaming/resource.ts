@@ -63,29 +63,30 @@ export class ResourceMappings implements MappingOwner {
     checkGranules(window, offset, size, operations.granule);
     checkReserved(window, offset, size, accessFor(bits) === 'read');
     if (!operations.reachesRegisters) throw unreachableRegisters();
-    const address = operations.reserve(size, limit);
-    if (address < 0) {
+    const range = operations.reserve(size, limit);
+    if (range === undefined) {
       throw new DmaError('ENOMEM', `no room for ${size} bytes at or below address 0x${limit.toString(16)}`, {
         remedy: 'unmap something, or widen the DMA mask',
       });
     }
     try {
-      operations.placeWindow(address, window, offset, size, accessFor(bits));
+      operations.placeWindow(range.address, window, offset, size, accessFor(bits));
     } catch (error) {
-      operations.unreserve(address, size);
+      operations.unreserve(range);
       throw error;
     }
     const record = this.table.take(size, bits, attributes, 'resource');
-    record.address = address;
+    record.address = range.address;
+    record.range = range;
     return record.handle;
   }
 
   unmap(record: MappingRecord): void {
-    const { address, size } = record;
+    const { address, size, range } = record;
     const { operations } = this.device;
     operations.displace(address, size);
     this.table.give(record);
-    operations.unreserve(address, size);
+    operations.unreserve(range!);
   }
 
   newRecord(): MappingRecord {

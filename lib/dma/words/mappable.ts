@@ -1,4 +1,5 @@
 /** What may be mapped: the bytes behind a view, as long as nobody can move or resize them under the device. */
+import { constants } from 'node:buffer';
 import { DmaError } from '../../errors.ts';
 
 /**
@@ -34,6 +35,10 @@ export function emptyView(): DmaError {
 function otherBytesIn(view: ArrayBufferView, buffer: ArrayBufferLike): Uint8Array {
   // On a detached buffer neither the offset of a DataView nor a new view can be had.
   if (buffer.byteLength === 0) throw emptyView();
+  // Only a DataView can be longer than a typed array.
+  if (view.byteLength > constants.MAX_LENGTH) {
+    throw notMappable(`a view of ${view.byteLength} bytes`, `${constants.MAX_LENGTH} bytes at most`);
+  }
   return new Uint8Array(buffer, view.byteOffset, view.byteLength);
 }
 

@@ -97,7 +97,7 @@ export function injectInto(parts: DeviceParts, injector: FaultInjector): DeviceP
 function limitAddresses({ operations }: StreamingDevice, injector: FaultInjector): void {
   const reserve = operations.reserve.bind(operations);
   operations.reserve = (size, limit) =>
-    injector.strike('no-iova') === undefined ? reserve(size, limit) : -1;
+    injector.strike('no-iova') === undefined ? reserve(size, limit) : undefined;
 }
 
 function limitBouncing({ bounce }: Streaming, injector: FaultInjector): void {

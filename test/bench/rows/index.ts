@@ -5,6 +5,7 @@ import { debugRows } from './debug.ts';
 import { forwardRows } from './forward.ts';
 import { garbageRows } from './garbage.ts';
 import { iovaRows } from './iova.ts';
+import { liveRows } from './live.ts';
 import { nvmeRows } from './nvme.ts';
 import { poolRows } from './pool.ts';
 import { scatterGatherRows } from './scatter-gather.ts';
@@ -20,6 +21,7 @@ export const rows: readonly Row[] = [
   ...streamingRows,
   ...scatterGatherRows,
   ...coherentRows,
+  ...liveRows,
   ...debugRows,
   ...forwardRows,
   ...garbageRows,
