@@ -196,6 +196,17 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return true;
   }
 
+  /** Whether the device may do that everywhere in [address, address + size) now. */
+  answers(address: bigint | number, size: number, access: 'read' | 'write'): boolean {
+    return this.#walk(
+      address,
+      size,
+      access,
+      () => {},
+      () => {},
+    );
+  }
+
   #readPieces(address: bigint | number, into: Uint8Array, requester: Requester): boolean {
     into.fill(0);
     const move: Move = (target, from, done, size) => target.read(from, into.subarray(done, done + size));

@@ -2,7 +2,7 @@
  * The slot a simulated device sits in. The device is there for as long as the simulation; a driver's connection
  * to it (a BusPort) comes and goes with open and close.
  */
-import { describe } from '../arguments.ts';
+import { argumentError, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { wholeAddress } from '../iommu/bus-address.ts';
 import type { Requester } from '../iommu/device-access.ts';
@@ -14,6 +14,7 @@ import type { SimulatedConfigSpace } from './config-space.ts';
 import { describeBars } from './description.ts';
 import type { SimulatedInterrupts } from './interrupts.ts';
 import type { DeviceBus, DeviceModel } from './model.ts';
+import { modelName } from './model-name.ts';
 
 /** What stands between the device and a driver that has opened it. */
 export interface BusPort {
@@ -31,13 +32,31 @@ export interface BusPort {
   wasReset(functions: readonly string[]): void;
 }
 
+/** A device that lags is told of what its late writes must not be late for (lag/device.ts). */
+export interface LaggingDevice extends DeviceModel {
+  beforeConfigRead(): void;
+  beforeConfigWrite(): void;
+  /** The driver stops the device: first it does all that it was told to do. */
+  settle(): void;
+}
+
 /** A message interrupt is a memory write to this address (Intel SDM volume 3, 11.11). */
 const MESSAGE_ADDRESS = 0xfee00000n;
+
+/** The PCI Express capability, Device Control in it, and the bit for relaxed ordering. */
+const EXPRESS = 0x10;
+const DEVICE_CONTROL = 8;
+const RELAXED_ORDERING = 1 << 4;
+
+const TIME_REMEDY =
+  'pass simulated microseconds, at least 1: what takes no time is done in the register access itself';
 
 export class SimulatedBus implements DeviceBus {
   readonly clock = new SimulatedClock();
   readonly faults: FaultLog;
   readonly model: DeviceModel;
+  /** The model, if it lags. */
+  readonly lagging: LaggingDevice | undefined;
   readonly bars: readonly BarInfo[];
   /** Whoever reaches the device now. */
   #port: BusPort | undefined;
@@ -49,9 +68,10 @@ export class SimulatedBus implements DeviceBus {
   #plugged = true;
 
   /** @throws DmaError EINVAL the model describes what no function can be */
-  constructor(model: DeviceModel, faults: FaultLog) {
+  constructor(model: DeviceModel, faults: FaultLog, lagging?: LaggingDevice) {
     this.bars = describeBars(model);
     this.model = model;
+    this.lagging = lagging;
     this.faults = faults;
     faults.about = () => model.activity?.();
     model.attach(this);
@@ -162,8 +182,65 @@ export class SimulatedBus implements DeviceBus {
     return false;
   }
 
+  /** Whether a driver can reach the device, and the device memory. */
+  get connected(): boolean {
+    return this.#plugged && this.#port !== undefined;
+  }
+
+  /** Whether a write would find memory everywhere now. */
+  mayWrite(address: bigint | number, size: number, high: number | undefined): boolean {
+    const port = this.#port;
+    if (!this.#plugged || !port?.config.busMaster) return false;
+    return port.addressSpace.answers(wholeAddress(address, high), size, 'write');
+  }
+
+  /**
+   * A write that has left the device: bus mastering does not stop it any more. @returns what happens when it arrives
+   * @param about what the device was doing when it wrote
+   */
+  writeLater(
+    address: bigint | number,
+    from: Uint8Array,
+    high: number | undefined,
+    about: string | undefined,
+  ): () => void {
+    const port = this.#port;
+    return () => {
+      if (port === undefined || port !== this.#port || !this.#plugged) return;
+      const { faults } = this;
+      const { about: now } = faults;
+      faults.about = () => about;
+      try {
+        port.addressSpace.write(address, from, port.requester, high);
+      } finally {
+        faults.about = now;
+      }
+    };
+  }
+
+  /** The same for a message interrupt; undefined when the function may send none. @throws DmaError EINVAL vector */
+  messageLater(vector: number): (() => void) | undefined {
+    this.#checkVector(vector);
+    const port = this.#port;
+    if (!this.#plugged || !port?.interrupts.messages || !port.config.busMaster) return undefined;
+    return () => {
+      if (port === this.#port && this.#plugged) port.interrupts.message(vector);
+    };
+  }
+
+  /** Whether the driver lets the function relax the order of its writes: Enable Relaxed Ordering in Device Control. */
+  get relaxedOrdering(): boolean {
+    const config = this.#port?.config;
+    const express = config === undefined ? undefined : findCapability(config, EXPRESS);
+    return express !== undefined && (config!.read(express + DEVICE_CONTROL, 2) & RELAXED_ORDERING) !== 0;
+  }
+
   get messages(): boolean {
     return this.#port?.interrupts.messages ?? false;
+  }
+
+  get now(): number {
+    return this.clock.now;
   }
 
   raise(vector = 0): void {
@@ -179,6 +256,13 @@ export class SimulatedBus implements DeviceBus {
   }
 
   after(microseconds: number, action: () => void): void {
+    if (!(microseconds >= 1 && microseconds < Number.POSITIVE_INFINITY)) {
+      throw argumentError(
+        `the time that ${modelName(this.model)} gave to after()`,
+        microseconds,
+        TIME_REMEDY,
+      );
+    }
     if (this.#plugged) this.clock.after(microseconds, action);
   }
 
@@ -199,6 +283,11 @@ export class SimulatedBus implements DeviceBus {
     this.faults.record(fault);
   }
 
+  /** The INTx line goes up or down. */
+  moveLine(level: boolean): void {
+    if (this.#plugged) this.#updateLine(level);
+  }
+
   #updateLine(level: boolean): void {
     this.#line = level && (this.model.config.intx ?? false);
     this.#port?.config.setInterruptStatus(this.#line);
@@ -213,4 +302,12 @@ export class SimulatedBus implements DeviceBus {
       remedy: `its config describes vectors 0 to ${vectors - 1}`,
     });
   }
+}
+
+/** Offset of a capability of the first 256 bytes. */
+function findCapability(config: SimulatedConfigSpace, id: number): number | undefined {
+  for (let at = config.read(0x34, 1); at !== 0; at = config.read(at + 1, 1)) {
+    if (config.read(at, 1) === id) return at;
+  }
+  return undefined;
 }

@@ -1,15 +1,18 @@
 /**
  * Simulated time: a queue of actions, run in order of their due time and never by the wall clock, so that every run
- * is the same. Time advances when somebody says so, and straight to the next action when the event loop is idle.
+ * is the same. Time passes when the driver does something that takes time, and jumps to the next action when the event
+ * loop is idle.
  */
-interface Event {
+
+/** An action that is scheduled, for `cancel`. */
+export interface Scheduled {
   readonly due: number;
   readonly action: () => void;
 }
 
 export class SimulatedClock {
   /** Ascending; events due together keep the order they were asked for. */
-  #queue: Event[] = [];
+  #queue: Scheduled[] = [];
   #now = 0;
   #running = false;
   #turn: NodeJS.Immediate | undefined;
@@ -28,17 +31,37 @@ export class SimulatedClock {
     return this.#now;
   }
 
-  /** @param microseconds at least 1, so that time passes however an action repeats itself */
-  after(microseconds: number, action: () => void): void {
-    const due = this.#now + Math.max(1, microseconds);
-    let at = this.#queue.length;
-    while (at > 0 && this.#queue[at - 1]!.due > due) at--;
-    if (at === this.#queue.length) this.#queue.push({ due, action });
-    else this.#queue.splice(at, 0, { due, action });
-    this.#schedule();
+  /** Actions that are scheduled. */
+  get scheduled(): number {
+    return this.#queue.length;
   }
 
-  /** Let time pass, with all that happens in it. */
+  /** @param microseconds at least 1, so that time passes however an action repeats itself */
+  after(microseconds: number, action: () => void): Scheduled {
+    const event = { due: this.#now + Math.max(1, microseconds), action };
+    let at = this.#queue.length;
+    while (at > 0 && this.#queue[at - 1]!.due > event.due) at--;
+    if (at === this.#queue.length) this.#queue.push(event);
+    else this.#queue.splice(at, 0, event);
+    this.#schedule();
+    return event;
+  }
+
+  /** The action does not run. Nothing happens if it ran before. */
+  cancel(event: Scheduled): void {
+    const at = this.#queue.indexOf(event);
+    if (at >= 0) this.#queue.splice(at, 1);
+  }
+
+  /** Let time jump to the next action, as in an idle event loop. @returns false when nothing is scheduled */
+  step(): boolean {
+    const next = this.#queue[0];
+    if (next === undefined) return false;
+    this.#runUntil(next.due);
+    return true;
+  }
+
+  /** Let time pass. The actions that become due run inside this call. */
   advance(microseconds: number): void {
     this.#runUntil(this.#now + microseconds);
   }

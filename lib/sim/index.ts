@@ -3,6 +3,7 @@ export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
 export type { SimulatedGroup } from './group.ts';
 export { FaultInjector, type FaultKind, type Injection } from './inject/inject.ts';
 export type { FaultTiming } from './inject/rule.ts';
+export type { LagOptions } from './lag/options.ts';
 export type {
   BarDescription,
   CapabilityDescription,

@@ -112,6 +112,9 @@ export interface DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
 
+  /** False for a model that has to be called inside the register accesses of the driver, and so never lags. */
+  readonly lags?: false;
+
   /** Called once, before anything else. */
   attach(bus: DeviceBus): void;
 
@@ -142,8 +145,12 @@ export interface DeviceBus {
    *   that, and no access leaves garbage then
    */
   dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean;
-  /** Write memory; nothing changes where the device may not write. As `dmaRead`. */
-  dmaWrite(address: bigint | number, from: Uint8Array, high?: number): boolean;
+  /**
+   * Write memory; nothing changes where the device may not write. As `dmaRead`.
+   * @param relaxed the write has the attribute Relaxed Ordering: it may pass earlier writes if the driver has enabled that in
+   *   Device Control and the device lags (`SimulateOptions.lag`). Default false
+   */
+  dmaWrite(address: bigint | number, from: Uint8Array, high?: number, relaxed?: boolean): boolean;
 
   /**
    * Interrupt: the MSI or MSI-X message of `vector` when the driver has enabled messages, else the INTx line goes
@@ -162,6 +169,9 @@ export interface DeviceBus {
    * while the function is closed.
    */
   after(microseconds: number, action: () => void): void;
+
+  /** Simulated microseconds since power-up. */
+  readonly now: number;
 
   /** Record a mistake of the driver that only this device notices, beside the DMA faults. */
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void;

@@ -12,8 +12,12 @@ import { parseAddress } from '../pci/address.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
+import { withDefaults } from './defaults.ts';
 import { SimulatedDomain, SimulatedGroup } from './group.ts';
 import type { FaultInjector, InjectedSlot } from './inject/inject.ts';
+import { LaggingModel } from './lag/device.ts';
+import { type LagOptions, lagOf } from './lag/options.ts';
+import { passTimeIn } from './lag/passing.ts';
 import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
 import type { DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
@@ -53,12 +57,25 @@ export interface SimulateOptions {
   readonly group?: SimulatedGroup;
   /** What goes wrong, and when. Default: nothing that the model or the driver does not do. */
   readonly inject?: FaultInjector;
+  /**
+   * Whether the device lags, as PCI Express lets it: register writes of the driver and writes of the device are under way for
+   * some time, and time passes in the calls that unmap, free and close. It is random, and repeatable by its seed.
+   * Default: it does not lag; it does after `checkDmaAfterEach` of userdma/testing.
+   */
+  readonly lag?: boolean | LagOptions;
+  /**
+   * Whether addresses above 4 GiB are given out first, to a device whose mask has them, as Linux does with
+   * iommu.forcedac=1. Default: those below first, after `checkDmaAfterEach` those above.
+   */
+  readonly forceDac?: boolean;
 }
 
 export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends PciSource {
   readonly model: M;
   /** For other functions that are to be in the same IOMMU group. */
   readonly group: SimulatedGroup;
+  /** Simulated microseconds since power-up. */
+  readonly now: number;
   /** What the device did wrong or was not allowed to do, the newest thousand, oldest first, over all openings. */
   readonly faults: readonly Fault[];
   /**
@@ -90,13 +107,17 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
  *   while it is open, or its group in another domain, ENODEV while it is pulled out, EINVAL page size, ranges or memory
  *   limit
  */
-export function simulate<M extends DeviceModel>(model: M, options: SimulateOptions = {}): SimulatedSource<M> {
+export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOptions = {}): SimulatedSource<M> {
+  const options = withDefaults(wanted);
   const { onFault, inject, group = new SimulatedGroup() } = options;
   const address = parseAddress(options.address ?? '0000:00:10.0');
   const faults = new FaultLog(onFault === undefined ? {} : { onFault });
   const parts = inject === undefined ? PLAIN_MACHINE : injectedMachine(inject);
   group.checkFree(address);
-  const bus = new SimulatedBus(parts.model(model), faults);
+  const lag = model.lags === false ? undefined : lagOf(options.lag);
+  const plugged = parts.model(model);
+  const lagging = lag && new LaggingModel(plugged, lag);
+  const bus = new SimulatedBus(lagging ?? plugged, faults, lagging);
   // A card is pulled out and plugged in with all of its functions.
   const card = () => group.functionsOf(address).map((member) => member.bus);
   const unplug = (): void => {
@@ -123,7 +144,7 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
     }
   };
   const open = ({ streaming, debug, domain: wanted }: OpenOptions): OpenedFunction => {
-    const common = { ...streaming, name: address, alter: parts.alter };
+    const common = { ...streaming, name: address, alter: alterFor(parts, lagging) };
     if (options.iommu === false) {
       if (wanted !== undefined) throw noDomain(address);
       const { memory: heap, space, cache } = newMachine(options, parts, faults);
@@ -146,6 +167,9 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
   return {
     model,
     group,
+    get now() {
+      return bus.now;
+    },
     faults: faults.list,
     open,
     unplug,
@@ -156,6 +180,12 @@ export function simulate<M extends DeviceModel>(model: M, options: SimulateOptio
       for (const one of card()) one.plugIn();
     },
   };
+}
+
+/** What injects faults stands behind what lets time pass: a call that fails takes time, too. */
+function alterFor({ alter }: MachineParts, lagging: LaggingModel | undefined): MachineParts['alter'] {
+  if (lagging === undefined) return alter;
+  return (parts) => passTimeIn(alter?.(parts) ?? parts, lagging);
 }
 
 interface Machine {

@@ -3,13 +3,16 @@ import { closedError, DmaError, goneError } from '../errors.ts';
 import type { Requester } from '../iommu/device-access.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { Bar } from '../pci/bar.ts';
-import { PCI_BARS } from '../pci/header.ts';
+import { PCI_BARS, PCI_COMMAND } from '../pci/header.ts';
 import type { ConfigAccess, FunctionEvents, PciTransport, RomAccess } from '../pci/transport.ts';
 import { SimulatedBar } from './bar.ts';
 import type { SimulatedBus } from './bus.ts';
 import { SimulatedConfigSpace } from './config-space.ts';
 import type { SimulatedGroup } from './group.ts';
 import { type ArmListener, SimulatedInterrupts } from './interrupts.ts';
+
+/** Of the command register. */
+const COMMAND = 0x04;
 
 export interface SimulatedTransportOptions {
   readonly address: string;
@@ -87,7 +90,10 @@ export class SimulatedTransport implements PciTransport {
     this.resetDevice();
     const others = (this.#group?.members ?? []).filter(({ bus }) => bus !== this.#bus && bus.plugged);
     const functions = [this.address, ...others.map(({ address }) => address)];
-    for (const { bus } of others) bus.reset();
+    for (const { bus } of others) {
+      bus.lagging?.settle();
+      bus.reset();
+    }
     for (const { bus } of others) bus.tellReset(functions);
     return functions;
   }
@@ -127,6 +133,7 @@ export class SimulatedTransport implements PciTransport {
 
   /** A reset that the driver asked for and may have. */
   protected resetDevice(): void {
+    this.#bus.lagging?.settle();
     this.#bus.reset();
   }
 
@@ -153,10 +160,14 @@ export class SimulatedTransport implements PciTransport {
       size: config.size,
       read: (offset, width) => {
         this.#checkOpen();
+        this.#bus.lagging?.beforeConfigRead();
         return config.read(offset, width);
       },
       write: (offset, width, value) => {
         this.#checkOpen();
+        const { lagging } = this.#bus;
+        lagging?.beforeConfigWrite();
+        if (config.busMaster && clearsMaster(offset, width, value)) lagging?.settle();
         const effect = config.write(offset, width, value);
         if (effect === 'power') this.#bus.reset();
         if (effect === 'function') this.#tryReset();
@@ -169,4 +180,10 @@ export class SimulatedTransport implements PciTransport {
     if (this.#closed) throw closedError(this.address);
     if (this.#gone !== undefined) throw this.#gone;
   }
+}
+
+/** Whether a configuration write turns bus mastering off. */
+function clearsMaster(offset: number, width: number, value: number): boolean {
+  const bit = 8 * (COMMAND - offset);
+  return bit >= 0 && bit < 8 * width && ((value >>> bit) & PCI_COMMAND.master) === 0;
 }

@@ -18,6 +18,8 @@ const AROUND = 3;
 export class ScriptedDevice implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
+  /** A wrong access throws out of the driver's call that made it. */
+  readonly lags = false;
   readonly #steps: Step[] = [];
   /** The step to come. */
   #at = 0;

@@ -20,6 +20,7 @@ interface Mistake {
 }
 
 const translated = (world: World) => world.translated;
+const lagging = (world: World) => world.lagging;
 
 const MISTAKES: readonly Mistake[] = [
   { file: 'forgets-unmap', kind: 'pending-at-close', hardware: 'pending-at-close' },
@@ -48,6 +49,8 @@ const MISTAKES: readonly Mistake[] = [
   { file: 'writes-before-unmap', kind: 'not-synced-for-device' },
   { file: 'forgets-first-sync', kind: 'device-wrote-unowned' },
   { file: 'frees-page-in-flight', kind: 'freed-while-device-uses', hardware: 'iommu-fault' },
+  { file: 'frees-page-before-stop', kind: 'freed-while-device-uses', where: lagging },
+  { file: 'unmaps-before-stop', kind: 'device-after-release', where: lagging },
   { file: 'frees-block-in-flight', kind: 'freed-while-device-uses' },
   { file: 'uses-freed-block', kind: 'used-after-release', hardware: 'used-after-release' },
   { file: 'writes-freed-block', kind: 'pool-block-poisoned', hardware: 'pool-block-poisoned' },

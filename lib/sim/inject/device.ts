@@ -1,6 +1,7 @@
 /** A device whose registers, DMA and interrupts fail when a FaultInjector says so, whatever its model is. */
 import { wholeAddress } from '../../iommu/bus-address.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
+import type { FrontModel } from '../model-name.ts';
 import type { FaultInjector } from './inject.ts';
 
 const ALL_ONES = 0xffff_ffff;
@@ -12,17 +13,17 @@ const COALESCING_TIME = 100;
 const INJECTED = 'injected fault';
 
 /** Between the driver and the model. */
-export class InjectedModel implements DeviceModel {
+export class InjectedModel implements FrontModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
   readonly read64?: (bar: number, offset: number) => bigint;
   readonly write64?: (bar: number, offset: number, value: bigint) => void;
-  readonly #model: DeviceModel;
+  readonly behind: DeviceModel;
   readonly #injector: FaultInjector;
   #bus!: InjectedDeviceBus;
 
   constructor(model: DeviceModel, injector: FaultInjector) {
-    this.#model = model;
+    this.behind = model;
     this.#injector = injector;
     this.config = model.config;
     this.bars = model.bars;
@@ -37,24 +38,24 @@ export class InjectedModel implements DeviceModel {
 
   attach(bus: DeviceBus): void {
     this.#bus = new InjectedDeviceBus(bus, this.#injector);
-    this.#model.attach(this.#bus);
+    this.behind.attach(this.#bus);
   }
 
   reset(): void {
     this.#bus.reset();
-    this.#model.reset();
+    this.behind.reset();
   }
 
   activity(): string | undefined {
-    return this.#model.activity?.();
+    return this.behind.activity?.();
   }
 
   read(bar: number, offset: number, width: Width): number {
-    return this.#read(() => this.#model.read(bar, offset, width), ALL_ONES);
+    return this.#read(() => this.behind.read(bar, offset, width), ALL_ONES);
   }
 
   write(bar: number, offset: number, width: Width, value: number): void {
-    this.#write(() => this.#model.write(bar, offset, width, value));
+    this.#write(() => this.behind.write(bar, offset, width, value));
   }
 
   /** The device is read in any case: it is the answer that gets lost. */
@@ -98,9 +99,13 @@ class InjectedDeviceBus implements DeviceBus {
     return false;
   }
 
-  dmaWrite(address: bigint | number, from: Uint8Array, high?: number): boolean {
+  dmaWrite(address: bigint | number, from: Uint8Array, high?: number, relaxed?: boolean): boolean {
     const faults = this.#faults(wholeAddress(address, high), from.length, 'write');
-    return !faults && this.#bus.dmaWrite(address, from, high);
+    return !faults && this.#bus.dmaWrite(address, from, high, relaxed);
+  }
+
+  get now(): number {
+    return this.#bus.now;
   }
 
   get messages(): boolean {

@@ -46,7 +46,7 @@ const ALL_ONES_64 = 2n ** 64n - 1n;
 export interface EduOptions {
   /** Address bits the DMA engine drives; it cuts off the others, silently on real wires. Default 28. */
   readonly dmaBits?: number;
-  /** Simulated microseconds of a transfer. Default 100,000, as QEMU's. */
+  /** Simulated microseconds of a transfer; 0: it is over when the register write returns. Default 100,000, as QEMU's. */
   readonly transferTime?: number;
   /** Simulated microseconds of a factorial. Default 10. */
   readonly factorialTime?: number;
@@ -183,12 +183,15 @@ export class EduModel implements DeviceModel {
   #startTransfer(command: bigint): void {
     if (!(command & COMMAND_RUN)) return;
     this.#command = command;
-    this.#bus.after(this.#transferTime, () => {
-      if (command & COMMAND_TO_MEMORY) this.#toMemory();
-      else this.#fromMemory();
-      this.#command &= ~COMMAND_RUN;
-      if (command & COMMAND_INTERRUPT) this.#raise(INTERRUPT_DMA);
-    });
+    if (this.#transferTime === 0) this.#transfer(command);
+    else this.#bus.after(this.#transferTime, () => this.#transfer(command));
+  }
+
+  #transfer(command: bigint): void {
+    if (command & COMMAND_TO_MEMORY) this.#toMemory();
+    else this.#fromMemory();
+    this.#command &= ~COMMAND_RUN;
+    if (command & COMMAND_INTERRUPT) this.#raise(INTERRUPT_DMA);
   }
 
   #fromMemory(): void {

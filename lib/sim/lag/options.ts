@@ -1,0 +1,68 @@
+/** How much a simulated device lags, and the random numbers behind it. */
+import { env } from 'node:process';
+import { checkOptions, checkWhole, describe, whole } from '../../arguments.ts';
+import { generator } from '../inject/rule.ts';
+
+export interface LagOptions {
+  /**
+   * All that is random follows from this number, a whole number below 2^32: the same seed makes the same device, as long as
+   * the driver does the same. Default: USERDMA_LAG_SEED, or 1.
+   */
+  readonly seed?: number;
+  /** The longest time that a write is under way, in simulated microseconds. Default 100. */
+  readonly microseconds?: number;
+}
+
+const LARGEST_SEED = 2 ** 32 - 1;
+const LONGEST = 1e9;
+const DEFAULT_TIME = 100;
+
+/** How much time passes in a call of the driver that takes something away from the device. */
+export type Pause = 'none' | 'short' | 'long';
+
+/** The dice of one device. */
+export class Lag {
+  readonly seed: number;
+  readonly #most: number;
+  readonly #random: () => number;
+
+  /** @throws DmaError EINVAL */
+  constructor(options: LagOptions = {}) {
+    checkOptions<LagOptions>(options, 'lag', {
+      seed: whole(0, LARGEST_SEED),
+      microseconds: whole(1, LONGEST),
+    });
+    this.seed = options.seed ?? defaultSeed();
+    this.#most = options.microseconds ?? DEFAULT_TIME;
+    this.#random = generator(this.seed);
+  }
+
+  /** Microseconds from 1 to the most. Short times are as likely as long ones: each power of ten has the same chance. */
+  time(): number {
+    return Math.round(this.#most ** this.#random());
+  }
+
+  /** Whether something happens that happens half of the time. */
+  toss(): boolean {
+    return this.#random() < 0.5;
+  }
+
+  pause(): Pause {
+    if (this.toss()) return 'none';
+    return this.toss() ? 'short' : 'long';
+  }
+}
+
+/** @throws DmaError EINVAL */
+export function lagOf(wanted: boolean | LagOptions | undefined): Lag | undefined {
+  if (wanted === undefined || wanted === false) return undefined;
+  return new Lag(wanted === true ? {} : wanted);
+}
+
+function defaultSeed(): number {
+  const text = env.USERDMA_LAG_SEED;
+  if (text === undefined || text === '') return 1;
+  const seed = Number(text);
+  checkWhole(seed, `USERDMA_LAG_SEED, ${describe(text)},`, 0, LARGEST_SEED);
+  return seed;
+}
