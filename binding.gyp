@@ -2,12 +2,14 @@
   'target_defaults': {
     'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
     'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
-    'cflags_cc': ['-std=c++17', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
+    # A failed allocation unwinds to the border and becomes ENOMEM; without exceptions it would end the process.
+    'cflags_cc!': ['-fno-exceptions'],
+    'cflags_cc': ['-std=c++17', '-fexceptions', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
   },
   'targets': [{
     'target_name': 'userdma',
     'conditions': [
-      ['OS=="linux"', {
+      ['OS=="linux" and (target_arch=="x64" or target_arch=="arm64")', {
         'sources': ['<!@(node -p "require(\'node:fs\').readdirSync(\'native\').filter(f => f.endsWith(\'.cc\')).map(f => \'native/\' + f).join(\' \')")'],
         # A worker that ends unloads its addons; the SIGBUS handler must stay where it is.
         'ldflags': ['-Wl,-z,nodelete'],

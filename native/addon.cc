@@ -1,6 +1,7 @@
 // Entry point: one Addon per environment, however often and in however many workers this file is loaded.
 #include "addon.h"
 
+#include <memory>
 #include <utility>
 
 namespace userdma {
@@ -28,9 +29,24 @@ bool Call::Buffer(size_t index, void** data, size_t* length) const {
   return napi_get_arraybuffer_info(env, arguments_[index], data, length) == napi_ok;
 }
 
-Napi::Object Init(Napi::Env env, Napi::Object exports) {
-  env.SetInstanceData(new Addon());
-  Napi::Object testing = Napi::Object::New(env);
+namespace {
+
+/** The instance data of `env`, or nullptr with an exception thrown where there can be none. */
+Addon* Attach(napi_env env) {
+  try {
+    auto addon = std::make_unique<Addon>(LookAtRuntime(env));
+    const napi_finalize destroy = [](napi_env, void* data, void*) { delete static_cast<Addon*>(data); };
+    if (napi_set_instance_data(env, addon.get(), destroy, nullptr) == napi_ok) return addon.release();
+  } catch (const std::exception&) {
+    napi_throw_error(env, "ENOMEM", "userdma: no memory for the state of the addon");
+  }
+  return nullptr;
+}
+
+napi_value Init(napi_env env, napi_value exports) {
+  if (Attach(env) == nullptr) return nullptr;
+  napi_value testing = nullptr;
+  napi_create_object(env, &testing);
   InitCopy(env, exports);
   InitRegion(env, exports);
   InitDmaBuf(env, exports);
@@ -41,11 +57,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   InitVfioContainer(env, exports);
   InitVfioDevice(env, exports);
   InitUDmaBuf(env, exports);
-  exports.Set("testing", testing);
+  napi_set_named_property(env, exports, "testing", testing);
   return exports;
 }
 
+}  // namespace
+
 }  // namespace userdma
 
-using userdma::Init;
-NODE_API_MODULE(userdma, Init)
+NAPI_MODULE_INIT() { return userdma::Init(env, exports); }

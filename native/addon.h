@@ -6,6 +6,10 @@
 //   error;
 //   - hostile arguments (NaN, strings, stale handles, missing ones) give -EINVAL or -EBADF, never a crash:
 //     -EBADF is an unknown or closed handle, -EINVAL any other bad argument;
+//   - an allocation that fails is std::bad_alloc, which becomes -ENOMEM at the border (Export): a function
+//     changes nothing before its last allocation, or undoes it;
+//   - the environment may be stopping (a worker that is terminated): any call of Node-API may then fail, with
+//     a status that says nothing about what was done before;
 //   - no mutable statics: what lives, lives in Addon, reached through Call::addon.
 //
 // To add functions, write one file with
@@ -15,25 +19,33 @@
 //     if (!call.Unsigned(0, 100, &n)) return call.Return(-EINVAL);
 //     return call.Return(n * 2);
 //   }
-//   void InitAnswer(Napi::Env env, Napi::Object exports) { Export<Answer>(env, exports, "answer"); }
+//   void InitAnswer(napi_env env, napi_value exports) { Export<Answer>(env, exports, "answer"); }
 //
 // declare its Init below, call it in addon.cc, and document the function in lib/native/addon.ts.
 #pragma once
 
-#include <napi.h>
+#include <node_api.h>
+#include <sys/types.h>
 
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "handle_table.h"
+#include "runtime.h"
 
 namespace userdma {
 
+// Sizes and offsets are Numbers of up to 2^53 on one side and size_t, off_t and pointers on the other.
+static_assert(sizeof(void*) == 8 && sizeof(size_t) == 8 && sizeof(off_t) == 8, "a 64-bit process");
+
 struct Mapping;        // region.h
+struct Carving;        // region.h
 struct DmaBuf;         // dma_buf.h
 struct MmioWindow;     // mmio.h
 struct Interrupt;      // interrupt.h
@@ -43,6 +55,13 @@ struct VfioDevice;     // vfio_device.cc
 /** Destroyed with the environment, members in reverse order: devices stop before the memory they know goes.
  */
 struct Addon {
+  explicit Addon(const Runtime& found) : runtime(found) {}
+
+  const Runtime runtime;
+
+  /** Carvings whose buffer Node.js may or may not have made; ended with the environment (region.h). */
+  std::vector<std::shared_ptr<Carving>> unsure;
+
   HandleTable<Mapping> regions{1};
   HandleTable<VfioContainer> containers{2};
   HandleTable<VfioDevice> devices{3};
@@ -56,6 +75,11 @@ struct Addon {
   /** The live region that holds all of [pointer, pointer + length), or nullptr. Regions are whole pages, so
    * the rest of the last page lies inside it too and may be mapped for a device. */
   const Mapping* FindRegion(const void* pointer, size_t length) const;
+
+  /** Takes a region into `regions` and `live`. Returns 0 when the table is full. */
+  Handle AddRegion(std::shared_ptr<Mapping> mapping);
+
+  ~Addon();
 };
 
 /** The arguments and the result of one call from JavaScript. No accessor runs JavaScript or leaves an
@@ -91,7 +115,7 @@ class Call {
   /** Any handle number; 0, which no table knows, when it is not one. */
   Handle GetHandle(size_t index) const {
     uint64_t number = 0;
-    return Unsigned(index, kMaxHandle, &number) ? static_cast<Handle>(number) : 0;
+    return Unsigned(index, kMaxHandle, &number) ? number : 0;
   }
 
   /** A BigInt from 0 to 2^64 - 1. */
@@ -138,25 +162,32 @@ class Call {
  * data. `Arguments` is how many it reads; each costs a few ns, given or not.
  */
 template <napi_value (*Function)(Call&), size_t Arguments = Call::kMaxArguments>
-void Export(Napi::Env env, Napi::Object exports, const char* name) {
+void Export(napi_env env, napi_value exports, const char* name) {
   const napi_callback callback = [](napi_env environment, napi_callback_info info) -> napi_value {
     Call call(environment, info, Arguments);
-    return Function(call);
+    try {
+      return Function(call);
+    } catch (const std::exception&) {  // std::bad_alloc, std::length_error
+      return call.Return(-ENOMEM);
+    }
   };
+  void* addon = nullptr;
   napi_value function = nullptr;
-  napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, env.GetInstanceData<Addon>(), &function);
-  exports.Set(name, Napi::Value(env, function));
+  // A failure means that the environment is stopping: no JavaScript will miss the function.
+  if (napi_get_instance_data(env, &addon) != napi_ok) return;
+  if (napi_create_function(env, name, NAPI_AUTO_LENGTH, callback, addon, &function) != napi_ok) return;
+  napi_set_named_property(env, exports, name, function);
 }
 
-void InitCopy(Napi::Env env, Napi::Object exports);
-void InitRegion(Napi::Env env, Napi::Object exports);
-void InitDmaBuf(Napi::Env env, Napi::Object exports);
-void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing);
-void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing);
-void InitUio(Napi::Env env, Napi::Object exports);
-void InitMappedMemory(Napi::Env env, Napi::Object exports);
-void InitVfioContainer(Napi::Env env, Napi::Object exports);
-void InitVfioDevice(Napi::Env env, Napi::Object exports);
-void InitUDmaBuf(Napi::Env env, Napi::Object exports);
+void InitCopy(napi_env env, napi_value exports);
+void InitRegion(napi_env env, napi_value exports);
+void InitDmaBuf(napi_env env, napi_value exports);
+void InitMmio(napi_env env, napi_value exports, napi_value testing);
+void InitInterrupt(napi_env env, napi_value exports, napi_value testing);
+void InitUio(napi_env env, napi_value exports);
+void InitMappedMemory(napi_env env, napi_value exports);
+void InitVfioContainer(napi_env env, napi_value exports);
+void InitVfioDevice(napi_env env, napi_value exports);
+void InitUDmaBuf(napi_env env, napi_value exports);
 
 }  // namespace userdma

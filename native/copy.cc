@@ -5,6 +5,7 @@
 // The list of copies is an array that JavaScript keeps, and may be wrong in any way; it may even lie in
 // memory that one of the copies, another thread or a device writes. So all of it is read once, checked, and
 // turned into pointers before the first byte moves. No JavaScript runs in between, so the pointers hold.
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -17,6 +18,7 @@ constexpr size_t kFirstBuffer = 2;  // arguments before the buffers
 constexpr size_t kMaxBuffers = Call::kMaxArguments - kFirstBuffer;
 constexpr size_t kFields = 5;  // to buffer, offset, from buffer, offset, bytes
 constexpr size_t kFewCopies = 64;
+constexpr size_t kMaxCopies = 1 << 20;
 
 struct Buffer {
   char* data = nullptr;
@@ -55,7 +57,7 @@ napi_value CopyBatch(Call& call) {
   void* data = nullptr;
   uint64_t count;
   if (napi_get_typedarray_info(call.env, call[0], &type, &length, &data, nullptr, nullptr) != napi_ok ||
-      type != napi_uint32_array || !call.Unsigned(1, length / kFields, &count)) {
+      type != napi_uint32_array || !call.Unsigned(1, std::min(length / kFields, kMaxCopies), &count)) {
     return call.Return(-EINVAL);
   }
   const Fields fields = static_cast<const uint32_t*>(data);
@@ -79,6 +81,6 @@ napi_value CopyBatch(Call& call) {
 
 }  // namespace
 
-void InitCopy(Napi::Env env, Napi::Object exports) { Export<CopyBatch>(env, exports, "copyBatch"); }
+void InitCopy(napi_env env, napi_value exports) { Export<CopyBatch>(env, exports, "copyBatch"); }
 
 }  // namespace userdma

@@ -5,7 +5,6 @@
 #include <linux/dma-heap.h>
 #include <linux/magic.h>
 #include <linux/udmabuf.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "addon.h"
+#include "ioctl.h"
 
 namespace userdma {
 namespace {
@@ -80,8 +80,8 @@ napi_value UdmabufCreate(Call& call) {
   list->flags = UDMABUF_FLAGS_CLOEXEC;
   list->count = static_cast<uint32_t>(pieces.size());
   for (size_t i = 0; i < pieces.size(); i++) list->list[i] = pieces[i];
-  Fd fd(ioctl(static_cast<int>(device), UDMABUF_CREATE_LIST, list));
-  return call.Return(fd ? Own(call, std::move(fd)) : -errno);
+  Fd fd(IoctlNumber(static_cast<int>(device), UDMABUF_CREATE_LIST, list));
+  return call.Return(fd ? Own(call, std::move(fd)) : fd.get());
 }
 
 /** dmaHeapAllocate(heap, bytes): handle. `heap` is an open node of /dev/dma_heap. */
@@ -94,7 +94,7 @@ napi_value HeapAllocate(Call& call) {
   dma_heap_allocation_data data = {};
   data.len = bytes;
   data.fd_flags = O_RDWR | O_CLOEXEC;
-  if (ioctl(static_cast<int>(heap), DMA_HEAP_IOCTL_ALLOC, &data) != 0) return call.Return(-errno);
+  if (const int error = Ioctl(static_cast<int>(heap), DMA_HEAP_IOCTL_ALLOC, &data)) return call.Return(error);
   return call.Return(Own(call, Fd(static_cast<int>(data.fd))));
 }
 
@@ -136,11 +136,11 @@ napi_value Sync(Call& call) {
   uint64_t flags;
   if (!call.Unsigned(1, DMA_BUF_SYNC_VALID_FLAGS_MASK, &flags)) return call.Return(-EINVAL);
   dma_buf_sync sync = {flags};
-  int failed;
+  int error;
   do {
-    failed = ioctl(buf->fd.get(), DMA_BUF_IOCTL_SYNC, &sync);
-  } while (failed != 0 && (errno == EINTR || errno == EAGAIN));
-  return call.Return(failed == 0 ? 0 : -errno);
+    error = Ioctl(buf->fd.get(), DMA_BUF_IOCTL_SYNC, &sync);
+  } while (error == -EINTR || error == -EAGAIN);
+  return call.Return(error);
 }
 
 /** dmaBufClose(dmaBuf): 0. Its ArrayBuffer, if it is still somewhere, shows zeros of its own from here on. */
@@ -157,7 +157,7 @@ napi_value Close(Call& call) {
 
 }  // namespace
 
-void InitDmaBuf(Napi::Env env, Napi::Object exports) {
+void InitDmaBuf(napi_env env, napi_value exports) {
   Export<Import>(env, exports, "dmaBufImport");
   Export<UdmabufCreate>(env, exports, "udmabufCreate");
   Export<HeapAllocate>(env, exports, "dmaHeapAllocate");

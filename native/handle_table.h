@@ -1,10 +1,12 @@
 // Integer handles: what JavaScript holds instead of pointers.
 //
-//   bit 31   30..28   27..........16   15........0
-//     0       kind     generation        slot
+//   bits 52..19    18..16   15......0
+//   generation      kind      slot
 //
-// A handle that was closed, made up, or belongs to another kind of object finds nothing. A slot whose
-// generations are used up is retired, so no handle is ever given out twice.
+// A handle that was closed, made up, or belongs to another kind of object finds nothing, and no handle is
+// given out twice: a slot has 2^34 generations, so that a program that opens and closes a million objects in
+// each second needs 35 years to use up all slots. JavaScript holds handles as Numbers, which are exact up to
+// 2^53; the first 4,095 of a slot are below 2^31, where V8 needs no memory for a Number.
 #pragma once
 
 #include <cstdint>
@@ -14,30 +16,32 @@
 
 namespace userdma {
 
-using Handle = uint32_t;
+using Handle = uint64_t;
 
-constexpr Handle kMaxHandle = 0x7fffffff;
+constexpr Handle kMaxHandle = (Handle{1} << 53) - 1;
 
 /** Owns objects of one kind. T may be incomplete where the table is declared. */
 template <class T>
 class HandleTable {
  public:
-  /** `kind` (0 to 7) differs between the tables of one Addon. */
-  explicit HandleTable(uint32_t kind) : kind_(kind << 28) {}
+  /** `kind` (1 to 7) differs between the tables of one Addon. */
+  explicit HandleTable(uint64_t kind) : kind_(kind << kSlotBits) {}
 
-  /** Takes ownership. Returns 0, which is no handle, when the table is full (65,536 objects). */
+  /**
+   * Takes ownership. Returns 0, which is no handle, when the table is full (65,536 objects).
+   * @throws std::bad_alloc, and the table is as it was
+   */
   Handle Add(std::shared_ptr<T> object) {
-    uint32_t slot;
-    if (!free_.empty()) {
-      slot = free_.back();
-      free_.pop_back();
-    } else {
+    if (free_.empty()) {
       if (slots_.size() > kMaxSlot) return 0;
-      slot = static_cast<uint32_t>(slots_.size());
+      free_.reserve(slots_.size() + 1);  // Remove must not fail
       slots_.push_back({1, nullptr});
+      free_.push_back(static_cast<uint32_t>(slots_.size() - 1));
     }
-    slots_[slot].object = std::move(object);
-    return kind_ | slots_[slot].generation << 16 | slot;
+    const uint32_t index = free_.back();
+    free_.pop_back();
+    slots_[index].object = std::move(object);
+    return HandleOf(index);
   }
 
   /** nullptr for anything that is not a live handle of this table. */
@@ -60,7 +64,7 @@ class HandleTable {
   }
 
   /** Kills the handle and hands the object over; nullptr when the handle is not live. */
-  std::shared_ptr<T> Remove(Handle handle) {
+  std::shared_ptr<T> Remove(Handle handle) noexcept {
     if (Find(handle) == nullptr) return nullptr;
     const uint32_t index = handle & kMaxSlot;
     Slot& slot = slots_[index];
@@ -71,24 +75,28 @@ class HandleTable {
 
  private:
   struct Slot {
-    uint32_t generation;
+    uint64_t generation;
     std::shared_ptr<T> object;
   };
 
-  static constexpr uint32_t kMaxSlot = 0xffff;
-  static constexpr uint32_t kMaxGeneration = 0xfff;
+  static constexpr unsigned kSlotBits = 16;
+  static constexpr unsigned kGenerationShift = kSlotBits + 3;
+  static constexpr uint32_t kMaxSlot = (1 << kSlotBits) - 1;
+  static constexpr uint64_t kMaxGeneration = kMaxHandle >> kGenerationShift;
+
+  Handle HandleOf(uint32_t index) const {
+    return slots_[index].generation << kGenerationShift | kind_ | index;
+  }
 
   const Slot* Find(Handle handle) const {
     const uint32_t index = handle & kMaxSlot;
-    if (index >= slots_.size()) return nullptr;
-    const Slot& slot = slots_[index];
-    const bool live = slot.object != nullptr && handle == (kind_ | slot.generation << 16 | index);
-    return live ? &slot : nullptr;
+    if (index >= slots_.size() || handle != HandleOf(index)) return nullptr;
+    return slots_[index].object == nullptr ? nullptr : &slots_[index];
   }
 
-  const uint32_t kind_;
+  const uint64_t kind_;
   std::vector<Slot> slots_;
-  std::vector<uint32_t> free_;
+  std::vector<uint32_t> free_;  // has room for every slot
 };
 
 }  // namespace userdma

@@ -18,25 +18,25 @@
 namespace userdma {
 
 struct Interrupt {
-  uv_poll_t poll;
+  uv_poll_t poll = {};
   InterruptFile source;
-  napi_env env;
-  Addon* addon;
-  Handle handle;
-  napi_ref callback;
-  napi_async_cleanup_hook_handle hook;
+  napi_env env = nullptr;
+  Addon* addon = nullptr;
+  Handle handle = 0;
+  napi_ref callback = nullptr;
+  napi_async_cleanup_hook_handle hook = nullptr;
 };
 
 namespace {
 
 void OnClosed(uv_handle_t* poll) {
   const std::unique_ptr<Interrupt> interrupt(static_cast<Interrupt*>(poll->data));
-  napi_remove_async_cleanup_hook(interrupt->hook);
+  if (interrupt->hook != nullptr) napi_remove_async_cleanup_hook(interrupt->hook);
 }
 
 /** The deleter of the table's pointer: the memory goes later, in OnClosed. */
 void Close(Interrupt* interrupt) {
-  napi_delete_reference(interrupt->env, interrupt->callback);
+  if (interrupt->callback != nullptr) napi_delete_reference(interrupt->env, interrupt->callback);
   uv_close(reinterpret_cast<uv_handle_t*>(&interrupt->poll), OnClosed);
   // Allowed from here on, and not to be left for later: what the kernel does when a device file closes would
   // meet the next one that opens it.
@@ -54,16 +54,20 @@ void Deliver(const Interrupt& interrupt, int64_t count) {
   const napi_env env = interrupt.env;
   napi_handle_scope scope;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
-  napi_value callback;
-  napi_value receiver;
-  napi_value number;
+  napi_value callback = nullptr;
+  napi_value receiver = nullptr;
+  napi_value number = nullptr;
   napi_get_reference_value(env, interrupt.callback, &callback);
   napi_get_global(env, &receiver);
   napi_create_double(env, static_cast<double>(count), &number);
-  // The callback may close the interrupt: it is not touched after this.
-  if (napi_make_callback(env, nullptr, receiver, callback, 1, &number, nullptr) == napi_pending_exception) {
-    napi_value exception;
-    if (napi_get_and_clear_last_exception(env, &exception) == napi_ok) napi_fatal_exception(env, exception);
+  // The callback may close the interrupt: it is not touched after this. An environment that is stopping fails
+  // the call without an exception.
+  bool thrown = false;
+  napi_value exception = nullptr;
+  if (napi_make_callback(env, nullptr, receiver, callback, 1, &number, nullptr) != napi_ok &&
+      napi_is_exception_pending(env, &thrown) == napi_ok && thrown &&
+      napi_get_and_clear_last_exception(env, &exception) == napi_ok) {
+    napi_fatal_exception(env, exception);
   }
   napi_close_handle_scope(env, scope);
 }
@@ -87,17 +91,21 @@ int64_t TakeSignals(int file, uint32_t*) {
 std::shared_ptr<Interrupt> Open(const Call& call, size_t callback, InterruptFile source, int* error) {
   auto owned = std::make_unique<Interrupt>();
   owned->source = std::move(source);
+  owned->env = call.env;
+  owned->addon = call.addon;
   uv_loop_t* loop = nullptr;
   *error = napi_get_uv_event_loop(call.env, &loop) == napi_ok ? 0 : -EINVAL;
   if (*error == 0) *error = uv_poll_init(loop, &owned->poll, owned->source.file.get());
   if (*error != 0) return nullptr;
-  Interrupt* const interrupt = owned.release();
-  interrupt->poll.data = interrupt;
-  interrupt->env = call.env;
-  interrupt->addon = call.addon;
-  napi_create_reference(call.env, call[callback], 1, &interrupt->callback);
-  napi_add_async_cleanup_hook(call.env, OnEnvironmentEnd, interrupt, &interrupt->hook);
-  return std::shared_ptr<Interrupt>(interrupt, Close);
+  owned->poll.data = owned.get();
+  const std::shared_ptr<Interrupt> interrupt(owned.release(),
+                                             Close);  // the loop knows it: uv_close from here on
+  const bool ready =
+      napi_create_reference(call.env, call[callback], 1, &interrupt->callback) == napi_ok &&
+      napi_add_async_cleanup_hook(call.env, OnEnvironmentEnd, interrupt.get(), &interrupt->hook) == napi_ok;
+  if (ready) return interrupt;
+  *error = -ENOMEM;
+  return nullptr;
 }
 
 napi_value InterruptCreate(Call& call) {
@@ -137,6 +145,7 @@ napi_value Signal(Call& call) {
 }  // namespace
 
 int64_t WatchInterrupt(const Call& call, size_t callback, InterruptFile source) {
+  if (!call.addon->runtime.libuv) return -ENOSYS;
   int error;
   const std::shared_ptr<Interrupt> interrupt = Open(call, callback, std::move(source), &error);
   if (interrupt == nullptr) return error;
@@ -151,7 +160,7 @@ int InterruptFd(const Addon& addon, Handle handle) {
   return interrupt == nullptr ? -1 : interrupt->source.file.get();
 }
 
-void InitInterrupt(Napi::Env env, Napi::Object exports, Napi::Object testing) {
+void InitInterrupt(napi_env env, napi_value exports, napi_value testing) {
   Export<InterruptCreate>(env, exports, "interruptCreate");
   Export<ReturnFd>(env, exports, "interruptFd");
   Export<InterruptClose>(env, exports, "interruptClose");

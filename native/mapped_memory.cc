@@ -23,7 +23,7 @@ napi_value PageOffset(Call& call) {
 /** vfioCanMapForeign(): whether memory that is in none of our regions can be mapped. */
 napi_value CanMapForeign(Call& call) {
   napi_value result = nullptr;
-  napi_get_boolean(call.env, CanHoldBackingStores(), &result);
+  napi_get_boolean(call.env, call.addon->runtime.get_backing_store != nullptr, &result);
   return result;
 }
 
@@ -62,7 +62,7 @@ int BufferMemory(const Call& call, size_t index, MappedMemory* out) {
     if (!ours || out->size > whole - offset) return -EINVAL;
   }
   if (ours) return 0;
-  out->held = HoldBackingStore(call[index]);
+  out->held = HoldBackingStore(call.addon->runtime, call[index]);
   return out->held == nullptr ? -EOPNOTSUPP : 0;
 }
 
@@ -78,7 +78,7 @@ int WindowMemory(const Call& call, size_t index, MappedMemory* out) {
   return 0;
 }
 
-void InitMappedMemory(Napi::Env env, Napi::Object exports) {
+void InitMappedMemory(napi_env env, napi_value exports) {
   Export<PageOffset>(env, exports, "vfioPageOffset");
   Export<CanMapForeign>(env, exports, "vfioCanMapForeign");
 }

@@ -15,6 +15,8 @@ namespace userdma {
 
 namespace {
 
+constexpr size_t kMaxFileAccess = 4;  // bytes that the kernel certainly moves in one access (mmio.h)
+
 /** The mapped register at `offset`, or nullptr. An area holds whole 8-byte units, so an aligned access is
  * inside. */
 template <class T>
@@ -30,6 +32,7 @@ template <class T>
 int Read(const MmioWindow& window, uint64_t offset, T* value) {
   if (const volatile T* mapped = Mapped<T>(window, offset)) return Load(mapped, value) ? 0 : -EIO;
   if (window.file == nullptr) return -EIO;
+  if (sizeof(T) > kMaxFileAccess) return -EOPNOTSUPP;
   const off_t position = static_cast<off_t>(window.file_offset + offset);
   return pread(window.file->get(), value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
 }
@@ -38,6 +41,7 @@ template <class T>
 int Write(const MmioWindow& window, uint64_t offset, T value) {
   if (volatile T* mapped = Mapped<T>(window, offset)) return Store(mapped, value) ? 0 : -EIO;
   if (window.file == nullptr) return -EIO;
+  if (sizeof(T) > kMaxFileAccess) return -EOPNOTSUPP;
   const off_t position = static_cast<off_t>(window.file_offset + offset);
   return pwrite(window.file->get(), &value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
 }
@@ -142,7 +146,7 @@ napi_value WindowPastEnd(Call& call) {
   if (!call.Unsigned(0, uint64_t{1} << 30, &size) || size == 0 || size % 8 != 0) return call.Return(-EINVAL);
   const Fd empty(memfd_create("userdma-past-end", MFD_CLOEXEC));
   if (!empty) return call.Return(-errno);
-  std::shared_ptr<void> memory = MapMmio(empty.get(), 0, size, true, true);
+  std::shared_ptr<void> memory = MapMmio(empty.get(), 0, size);
   if (memory == nullptr) return call.Return(-errno);
   MmioWindow window;
   window.size = size;
@@ -156,9 +160,8 @@ napi_value WindowClose(Call& call) {
 
 }  // namespace
 
-std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size, bool readable, bool writable) {
-  const int protection = (readable ? PROT_READ : 0) | (writable ? PROT_WRITE : 0);
-  void* base = mmap(nullptr, size, protection, MAP_SHARED, fd, static_cast<off_t>(offset));
+std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size) {
+  void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, static_cast<off_t>(offset));
   if (base == MAP_FAILED) return nullptr;
   return std::shared_ptr<void>(base, [size](void* memory) { munmap(memory, size); });
 }
@@ -170,7 +173,7 @@ Handle AddWindow(Addon& addon, MmioWindow window) {
 
 void RemoveWindow(Addon& addon, Handle handle) { addon.windows.Remove(handle); }
 
-void InitMmio(Napi::Env env, Napi::Object exports, Napi::Object testing) {
+void InitMmio(napi_env env, napi_value exports, napi_value testing) {
   Export<MmioSize, 1>(env, exports, "mmioSize");
   Export<MmioReserve, 4>(env, exports, "mmioReserve");
   Export<MmioRead<uint8_t>, 2>(env, exports, "mmioRead8");

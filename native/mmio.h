@@ -25,7 +25,10 @@ struct MmioReserved {
   bool readable;
 };
 
-/** One BAR. Bytes that no area covers are reached by pread/pwrite on `file`, where there is one. */
+/**
+ * One BAR. Bytes that no area covers are reached by pread/pwrite on `file`, where there is one, up to 32
+ * bits: Linux before 6.11 makes two accesses of a read of 8 bytes, and I/O ports have no access of 64 bits.
+ */
 struct MmioWindow {
   uint64_t size = 0;               // bytes
   std::vector<MmioArea> areas;     // disjoint; empty when nothing can be mapped (an I/O port BAR)
@@ -37,10 +40,10 @@ struct MmioWindow {
 };
 
 /**
- * Maps registers MAP_SHARED, PROT_READ | PROT_WRITE as `flags` says. Returns nullptr with errno set on
- * failure. `offset` and `size` are multiples of the page size.
+ * Maps registers for reading and writing. Returns nullptr with errno set on failure. `offset` and `size` are
+ * multiples of the page size.
  */
-std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size, bool readable, bool writable);
+std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size);
 
 /**
  * Opens a window to JavaScript's mmio functions and arms the SIGBUS guard. Returns 0 when the table is full.

@@ -23,16 +23,26 @@ uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / un
 
 constexpr uint64_t kMaxHugePage = uint64_t{1} << 40;
 
-/** Size of the huge pages that MFD_HUGETLB takes by itself, or 0. */
-uint64_t DefaultHugePage() {
+/** The bytes of a line of /proc/meminfo, `Hugepagesize`; 0 when it is not there. */
+uint64_t MemoryFact(const char* name) {
   const std::unique_ptr<FILE, int (*)(FILE*)> info(
       fopen("/proc/meminfo", "re"), [](FILE* file) { return file == nullptr ? 0 : fclose(file); });
+  const size_t length = strlen(name);
   char line[128];
   unsigned long kib = 0;  // NOLINT(runtime/int): what %lu takes
   while (info && fgets(line, sizeof line, info.get()) != nullptr) {
-    if (sscanf(line, "Hugepagesize: %lu kB", &kib) == 1) return uint64_t{kib} * 1024;
+    if (strncmp(line, name, length) != 0 || line[length] != ':') continue;
+    if (sscanf(line + length + 1, "%lu kB", &kib) == 1) return uint64_t{kib} * 1024;
   }
   return 0;
+}
+
+/** Size of the huge pages that MFD_HUGETLB takes by itself, or 0. */
+uint64_t DefaultHugePage() { return MemoryFact("Hugepagesize"); }
+
+/** Bytes that can be had; 0 when it cannot be told. libuv knows the limits of a container, too. */
+uint64_t AvailableMemory(const Runtime& runtime) {
+  return runtime.libuv ? uv_get_available_memory() : MemoryFact("MemAvailable");
 }
 
 /** Bytes of a page that argument `index` asks for: false, true or a number; 0 or -errno. */
@@ -90,17 +100,14 @@ napi_value RegionCreate(Call& call) {
   if (!call.Unsigned(0, Call::kMaxSafeInteger, &bytes) || bytes == 0) return call.Return(-EINVAL);
   if (const int error = PageOf(call, 1, &page)) return call.Return(error);
   const uint64_t size = RoundUp(bytes, page);
-  // Huge pages are counted by the kernel; ordinary ones would be handed out until it kills somebody.
-  const uint64_t available = uv_get_available_memory();  // 0: it cannot be told
+  // The kernel counts huge pages; it would give out ordinary ones until it has to kill a process.
+  const uint64_t available = AvailableMemory(call.addon->runtime);
   if (page == PageBytes() && available != 0 && size > available) return call.Return(-ENOMEM);
   std::shared_ptr<Mapping> mapping;
   const int error = Create(size, page, &mapping);
   if (error != 0) return call.Return(error);
-  const Mapping* raw = mapping.get();
-  const Handle handle = call.addon->regions.Add(std::move(mapping));
-  if (handle == 0) return call.Return(-ENOMEM);
-  call.addon->live.emplace(raw->base, raw);
-  return call.Return(handle);
+  const Handle handle = call.addon->AddRegion(std::move(mapping));
+  return call.Return(handle == 0 ? -ENOMEM : static_cast<int64_t>(handle));
 }
 
 napi_value RegionSize(Call& call) {
@@ -118,15 +125,9 @@ napi_value RegionAddress(Call& call) {
   return call.Return(mapping == nullptr ? -EBADF : reinterpret_cast<intptr_t>(mapping->base));
 }
 
-/**
- * The backing store of a carved ArrayBuffer holds a share of the mapping. V8 counts its bytes as garbage it
- * could collect; taking them off that count (napi_adjust_external_memory) would spare some collections, but
- * Node 24 and 26 abort when the count drops below zero, as it may between the death of a buffer and its
- * finalizer.
- */
-using Carving = std::shared_ptr<Mapping>;
-
-void FinalizeCarving(napi_env, void*, void* carving) { delete static_cast<Carving*>(carving); }
+void FinalizeCarving(napi_env, void*, void* carving) noexcept {
+  const std::shared_ptr<Carving> last = std::move(static_cast<Carving*>(carving)->self);
+}
 
 napi_value RegionCarve(Call& call) {
   std::shared_ptr<Mapping> mapping = call.addon->regions.Share(call.GetHandle(0));
@@ -142,7 +143,8 @@ napi_value RegionCarve(Call& call) {
   return CarveBuffer(call, std::move(mapping), offset, length);
 }
 
-/** Of a huge page that somebody else holds no part is cut out of a file: it is cleared, and stays. */
+/** The kernel cannot punch a hole into a huge page that another process still maps: it clears its bytes
+ * instead. */
 bool StillThere(int fd, uint64_t offset, uint64_t length) {
   const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
   return data >= 0 && static_cast<uint64_t>(data) < offset + length;
@@ -199,19 +201,29 @@ Mapping::~Mapping() {
   if (base != nullptr) munmap(base, size);
 }
 
+/**
+ * A status other than napi_ok does not say whether Node.js took the finalizer: Node 20 runs it and then
+ * throws beyond 4 GiB, and an environment that stops answers napi_pending_exception before it took it as well
+ * as after. So the carving itself tells whether the finalizer has run; where it has not, it may run until the
+ * environment ends, and not later.
+ */
 napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length) {
-  char* const start = mapping->base + offset;
-  Carving* const carving = new Carving(std::move(mapping));  // the finalizer's, once the buffer is made
+  std::vector<std::shared_ptr<Carving>>& unsure = call.addon->unsure;
+  unsure.reserve(unsure.size() + 1);  // nothing may fail once Node.js was asked
+  const auto carving = std::make_shared<Carving>();
+  carving->mapping = std::move(mapping);
+  carving->self = carving;
   napi_value buffer = nullptr;
-  const napi_status status =
-      napi_create_external_arraybuffer(call.env, start, length, FinalizeCarving, carving, &buffer);
+  const napi_status status = napi_create_external_arraybuffer(
+      call.env, carving->mapping->base + offset, length, FinalizeCarving, carving.get(), &buffer);
   if (status == napi_ok) return buffer;
-  if (status == napi_no_external_buffers_allowed || status == napi_cannot_run_js) {
-    delete carving;  // refused before anybody took it
+  napi_value exception;
+  napi_get_and_clear_last_exception(call.env, &exception);
+  if (status == napi_no_external_buffers_allowed) {
+    carving->self.reset();  // refused before it was taken
     return call.Return(-EOPNOTSUPP);
   }
-  napi_value exception;  // Node 20 beyond 4 GiB: it throws, and has already run the finalizer
-  napi_get_and_clear_last_exception(call.env, &exception);
+  if (carving->self != nullptr) unsure.push_back(carving);
   return call.Return(-ENOMEM);
 }
 
@@ -219,6 +231,23 @@ int Abandon(const Mapping& mapping) {
   const int flags = MAP_FIXED | MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
   void* const there = mmap(mapping.base, mapping.size, PROT_READ | PROT_WRITE, flags, -1, 0);
   return there == MAP_FAILED ? -errno : 0;
+}
+
+Addon::~Addon() {
+  for (const std::shared_ptr<Carving>& carving : unsure) carving->self.reset();
+}
+
+Handle Addon::AddRegion(std::shared_ptr<Mapping> mapping) {
+  const Mapping* const raw = mapping.get();
+  const auto place = live.emplace(raw->base, raw).first;
+  try {
+    const Handle handle = regions.Add(std::move(mapping));
+    if (handle == 0) live.erase(place);
+    return handle;
+  } catch (...) {
+    live.erase(place);
+    throw;
+  }
 }
 
 const Mapping* Addon::FindRegion(const void* pointer, size_t length) const {
@@ -230,7 +259,7 @@ const Mapping* Addon::FindRegion(const void* pointer, size_t length) const {
   return offset < mapping->size && length <= mapping->size - offset ? mapping : nullptr;
 }
 
-void InitRegion(Napi::Env env, Napi::Object exports) {
+void InitRegion(napi_env env, napi_value exports) {
   Export<PageSize, 0>(env, exports, "pageSize");
   Export<RegionCreate>(env, exports, "regionCreate");
   Export<RegionSize>(env, exports, "regionSize");

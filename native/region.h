@@ -32,6 +32,17 @@ struct Mapping {
 };
 
 /**
+ * What the backing store of a carved ArrayBuffer holds: a share of the mapping, from the call that makes the
+ * buffer until the finalizer runs. V8 counts the buffer's bytes as garbage it could collect; taking them off
+ * that count (napi_adjust_external_memory) would spare some collections, but Node 24 and 26 abort when the
+ * count drops below zero, as it may between the death of a buffer and its finalizer.
+ */
+struct Carving {
+  std::shared_ptr<Mapping> mapping;
+  std::shared_ptr<Carving> self;  // the finalizer's share; nullptr once it has run
+};
+
+/**
  * An external ArrayBuffer of bytes [offset, offset + length) of the mapping, which the caller has checked.
  * Its backing store holds a share of the mapping. When there is none to be had: a Number, -errno.
  */

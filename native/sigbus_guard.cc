@@ -2,9 +2,11 @@
 
 #include <ucontext.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <mutex>
+#include <type_traits>
 
 #include "mmio_access.h"
 
@@ -16,11 +18,29 @@ namespace userdma {
 
 namespace {
 
+/** A handler that was there when the guard was put in front of it. */
+struct Found {
+  struct sigaction action;
+  const Found* older;  // the one that was in front before, when this one was first found
+  Found* next;         // in `known`
+};
+
+/** The handler that this thread has just handed a signal on to. */
+struct HandedOn {
+  const void* context;
+  uintptr_t frame;  // where our stack was: a handler that calls us back is below it
+  const Found* to;
+};
+
 // The only mutable statics of the addon: a signal has one handler in a process, and no argument of ours
-// reaches it. Both are written once, before the handler can run. The addon is linked so that it is never
-// unloaded.
-std::once_flag armed;
-struct sigaction previous;
+// reaches it. The addon is linked so that it is never unloaded, and a Found is never freed, since a signal
+// may be in it; there is one for each different handler.
+std::mutex arming;
+Found* known = nullptr;  // all of them; guarded by `arming`
+std::atomic<const Found*> newest{nullptr};
+
+// In the memory that every thread has from its start: the handler must not allocate.
+[[gnu::tls_model("initial-exec")]] thread_local HandedOn handed_on;
 
 #if defined(__x86_64__)
 auto& ProgramCounter(ucontext_t* context) { return context->uc_mcontext.gregs[REG_RIP]; }
@@ -32,15 +52,34 @@ uintptr_t Target(const int32_t& field) {
   return reinterpret_cast<uintptr_t>(&field) + static_cast<intptr_t>(field);
 }
 
-/** Somebody else's SIGBUS: to the handler that was there before, or to the default, which ends the process.
- */
-void Chain(int number, siginfo_t* info, void* context) {
-  if ((previous.sa_flags & SA_SIGINFO) != 0) return previous.sa_sigaction(number, info, context);
-  const bool sent = info->si_code <= 0;  // by kill(), not by a fault: may be ignored
-  if (previous.sa_handler == SIG_IGN && sent) return;
-  if (previous.sa_handler != SIG_IGN && previous.sa_handler != SIG_DFL) return previous.sa_handler(number);
+void Default(int number) {
   signal(number, SIG_DFL);
   raise(number);
+}
+
+void Pass(const Found* to, int number, siginfo_t* info, void* context) {
+  if (to == nullptr) return Default(number);
+  if ((to->action.sa_flags & SA_SIGINFO) != 0) return to->action.sa_sigaction(number, info, context);
+  const bool sent = info->si_code <= 0;  // by kill(), not by a fault: may be ignored
+  if (to->action.sa_handler == SIG_IGN && sent) return;
+  if (to->action.sa_handler == SIG_IGN || to->action.sa_handler == SIG_DFL) return Default(number);
+  to->action.sa_handler(number);
+}
+
+/**
+ * A SIGBUS of another place in the program: to the handler that was there before, or to the default, which
+ * ends the process. That handler may have been put in front of ours once and hand the signal on to us in its
+ * turn: then the one before it gets it.
+ */
+void Chain(int number, siginfo_t* info, void* context) {
+  const HandedOn before = handed_on;
+  const uintptr_t frame = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  const bool again = before.context == context && frame < before.frame;
+  const Found* const to = again ? before.to->older : newest.load(std::memory_order_acquire);
+  if (to == nullptr) return Default(number);
+  handed_on = {context, frame, to};
+  Pass(to, number, info, context);
+  handed_on = before;
 }
 
 void OnSigbus(int number, siginfo_t* info, void* context) {
@@ -53,17 +92,28 @@ void OnSigbus(int number, siginfo_t* info, void* context) {
   Chain(number, info, context);
 }
 
+bool IsSame(const struct sigaction& one, const struct sigaction& other) {
+  const bool with_info = (one.sa_flags & SA_SIGINFO) != 0;
+  if (with_info != ((other.sa_flags & SA_SIGINFO) != 0)) return false;
+  return with_info ? one.sa_sigaction == other.sa_sigaction : one.sa_handler == other.sa_handler;
+}
+
 }  // namespace
 
 void ArmSigbusGuard() {
-  std::call_once(armed, [] {
-    struct sigaction action = {};
-    action.sa_sigaction = OnSigbus;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGBUS, nullptr, &previous);
-    sigaction(SIGBUS, &action, nullptr);
-  });
+  const std::lock_guard<std::mutex> lock(arming);
+  struct sigaction action = {};
+  action.sa_sigaction = OnSigbus;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  sigemptyset(&action.sa_mask);
+  struct sigaction there;
+  sigaction(SIGBUS, nullptr, &there);
+  if (IsSame(there, action)) return;
+  Found* found = known;
+  while (found != nullptr && !IsSame(found->action, there)) found = found->next;
+  if (found == nullptr) known = found = new Found{there, newest.load(std::memory_order_relaxed), known};
+  newest.store(found, std::memory_order_release);
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 }  // namespace userdma

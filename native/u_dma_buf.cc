@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "addon.h"
+#include "ioctl.h"
 #include "region.h"
 
 namespace userdma {
@@ -24,11 +25,6 @@ constexpr size_t kMaxVersion = sizeof(UDmaBufDriverInfo::version);
 int RegionFile(const Call& call) {
   const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
   return mapping == nullptr ? -1 : mapping->fd.get();
-}
-
-int Ioctl(int fd, unsigned long request, void* argument) {
-  const int result = ioctl(fd, request, argument);
-  return result < 0 ? -errno : result;
 }
 
 /** Opens `path` and maps its first `size` bytes. `lock`: and nobody else may who asks for the lock too. */
@@ -64,11 +60,8 @@ napi_value UDmaBufOpen(Call& call) {
   std::shared_ptr<Mapping> mapping;
   const int error = Open(path.c_str(), size, uncached, lock, &mapping);
   if (error != 0) return call.Return(error);
-  const Mapping* const raw = mapping.get();
-  const Handle handle = call.addon->regions.Add(std::move(mapping));
-  if (handle == 0) return call.Return(-ENOMEM);
-  call.addon->live.emplace(raw->base, raw);
-  return call.Return(handle);
+  const Handle handle = call.addon->AddRegion(std::move(mapping));
+  return call.Return(handle == 0 ? -ENOMEM : static_cast<int64_t>(handle));
 }
 
 /** uDmaBufInfo(region): UDmaBufInfo, see lib/native/u-dma-buf.ts; -ENOTTY when the node is something else's.
@@ -137,7 +130,7 @@ napi_value UDmaBufExportRange(Call& call) {
 
 }  // namespace
 
-void InitUDmaBuf(Napi::Env env, Napi::Object exports) {
+void InitUDmaBuf(napi_env env, napi_value exports) {
   Export<UDmaBufOpen>(env, exports, "uDmaBufOpen");
   Export<UDmaBufInfo>(env, exports, "uDmaBufInfo");
   Export<UDmaBufSyncRange>(env, exports, "uDmaBufSync");

@@ -49,7 +49,7 @@ bool ReadExtent(const Call& call, uint64_t page, Extent* out) {
 /** Maps the pages that hold `extent`; 0 or -errno. */
 int MapExtent(int file, const Extent& extent, uint64_t page, MmioWindow* window) {
   const uint64_t whole = RoundUp(extent.start + extent.size, page);
-  const std::shared_ptr<void> memory = MapMmio(file, extent.position, whole, true, true);
+  const std::shared_ptr<void> memory = MapMmio(file, extent.position, whole);
   if (memory == nullptr) return -errno;
   char* const first = static_cast<char*>(memory.get()) + extent.start;
   window->areas.push_back({0, RoundUp(extent.size, 8), std::shared_ptr<void>(memory, first)});
@@ -107,7 +107,7 @@ napi_value UioInterruptCreate(Call& call) {
 
 }  // namespace
 
-void InitUio(Napi::Env env, Napi::Object exports) {
+void InitUio(napi_env env, napi_value exports) {
   Export<FileWindowOpen>(env, exports, "fileWindowOpen");
   Export<FileWindowClose>(env, exports, "fileWindowClose");
   Export<UioInterruptCreate>(env, exports, "uioInterruptCreate");

@@ -25,8 +25,8 @@ constexpr uint64_t kAccess = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 napi_value ContainerOpen(Call& call) {
   Fd fd(open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC));
   if (!fd) return call.Return(-errno);
-  if (VfioIoctl(fd.get(), VFIO_GET_API_VERSION, 0) != VFIO_API_VERSION) return call.Return(-EOPNOTSUPP);
-  if (VfioIoctl(fd.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0) return call.Return(-EOPNOTSUPP);
+  if (IoctlNumber(fd.get(), VFIO_GET_API_VERSION, 0) != VFIO_API_VERSION) return call.Return(-EOPNOTSUPP);
+  if (IoctlNumber(fd.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0) return call.Return(-EOPNOTSUPP);
   auto container = std::make_shared<VfioContainer>();
   container->fd = std::move(fd);
   const Handle handle = call.addon->containers.Add(std::move(container));
@@ -78,7 +78,7 @@ napi_value GroupStatus(Call& call) {
   if (const int error = OpenGroup(call, &container, &group)) return call.Return(error);
   vfio_group_status status = {};
   status.argsz = sizeof status;
-  const int error = VfioIoctl(group, VFIO_GROUP_GET_STATUS, &status);
+  const int error = Ioctl(group, VFIO_GROUP_GET_STATUS, &status);
   return call.Return(error < 0 ? error : static_cast<int64_t>(status.flags));
 }
 
@@ -88,14 +88,14 @@ napi_value GroupAttach(Call& call) {
   int group;
   if (const int error = OpenGroup(call, &container, &group)) return call.Return(error);
   int fd = container->fd.get();
-  return call.Return(VfioIoctl(group, VFIO_GROUP_SET_CONTAINER, &fd));
+  return call.Return(Ioctl(group, VFIO_GROUP_SET_CONTAINER, &fd));
 }
 
 /** vfioSetIommu(container): 0. Needs an attached group. */
 napi_value SetIommu(Call& call) {
   const VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
-  return call.Return(VfioIoctl(container->fd.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+  return call.Return(Ioctl(container->fd.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
 }
 
 /** vfioGroupHeld(group): 1 when a container of this environment holds it, else 0. */
@@ -112,7 +112,7 @@ napi_value DeviceOpen(Call& call) {
   std::string name;
   if (const int error = OpenGroup(call, &container, &group)) return call.Return(error);
   if (!call.Text(2, 64, &name)) return call.Return(-EINVAL);
-  Fd device(VfioIoctl(group, VFIO_GROUP_GET_DEVICE_FD, name.c_str()));
+  Fd device(IoctlNumber(group, VFIO_GROUP_GET_DEVICE_FD, name.c_str()));
   return call.Return(device ? AdoptDevice(*call.addon, std::move(device)) : device.get());
 }
 
@@ -160,7 +160,10 @@ napi_value IommuInfo(Call& call) {
   return result;
 }
 
-/** VFIO_IOMMU_MAP_DMA; holds what has to be held. 0 or -errno. */
+/**
+ * VFIO_IOMMU_MAP_DMA; holds what has to be held, from before the device can reach it. 0 or -errno: the kernel
+ * refuses an address that is mapped already, and what is held for it stays.
+ */
 int MapAt(VfioContainer* container, uint64_t iova, MappedMemory memory, uint64_t access) {
   vfio_iommu_type1_dma_map map = {};
   map.argsz = sizeof map;
@@ -168,10 +171,11 @@ int MapAt(VfioContainer* container, uint64_t iova, MappedMemory memory, uint64_t
   map.vaddr = reinterpret_cast<uintptr_t>(memory.start);
   map.iova = iova;
   map.size = memory.size;
-  const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
-  if (error < 0) return error;
-  if (memory.held != nullptr) container->held[iova] = std::move(memory.held);
-  return 0;
+  if (memory.held == nullptr) return Ioctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
+  const auto [place, added] = container->held.emplace(iova, std::move(memory.held));
+  const int error = Ioctl(container->fd.get(), VFIO_IOMMU_MAP_DMA, &map);
+  if (error != 0 && added) container->held.erase(place);
+  return error;
 }
 
 /**
@@ -220,8 +224,9 @@ napi_value Unmap(Call& call) {
   unmap.argsz = sizeof unmap;
   unmap.iova = iova;
   unmap.size = size;
-  const int error = VfioIoctl(container->fd.get(), VFIO_IOMMU_UNMAP_DMA, &unmap);
-  if (error < 0) return call.Return(error);
+  const int error = Ioctl(container->fd.get(), VFIO_IOMMU_UNMAP_DMA, &unmap);
+  if (error != 0) return call.Return(error);
+  if (unmap.size > size) return call.Return(-EPROTO);
   Release(container->held, iova, size);
   return call.Return(static_cast<int64_t>(unmap.size));
 }
@@ -237,7 +242,7 @@ int HeldGroup(const Addon& addon, uint32_t number) {
   return fd;
 }
 
-void InitVfioContainer(Napi::Env env, Napi::Object exports) {
+void InitVfioContainer(napi_env env, napi_value exports) {
   Export<ContainerOpen>(env, exports, "vfioContainerOpen");
   Export<ContainerClose>(env, exports, "vfioContainerClose");
   Export<GroupOpen>(env, exports, "vfioGroupOpen");

@@ -65,7 +65,7 @@ napi_value DeviceClose(Call& call) {
 napi_value DeviceReset(Call& call) {
   const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
   if (device == nullptr) return call.Return(-EBADF);
-  return call.Return(VfioIoctl(device->file->get(), VFIO_DEVICE_RESET, 0));
+  return call.Return(Ioctl(device->file->get(), VFIO_DEVICE_RESET, 0));
 }
 
 /** Functions of one hot reset at most: 32 devices of 8 functions on a bus. */
@@ -79,7 +79,7 @@ int ReadAffected(int fd, std::vector<vfio_pci_dependent_device>* affected) {
     vfio_pci_hot_reset_info info = {};
     info.argsz = static_cast<uint32_t>(bytes.size());
     std::memcpy(bytes.data(), &info, sizeof info);
-    const int error = VfioIoctl(fd, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, bytes.data());
+    const int error = Ioctl(fd, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, bytes.data());
     std::memcpy(&info, bytes.data(), sizeof info);
     if (error < 0 && error != -ENOSPC) return error;
     if (info.count > kMaxAffected) return -EOVERFLOW;
@@ -134,7 +134,7 @@ napi_value HotReset(Call& call) {
   reset.count = static_cast<uint32_t>(fds.size());
   std::memcpy(bytes.data(), &reset, sizeof reset);
   if (!fds.empty()) std::memcpy(bytes.data() + sizeof reset, fds.data(), fds.size() * sizeof(int32_t));
-  return call.Return(VfioIoctl(device->file->get(), VFIO_DEVICE_PCI_HOT_RESET, bytes.data()));
+  return call.Return(Ioctl(device->file->get(), VFIO_DEVICE_PCI_HOT_RESET, bytes.data()));
 }
 
 /** The device of argument 0 and its region of argument 1; 0 or -errno. */
@@ -225,17 +225,19 @@ napi_value RegionWrite(Call& call) {
 /**
  * Maps what the kernel allows of `region` into `window`. The last page of an area may reach past the end of a
  * BAR smaller than a page: the kernel rounds up there, and nothing past the BAR becomes part of the window.
- * An area it will not map is reached through the file. 0 or -errno.
+ * Registers that the kernel does not map are reached through the file, and so is a region without the right
+ * to read or to write: an access that it lacks is an error of the kernel there, where a mapping would raise
+ * SIGSEGV. 0 or -errno.
  */
 int MapAreas(int fd, const VfioRegion& region, MmioWindow* window) {
   const uint64_t page = PageSize();
-  const bool readable = (region.flags & VFIO_REGION_INFO_FLAG_READ) != 0;
-  const bool writable = (region.flags & VFIO_REGION_INFO_FLAG_WRITE) != 0;
+  constexpr uint32_t both = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+  if ((region.flags & both) != both) return 0;
   for (const SparseArea& area : region.areas) {
     const bool inside = area.offset <= region.size && area.size <= region.size - area.offset;
     if (!inside || area.size == 0 || area.size % 8 != 0 || area.offset % page != 0) continue;
     const uint64_t whole = (area.size + page - 1) / page * page;
-    std::shared_ptr<void> memory = MapMmio(fd, region.offset + area.offset, whole, readable, writable);
+    std::shared_ptr<void> memory = MapMmio(fd, region.offset + area.offset, whole);
     if (memory == nullptr && errno == ENOMEM) return -ENOMEM;
     if (memory != nullptr) window->areas.push_back({area.offset, area.size, std::move(memory)});
   }
@@ -247,7 +249,10 @@ napi_value BarOpen(Call& call) {
   VfioDevice* device;
   const VfioRegion* region;
   if (const int error = FindRegion(call, &device, &region)) return call.Return(error);
-  if (region->size == 0 || region > &device->regions[VFIO_PCI_BAR5_REGION_INDEX]) return call.Return(-EINVAL);
+  if (region->size == 0 || region - device->regions.data() > VFIO_PCI_BAR5_REGION_INDEX) {
+    return call.Return(-EINVAL);
+  }
+  device->windows.reserve(device->windows.size() + 1);  // it must have a place once the window is open
   MmioWindow window;
   window.size = region->size;
   window.file = device->file;
@@ -277,7 +282,7 @@ int ReadIrqs(const Call& call, vfio_irq_info* info) {
   info->argsz = sizeof *info;
   info->flags = VFIO_IRQ_INFO_NORESIZE;
   if (const int error = FindIrqs(call, &device, &info->index)) return error;
-  const int error = VfioIoctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, info);
+  const int error = Ioctl(device->file->get(), VFIO_DEVICE_GET_IRQ_INFO, info);
   return error == -EINVAL ? 0 : std::min(error, 0);
 }
 
@@ -301,7 +306,13 @@ int SetIrqs(const VfioDevice& device, uint32_t index, uint32_t action, uint32_t 
   set.count = count;
   std::memcpy(bytes.data(), &set, sizeof set);
   if (fd != nullptr) std::fill_n(reinterpret_cast<int32_t*>(bytes.data() + sizeof set), count, *fd);
-  return VfioIoctl(device.file->get(), VFIO_DEVICE_SET_IRQS, bytes.data());
+  return IoctlNumber(device.file->get(), VFIO_DEVICE_SET_IRQS, bytes.data());
+}
+
+/** VFIO_DEVICE_SET_IRQS without any data: 0 or -errno. */
+int SwitchIrqs(const VfioDevice& device, uint32_t index, uint32_t action, uint32_t start, uint32_t count) {
+  const int result = SetIrqs(device, index, action, start, count, nullptr);
+  return result > 0 ? -EPROTO : result;
 }
 
 /**
@@ -342,7 +353,7 @@ napi_value IrqTrigger(Call& call) {
   if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
   if (!call.Unsigned(2, kMaxVectors, &vector)) return call.Return(-EINVAL);
   return call.Return(
-      SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, static_cast<uint32_t>(vector), 1, nullptr));
+      SwitchIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, static_cast<uint32_t>(vector), 1));
 }
 
 /** vfioIrqOff(device, kind): 0. No vector of this kind fires any more, and another kind may be used. */
@@ -350,7 +361,7 @@ napi_value IrqOff(Call& call) {
   VfioDevice* device;
   uint32_t index;
   if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
-  return call.Return(SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0, nullptr));
+  return call.Return(SwitchIrqs(*device, index, VFIO_IRQ_SET_ACTION_TRIGGER, 0, 0));
 }
 
 /** vfioIrqUnmask(device, kind): 0. For INTx, which the kernel masks each time it fires. */
@@ -358,7 +369,7 @@ napi_value IrqUnmask(Call& call) {
   VfioDevice* device;
   uint32_t index;
   if (const int error = FindIrqs(call, &device, &index)) return call.Return(error);
-  return call.Return(SetIrqs(*device, index, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1, nullptr));
+  return call.Return(SwitchIrqs(*device, index, VFIO_IRQ_SET_ACTION_UNMASK, 0, 1));
 }
 
 }  // namespace
@@ -369,7 +380,7 @@ int64_t AdoptDevice(Addon& addon, Fd descriptor) {
   device->file = std::make_shared<const Fd>(std::move(descriptor));
   vfio_device_info info = {};
   info.argsz = sizeof info;
-  if (const int error = VfioIoctl(fd, VFIO_DEVICE_GET_INFO, &info)) return error;
+  if (const int error = Ioctl(fd, VFIO_DEVICE_GET_INFO, &info)) return error;
   if ((info.flags & VFIO_DEVICE_FLAGS_PCI) == 0) return -ENODEV;
   device->regions.resize(std::min(info.num_regions, kMaxRegions));
   for (uint32_t index = 0; index < device->regions.size(); index++) {
@@ -379,7 +390,7 @@ int64_t AdoptDevice(Addon& addon, Fd descriptor) {
   return handle == 0 ? -EMFILE : static_cast<int64_t>(handle);
 }
 
-void InitVfioDevice(Napi::Env env, Napi::Object exports) {
+void InitVfioDevice(napi_env env, napi_value exports) {
   Export<DeviceClose>(env, exports, "vfioDeviceClose");
   Export<DeviceReset>(env, exports, "vfioDeviceReset");
   Export<HotResetInfo>(env, exports, "vfioHotResetInfo");

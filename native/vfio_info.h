@@ -1,10 +1,9 @@
-// VFIO ioctls, and the info structures of VFIO that grow: the kernel says how much room it wants (argsz), and
+// The info structures of VFIO that grow: the kernel says how much room it wants (argsz), and
 // appends capabilities that are chained by offsets from the start of the structure (struct
 // vfio_info_cap_header).
 #pragma once
 
 #include <linux/vfio.h>
-#include <sys/ioctl.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -12,14 +11,9 @@
 #include <cstring>
 #include <vector>
 
-namespace userdma {
+#include "ioctl.h"
 
-/** The result of an ioctl, or -errno. */
-template <class Argument>
-int VfioIoctl(int fd, unsigned long request, Argument argument) {
-  const int result = ioctl(fd, request, argument);
-  return result < 0 ? -errno : result;
-}
+namespace userdma {
 
 /** Bytes as the kernel filled them in; nothing in them is believed. */
 class VfioInfo {
@@ -32,7 +26,7 @@ class VfioInfo {
     for (;;) {
       seed.argsz = static_cast<uint32_t>(bytes_.size());
       std::memcpy(bytes_.data(), &seed, sizeof(Info));
-      const int result = VfioIoctl(fd, request, bytes_.data());
+      const int result = Ioctl(fd, request, bytes_.data());
       if (result < 0) return result;
       const uint32_t wanted = Head<Info>().argsz;
       if (wanted <= bytes_.size()) return 0;

@@ -1,7 +1,7 @@
 /**
  * Builds the native addon with node-gyp when its sources are newer than it. Part of `npm run build`.
  *
- * Without a compiler it says so in one line and succeeds: simulation needs no addon. A compile error fails.
+ * Without a compiler, or on a system that can have no addon, it says so in one line and succeeds: simulation needs no addon. A compile error fails.
  */
 import { spawnSync } from 'node:child_process';
 import { accessSync, constants, existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
@@ -9,6 +9,7 @@ import { createRequire } from 'node:module';
 import { delimiter, dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { packageRoot } from '../lib/native/load.ts';
+import { whyNoAddon } from '../lib/native/processor.ts';
 
 const COMPILERS = ['g++', 'c++', 'clang++'];
 
@@ -20,6 +21,11 @@ export function missingTools(env: NodeJS.ProcessEnv = process.env): string[] {
   if (!onPath('make', env)) missing.push('make');
   if (!onPath('python3', env)) missing.push('Python 3');
   return missing;
+}
+
+function noTools(): string | undefined {
+  const missing = missingTools();
+  return missing.length > 0 ? `${missing.join(', ')} not found` : undefined;
 }
 
 function onPath(name: string, env: NodeJS.ProcessEnv): boolean {
@@ -71,18 +77,15 @@ export function nodeGyp(root: string, env: NodeJS.ProcessEnv = process.env): num
   return 0;
 }
 
-function main(): number {
-  if (process.platform !== 'linux') return 0;
+/** Builds it where it can be built and is not up to date. Returns an exit status. */
+export function buildAddon(): number {
   const root = packageRoot();
-  if (!isStale(root)) return 0;
-  const missing = missingTools();
-  if (missing.length > 0) {
-    console.log(
-      `native addon not built: ${missing.join(', ')} not found; tests of it are skipped, simulation works`,
-    );
+  const reason = whyNoAddon() ?? (isStale(root) ? noTools() : undefined);
+  if (reason !== undefined) {
+    console.log(`native addon not built: ${reason}; tests of it are skipped, simulation works`);
     return 0;
   }
-  return nodeGyp(root);
+  return isStale(root) ? nodeGyp(root) : 0;
 }
 
-if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = main();
+if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) process.exitCode = buildAddon();

@@ -5,6 +5,7 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DmaError } from '../errors.ts';
 import type { Addon } from './addon.ts';
+import { whyNoAddon } from './processor.ts';
 
 let loaded: Addon | undefined;
 
@@ -20,9 +21,8 @@ export function loadAddon(): Addon {
 
 function load(): Addon {
   const root = packageRoot();
-  if (process.platform !== 'linux') {
-    throw missing(root, [`hardware needs Linux, and this is ${process.platform}`]);
-  }
+  const reason = whyNoAddon();
+  if (reason !== undefined) throw missing(root, [reason]);
   try {
     const bindings = createRequire(import.meta.url)('bindings') as (options: object) => Addon;
     return bindings({ bindings: 'userdma', module_root: root });
@@ -56,7 +56,7 @@ function missing(root: string, reasons: string[], cause?: unknown): DmaError {
   const where = `${process.platform}-${process.arch}, Node.js ${process.versions.node}, in ${root}`;
   return new DmaError('ENOSYS', `the native addon cannot be used (${where}): ${reasons.join('; ')}`, {
     remedy:
-      process.platform === 'linux'
+      whyNoAddon() === undefined
         ? 'run `npm run build` there (it takes a C++17 compiler, make and Python 3); simulation needs no addon'
         : 'open a simulated device instead, which needs no addon',
     syscall: 'dlopen',

@@ -1,14 +1,12 @@
 /** Base address registers: the regions of device registers that a PCI function has. */
 import type { DmaError, ErrnoName } from '../errors.ts';
 import type { MmioWindow, ReservedBytes } from '../iommu/address-space.ts';
-import { type RegisterNames, type Registers, registerError } from '../registers/registers.ts';
+import { isRegister, type RegisterNames, type Registers, registerError } from '../registers/registers.ts';
 import type { BarRange, MsixCapability } from './capabilities/standard.ts';
 import { PCI_COMMAND } from './header.ts';
 
 /** Of the MSI-X capability. */
 export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
-
-export { registerValue } from '../registers/registers.ts';
 
 export interface BarInfo {
   /** 0 to 5. */
@@ -76,6 +74,13 @@ export function touchesReserved(
     if (offset < end && offset + width > start && (write || !readable)) return true;
   }
   return false;
+}
+
+/** The error that a write is going to get because of its place in a BAR; undefined for none. */
+export function barWriteError(info: BarInfo, offset: number, width: number): DmaError | undefined {
+  if (!isRegister(offset, width, info.size)) return barAccessError(info, offset, width, 'EINVAL');
+  const reserved = touchesReserved(info.reserved ?? [], offset, width, true);
+  return reserved ? barAccessError(info, offset, width, 'EPERM') : undefined;
 }
 
 /** The error of an access to a BAR that was refused. */

@@ -1,8 +1,9 @@
 /** A BAR of real hardware, however it was mapped. */
+import type { DmaError } from '../errors.ts';
 import type { MmioWindow } from '../iommu/address-space.ts';
 import type { Handle, MmioFunctions } from '../native/addon.ts';
 import { MappedRegisters } from '../registers/mapped.ts';
-import { type Bar, type BarInfo, barNames } from './bar.ts';
+import { type Bar, type BarInfo, barNames, barWriteError } from './bar.ts';
 
 export class MappedBar extends MappedRegisters implements Bar {
   readonly info: BarInfo;
@@ -16,5 +17,9 @@ export class MappedBar extends MappedRegisters implements Bar {
     super(barNames(info), native, registers);
     this.info = info;
     this.window = window;
+  }
+
+  protected override writeError(offset: number, width: number): DmaError | undefined {
+    return barWriteError(this.info, offset, width);
   }
 }

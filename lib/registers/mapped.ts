@@ -1,7 +1,14 @@
 /** Registers of real hardware. The native side checks bounds, alignment and width, and survives a bus error. */
 import { type DmaError, errnoName } from '../errors.ts';
 import type { Handle, MmioFunctions } from '../native/addon.ts';
-import { type RegisterNames, Registers, registerError, registerValue, registerValue64 } from './registers.ts';
+import {
+  isRegister,
+  type RegisterNames,
+  Registers,
+  registerError,
+  registerValue,
+  registerValue64,
+} from './registers.ts';
 
 export class MappedRegisters extends Registers {
   readonly size: number;
@@ -50,6 +57,11 @@ export class MappedRegisters extends Registers {
 
   write64(offset: number, value: bigint): void {
     this.#checked(this.#native.mmioWrite64(this.#window, offset, registerValue64(value)), offset, 8);
+  }
+
+  protected writeError(offset: number, width: number): DmaError | undefined {
+    if (isRegister(offset, width, this.size)) return undefined;
+    return registerError(this.#names, offset, width, 'EINVAL');
   }
 
   #checked(result: number, offset: number, width: number): number {

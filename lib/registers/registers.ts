@@ -9,7 +9,8 @@ import { DmaError, type ErrnoName } from '../errors.ts';
 
 /**
  * All methods throw DmaError: EINVAL offset outside the registers, not a multiple of the width, or a value wider than
- * the access · EPERM the host keeps these registers to itself · EIO the device did not answer · ENODEV closed, or the device is gone.
+ * the access · EPERM the host keeps these registers to itself · EIO the device did not answer · ENODEV closed, or the device is gone ·
+ * EOPNOTSUPP 64 bits in one access, of registers that the kernel does not map into the process.
  */
 export abstract class Registers {
   /** Bytes. */
@@ -38,17 +39,34 @@ export abstract class Registers {
     return (BigInt(high) << 32n) | BigInt(this.read32(offset));
   }
 
-  /** Two 32-bit writes, low word first. */
+  /** Two 32-bit writes, low word first. A value or an offset that is refused is refused before the first of them. */
   write64LoHi(offset: number, value: bigint): void {
-    this.write32(offset, Number(value & 0xffffffffn));
-    this.write32(offset + 4, Number((value >> 32n) & 0xffffffffn));
+    const pattern = this.#halves(offset, value);
+    this.write32(offset, Number(pattern & 0xffffffffn));
+    this.write32(offset + 4, Number(pattern >> 32n));
   }
 
-  /** Two 32-bit writes, high word first. */
+  /** Two 32-bit writes, high word first. A value or an offset that is refused is refused before the first of them. */
   write64HiLo(offset: number, value: bigint): void {
-    this.write32(offset + 4, Number((value >> 32n) & 0xffffffffn));
-    this.write32(offset, Number(value & 0xffffffffn));
+    const pattern = this.#halves(offset, value);
+    this.write32(offset + 4, Number(pattern >> 32n));
+    this.write32(offset, Number(pattern & 0xffffffffn));
   }
+
+  /** The error that a write of `width` bytes at `offset` is going to get because of its place; undefined for none. */
+  protected abstract writeError(offset: number, width: number): DmaError | undefined;
+
+  #halves(offset: number, value: bigint): bigint {
+    const pattern = registerValue64(value);
+    const error = this.writeError(offset, 4) ?? this.writeError(offset + 4, 4);
+    if (error !== undefined) throw error;
+    return pattern;
+  }
+}
+
+/** Whether an access lies inside `size` bytes of registers, and is aligned. */
+export function isRegister(offset: number, width: number, size: number): boolean {
+  return Number.isInteger(offset) && offset >= 0 && offset + width <= size && offset % width === 0;
 }
 
 /**
@@ -99,6 +117,15 @@ export function registerError(
     });
   }
   if (code === 'EPERM') return new DmaError(code, `${what} touches what is the host's`, { remedy: instead });
+  if (code === 'EOPNOTSUPP') {
+    return new DmaError(
+      code,
+      `${what} is not possible: these registers are not mapped, and the kernel would split it`,
+      {
+        remedy: 'use read64LoHi or write64LoHi, which make two 32-bit accesses',
+      },
+    );
+  }
   if (code !== 'EINVAL') return new DmaError(code, `${what} got no answer`, { remedy: silence });
   const outside = !Number.isInteger(offset) || offset < 0 || offset + width > size;
   return outside

@@ -1,10 +1,9 @@
 /** Registers of a simulated device: every access is one call of the model. */
-import { describe } from '../arguments.ts';
-import { DmaError } from '../errors.ts';
+import type { DmaError } from '../errors.ts';
 import type { ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
-import { type Bar, type BarInfo, barAccessError, registerValue, touchesReserved } from '../pci/bar.ts';
-import { Registers } from '../registers/registers.ts';
+import { type Bar, type BarInfo, barAccessError, barWriteError, touchesReserved } from '../pci/bar.ts';
+import { isRegister, Registers, registerValue, registerValue64 } from '../registers/registers.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
 
@@ -77,17 +76,13 @@ export class SimulatedBar extends Registers implements Bar {
 
   override write64(offset: number, value: bigint): void {
     this.#begin(offset, 8, true);
-    if (typeof value !== 'bigint' || BigInt.asUintN(64, value) !== value) {
-      throw new DmaError('EINVAL', `${describe(value)} does not fit a 64-bit register`, {
-        remedy: 'pass a bigint from 0 to 2^64 - 1',
-      });
-    }
+    const pattern = registerValue64(value);
     const { index } = this.info;
     if (this.#model.write64 !== undefined) {
-      this.#model.write64(index, offset, value);
+      this.#model.write64(index, offset, pattern);
     } else {
-      this.#model.write(index, offset, 4, Number(value & 0xffffffffn));
-      this.#model.write(index, offset + 4, 4, Number(value >> 32n));
+      this.#model.write(index, offset, 4, Number(pattern & 0xffffffffn));
+      this.#model.write(index, offset + 4, 4, Number(pattern >> 32n));
     }
     this.#checkThere(offset, 8);
   }
@@ -96,6 +91,10 @@ export class SimulatedBar extends Registers implements Bar {
   close(): void {
     this.#port = undefined;
     this.#window?.close();
+  }
+
+  protected override writeError(offset: number, width: number): DmaError | undefined {
+    return barWriteError(this.info, offset, width);
   }
 
   #read(offset: number, width: Width): number {
@@ -115,8 +114,7 @@ export class SimulatedBar extends Registers implements Bar {
   #begin(offset: number, width: number, write: boolean): void {
     const { info } = this;
     this.#checkThere(offset, width);
-    const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= info.size;
-    if (!inside || offset % width !== 0) throw barAccessError(info, offset, width, 'EINVAL');
+    if (!isRegister(offset, width, info.size)) throw barAccessError(info, offset, width, 'EINVAL');
     if (this.#reserved !== undefined && touchesReserved(this.#reserved, offset, width, write)) {
       throw barAccessError(info, offset, width, 'EPERM');
     }

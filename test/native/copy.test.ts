@@ -1,7 +1,7 @@
 /** Copies in bulk: the right bytes, and nothing at all when anything is wrong. */
 import fc from 'fast-check';
 import { assert, it } from '../harness.ts';
-import { describeNative } from './support.ts';
+import { describeNative, runScript } from './support.ts';
 
 const EINVAL = -22;
 
@@ -45,6 +45,17 @@ describeNative('copyBatch', (addon) => {
     assert.equal(addon.copyBatch(copies, 2, to.buffer, from.buffer), 0);
     assert.deepEqual([...to], [1, 2, 0, 0]);
     assert.equal(addon.copyBatch(copies, 0), 0);
+  });
+
+  it('refuses a huge list, and takes no memory for it', () => {
+    const script = `
+      const before = process.memoryUsage.rss();
+      const results = [2 ** 20 + 1, 2 ** 24, 2 ** 28].map((count) => {
+        const copies = new Uint32Array(count * 5 <= 2 ** 32 ? Math.min(count * 5, 2 ** 30) : 2 ** 30);
+        return addon.copyBatch(copies, Math.floor(copies.length / 5), new ArrayBuffer(8));
+      });
+      console.log(...results, process.memoryUsage.rss() - before < 2 ** 26);`;
+    assert.equal(runScript(script).stdout, '-22 -22 -22 true\n');
   });
 
   it('reaches both ends of a buffer and not a byte more', () => {

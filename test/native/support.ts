@@ -33,9 +33,17 @@ export interface Outcome {
 }
 
 /** Runs CommonJS `script` in a new Node.js process, where `addon` is the addon, loaded when first used. */
-export function runScript(script: string, flags: readonly string[] = []): Outcome {
+export function runScript(
+  script: string,
+  flags: readonly string[] = [],
+  env: NodeJS.ProcessEnv = {},
+): Outcome {
   const getter = `{ get: () => require(${JSON.stringify(addonPath)}) }`;
   const code = `Object.defineProperty(globalThis, 'addon', ${getter});\n${script}`;
-  const child = spawnSync(process.execPath, [...flags, '-e', code], { encoding: 'utf8', timeout: 60_000 });
+  const child = spawnSync(process.execPath, [...flags, '-e', code], {
+    encoding: 'utf8',
+    timeout: 600_000,
+    env: { ...process.env, ...env },
+  });
   return { status: child.status, signal: child.signal, stdout: child.stdout, stderr: child.stderr };
 }

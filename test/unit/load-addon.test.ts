@@ -2,8 +2,9 @@
 import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { packageRoot } from '../../lib/native/load.ts';
+import { buildAddon } from '../build-addon.ts';
 
 let copy: string;
 
@@ -53,15 +54,42 @@ describe.runIf(process.platform === 'linux')('on Linux', () => {
   });
 });
 
-test('another operating system: its name, and that a simulated device works there', async () => {
-  const platform = Object.getOwnPropertyDescriptor(process, 'platform')!;
-  Object.defineProperty(process, 'platform', { ...platform, value: 'darwin' });
-  try {
-    expect(await failure()).toMatchObject({
-      code: 'ENOSYS',
-      message: expect.stringMatching(/needs Linux, and this is darwin; open a simulated device/),
-    });
-  } finally {
-    Object.defineProperty(process, 'platform', platform);
-  }
+describe.each([
+  ['platform', 'darwin', 'needs Linux, and this is darwin'],
+  ['arch', 'arm', 'needs an x64 or arm64 processor, and this is arm'],
+  ['arch', 'riscv64', 'needs an x64 or arm64 processor, and this is riscv64'],
+] as const)('process.%s %s', (property, value, words) => {
+  test.runIf(property === 'platform' || process.platform === 'linux')(
+    'is named, and a simulated device works there',
+    async () => {
+      const original = Object.getOwnPropertyDescriptor(process, property)!;
+      Object.defineProperty(process, property, { ...original, value });
+      try {
+        expect(await failure()).toMatchObject({
+          code: 'ENOSYS',
+          message: expect.stringMatching(new RegExp(`${words}; open a simulated device`)),
+        });
+      } finally {
+        Object.defineProperty(process, property, original);
+      }
+    },
+  );
+
+  test.runIf(property === 'platform' || process.platform === 'linux')(
+    'builds without an addon, says so in one line, and succeeds',
+    () => {
+      const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+      const original = Object.getOwnPropertyDescriptor(process, property)!;
+      Object.defineProperty(process, property, { ...original, value });
+      try {
+        expect(buildAddon()).toBe(0);
+        expect(log.mock.calls).toEqual([
+          [expect.stringMatching(new RegExp(`^native addon not built: .*${words}; .*simulation works$`))],
+        ]);
+      } finally {
+        Object.defineProperty(process, property, original);
+        log.mockRestore();
+      }
+    },
+  );
 });
