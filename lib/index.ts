@@ -89,8 +89,9 @@ export type {
 } from './pci/transport.ts';
 export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/unsafe/open.ts';
 export { Registers } from './registers/registers.ts';
+export { dmaRmb, dmaWmb, mb } from './rings/barriers.ts';
 export type { Column, WideColumn } from './rings/column.ts';
-export { RingIndex } from './rings/ring-index.ts';
+export { RingIndex, type RingIndexOptions } from './rings/ring-index.ts';
 export {
   type ArrayOf,
   type Field,

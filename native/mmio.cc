@@ -118,6 +118,11 @@ napi_value ReturnWindow(const Call& call, MmioWindow window) {
   return call.Return(handle == 0 ? -ENOSPC : static_cast<int64_t>(handle));
 }
 
+napi_value Barrier(Call& call) {
+  DmaBarrier();
+  return call.Return(0);
+}
+
 napi_value WindowFromRegion(Call& call) {
   const std::shared_ptr<Mapping> mapping = call.addon->regions.Share(call.GetHandle(0));
   if (mapping == nullptr) return call.Return(-EBADF);
@@ -184,6 +189,7 @@ void InitMmio(napi_env env, napi_value exports, napi_value testing) {
   Export<MmioWrite<uint16_t>, 3>(env, exports, "mmioWrite16");
   Export<MmioWrite<uint32_t>, 3>(env, exports, "mmioWrite32");
   Export<MmioWrite<uint64_t>, 3>(env, exports, "mmioWrite64");
+  Export<Barrier, 0>(env, exports, "dmaBarrier");
   Export<WindowFromRegion>(env, testing, "windowFromRegion");
   Export<WindowPastEnd>(env, testing, "windowPastEnd");
   Export<WindowClose>(env, testing, "windowClose");

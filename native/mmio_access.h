@@ -14,6 +14,7 @@
 // binding.gyp and lib/native/processor.ts.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 namespace userdma {
@@ -98,6 +99,15 @@ USERDMA_ACCESS(uint32_t, "ldr %w1, %2", "str %w2, %1")
 USERDMA_ACCESS(uint64_t, "ldr %x1, %2", "str %x2, %1")
 
 #endif
+
+/** The kernel's dma_mb: what was accessed before it, processors and devices see before what is after it. */
+inline void DmaBarrier() {
+#if defined(__aarch64__)
+  asm volatile("dmb osh" ::: "memory");
+#else
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#endif
+}
 
 #undef USERDMA_ACCESS
 #undef USERDMA_FAULT_RESUME

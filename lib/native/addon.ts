@@ -77,6 +77,8 @@ export interface MmioFunctions {
   mmioWrite16(window: Handle, offset: number, value: number): number;
   mmioWrite32(window: Handle, offset: number, value: number): number;
   mmioWrite64(window: Handle, offset: number, value: bigint): number;
+  /** Accesses of memory before it are done, for processors and devices, before those after it (dma_mb). 0. */
+  dmaBarrier(): number;
 }
 
 /** Interrupts: an eventfd watched by the event loop of the calling environment (native/interrupt.h). */

@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DmaError } from '../errors.ts';
+import { useNativeBarrier } from '../rings/barriers.ts';
 import type { Addon } from './addon.ts';
 import { whyNoAddon } from './processor.ts';
 
@@ -15,7 +16,11 @@ let loaded: Addon | undefined;
  *   loader's own error
  */
 export function loadAddon(): Addon {
-  loaded ??= load();
+  if (loaded === undefined) {
+    const addon = load();
+    useNativeBarrier(() => void addon.dmaBarrier());
+    loaded = addon;
+  }
   return loaded;
 }
 

@@ -8,14 +8,17 @@
  */
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
+import { dmaRmb, dmaWmb, KEEPS_ORDER } from './barriers.ts';
 
 /** A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that is not there, or was freed. */
 export interface Column {
   get(element: number): number;
   /** Keeps the low bits of `value` that fit, as an assignment in C does. */
   set(element: number, value: number): void;
-  /** As `get`, once and whole, before every later load: for what the device writes. */
+  /** As `get`, once and whole, before every later load (smp_load_acquire, dma_rmb): for what the device writes. */
   load(element: number): number;
+  /** As `set`, once and whole, after every earlier store (dma_wmb, smp_store_release): for what the device waits for. */
+  store(element: number, value: number): void;
 }
 
 /** A field of 64 bits, held as two of 32: written and read in halves, which no device minds before it is told. */
@@ -66,7 +69,15 @@ function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint
     }
 
     load(element: number): number {
-      return Atomics.load(this.words, this.index(element));
+      const value = Atomics.load(this.words, this.index(element));
+      if (!KEEPS_ORDER) dmaRmb();
+      return value;
+    }
+
+    store(element: number, value: number): void {
+      const index = this.index(element);
+      if (!KEEPS_ORDER) dmaWmb();
+      Atomics.store(this.words, index, value);
     }
 
     index(element: number): number {
@@ -105,6 +116,10 @@ export class SwappedColumn implements Column {
 
   load(element: number): number {
     return this.#swap(this.#column.load(element));
+  }
+
+  store(element: number, value: number): void {
+    this.#column.store(element, this.#swap(value));
   }
 }
 

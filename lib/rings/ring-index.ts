@@ -1,23 +1,52 @@
 /** A place in a ring, and which time round it is. */
-import { describe } from '../arguments.ts';
+import { checkOptions, describe, type OptionChecks, oneOf } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
+
+export interface RingIndexOptions {
+  /**
+   * Count freely in so many bits, 8, 16 or 32, as the indices of a virtio ring do: `count` goes on beyond the last entry, and
+   * wraps where these bits do. A full ring can be told from an empty one then. Default: `count` is `index`.
+   */
+  readonly bits?: 8 | 16 | 32;
+}
+
+const CHECKS: OptionChecks<Required<RingIndexOptions>> = { bits: oneOf(8, 16, 32) };
+
+/** The most entries of a ring: indices are small integers of V8 then. */
+const MOST_ENTRIES = 2 ** 30;
 
 export class RingIndex {
   readonly entries: number;
+  /** What `count` is below. */
+  readonly #range: number;
   #index = 0;
+  #count = 0;
   #phase: 0 | 1 = 1;
 
-  /** At entry 0 of so many, the first time round. @throws DmaError EINVAL */
-  constructor(entries: number) {
-    if (!Number.isInteger(entries) || entries < 1 || entries > 2 ** 30) {
-      throw new DmaError('EINVAL', `a ring of ${describe(entries)} entries`, { remedy: 'use 1 to 2^30' });
+  /**
+   * At entry 0 of so many, the first time round.
+   * @throws DmaError EINVAL no such ring; a ring that counts freely has a power of two of entries, which its bits can count
+   */
+  constructor(entries: number, options: RingIndexOptions = {}) {
+    checkOptions<RingIndexOptions>(options, 'RingIndex', CHECKS);
+    if (!Number.isInteger(entries) || entries < 1 || entries > MOST_ENTRIES) {
+      throw refusal(entries, 'use 1 to 2^30');
     }
     this.entries = entries;
+    this.#range = options.bits === undefined ? entries : 2 ** options.bits;
+    if (this.#range % entries !== 0) {
+      throw refusal(entries, `use a power of two up to ${this.#range}: its index counts freely`);
+    }
   }
 
   /** 0 to `entries` - 1. */
   get index(): number {
     return this.#index;
+  }
+
+  /** What the ring is told, or tells: entries ever passed, in as many bits as the ring counts; without the option, `index`. */
+  get count(): number {
+    return this.#count;
   }
 
   /**
@@ -37,18 +66,28 @@ export class RingIndex {
       this.#index = next - this.entries;
       this.#phase = this.#phase === 1 ? 0 : 1;
     }
+    const total = this.#count + count;
+    this.#count = total < this.#range ? total : total - this.#range;
     return this.#index;
   }
 
-  /** Entries from `index` up to here, going round: what a producer has put out beyond a consumer that stands there. */
-  since(index: number): number {
-    const distance = this.#index - index;
-    return distance < 0 ? distance + this.entries : distance;
+  /**
+   * Entries from `count` up to here: what a producer has put out beyond a consumer that stands there. From 0 to
+   * `entries` - 1 for an index that goes round; up to `entries`, a full ring, for one that counts freely.
+   */
+  since(count: number): number {
+    const distance = this.#count - count;
+    return distance < 0 ? distance + this.#range : distance;
   }
 
   /** Back to entry 0, the first time round: the ring was zeroed, and the device told. */
   reset(): void {
     this.#index = 0;
+    this.#count = 0;
     this.#phase = 1;
   }
+}
+
+function refusal(entries: unknown, remedy: string): DmaError {
+  return new DmaError('EINVAL', `a ring of ${describe(entries)} entries`, { remedy });
 }

@@ -51,6 +51,8 @@ describe('a struct over memory', () => {
         assert.equal(array.field.load(element), read(new DataView(buffer.buffer), at));
         array.field.set(element, value);
         assert.equal(read(new DataView(buffer.buffer), at), value % 2 ** (8 * width));
+        array.field.store(element, ~value);
+        assert.equal(read(new DataView(buffer.buffer), at), (~value >>> 0) % 2 ** (8 * width));
         buffer.set(before.subarray(at, at + width), at);
         assert.deepEqual(buffer, before);
       },
@@ -107,6 +109,7 @@ describe('a struct over memory', () => {
       refused(() => two.word.get(element), 'no element');
       refused(() => two.word.set(element, 1), 'no element');
       refused(() => two.word.load(element), 'no element');
+      refused(() => two.word.store(element, 1), 'no element');
       refused(() => two.half.set(element, 1), 'no element');
       refused(() => two.clear(element), 'no element');
     }
@@ -115,6 +118,7 @@ describe('a struct over memory', () => {
     refused(() => two.word.get(0));
     refused(() => two.word.set(0, 1));
     refused(() => two.word.load(0));
+    refused(() => two.word.store(0, 1));
     refused(() => two.clear(0));
   });
 
@@ -151,6 +155,35 @@ describe('a place in a ring', () => {
       assert.deepEqual([place.index, place.phase], [0, 1]);
     });
     fc.assert(property);
+  });
+
+  it('counts freely in as many bits as it is told, and tells a full ring from an empty one', () => {
+    const property = fc.property(
+      fc.constantFrom(8, 16, 32),
+      fc.integer({ min: 0, max: 8 }),
+      fc.array(fc.nat(300), { maxLength: 300 }),
+      (bits, order, steps) => {
+        const entries = 2 ** order;
+        const place = new RingIndex(entries, { bits: bits as 8 | 16 | 32 });
+        let total = 0;
+        for (const step of steps.map((wanted) => wanted % (entries + 1))) {
+          const before = place.count;
+          total += step;
+          assert.equal(place.advance(step), total % entries);
+          assert.equal(place.count, total % 2 ** bits);
+          assert.equal(place.phase, Math.floor(total / entries) % 2 === 0 ? 1 : 0);
+          // A whole round is only told from none where the index counts further than the ring goes.
+          assert.equal(place.since(before), entries === 2 ** bits ? step % entries : step);
+        }
+        place.reset();
+        assert.deepEqual([place.index, place.count, place.phase], [0, 0, 1]);
+      },
+    );
+    fc.assert(property);
+    refused(() => new RingIndex(3, { bits: 16 }), 'power of two');
+    refused(() => new RingIndex(512, { bits: 8 }), 'up to 256');
+    refused(() => new RingIndex(8, { bits: 12 as never }), 'bits');
+    refused(() => new RingIndex(8, { bit: 16 } as never), 'bits');
   });
 
   it('refuses rings of no size', () => {

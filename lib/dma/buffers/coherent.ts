@@ -35,7 +35,7 @@ export class CoherentBuffer {
    */
   readonly buffer: ArrayBuffer;
   /** All of it. Length 0 once freed. */
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
   /** Meant to be released with the device (dmam_alloc_coherent): no leak then. */
   readonly managed: boolean;
 
@@ -111,7 +111,7 @@ export class CoherentBuffer {
   /** The device is closing, or taking back what was declared: its operations release the memory themselves. */
   revoke(): void {
     this.#freed = true;
-    if (this.#region.declared) (this as { bytes: Uint8Array }).bytes = NOTHING;
+    if (this.#region.declared) (this as { bytes: Uint8Array<ArrayBuffer> }).bytes = NOTHING;
   }
 
   #checkWord(offset: number, width: number): void {

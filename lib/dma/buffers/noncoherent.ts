@@ -25,7 +25,7 @@ export class NoncoherentBuffer {
   /** Exactly `size` bytes, an ArrayBuffer of its own. */
   readonly buffer: ArrayBuffer;
   /** All of it. Length 0 once freed. */
-  readonly bytes: Uint8Array;
+  readonly bytes: Uint8Array<ArrayBuffer>;
 
   readonly #owner: NoncoherentOwner;
   readonly #region: OwnRegion;
