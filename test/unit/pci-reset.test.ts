@@ -68,20 +68,22 @@ describe('a hot reset, as the kernel has it', () => {
   /** Two functions, in groups 14 and 15. */
   const INFO = [14, 0, 5, 1 << 3, 15, 0, 5, (2 << 3) | 3];
 
-  function kernel(info: readonly number[] | number, held: readonly number[], result = 0) {
+  const elsewhere = (held: readonly number[]) => (group: number) =>
+    held.includes(group) ? undefined : `IOMMU group ${group}`;
+
+  function kernel(info: readonly number[] | number, result = 0) {
     return {
       vfioHotResetInfo: () => info,
-      vfioGroupHeld: (group: number) => (held.includes(group) ? 1 : 0),
       vfioHotReset: () => result,
     };
   }
 
   it('covers what is on the bus', () => {
-    expect(hotResetScope(kernel(INFO, [14, 15]), 1, HERE)).toEqual([HERE, '0000:05:02.3']);
+    expect(hotResetScope(kernel(INFO), 1, HERE, elsewhere([14, 15]))).toEqual([HERE, '0000:05:02.3']);
   });
 
   it('names who else it would hit, when that is not ours', () => {
-    const error = errorOf(() => hotResetScope(kernel(INFO, [14]), 1, HERE));
+    const error = errorOf(() => hotResetScope(kernel(INFO), 1, HERE, elsewhere([14])));
     expect(error.code).toBe('EPERM');
     expect(error.message).toMatch(/0000:05:02\.3 \(IOMMU group 15\)/);
     expect(error.message).not.toMatch(/group 14/);
@@ -93,7 +95,7 @@ describe('a hot reset, as the kernel has it', () => {
     [-12, 'ENOMEM', /nothing was reset/],
     [-11, 'EAGAIN', /nothing was reset/],
   ])('is not offered: %i', (errno, code, words) => {
-    const error = errorOf(() => hotResetScope(kernel(errno, []), 1, HERE));
+    const error = errorOf(() => hotResetScope(kernel(errno), 1, HERE, elsewhere([])));
     expect([error.code, words.test(error.message)]).toEqual([code, true]);
   });
 
@@ -103,7 +105,7 @@ describe('a hot reset, as the kernel has it', () => {
     [-22, 'EPERM', /not VFIO's: 0000:05:01\.0 \(no driver\)/],
     [-25, 'EIO', /may have been reset all the same/],
   ])('fails: %i', (errno, code, words) => {
-    const error = errorOf(() => hotReset(kernel(INFO, [14, 15], errno), 1, HERE, [HERE]));
+    const error = errorOf(() => hotReset(kernel(INFO, errno), 1, HERE, [HERE]));
     expect([error.code, words.test(error.message)]).toEqual([code, true]);
   });
 });

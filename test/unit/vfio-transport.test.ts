@@ -14,6 +14,8 @@ import { VfioNotifications } from '../../lib/pci/vfio/notifications.ts';
 import { VfioTransport } from '../../lib/pci/vfio/transport.ts';
 
 const DEVICE = 1;
+/** A group in which this program holds every function. */
+const OWN_GROUP = { release: () => {}, close: () => {}, elsewhere: () => undefined };
 const EINVAL = -22;
 const EMFILE = -24;
 const ENOSPC = -28;
@@ -225,10 +227,7 @@ describe('opening a transport', () => {
       vfioBarOpen: () => 1,
       vfioDeviceClose: () => 0,
     } as unknown as Addon;
-    const transport = new VfioTransport(native, DEVICE, '0000:00:10.0', {
-      release: () => {},
-      close: () => {},
-    });
+    const transport = new VfioTransport(native, DEVICE, '0000:00:10.0', OWN_GROUP);
     const kinds = transport.bars.flatMap((bar) => (bar === undefined ? [] : [bar.info.kind]));
     expect(kinds).toEqual(bars.map(({ value }) => ((value & 1) === 1 ? 'io' : 'memory')));
     return command;
@@ -261,7 +260,7 @@ describe('a device that goes while it is opened', () => {
       vfioRegionWrite: () => (gone ? -19 : 0),
       vfioDeviceClose: () => 0,
     } as unknown as Addon;
-    const group = { release: (address: string) => void released.push(address), close: () => {} };
+    const group = { ...OWN_GROUP, release: (address: string) => void released.push(address) };
     const open = (): VfioTransport => new VfioTransport(native, DEVICE, '0000:05:01.0', group);
     expect([code(open), released]).toEqual(['ENODEV', ['0000:05:01.0']]);
   });
@@ -279,17 +278,15 @@ describe('a reset that fails', () => {
         offset === 8 ? revisionAndClass : 0,
       vfioDeviceReset: () => errno,
       vfioHotResetInfo: () => info,
-      vfioGroupHeld: () => 1,
       vfioHotReset: () => errno,
       vfioDeviceClose: () => {
         closed++;
         return 0;
       },
     } as unknown as Addon;
-    const group = { release: () => {}, close: () => {} };
     return {
       kernel,
-      transport: new VfioTransport(native, DEVICE, '0000:05:01.0', group),
+      transport: new VfioTransport(native, DEVICE, '0000:05:01.0', OWN_GROUP),
       closed: () => closed,
     };
   }
@@ -359,7 +356,7 @@ describe('a device that was pulled out without a word', () => {
       },
     } as unknown as Addon;
     const released: string[] = [];
-    const group = { release: (address: string) => void released.push(address), close: () => {} };
+    const group = { ...OWN_GROUP, release: (address: string) => void released.push(address) };
     const transport = new VfioTransport(native, DEVICE, '0000:05:01.0', group);
     const dma = new DmaDevice({
       name: 'test',

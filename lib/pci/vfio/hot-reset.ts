@@ -1,6 +1,6 @@
 /**
- * Hot reset through VFIO: of the bus or slot a function is on. The kernel wants the group of every function on it to be
- * held by whoever asks (vfio_pci_core.c, vfio_pci_dev_set_hot_reset).
+ * Hot reset through VFIO: of the bus or slot that a function is on. The kernel demands that the program that asks holds
+ * every function on it, or its group (vfio_pci_core.c, vfio_pci_dev_set_hot_reset).
  */
 import { DmaError, errnoName } from '../../errors.ts';
 import type { Handle } from '../../native/addon.ts';
@@ -8,20 +8,30 @@ import type { VfioFunctions } from '../../native/vfio.ts';
 import { formatAddress } from '../address.ts';
 import { driverOf, isVfioDriver } from '../facts.ts';
 
-type Native = Pick<VfioFunctions, 'vfioHotResetInfo' | 'vfioHotReset' | 'vfioGroupHeld'>;
+type Native = Pick<VfioFunctions, 'vfioHotResetInfo' | 'vfioHotReset'>;
 
 interface Affected {
   readonly address: string;
-  readonly group: number;
+  /** Of its group, or of the device in its domain: the way it was opened decides. */
+  readonly id: number;
 }
 
 /**
  * Addresses of all functions that a hot reset of `device`, at `address`, resets.
+ * @param elsewhere where one of them is, when this program does not hold it
  * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM it would hit functions that this process does not hold
  */
-export function hotResetScope(native: Native, device: Handle, address: string): string[] {
+export function hotResetScope(
+  native: Native,
+  device: Handle,
+  address: string,
+  elsewhere: (id: number) => string | undefined,
+): string[] {
   const affected = affectedBy(native, device, address);
-  const foreign = affected.filter(({ group }) => native.vfioGroupHeld(group) !== 1);
+  const foreign = affected.flatMap((one) => {
+    const where = elsewhere(one.id);
+    return where === undefined ? [] : [`${one.address} (${where})`];
+  });
   if (foreign.length > 0) throw notOurs(address, foreign);
   return affected.map((one) => one.address);
 }
@@ -39,8 +49,8 @@ function affectedBy(native: Native, device: Handle, address: string): Affected[]
   const info = native.vfioHotResetInfo(device);
   if (typeof info !== 'number') {
     return Array.from({ length: info.length / 4 }, (_, index) => {
-      const [group, segment, bus, devfn] = info.slice(4 * index) as [number, number, number, number];
-      return { group, address: formatAddress(segment, bus, devfn) };
+      const [id, segment, bus, devfn] = info.slice(4 * index) as [number, number, number, number];
+      return { id, address: formatAddress(segment, bus, devfn) };
     });
   }
   const code = errnoName(info);
@@ -56,9 +66,8 @@ function affectedBy(native: Native, device: Handle, address: string): Affected[]
   });
 }
 
-function notOurs(address: string, foreign: readonly Affected[]): DmaError {
-  const named = foreign.map((one) => `${one.address} (IOMMU group ${one.group})`).join(', ');
-  return new DmaError('EPERM', `a hot reset of ${address} would reset ${named} too`, {
+function notOurs(address: string, foreign: readonly string[]): DmaError {
+  return new DmaError('EPERM', `a hot reset of ${address} would reset ${foreign.join(', ')} too`, {
     remedy: 'open those here as well, or reset the function alone',
   });
 }

@@ -21,8 +21,8 @@ import { hotReset, hotResetScope } from './hot-reset.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
-/** The group that a function is in. */
-export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close'>;
+/** What a transport needs of the group that its function is in. */
+export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close' | 'elsewhere'>;
 
 export class VfioTransport implements PciTransport {
   /** Open functions of this process by address, for those that a hot reset of another one hits. */
@@ -80,7 +80,7 @@ export class VfioTransport implements PciTransport {
     if (this.#closed) throw closedError(this.address);
     let functions: readonly string[] = [];
     try {
-      functions = hotResetScope(this.#native, this.#device, this.address);
+      functions = hotResetScope(this.#native, this.#device, this.address, (id) => this.#group.elsewhere(id));
       hotReset(this.#native, this.#device, this.address, functions);
     } catch (error) {
       if (mayHaveReset(error)) this.#tellOthers(functions);

@@ -1,0 +1,116 @@
+/**
+ * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. The node of
+ * a group can be opened once on the whole system.
+ *
+ *      domain      container /dev/vfio/vfio
+ *        group     /dev/vfio/N, attached         one or more
+ *          device  VFIO_GROUP_GET_DEVICE_FD      one or more of each
+ */
+import type { DmaError } from '../../errors.ts';
+import { Type1AddressSpace } from '../../iommu/type1.ts';
+import type { HugePages } from '../../memory/hugepages.ts';
+import { MemfdMemory } from '../../memory/memfd.ts';
+import type { Addon, Handle } from '../../native/addon.ts';
+import { VFIO_GROUP_VIABLE } from '../../native/vfio.ts';
+import { type FunctionFacts, holders } from '../facts.ts';
+import { bridgeRanges } from './bridge-ranges.ts';
+import { domainError, type OpenStep, openError } from './diagnose.ts';
+import { VfioDomain } from './domain.ts';
+
+export class ContainerDomain extends VfioDomain {
+  declare readonly space: Type1AddressSpace;
+  readonly #native: Addon;
+  readonly #container: Handle;
+  readonly #groups: Set<number>;
+
+  private constructor(
+    native: Addon,
+    container: Handle,
+    group: number,
+    space: Type1AddressSpace,
+    memory: MemfdMemory,
+  ) {
+    super(space, memory);
+    this.#native = native;
+    this.#container = container;
+    this.#groups = new Set([group]);
+  }
+
+  /** A new container, with the group of a function in it. @throws DmaError as `openPci`; nothing stays open then */
+  static create(native: Addon, facts: FunctionFacts, hugepages: HugePages): ContainerDomain {
+    const container = step(facts, 'open /dev/vfio/vfio', native.vfioContainerOpen());
+    let memory: MemfdMemory | undefined;
+    try {
+      attach(native, facts, container, (errno) => openError(facts, 'VFIO_GROUP_SET_CONTAINER', errno, []));
+      step(facts, 'VFIO_SET_IOMMU', native.vfioSetIommu(container));
+      memory = new MemfdMemory({ hugepages });
+      const space = new Type1AddressSpace(native, container, bridgeRanges());
+      return new ContainerDomain(native, container, facts.group!, space, memory);
+    } catch (error) {
+      memory?.close();
+      native.vfioContainerClose(container);
+      throw error;
+    }
+  }
+
+  openDevice(facts: FunctionFacts): Handle {
+    const group = facts.group!;
+    const isNew = !this.#groups.has(group);
+    if (isNew) this.#addGroup(facts);
+    try {
+      const opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
+      return step(facts, 'VFIO_GROUP_GET_DEVICE_FD', opened);
+    } catch (error) {
+      if (isNew) this.leaveGroup(group);
+      throw error;
+    }
+  }
+
+  leaveGroup(group: number): void {
+    if (this.#groups.delete(group)) this.#native.vfioGroupClose(this.#container, group);
+  }
+
+  /** @param id number of its IOMMU group */
+  elsewhere(id: number): string | undefined {
+    return this.#native.vfioGroupHeld(id) === 1 ? undefined : `IOMMU group ${id}`;
+  }
+
+  #addGroup(facts: FunctionFacts): void {
+    attach(this.#native, facts, this.#container, (errno) => domainError(facts, errno));
+    this.#groups.add(facts.group!);
+    if (this.space.unchanged) return;
+    this.leaveGroup(facts.group!);
+    throw domainError(facts, EINVAL);
+  }
+}
+
+/** Opens the node of the function's group, for the container. */
+function attach(
+  native: Addon,
+  facts: FunctionFacts,
+  container: Handle,
+  refusal: (errno: number) => DmaError,
+): void {
+  const group = facts.group!;
+  step(facts, 'open /dev/vfio/N', native.vfioGroupOpen(container, group));
+  try {
+    const status = step(facts, 'VFIO_GROUP_GET_STATUS', native.vfioGroupStatus(container, group));
+    if ((status & VFIO_GROUP_VIABLE) === 0) throw openError(facts, 'VFIO_GROUP_GET_STATUS', EPERM, []);
+    const result = native.vfioGroupAttach(container, group);
+    if (result < 0) throw refusal(result);
+  } catch (error) {
+    native.vfioGroupClose(container, group);
+    throw error;
+  }
+}
+
+/** @throws DmaError of that step, when its result is negative */
+function step(facts: FunctionFacts, what: OpenStep, result: number): number {
+  if (result >= 0) return result;
+  throw openError(facts, what, result, result === EBUSY ? holders(`/dev/vfio/${facts.group}`) : []);
+}
+
+/** As the native functions return them. EPERM is the error of attaching a group that is not viable. */
+const EPERM = -1;
+const EBUSY = -16;
+const EINVAL = -22;
