@@ -123,10 +123,10 @@ export class TransferMemory {
 
   /** Bytes of this memory that one command can be given: what has to be copied goes through slots of a limited size. */
   longest(payload: Payload): number {
-    const { dmaAlignment, maxMappingSize, maxBounceSize } = this.dma.limits;
+    const { dmaAlignment, maxAlignedMappingSize, maxBounceSize } = this.dma.limits;
     const views = isView(payload) ? [payload] : payload;
     const aligned = views.every(({ byteOffset }) => (byteOffset & dmaAlignment) === 0);
-    return aligned ? maxMappingSize : maxBounceSize;
+    return aligned ? maxAlignedMappingSize : maxBounceSize;
   }
 
   /** Two pages are told by PRPs without a list, and one piece by an SGL without one. */

@@ -116,11 +116,14 @@ export class Buddy {
     return -1;
   }
 
-  /** Give back a block of 2^order pages. Returns the order it grew to by merging with free neighbours. */
-  give(order: number, page: number): number {
+  /**
+   * Give back a block of 2^order pages. Returns the order it grew to by merging with free neighbours.
+   * @param top order that it does not grow beyond
+   */
+  give(order: number, page: number, top: number = this.top): number {
     let block = page >>> order;
     let grown = order;
-    while (grown < this.top && this.isFree(grown, block ^ 1)) {
+    while (grown < top && this.isFree(grown, block ^ 1)) {
       this.clear(grown, block ^ 1);
       block >>>= 1;
       grown++;

@@ -306,7 +306,12 @@ for (const world of worlds) {
         assert.throws(() => dma.mapSingle(new Uint8Array(size + 1), 'to-device'), /ENOMEM|at most 262144/);
         dma.limits.minAlignMask = 1;
         assert.equal(dma.limits.maxMappingSize, size - SLOT);
-        assert.throws(() => dma.mapSingle(bytes, 'to-device'), /at most 260096/);
+        // One byte of padding is one too many; what needs none still fits, as in swiotlb_find_slots.
+        assert.throws(
+          () => dma.mapSingle(new Uint8Array(size + 1).subarray(1), 'to-device'),
+          /at most 260096/,
+        );
+        dma.mapSingle(bytes, 'to-device').unmap();
       }
     });
   });

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { DmaDirection } from '../../lib/direction.ts';
 import { BounceSlots } from '../../lib/dma/bounce/slots.ts';
+import { DmaDevice } from '../../lib/dma/device.ts';
 import type { StreamingMapping } from '../../lib/dma/streaming/mapping.ts';
 import { DMA_ATTR } from '../../lib/dma/words/attributes.ts';
 import { dmaBitMask } from '../../lib/dma/words/mask.ts';
@@ -13,9 +14,14 @@ const forced = { bounce: { force: true } };
 
 describe('slots', () => {
   it('are handed out in runs that are aligned to themselves and never overlap', () => {
-    const slots = new BounceSlots(4, 64);
-    slots.openChunk(0);
-    slots.openChunk(2);
+    const slots = new BounceSlots(256);
+    // Neighbours: what is free at the end of one must not go on in the next.
+    expect(slots.takeRoom(6)).toBe(192);
+    expect(slots.takeRoom(6)).toBe(128);
+    expect(slots.takeRoom(5)).toBe(96);
+    slots.giveRoom(96, 5);
+    slots.openChunk(128, 6);
+    slots.openChunk(192, 6);
     const taken = new Map<number, number>();
     const owner = new Array<number>(256).fill(-1);
     let seed = 12345;
@@ -30,7 +36,7 @@ describe('slots', () => {
         if (slot < 0) slot = slots.takeFresh(order);
         if (slot < 0) continue;
         const run = owner.slice(slot, slot + 2 ** order);
-        if (slot % 2 ** order !== 0 || (slot & 64) !== 0 || run.some((other) => other >= 0)) {
+        if (slot % 2 ** order !== 0 || slot < 128 || run.some((other) => other >= 0)) {
           expect.unreachable(`slot ${slot} of order ${order}`);
         }
         owner.fill(slot, slot, slot + 2 ** order);
@@ -47,19 +53,25 @@ describe('slots', () => {
     for (const slot of taken.keys()) slots.give(slot);
     expect(slots.used).toBe(0);
     // Everything merges again.
-    expect([slots.takeFresh(6), slots.takeFresh(6)].sort((a, b) => a - b)).toEqual([0, 128]);
+    expect(slots.takeFresh(7)).toBe(-1);
+    expect([slots.takeFresh(6), slots.takeFresh(6)].sort((a, b) => a - b)).toEqual([128, 192]);
     expect(slots.takeFresh(0)).toBe(-1);
+    expect(slots.takeRoom(7)).toBe(0);
+    expect(slots.takeRoom(0)).toBe(-1);
+    expect(slots.takeRoom(9)).toBe(-1);
   });
 
   it('of a closed chunk come back when it opens again, less those still taken', () => {
-    const slots = new BounceSlots(1, 8);
-    slots.openChunk(0);
+    const slots = new BounceSlots(8);
+    expect(slots.takeRoom(3)).toBe(0);
+    slots.openChunk(0, 3);
     const kept = slots.takeFresh(1);
     const returned = slots.takeFresh(0);
-    slots.closeChunk(0);
+    slots.closeChunk(0, 3);
+    expect(slots.isUnused(0, 3)).toBe(false);
     slots.give(returned);
     expect(slots.takeFresh(0)).toBe(-1);
-    slots.openChunk(0);
+    slots.openChunk(0, 3);
     const all: number[] = [];
     for (let slot = slots.takeFresh(0); slot >= 0; slot = slots.takeFresh(0)) all.push(slot);
     expect(all.sort()).toEqual([0, 1, 2, 3, 4, 5, 6, 7].filter((slot) => slot !== kept && slot !== kept + 1));
@@ -213,8 +225,8 @@ describe('the bounce buffer', () => {
     expect(dma.bounceStats.usedSlots).toBe(0);
   });
 
-  it('never crosses the segment boundary', () => {
-    const { dma } = world(forced);
+  it('crosses no segment boundary that it need not cross, and longer mappings do not care', () => {
+    const { dma, deviceReads } = world(forced);
     dma.limits.segmentBoundary = 0x3fff;
     for (const size of [1, 3000, 9000, 16_384]) {
       for (let i = 0; i < 20; i++) {
@@ -222,7 +234,8 @@ describe('the bounce buffer', () => {
         expect(low >>> 14).toBe((low + size - 1) >>> 14);
       }
     }
-    expectCode('ENOMEM', () => dma.mapSingle(new Uint8Array(16_385), 'to-device'));
+    const long = dma.mapSingle(pattern(16_385), 'to-device');
+    expectBytes(deviceReads(long.dmaAddress, 16_385), pattern(16_385));
   });
 
   it('is full when it is, says how full, and is as before when something is unmapped', () => {
@@ -295,18 +308,64 @@ describe('the bounce buffer', () => {
     const { dma, memory } = world({ bounce: { total: 2 ** 21, force: true } });
     dma.mapSingle(pattern(100), 'to-device').unmap();
     dma.setMaskAndCoherent(dmaBitMask(22));
-    // Aligned to its size, the one chunk could only be where this is.
-    const wall = dma.allocCoherent(2 ** 21);
+    // All there is below 4 MiB but page 0, which is never used.
+    const walls = Array.from({ length: 10 }, (_, i) => dma.allocCoherent(2 ** (21 - i)));
     for (let again = 0; again < 2; again++) {
       expectCode('ENOMEM', () => dma.mapSingle(pattern(100), 'to-device'));
-      expect([memory.used, dma.bounceStats.backedSlots]).toEqual([2 ** 21, 0]);
+      expect([memory.used, dma.bounceStats.backedSlots]).toEqual([2 ** 22 - PAGE, 0]);
     }
     dma.setMask(dmaBitMask(64));
     const mapping = dma.mapSingle(pattern(100), 'to-device');
     expect(dma.bounceStats.backedSlots).toBe(1024);
     mapping.unmap();
-    wall.free();
+    for (const wall of walls) wall.free();
     dma.close();
+  });
+
+  it('takes half as much, and half of that, where there is no room for a whole chunk', () => {
+    const { dma, memory } = world(forced);
+    dma.setMaskAndCoherent(dmaBitMask(22));
+    const walls = Array.from({ length: 9 }, (_, i) => dma.allocCoherent(2 ** (21 - i)));
+    // One page of 4 MiB is left: two slots.
+    const both = [0, 1].map(() => dma.mapSingle(pattern(100), 'to-device'));
+    expect(dma.bounceStats).toMatchObject({ backedSlots: 2, usedSlots: 2 });
+    expectCode('ENOMEM', () => dma.mapSingle(pattern(100), 'to-device'));
+    for (const one of both) one.unmap();
+    walls[0]!.free();
+    // A quarter of what is below the mask, at most: the rest is for others.
+    dma.mapSingle(pattern(PAGE + 1), 'to-device');
+    expect(dma.bounceStats.backedSlots).toBe(2 + 256);
+    for (const wall of walls.slice(1)) wall.free();
+    expect(memory.used).toBe(258 * SLOT);
+    dma.close();
+  });
+
+  it('gives up unused chunks when somebody else needs the room, and keeps those in use', () => {
+    const { dma, memory, deviceReads } = world(forced);
+    dma.setMaskAndCoherent(dmaBitMask(13));
+    dma.mapSingle(pattern(100), 'to-device').unmap();
+    expect(dma.bounceStats.backedSlots).toBe(2);
+    // There is one page, and the bounce buffer has it.
+    const ring = dma.allocCoherent(64);
+    expect([ring.low, dma.bounceStats.backedSlots, memory.used]).toEqual([PAGE, 0, PAGE]);
+    expectCode('ENOMEM', () => dma.mapSingle(pattern(100), 'to-device'));
+    ring.free();
+    const mapping = dma.mapSingle(pattern(100), 'to-device');
+    expectCode('ENOMEM', () => dma.allocCoherent(64));
+    expectBytes(deviceReads(mapping.dmaAddress, 100), pattern(100));
+    dma.close();
+  });
+
+  it('of another device in the domain gives up unused chunks too', () => {
+    const { dma } = world(forced);
+    const other = new DmaDevice({ name: 'other', domain: dma.domain!, bounce: { force: true } });
+    dma.setMaskAndCoherent(dmaBitMask(13));
+    other.setMaskAndCoherent(dmaBitMask(13));
+    for (const one of [dma, other, dma]) one.mapSingle(pattern(100), 'to-device').unmap();
+    expect([dma.bounceStats.backedSlots, other.bounceStats.backedSlots]).toEqual([2, 0]);
+    dma.close();
+    other.mapSingle(pattern(100), 'to-device').unmap();
+    other.close();
   });
 
   it('uses no memory above the mask, also when the mask is narrowed later', () => {
@@ -339,7 +398,7 @@ describe('the bounce buffer', () => {
   });
 
   it('is ENOMEM when there is no memory for it', () => {
-    const { dma } = world(forced, {}, { limit: 2 ** 20 });
+    const { dma } = world(forced, {}, { limit: PAGE - 1 });
     expectCode('ENOMEM', () => dma.mapSingle(new Uint8Array(1), 'to-device'));
     expect(dma.bounceStats).toMatchObject({ usedSlots: 0, failures: 1 });
   });

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { longestRun } from '../../lib/dma/streaming/limits.ts';
+import { longestRun } from '../../lib/dma/bounce/room.ts';
 import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import { expectCode } from './sim-fixture.ts';
 import { PAGE, pattern, world } from './streaming-fixture.ts';
@@ -40,8 +40,12 @@ describe('limits of a device', () => {
   it('have the longest mapping that the mask leaves where memory is pinned', () => {
     const { dma } = world();
     dma.setMask(dmaBitMask(24));
-    // Naturally aligned, and page 0 is never used.
-    expect(dma.limits.maxMappingSize).toBe(2 ** 23);
+    // Naturally aligned, page 0 is never used, and memory that starts inside a page touches one page more.
+    expect(dma.limits.maxMappingSize).toBe(2 ** 23 - PAGE);
+    const memory = new Uint8Array(2 ** 23 + PAGE);
+    for (const at of [0, 1, PAGE - 1]) {
+      dma.mapSingle(memory.subarray(at, at + 2 ** 23 - PAGE), 'to-device').unmap();
+    }
     dma.mapSingle(new Uint8Array(2 ** 23), 'to-device').unmap();
     expectCode('ENOMEM', () => dma.mapSingle(new Uint8Array(2 ** 23 + 1), 'to-device'));
   });
@@ -49,7 +53,9 @@ describe('limits of a device', () => {
   it.each([
     [[{ start: 0, end: 0xffff }], 0xffff, 0x8000],
     [[{ start: 0x10000, end: 0x1ffff }], 2 ** 40, 0x10000],
-    [[{ start: 0x10000, end: 0x1cfff }], 2 ** 40, 0xd000],
+    // Up to 32 pages a whole power of two is taken.
+    [[{ start: 0x10000, end: 0x1cfff }], 2 ** 40, 0x8000],
+    [[{ start: 0x40000, end: 0x6cfff }], 2 ** 40, 0x2d000],
     [[{ start: 0x1000, end: 0x4fff }], 2 ** 40, 0x2000],
     [
       [
@@ -87,6 +93,46 @@ describe('limits of a device', () => {
     const { dma } = world({}, { pinsForeignMemory: false });
     dma.mapSingle(pattern(dma.limits.maxMappingSize), 'to-device').unmap();
     expectCode('ENOMEM', () => dma.mapSingle(pattern(dma.limits.maxMappingSize + 1), 'to-device'));
+  });
+
+  it('are reached by any view, between the longest copy and the copybreak too', () => {
+    const { dma } = world({ copybreak: 2 ** 22 }, {}, {}, 16);
+    const mapping = dma.mapSingle(pattern(262_145), 'to-device');
+    expect(mapping.way).toBe('pinned');
+    mapping.unmap();
+    expect(dma.mapSingle(pattern(262_144), 'to-device').way).toBe('bounced');
+  });
+
+  it.each([2, 3, 4, 5, 8, 16, 31, 32, 33, 34, 40, 63, 64, 65, 100])(
+    'are reached by any view in a window of %i pages',
+    (pages) => {
+      for (const [bounce, start] of [
+        [{}, 0],
+        [{ force: true }, 0],
+        [{ total: 2 * PAGE, maxMapping: PAGE }, 3 * PAGE],
+      ] as const) {
+        const { dma } = world({ bounce }, { ranges: [{ start, end: start + pages * PAGE - 1 }] }, {}, 16);
+        const { maxMappingSize, maxBounceSize } = dma.limits;
+        for (const size of [maxMappingSize, maxBounceSize]) {
+          const memory = new Uint8Array(size + PAGE);
+          for (const at of [0, 1, 2048, PAGE - 16, PAGE - 1]) {
+            dma.mapSingle(memory.subarray(at, at + size), 'bidirectional').unmap();
+            dma.mapSg([memory.subarray(at, at + size)], 'bidirectional').unmap();
+          }
+        }
+        dma.close();
+      }
+    },
+  );
+
+  it('say less when memory may have to be copied', () => {
+    const { dma } = world({}, {}, {}, 16);
+    dma.limits.dmaAlignment = 511;
+    expect(dma.limits.maxMappingSize).toBe(dma.limits.maxBounceSize);
+    expect(dma.limits.maxAlignedMappingSize).toBeGreaterThan(2 ** 28);
+    dma.mapSingle(pattern(dma.limits.maxMappingSize), 'to-device').unmap();
+    const aligned = new Uint8Array(2 ** 21).subarray(512 - 16);
+    expect(dma.mapSingle(aligned, 'to-device').way).toBe('pinned');
   });
 
   it('tell when the mask leaves memory out', () => {

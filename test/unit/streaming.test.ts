@@ -48,7 +48,50 @@ describe('mapping memory of the device', () => {
     expect(mapping.bounced).toBe(true);
     expect(mapping.dmaAddress).toBeLessThan(2n ** 24n);
     expectBytes(deviceReads(mapping.dmaAddress, PAGE), ring.bytes);
-    expectCode('EPERM', () => dma.mapSingle(ring.bytes, 'to-device', DMA_ATTR.REQUIRE_COHERENT));
+    const inPlace = dma.mapSingle(ring.bytes, 'to-device', DMA_ATTR.REQUIRE_COHERENT);
+    expect(inPlace.way).toBe('pinned');
+    expect(inPlace.dmaAddress).toBeLessThan(2n ** 24n);
+  });
+
+  it('gives memory that is too long to copy another address, where its own will not do', () => {
+    const { dma, space } = world();
+    const size = 2 ** 20;
+    const out = dma.allocNoncoherent(size, 'to-device');
+    dma.setMask(dmaBitMask(24));
+    const ring = dma.allocCoherent(size);
+    for (const [bytes, at, length] of [
+      [out.bytes, 0, size],
+      [ring.bytes, 0, size],
+      [ring.bytes, 100, size - 200],
+    ] as const) {
+      bytes.fill(1);
+      const mapping = dma.mapSingle(bytes.subarray(at, at + length), 'from-device');
+      expect(mapping).toMatchObject({ way: 'pinned', needSync: false });
+      expect(mapping.dmaAddress).toBeLessThan(2n ** 24n);
+      space.write(mapping.dmaAddress, pattern(length));
+      // In place, edges too.
+      expectBytes(bytes.subarray(at, at + length), pattern(length));
+      mapping.unmap();
+      expect(bytes.subarray(0, at).every((byte) => byte === 1)).toBe(true);
+    }
+    expect(dma.bounceStats.maps).toBe(0);
+  });
+
+  it('refuses immutable memory that the device may write', () => {
+    const { dma } = world();
+    for (const size of [100, 2 ** 20]) {
+      const buffer = new ArrayBuffer(size);
+      // What a runtime that knows immutable buffers says of one.
+      Object.defineProperty(buffer, 'immutable', { value: true });
+      const view = new Uint8Array(buffer);
+      for (const direction of ['from-device', 'bidirectional'] as const) {
+        expectCode('EINVAL', () => dma.mapSingle(view, direction));
+        expectCode('EINVAL', () => dma.mapSg([view], direction));
+        expectCode('EINVAL', () => dma.reserveIova(size, view)!.link(0, view, direction));
+      }
+      dma.mapSingle(view, 'to-device').unmap();
+      dma.mapSg([view], 'to-device').unmap();
+    }
   });
 
   it('bounces memory of another device', () => {

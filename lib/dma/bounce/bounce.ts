@@ -7,9 +7,10 @@
  *                          v                    |
  *      run of slots     [0000|~~~~~~ size ~~~~~~|00000000]     zeros around it, pad keeps the low address bits
  *
- * Memory comes in chunks, when it is needed, each mapped until the end; only one that a narrower mask left unused is
- * given up, when there is no room for another. Nothing is allocated for a mapping: runs and views of them are kept and
- * used again. What the device finds around the bytes is zeros, or what it wrote itself.
+ * Memory comes in chunks, when it is needed: as large as the room under the mask suggests, and where there is not so
+ * much left, half of that, down to one granule. A chunk with no run taken goes back when something else needs the room
+ * (`shrink`). Nothing is allocated for a mapping: runs and views of them are kept and used again. Around its bytes the
+ * device finds zeros, or what it wrote there itself.
  */
 
 import { checkSize } from '../../arguments.ts';
@@ -17,14 +18,19 @@ import type { CacheMaintenance } from '../../cache.ts';
 import { DmaError } from '../../errors.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import type { DmaOperations } from '../operations/operations.ts';
+import { isNoMemory } from '../operations/shrinkers.ts';
+import { BounceChunk } from './chunk.ts';
+import { largestBlock, roomBelow } from './room.ts';
 import { BounceSlots, SLOT_SHIFT, SLOT_SIZE } from './slots.ts';
 
 /** Default of `total`: swiotlb's 64 MiB, and no more than a quarter of all that the device can reach. */
 const TOTAL = 64 * 2 ** 20;
 /** Default of `maxMapping`: swiotlb's 128 slots (IO_TLB_SEGSIZE). */
 const MAX_MAPPING = 128 * SLOT_SIZE;
-/** Bytes of a chunk, unless one mapping may be longer. */
+/** Bytes of a chunk, unless one mapping may be longer or there is little room. */
 const CHUNK = 2 * 2 ** 20;
+/** A chunk is no more than this part of what there is under the mask, unless one mapping needs it. */
+const SHARE = 4;
 /** What a slot number can address. */
 const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
 
@@ -66,29 +72,25 @@ const BYTES_OUT = 2;
 const FAILURES = 3;
 
 export class BounceBuffer {
-  /** Bytes of the longest mapping. */
-  readonly maxMapping: number;
+  /** Bytes of the longest mapping that there is ever room for under the mask. */
+  maxMapping = 0;
 
   private readonly operations: DmaOperations;
   private readonly cache: CacheMaintenance | undefined;
   private readonly slots: BounceSlots;
-  private readonly chunks: number;
-  private readonly chunkSize: number;
-  private readonly chunkShift: number;
-  private readonly chunkMask: number;
-  private readonly arenas: Uint8Array[] = [];
-  /** Infinity: the chunk has no memory any more. */
-  private readonly addresses: number[] = [];
-  private readonly allocations: (DeviceRange | undefined)[] = [];
-  /** Per first slot of a run: bytes from there on that may not be zero. */
-  private readonly dirty: Int32Array;
-  /** Per first slot of a run: the view that was last copied out whole, and the one that was copied out in part. */
-  private readonly wholes: (Uint8Array | undefined)[] = [];
-  private readonly parts: (Uint8Array | undefined)[] = [];
-  private readonly wholeAt: Int32Array;
-  private readonly partAt: Int32Array;
+  /** Bytes of the longest mapping, whatever the mask. */
+  private readonly longest: number;
+  /** Order of a chunk where there is room enough, and below which none is worth its granule. */
+  private readonly usualOrder: number;
+  private readonly leastOrder: number;
+  /** Order of the next chunk under this mask. */
+  private order = 0;
+  /** Per slot: the place of its chunk. */
+  private readonly places: Int32Array;
+  private readonly chunks: (BounceChunk | undefined)[] = [];
   private readonly counters = new Float64Array(4);
-  private limit: number;
+  private limit = 0;
+  private growing = false;
 
   /**
    * @param limit highest address of the slots handed out
@@ -105,26 +107,23 @@ export class BounceBuffer {
     checkSize(maxMapping, 'bounce.maxMapping', total);
     this.operations = operations;
     this.cache = cache;
-    this.limit = limit;
-    this.chunkSize =
-      2 ** Math.max(SLOT_SHIFT, Math.min(log2Up(Math.max(CHUNK, maxMapping)), log2Down(total)));
-    this.chunks = Math.max(1, Math.floor(total / this.chunkSize));
-    this.maxMapping = Math.min(maxMapping, this.chunkSize);
-    this.chunkShift = Math.log2(this.chunkSize) - SLOT_SHIFT;
-    this.chunkMask = 2 ** this.chunkShift - 1;
-    this.slots = new BounceSlots(this.chunks, this.chunkMask + 1);
-    const slots = this.chunks << this.chunkShift;
-    this.dirty = new Int32Array(slots);
-    this.wholeAt = new Int32Array(slots);
-    this.partAt = new Int32Array(slots);
+    const slots = Math.max(1, Math.floor(total / SLOT_SIZE));
+    const whole = log2Down(slots);
+    this.slots = new BounceSlots(slots);
+    this.places = new Int32Array(slots);
+    this.usualOrder = Math.min(log2Up(Math.max(CHUNK, maxMapping)) - SLOT_SHIFT, whole);
+    this.leastOrder = Math.min(Math.max(0, log2Up(operations.granule) - SLOT_SHIFT), whole);
+    this.longest = Math.min(maxMapping, 2 ** (whole + SLOT_SHIFT));
+    this.setLimit(limit);
+    operations.shrinkers.add(this.shrink);
   }
 
   get stats(): BounceStats {
     const { slots, counters } = this;
     return {
       slotSize: SLOT_SIZE,
-      totalSlots: this.chunks << this.chunkShift,
-      backedSlots: this.allocations.filter((one) => one !== undefined).length << this.chunkShift,
+      totalSlots: slots.total,
+      backedSlots: this.chunks.reduce((sum, chunk) => sum + (chunk === undefined ? 0 : 2 ** chunk.order), 0),
       usedSlots: slots.used,
       peakSlots: slots.peak,
       maps: counters[MAPS]!,
@@ -136,11 +135,16 @@ export class BounceBuffer {
 
   /** Highest address of the slots handed out from now on. */
   setLimit(limit: number): void {
+    const { ranges, granule } = this.operations;
     this.limit = limit;
-    for (let chunk = 0; chunk < this.arenas.length; chunk++) {
-      if (this.addresses[chunk]! + this.chunkSize - 1 <= limit) this.slots.openChunk(chunk);
-      else this.slots.closeChunk(chunk);
+    for (const chunk of this.chunks) {
+      if (chunk === undefined) continue;
+      if (chunk.address + chunk.size - 1 <= limit) this.slots.openChunk(chunk.first, chunk.order);
+      else this.slots.closeChunk(chunk.first, chunk.order);
     }
+    const share = Math.max(SLOT_SIZE, roomBelow(ranges, granule, limit) / SHARE);
+    this.order = Math.max(this.leastOrder, Math.min(this.usualOrder, log2Down(share) - SLOT_SHIFT));
+    this.maxMapping = Math.min(this.longest, largestBlock(ranges, granule, limit));
   }
 
   /**
@@ -153,9 +157,10 @@ export class BounceBuffer {
     const order = this.slots.classOf(Math.max(end, align));
     let slot = this.slots.take(order);
     if (slot < 0) slot = this.takeFresh(order, size);
-    const dirty = this.dirty[slot]!;
-    if (dirty > end || pad > 0) this.clear(slot, pad, end, dirty);
-    this.dirty[slot] = end;
+    const chunk = this.chunkOf(slot);
+    const dirty = chunk.dirtyFrom(slot);
+    if (dirty > end || pad > 0) this.clear(chunk, slot, pad, end, dirty);
+    chunk.soil(slot, end);
     this.counters[MAPS]!++;
     return slot;
   }
@@ -167,57 +172,49 @@ export class BounceBuffer {
 
   /** The same when whoever has it next must not even find what the device wrote beside its bytes. */
   giveSoiled(slot: number): void {
-    this.dirty[slot] = this.slots.runOf(slot) * SLOT_SIZE;
+    this.chunkOf(slot).soil(slot, this.slots.runOf(slot) * SLOT_SIZE);
     this.slots.give(slot);
   }
 
   /** Device address of the first byte of a slot. */
   address(slot: number): number {
-    return this.addresses[slot >>> this.chunkShift]! + ((slot & this.chunkMask) << SLOT_SHIFT);
+    const chunk = this.chunkOf(slot);
+    return chunk.address + chunk.offset(slot);
   }
 
   /** Whether a device address is in one of the slots, taken or not. */
   holds(address: number): boolean {
-    return this.addresses.some((start) => address >= start && address < start + this.chunkSize);
+    return this.chunks.some(
+      (chunk) => chunk !== undefined && address >= chunk.address && address < chunk.address + chunk.size,
+    );
   }
 
   /** The memory that a slot is in. */
   arena(slot: number): Uint8Array {
-    return this.arenas[slot >>> this.chunkShift]!;
+    return this.chunkOf(slot).arena;
   }
 
   /** Where in that memory it starts. */
   arenaOffset(slot: number): number {
-    return (slot & this.chunkMask) << SLOT_SHIFT;
+    return this.chunkOf(slot).offset(slot);
   }
 
   /** All bytes of `source` to byte `at` of a run. */
   copyIn(slot: number, at: number, source: Uint8Array): void {
-    this.arena(slot).set(source, this.arenaOffset(slot) + at);
+    const chunk = this.chunkOf(slot);
+    chunk.arena.set(source, chunk.offset(slot) + at);
     this.counters[BYTES_IN]! += source.length;
   }
 
   /** `size` bytes at byte `at` of a run, all of the mapping, to the start of `target`. */
   copyOut(slot: number, at: number, size: number, target: Uint8Array): void {
-    let view = this.wholes[slot];
-    if (view === undefined || view.length !== size || this.wholeAt[slot] !== at) {
-      view = this.view(slot, at, size);
-      this.wholes[slot] = view;
-      this.wholeAt[slot] = at;
-    }
-    target.set(view);
+    target.set(this.chunkOf(slot).whole(slot, at, size));
     this.counters[BYTES_OUT]! += size;
   }
 
   /** `size` bytes at byte `at` of a run to byte `offset` of `target`. */
   copyOutPart(slot: number, at: number, size: number, target: Uint8Array, offset: number): void {
-    let view = this.parts[slot];
-    if (view === undefined || view.length !== size || this.partAt[slot] !== at) {
-      view = this.view(slot, at, size);
-      this.parts[slot] = view;
-      this.partAt[slot] = at;
-    }
-    target.set(view, offset);
+    target.set(this.chunkOf(slot).part(slot, at, size), offset);
     this.counters[BYTES_OUT]! += size;
   }
 
@@ -238,16 +235,35 @@ export class BounceBuffer {
     });
   }
 
-  private view(slot: number, at: number, size: number): Uint8Array {
-    const offset = this.arenaOffset(slot) + at;
-    return this.arena(slot).subarray(offset, offset + size);
+  /** Give the memory of all chunks back of which nothing is taken; false when there is none. */
+  readonly shrink = (): boolean => {
+    let any = false;
+    // What is being allocated for us is not worth giving up what we have.
+    for (let place = 0; place < this.chunks.length && !this.growing; place++) {
+      const chunk = this.chunks[place];
+      if (chunk === undefined || !this.slots.isUnused(chunk.first, chunk.order)) continue;
+      this.slots.closeChunk(chunk.first, chunk.order);
+      this.slots.giveRoom(chunk.first, chunk.order);
+      this.chunks[place] = undefined;
+      this.operations.release(chunk.allocation);
+      any = true;
+    }
+    return any;
+  };
+
+  /** The device is closing: the memory goes with the operations. */
+  close(): void {
+    this.operations.shrinkers.delete(this.shrink);
   }
 
-  private clear(slot: number, pad: number, end: number, dirty: number): void {
-    const arena = this.arena(slot);
-    const offset = this.arenaOffset(slot);
-    if (pad > 0) this.zero(arena, offset, offset + pad);
-    if (dirty > end) this.zero(arena, offset + end, offset + dirty);
+  private chunkOf(slot: number): BounceChunk {
+    return this.chunks[this.places[slot]!]!;
+  }
+
+  private clear(chunk: BounceChunk, slot: number, pad: number, end: number, dirty: number): void {
+    const offset = chunk.offset(slot);
+    if (pad > 0) this.zero(chunk.arena, offset, offset + pad);
+    if (dirty > end) this.zero(chunk.arena, offset + end, offset + dirty);
   }
 
   /** For the device too, which would find what was there before if the zeros stayed in the CPU's cache. */
@@ -258,42 +274,55 @@ export class BounceBuffer {
 
   private takeFresh(order: number, size: number): number {
     let slot = this.slots.takeFresh(order);
-    while (slot < 0) {
-      this.grow(size);
+    if (slot < 0) {
+      this.grow(order, size);
       slot = this.slots.takeFresh(order);
     }
-    this.dirty[slot] = SLOT_SIZE << order;
+    this.chunkOf(slot).soil(slot, SLOT_SIZE << order);
     return slot;
   }
 
-  private grow(size: number): void {
-    const chunk = this.arenas.length < this.chunks ? this.arenas.length : this.slots.unusedChunk();
-    if (chunk < 0) throw this.refuse(size, 'it is full');
-    this.giveUp(chunk);
-    let added: DeviceRange;
-    try {
-      added = this.operations.allocate(this.chunkSize, this.limit, 'read-write', 'noncoherent');
-    } catch (cause) {
-      throw this.refuse(size, 'no memory under the DMA mask', cause);
-    }
-    this.allocations[chunk] = added;
-    this.arenas[chunk] = new Uint8Array(added.buffers[0]!);
-    this.addresses[chunk] = added.address;
-    const first = chunk << this.chunkShift;
-    for (let slot = first; slot <= first + this.chunkMask; slot++) {
-      this.wholes[slot] = undefined;
-      this.parts[slot] = undefined;
-    }
-    this.slots.openChunk(chunk);
+  /** One chunk more, of 2^order slots at least. */
+  private grow(order: number, size: number): void {
+    let trouble = this.tryToGrow(order);
+    // Small chunks that nothing is in may stand where a larger one could be.
+    if (trouble !== undefined && this.shrink()) trouble = this.tryToGrow(order);
+    if (trouble !== undefined) throw this.refuse(size, trouble.why, trouble.cause);
   }
 
-  /** The memory of a closed chunk with no run taken, if it has any. */
-  private giveUp(chunk: number): void {
-    const allocation = this.allocations[chunk];
-    if (allocation === undefined) return;
-    this.allocations[chunk] = undefined;
-    this.addresses[chunk] = Number.POSITIVE_INFINITY;
-    this.operations.release(allocation);
+  /** A chunk of the usual size, or half of that, and so on; what stood in the way of the smallest. */
+  private tryToGrow(order: number): { readonly why: string; readonly cause?: unknown } | undefined {
+    const least = Math.max(order, this.leastOrder);
+    let cause: unknown;
+    for (let wanted = Math.max(least, this.order); wanted >= least; wanted--) {
+      const first = this.slots.takeRoom(wanted);
+      if (first < 0) continue;
+      try {
+        this.addChunk(first, wanted);
+        return undefined;
+      } catch (error) {
+        this.slots.giveRoom(first, wanted);
+        cause = error;
+        if (!isNoMemory(error)) break;
+      }
+    }
+    return cause === undefined ? { why: 'it is full' } : { why: 'no memory under the DMA mask', cause };
+  }
+
+  private addChunk(first: number, order: number): void {
+    let allocation: DeviceRange;
+    const size = 2 ** (order + SLOT_SHIFT);
+    this.growing = true;
+    try {
+      allocation = this.operations.allocate(size, this.limit, 'read-write', 'noncoherent');
+    } finally {
+      this.growing = false;
+    }
+    const free = this.chunks.indexOf(undefined);
+    const place = free < 0 ? this.chunks.length : free;
+    this.chunks[place] = new BounceChunk(first, order, allocation);
+    this.places.fill(place, first, first + (1 << order));
+    this.slots.openChunk(first, order);
   }
 }
 

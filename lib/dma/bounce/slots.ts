@@ -1,13 +1,14 @@
 /**
  * Which bounce slots are taken (the slot search of kernel/dma/swiotlb.c, in constant time).
  *
- *      slot number     | chunk | slot in chunk |        2 KiB each, chunks a power of two of slots
+ *      slot numbers    [ chunk of 4 |  no memory yet  | chunk of 8        ]    2 KiB each
  *      a request    -> a run of a power of two of slots, aligned to itself
  *                   -> the stack of its class: what was freed last, still in the CPU's cache
  *                   -> the buddy (lib/iommu/buddy.ts) -> every stack spilled into the buddy, once more -> -1
  *
  * Runs aligned to themselves cross no boundary that is not smaller than they are, and a run of a page or more is
- * page-aligned, which are swiotlb's two rules.
+ * page-aligned, which are swiotlb's two rules. Numbers with memory behind them belong to a chunk, a power of two of them
+ * and aligned to itself too; free runs never merge beyond their chunk, because the memory does not go on there.
  */
 import { Buddy } from '../../iommu/buddy.ts';
 
@@ -24,30 +25,33 @@ export class BounceSlots {
   used = 0;
   /** Most that were ever taken at once. */
   peak = 0;
+  /** Slots there may be. */
+  readonly total: number;
 
-  private readonly chunkSlots: number;
-  private readonly chunkShift: number;
-  private readonly last: number;
   private readonly classes: number;
+  /** Numbers that no chunk has. */
+  private readonly room: Buddy;
+  /** Slots of open chunks that are in no stack. */
   private readonly buddy: Buddy;
   private readonly stacks: Int32Array;
   private readonly depths: Int32Array;
   /** At the first slot of a taken run: its class + 1. 0 elsewhere. */
   private readonly taken: Uint8Array;
-  /** Per chunk: 1 when its slots may be handed out. */
+  /** Per slot: the order of its chunk + 1 while it may be handed out. 0 elsewhere. */
   private readonly open: Uint8Array;
 
-  /** @param chunks how many there will be at most; all closed @param chunkSlots slots of each, a power of two */
-  constructor(chunks: number, chunkSlots: number) {
-    this.chunkSlots = chunkSlots;
-    this.chunkShift = Math.log2(chunkSlots);
-    this.classes = 32 - Math.clz32(chunkSlots);
-    this.last = chunks * chunkSlots - 1;
-    this.buddy = new Buddy(Math.ceil(Math.log2(chunks * chunkSlots)));
+  /** @param total slots there may be, none of them with memory yet */
+  constructor(total: number) {
+    this.total = total;
+    this.classes = 32 - Math.clz32(total);
+    const top = Math.ceil(Math.log2(total));
+    this.room = new Buddy(top);
+    this.room.open(0, total);
+    this.buddy = new Buddy(top);
     this.stacks = new Int32Array(this.classes * DEPTH);
     this.depths = new Int32Array(this.classes);
-    this.taken = new Uint8Array(chunks * chunkSlots);
-    this.open = new Uint8Array(chunks);
+    this.taken = new Uint8Array(total);
+    this.open = new Uint8Array(total);
   }
 
   /** Class of a run that holds `bytes`: it has 2^class slots. */
@@ -58,7 +62,8 @@ export class BounceSlots {
   /** A run of 2^order slots that was a run of this class before, the one given back last; -1 when there is none. */
   take(order: number): number {
     const depth = this.depths[order]! - 1;
-    if (depth < 0) return -1;
+    // Also when there is no class of that order.
+    if (!(depth >= 0)) return -1;
     this.depths[order] = depth;
     const slot = this.stacks[order * DEPTH + depth]!;
     this.hold(slot, order);
@@ -67,6 +72,7 @@ export class BounceSlots {
 
   /** A run from what was never handed out, or was split differently before; -1 when there is none. */
   takeFresh(order: number): number {
+    if (order >= this.classes) return -1;
     let slot = this.buddy.take(order, 1 << order, this.buddy.last);
     if (slot < 0 && this.spill()) slot = this.buddy.take(order, 1 << order, this.buddy.last);
     if (slot >= 0) this.hold(slot, order);
@@ -83,37 +89,45 @@ export class BounceSlots {
     const order = this.taken[slot]! - 1;
     this.taken[slot] = 0;
     this.used -= 1 << order;
-    if (this.open[slot >>> this.chunkShift] === 0) return;
+    const chunk = this.open[slot]! - 1;
+    if (chunk < 0) return;
     const depth = this.depths[order]!;
     if (depth === DEPTH) {
-      this.buddy.give(order, slot);
+      this.buddy.give(order, slot, chunk);
       return;
     }
     this.stacks[order * DEPTH + depth] = slot;
     this.depths[order] = depth + 1;
   }
 
+  /** 2^order numbers for a chunk, aligned to as many; -1 when there are none. */
+  takeRoom(order: number): number {
+    return order >= this.classes ? -1 : this.room.take(order, 1 << order, this.room.last);
+  }
+
+  /** They have no memory any more, or never got it. */
+  giveRoom(first: number, order: number): void {
+    this.room.give(order, first);
+  }
+
   /** Hand out the slots of a chunk from now on, except for those still taken. */
-  openChunk(chunk: number): void {
-    if (this.open[chunk] === 1) return;
-    this.open[chunk] = 1;
-    this.eachFree(chunk, (slot) => this.buddy.give(0, slot));
+  openChunk(first: number, order: number): void {
+    if (this.open[first] !== 0) return;
+    this.open.fill(order + 1, first, first + (1 << order));
+    this.eachFree(first, order, (slot, size) => this.buddy.give(size, slot, order));
   }
 
   /** Hand them out no more; runs that are taken stay valid. */
-  closeChunk(chunk: number): void {
-    if (this.open[chunk] === 0) return;
+  closeChunk(first: number, order: number): void {
+    if (this.open[first] === 0) return;
     this.spill();
-    this.eachFree(chunk, (slot) => this.buddy.claim(slot, 1));
-    this.open[chunk] = 0;
+    this.eachFree(first, order, (slot, size) => this.buddy.claim(slot, 1 << size));
+    this.open.fill(0, first, first + (1 << order));
   }
 
-  /** A closed chunk of which nothing is taken; -1 when there is none. */
-  unusedChunk(): number {
-    return this.open.findIndex((open, chunk) => {
-      const first = chunk * this.chunkSlots;
-      return open === 0 && !this.taken.subarray(first, first + this.chunkSlots).some((one) => one !== 0);
-    });
+  /** Whether none of its slots is taken. */
+  isUnused(first: number, order: number): boolean {
+    return this.taken.subarray(first, first + (1 << order)).every((one) => one === 0);
   }
 
   private hold(slot: number, order: number): void {
@@ -127,7 +141,8 @@ export class BounceSlots {
     let any = false;
     for (let order = 0; order < this.classes; order++) {
       for (let i = 0; i < this.depths[order]!; i++) {
-        this.buddy.give(order, this.stacks[order * DEPTH + i]!);
+        const slot = this.stacks[order * DEPTH + i]!;
+        this.buddy.give(order, slot, this.open[slot]! - 1);
         any = true;
       }
       this.depths[order] = 0;
@@ -135,13 +150,16 @@ export class BounceSlots {
     return any;
   }
 
-  private eachFree(chunk: number, visit: (slot: number) => void): void {
-    const first = chunk * this.chunkSlots;
-    const end = Math.min(first + this.chunkSlots, this.last + 1);
-    for (let slot = first; slot < end; ) {
-      const order = this.taken[slot]! - 1;
-      if (order < 0) visit(slot);
-      slot += order < 0 ? 1 : 1 << order;
+  /** Each free slot of a chunk, or the whole chunk at once when nothing of it is taken. */
+  private eachFree(first: number, order: number, visit: (slot: number, order: number) => void): void {
+    if (this.isUnused(first, order)) {
+      visit(first, order);
+      return;
+    }
+    for (let slot = first; slot < first + (1 << order); ) {
+      const run = this.taken[slot]! - 1;
+      if (run < 0) visit(slot, 0);
+      slot += run < 0 ? 1 : 1 << run;
     }
   }
 }

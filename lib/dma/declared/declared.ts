@@ -8,6 +8,7 @@
  */
 import { constants } from 'node:buffer';
 import { checkSize, describe } from '../../arguments.ts';
+import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import { type OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import { bytesIn, emptyView, mappableBytes } from '../words/mappable.ts';
@@ -259,7 +260,8 @@ function checkIo({ bar, offset }: IoMemory, size: number): IoMemory {
 }
 
 function checkBytes(memory: ArrayBuffer | ArrayBufferView, size: number, own: OwnMemory): Uint8Array {
-  const bytes = memory instanceof ArrayBuffer ? allOf(memory) : mappableBytes(memory);
+  const bytes =
+    memory instanceof ArrayBuffer ? allOf(memory) : mappableBytes(memory, DEVICE_READS | DEVICE_WRITES);
   if (bytes.length < size || bytes.byteOffset % ALIGNMENT !== 0) {
     throw new DmaError('EINVAL', `${size} bytes declared, in ${bytes.length} at offset ${bytes.byteOffset}`, {
       remedy: `pass as much memory, from a multiple of ${ALIGNMENT} in its buffer on`,
@@ -274,7 +276,11 @@ function checkBytes(memory: ArrayBuffer | ArrayBufferView, size: number, own: Ow
 function allOf(buffer: ArrayBuffer): Uint8Array {
   // No view of a detached buffer can be had.
   if (buffer.byteLength === 0) throw emptyView();
-  return bytesIn(new Uint8Array(buffer, 0, Math.min(buffer.byteLength, constants.MAX_LENGTH)), buffer);
+  return bytesIn(
+    new Uint8Array(buffer, 0, Math.min(buffer.byteLength, constants.MAX_LENGTH)),
+    buffer,
+    DEVICE_READS | DEVICE_WRITES,
+  );
 }
 
 function accessorsOnly(method: string): DmaError {

@@ -68,7 +68,7 @@ export class IovaState {
     limit: number,
   ): IovaState | null {
     checkSize(size, 'the size of an IOVA range');
-    const start = first === undefined ? 0 : granuleOffset(owner, mappableBytes(first));
+    const start = first === undefined ? 0 : granuleOffset(owner, mappableBytes(first, 0));
     const span = roundUp(start + size, owner.pinning.operations.granule);
     const range = owner.pinning.operations.reserve(span, limit);
     return range === undefined ? null : new IovaState(owner, size, range, start);
@@ -119,7 +119,7 @@ export class IovaState {
     const { operations, bounce, cache } = pinning;
     const bits = directionBits(direction);
     if (attributes !== 0) checkMemoryAttributes(attributes);
-    const bytes = mappableBytes(view);
+    const bytes = mappableBytes(view, bits);
     const size = bytes.length;
     const region = own.regionOf(bytes.buffer);
     const start = granuleOffset(this.#owner, bytes);

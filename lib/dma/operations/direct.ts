@@ -11,10 +11,12 @@ import { dmaBitMask } from '../words/mask.ts';
 import { DeviceRange } from './device-range.ts';
 import { type DmaOperations, unreachableRegisters } from './operations.ts';
 import { OwnMemory } from './own-memory.ts';
+import { type Shrinker, withShrinking } from './shrinkers.ts';
 
 export class DirectOperations implements DmaOperations {
   readonly domain = undefined;
   readonly own: OwnMemory;
+  readonly shrinkers = new Set<Shrinker>();
   readonly granule: number;
   /** Neighbours in memory stay neighbours for the device, but the kernel does not merge them here. */
   readonly mergeBoundary = 0;
@@ -60,7 +62,7 @@ export class DirectOperations implements DmaOperations {
   /** Without an IOMMU the device may do what it likes, whatever `access` says. */
   allocate(size: number, limit: number, _access?: Access, coherence?: Coherence): DeviceRange {
     if (this.#gone !== undefined) throw this.#gone;
-    const buffer = this.#memory.allocateBelow(size, limit, coherence);
+    const buffer = withShrinking(this.shrinkers, () => this.#memory.allocateBelow(size, limit, coherence));
     const span = Math.ceil(size / this.granule) * this.granule;
     return new DeviceRange(this.#memory.addressOf(buffer), span, [buffer]);
   }

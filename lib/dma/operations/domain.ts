@@ -13,6 +13,7 @@ import type { AddressSpace } from '../../iommu/address-space.ts';
 import { IovaAllocator } from '../../iommu/iova.ts';
 import type { MemorySource } from '../../memory/source.ts';
 import { OwnMemory } from './own-memory.ts';
+import type { Shrinker } from './shrinkers.ts';
 
 /** A device, as its domain sees it. */
 export interface DomainDevice {
@@ -24,6 +25,8 @@ export class IommuDomain {
   readonly memory: MemorySource;
   readonly iova: IovaAllocator;
   readonly own: OwnMemory;
+  /** Of all devices in it: one may hold addresses that it does not use and another one needs. */
+  readonly shrinkers = new Set<Shrinker>();
   /** Smallest piece of memory that can be given to a device by itself, bytes, a power of two. */
   readonly granule: number;
   readonly #devices = new Set<DomainDevice>();

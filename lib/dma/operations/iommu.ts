@@ -17,6 +17,7 @@ import { DeviceRange } from './device-range.ts';
 import type { IommuDomain } from './domain.ts';
 import { type DmaOperations, unreachableRegisters } from './operations.ts';
 import type { OwnMemory } from './own-memory.ts';
+import { isNoMemory, type Shrinker, shrinkAll, withShrinking } from './shrinkers.ts';
 
 /** Half pieces are tried, and halves of those, down to one that makes so many: a container has few mappings. */
 const MOST_PIECES = 64;
@@ -46,6 +47,10 @@ export class IommuOperations implements DmaOperations {
     this.#iova = domain.iova;
   }
 
+  get shrinkers(): Set<Shrinker> {
+    return this.domain.shrinkers;
+  }
+
   get ranges(): readonly IovaRange[] {
     return this.#space.ranges;
   }
@@ -73,7 +78,7 @@ export class IommuOperations implements DmaOperations {
   allocate(size: number, limit: number, access: Access = 'read-write', coherence?: Coherence): DeviceRange {
     const range = this.#rangeFor(size, limit);
     try {
-      const buffer = this.#memory.allocate(size, coherence);
+      const buffer = this.#takeMemory(size, coherence);
       range.buffers = [buffer];
       this.place(range.address, buffer, 0, range.span, access);
       return range;
@@ -112,7 +117,8 @@ export class IommuOperations implements DmaOperations {
 
   reserve(size: number, limit: number): DeviceRange | undefined {
     if (this.#gone !== undefined) throw this.#gone;
-    const address = this.#iova.alloc(size, limit);
+    let address = this.#iova.alloc(size, limit);
+    if (address < 0 && shrinkAll(this.shrinkers)) address = this.#iova.alloc(size, limit);
     if (address < 0) return undefined;
     const range = new DeviceRange(address, size);
     this.#ranges.add(range);
@@ -155,13 +161,17 @@ export class IommuOperations implements DmaOperations {
     });
   }
 
+  #takeMemory(size: number, coherence: Coherence | undefined): ArrayBuffer {
+    return withShrinking(this.shrinkers, () => this.#memory.allocate(size, coherence));
+  }
+
   /** `size` bytes, or half of that, and so on while it is no shorter than `shortest`. */
   #takePiece(size: number, shortest: number): ArrayBuffer {
     for (let piece = size; ; ) {
       try {
-        return this.#memory.allocate(piece, 'noncoherent');
+        return this.#takeMemory(piece, 'noncoherent');
       } catch (error) {
-        if (!(error instanceof DmaError) || error.code !== 'ENOMEM' || piece <= shortest) throw error;
+        if (!isNoMemory(error) || piece <= shortest) throw error;
         piece = Math.max(shortest, Math.ceil(piece / 2 / this.granule) * this.granule);
       }
     }

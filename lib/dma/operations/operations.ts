@@ -9,6 +9,7 @@ import type { Coherence } from '../../memory/source.ts';
 import type { DeviceRange } from './device-range.ts';
 import type { IommuDomain } from './domain.ts';
 import type { OwnMemory } from './own-memory.ts';
+import type { Shrinker } from './shrinkers.ts';
 
 export interface DmaOperations {
   /** The address space that the device shares with others; undefined where there is none. */
@@ -16,6 +17,9 @@ export interface DmaOperations {
 
   /** What has an address already. */
   readonly own: OwnMemory;
+
+  /** Asked before an allocation or a reservation fails. */
+  readonly shrinkers: Set<Shrinker>;
 
   /** Windows of device addresses, ascending. */
   readonly ranges: readonly IovaRange[];

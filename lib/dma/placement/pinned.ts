@@ -17,16 +17,25 @@ export class PinnedRun {
 
   /**
    * @param bits DEVICE_READS and DEVICE_WRITES @param limit highest address it may have
+   * @param whole the granules it is in hold nothing of anybody else's: no edge is copied
    * @throws DmaError EPERM it would need a copy and must not · ENOMEM no address, no bounce page, or the limit of
    *   locked memory · ENOSPC · EFAULT · ENODEV; nothing is left behind
    */
-  constructor(pinning: Pinning, source: Uint8Array, bits: number, attributes: number, limit: number) {
+  constructor(
+    pinning: Pinning,
+    source: Uint8Array,
+    bits: number,
+    attributes: number,
+    limit: number,
+    whole: boolean,
+  ) {
     const { operations } = pinning;
     const { granule } = operations;
     const size = source.length;
     const at = (operations.pageOffset(source.buffer) + source.byteOffset) % granule;
     const span = Math.ceil((at + size) / granule) * granule;
-    if (size !== span && (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw unaligned(granule);
+    const edges = size !== span && !whole;
+    if (edges && (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw unaligned(granule);
     this.#pinning = pinning;
     const range = operations.reserve(span, limit);
     if (range === undefined) {
@@ -36,7 +45,7 @@ export class PinnedRun {
     }
     this.#range = range;
     try {
-      this.#placed = new PlacedView(pinning, source, range.address, at, bits, size !== span);
+      this.#placed = new PlacedView(pinning, source, range.address, at, bits, edges);
     } catch (error) {
       operations.unreserve(range);
       throw error;

@@ -232,8 +232,8 @@ export class ScatterGather implements SgOwner {
   }
 
   /** @throws DmaError EINVAL */
-  #element(view: ArrayBufferView): ListElement {
-    const bytes = mappableBytes(view);
+  #element(view: ArrayBufferView, bits: number): ListElement {
+    const bytes = mappableBytes(view, bits);
     const { buffer, byteOffset, length } = bytes;
     const region = this.own.regionOf(buffer);
     const first = region?.address ?? this.operations.pageOffset(buffer);
@@ -244,7 +244,7 @@ export class ScatterGather implements SgOwner {
   #mapInPlace(record: SgRecord, views: readonly ArrayBufferView[]): boolean {
     const { operations } = this;
     const { granule } = operations;
-    const elements = views.map((view) => this.#element(view));
+    const elements = views.map((view) => this.#element(view, record.bits));
     // The granules of our own memory hold nothing of anybody else's; of foreign memory they may.
     if (!elements.every(({ own, start, length }) => own || (start === 0 && length % granule === 0)))
       return false;
@@ -270,7 +270,7 @@ export class ScatterGather implements SgOwner {
 
   #startMaintaining(record: SgRecord, views: readonly ArrayBufferView[]): void {
     for (const view of views) {
-      const bytes = mappableBytes(view);
+      const bytes = mappableBytes(view, record.bits);
       if (this.own.regionOf(bytes.buffer)?.coherent !== true) record.cached.push(bytes);
     }
     record.cachedLengths = record.cached.map(({ length }) => length);

@@ -26,6 +26,7 @@ export class BouncedMappings {
   private readonly table: MappingTable;
   private readonly limits: DmaLimits;
   private readonly cache: CacheMaintenance | undefined;
+  private readonly translated: boolean;
 
   constructor(
     operations: DmaOperations,
@@ -39,11 +40,19 @@ export class BouncedMappings {
     this.table = table;
     this.limits = limits;
     this.cache = cache;
+    this.translated = operations.mergeBoundary !== 0;
   }
 
-  /** Bytes of the longest mapping (swiotlb_max_mapping_size). */
+  /**
+   * Bytes of the longest mapping (swiotlb_max_mapping_size). Behind an IOMMU the segment boundary is a matter of lists,
+   * as in iommu_dma_map_page; without one it is swiotlb that puts memory where it is, and it keeps to the boundary.
+   */
   get maxMappingSize(): number {
-    return this.bounce.maxMapping - Math.ceil(this.limits.minAlignMask / SLOT_SIZE) * SLOT_SIZE;
+    const { minAlignMask, segmentBoundary } = this.limits;
+    const { maxMapping } = this.bounce;
+    const whole = maxMapping - Math.ceil(minAlignMask / SLOT_SIZE) * SLOT_SIZE;
+    const most = whole > 0 ? whole : Math.max(0, maxMapping - minAlignMask);
+    return this.translated ? most : Math.max(0, Math.min(most, segmentBoundary + 1 - minAlignMask));
   }
 
   /** swiotlb_map. @throws DmaError EPERM it must not bounce · ENOMEM too long, or no room */
@@ -116,11 +125,10 @@ export class BouncedMappings {
   }
 
   private checkSize(size: number, pad: number): void {
-    const { maxMappingSize } = this;
-    const { segmentBoundary } = this.limits;
-    if (size <= maxMappingSize && pad + size - 1 <= segmentBoundary) return;
-    const most = Math.min(maxMappingSize, segmentBoundary + 1);
-    throw this.bounce.refuse(size, `a bounced mapping has at most ${most}`);
+    const { maxMapping } = this.bounce;
+    const boundary = this.translated ? Number.POSITIVE_INFINITY : this.limits.segmentBoundary;
+    if (pad + size <= maxMapping && pad + size - 1 <= boundary) return;
+    throw this.bounce.refuse(size, `a bounced mapping has at most ${this.maxMappingSize}`);
   }
 
   private clean({ slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {

@@ -1,7 +1,6 @@
 /** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
 import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
-import type { IovaRange } from '../../iommu/address-space.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
 
 /** dma_opt_mapping_size under an IOMMU: the largest IOVA the kernel caches, in pages (iova_rcache_range). */
@@ -14,9 +13,9 @@ export interface LimitSource {
   readonly mergeBoundary: number;
   /** Bytes of a cache line that syncs have to respect, 1 when the device is coherent. */
   readonly cacheAlignment: number;
-  /** Largest streaming mapping that can be made now, bytes. */
+  /** Bytes of the largest streaming mapping of memory that meets `dmaAlignment`, however else it lies. */
   maxMappingSize(): number;
-  /** Largest one that can be copied, bytes. */
+  /** Bytes of the largest one that can be copied. */
   maxBounceSize(): number;
 }
 
@@ -32,8 +31,16 @@ export class DmaLimits {
     this.#source = source;
   }
 
-  /** Bytes of the largest streaming mapping (dma_max_mapping_size). */
+  /**
+   * Bytes of the largest streaming mapping (dma_max_mapping_size): any memory of so many bytes maps while nothing else
+   * is mapped, wherever in its page it starts. It follows the mask and the limits below.
+   */
   get maxMappingSize(): number {
+    return this.#dmaAlignment === 0 ? this.maxAlignedMappingSize : this.maxBounceSize;
+  }
+
+  /** The same for memory that begins at a multiple of `dmaAlignment` + 1, which need not be copied. */
+  get maxAlignedMappingSize(): number {
     return this.#source.maxMappingSize();
   }
 
@@ -120,23 +127,6 @@ export class DmaLimits {
     }
     this.#dmaAlignment = mask;
   }
-}
-
-/**
- * Bytes of the longest run of addresses at or below `limit`, when all are free: runs are aligned to their size rounded
- * up to a power of two, and the first granule is never used.
- */
-export function longestRun(ranges: readonly IovaRange[], granule: number, limit: number): number {
-  let longest = 0;
-  for (const { start, end } of ranges) {
-    const first = Math.max(start, granule);
-    const after = Math.min(end, limit) + 1;
-    for (let align = granule; align / 2 < after - first; align *= 2) {
-      const size = Math.min(align, after - Math.ceil(first / align) * align);
-      if (size > align / 2) longest = Math.max(longest, Math.floor(size / granule) * granule);
-    }
-  }
-  return longest;
 }
 
 /** 2^n - 1 with n from 1 to 53. */

@@ -16,6 +16,8 @@ import { type DmaDirection, directionBits } from '../../direction.ts';
 import { closedError, DmaError } from '../../errors.ts';
 import { BounceBuffer, type BounceOptions } from '../bounce/bounce.ts';
 import type { CopyMany } from '../bounce/copy-list.ts';
+import { longestView } from '../bounce/room.ts';
+import { SLOT_SIZE } from '../bounce/slots.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import { PinnedRun } from '../placement/pinned.ts';
@@ -26,7 +28,7 @@ import type { Misuse } from '../words/misuse.ts';
 import { ArithmeticMappings } from './arithmetic.ts';
 import { BouncedMappings } from './bounced.ts';
 import { DEFAULT_COPYBREAK, measureCopybreak } from './copybreak.ts';
-import { DmaLimits, longestRun } from './limits.ts';
+import { DmaLimits } from './limits.ts';
 import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
 
 export interface StreamingOptions {
@@ -56,6 +58,8 @@ export class Streaming implements MappingOwner {
   readonly forced: boolean;
   /** What it takes to give foreign memory to the device in place. */
   readonly pinning: Pinning;
+  /** The same for memory that no cache is in front of. */
+  private readonly uncached: Pinning;
   /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
   readonly copyMany: CopyMany | undefined;
 
@@ -65,6 +69,8 @@ export class Streaming implements MappingOwner {
   protected readonly table = new MappingTable(this);
   private readonly arithmetic: ArithmeticMappings;
   private readonly bounced: BouncedMappings;
+  /** Whether memory can be mapped in place. */
+  private readonly pins: boolean;
   /** Foreign memory of so many bytes is mapped in place; beyond all sizes where that is impossible. */
   private copybreak: number;
   private measured: boolean;
@@ -87,16 +93,17 @@ export class Streaming implements MappingOwner {
     this.cache = cache;
     this.copyMany = cache === undefined ? copyMany : undefined;
     this.forced = bounce.force === true;
-    const pins = operations.pinsForeignMemory && !this.forced;
-    this.copybreak = pins ? checkCopybreak(copybreak ?? DEFAULT_COPYBREAK) : Number.POSITIVE_INFINITY;
-    this.measured = !pins || copybreak !== 'measure';
+    this.pins = operations.pinsForeignMemory && !this.forced;
+    this.copybreak = this.pins ? checkCopybreak(copybreak ?? DEFAULT_COPYBREAK) : Number.POSITIVE_INFINITY;
+    this.measured = !this.pins || copybreak !== 'measure';
     this.bounce = new BounceBuffer(operations, limit, bounce, cache);
     this.pinning = { operations, bounce: this.bounce, cache };
+    this.uncached = { operations, bounce: this.bounce, cache: undefined };
     this.limits = new DmaLimits({
       granule: operations.granule,
       mergeBoundary: operations.mergeBoundary,
       cacheAlignment: cache?.lineSize ?? 1,
-      maxMappingSize: () => this.maxMappingSize(),
+      maxMappingSize: () => this.longestAligned(),
       maxBounceSize: () => this.bounced.maxMappingSize,
     });
     this.arithmetic = new ArithmeticMappings(this.table, cache);
@@ -138,7 +145,7 @@ export class Streaming implements MappingOwner {
     if (stamp !== undefined) return this.mapOwn(stamp.region, stamp.offset, stamp.view, bits, attributes);
     const buffer = this.bufferOf(view);
     const region = own.regionOf(buffer);
-    const source = bytesIn(view, buffer);
+    const source = bytesIn(view, buffer, bits);
     if (region === undefined) return this.mapForeign(source, bits, attributes);
     return this.mapOwn(region, source.byteOffset, source, bits, attributes);
   }
@@ -205,6 +212,7 @@ export class Streaming implements MappingOwner {
     this.closed = true;
     this.gone = undefined;
     this.table.revoke();
+    this.bounce.close();
   }
 
   /** Asked once for each view that we did not hand out: reading it costs as much as copying a kilobyte. */
@@ -222,25 +230,37 @@ export class Streaming implements MappingOwner {
     const size = source.length;
     if (size === 0) throw emptyView();
     const address = region.address + offset;
-    if (address + size - 1 > this.limit || this.forced || (region.bits & bits) !== bits) {
+    if (this.forced || ((address | 0) & this.limits.dmaAlignment) !== 0) {
       return this.bounced.map(source, bits, attributes);
     }
-    if (((address | 0) & this.limits.dmaAlignment) !== 0) return this.bounced.map(source, bits, attributes);
-    return this.arithmetic.map(region, offset, size, bits, attributes);
+    if (address + size - 1 <= this.limit && (region.bits & bits) === bits) {
+      return this.arithmetic.map(region, offset, size, bits, attributes);
+    }
+    return this.mapElsewhere(region, source, bits, attributes);
+  }
+
+  /** Memory of our own whose address will not do: in place at another one, or copied. */
+  private mapElsewhere(
+    region: OwnRegion,
+    source: Uint8Array,
+    bits: number,
+    attributes: number,
+  ): MappingRecord {
+    if (this.shouldPin(source.length) || this.mustPin(attributes)) {
+      const pinning = region.coherent ? this.uncached : this.pinning;
+      const record = this.pin(source, bits, attributes, pinning, region);
+      if (record !== undefined) return record;
+    }
+    return this.bounced.map(source, bits, attributes);
   }
 
   private mapForeign(source: Uint8Array, bits: number, attributes: number): MappingRecord {
     if (this.limits.dmaAlignment !== 0 && this.isMisaligned(source)) {
       return this.bounced.map(source, bits, attributes);
     }
-    if (this.worthPinning(source.length) || this.mustPin(attributes)) {
-      const pinned = this.pin(source, bits, attributes);
-      if (pinned !== undefined) {
-        const record = this.table.take(source.length, bits, attributes, 'pinned');
-        record.address = pinned.address;
-        record.pinned = pinned;
-        return record;
-      }
+    if (this.shouldPin(source.length) || this.mustPin(attributes)) {
+      const record = this.pin(source, bits, attributes, this.pinning, undefined);
+      if (record !== undefined) return record;
     }
     return this.bounced.map(source, bits, attributes);
   }
@@ -251,27 +271,47 @@ export class Streaming implements MappingOwner {
     return (address & this.limits.dmaAlignment) !== 0;
   }
 
-  /** Small, but not to be copied. */
-  private mustPin(attributes: number): boolean {
-    return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.copybreak < Number.POSITIVE_INFINITY;
+  /** Long enough to be mapped in place, or too long to be copied. */
+  private shouldPin(size: number): boolean {
+    if (this.worthPinning(size)) return true;
+    return size > SLOT_SIZE && this.pins && size > this.bounced.maxMappingSize;
   }
 
-  /** Undefined when the memory cannot be pinned and may be bounced. */
-  private pin(source: Uint8Array, bits: number, attributes: number): PinnedRun | undefined {
+  /** Small, but not to be copied. */
+  private mustPin(attributes: number): boolean {
+    return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.pins;
+  }
+
+  /** Undefined when the memory cannot be pinned and may be bounced. @param region of our own memory */
+  private pin(
+    source: Uint8Array,
+    bits: number,
+    attributes: number,
+    pinning: Pinning,
+    region: OwnRegion | undefined,
+  ): MappingRecord | undefined {
+    const whole = region !== undefined && !region.declared;
+    let pinned: PinnedRun;
     try {
-      return new PinnedRun(this.pinning, source, bits, attributes, this.limit);
+      pinned = new PinnedRun(pinning, source, bits, attributes, this.limit, whole);
     } catch (error) {
       const mayBounce = (attributes & DMA_ATTR.REQUIRE_COHERENT) === 0;
       if (mayBounce && source.length <= this.bounced.maxMappingSize && isShortage(error)) return undefined;
       throw error;
     }
+    const record = this.table.take(source.length, bits, attributes, 'pinned');
+    record.address = pinned.address;
+    record.pinned = pinned;
+    record.region = region;
+    return record;
   }
 
-  /** dma_max_mapping_size: what can be pinned, or the bounce buffer's limit where nothing can. */
-  private maxMappingSize(): number {
-    if (this.copybreak === Number.POSITIVE_INFINITY) return this.bounced.maxMappingSize;
+  /** What can be copied, and what can be pinned where that is more. */
+  private longestAligned(): number {
+    const bounced = this.bounced.maxMappingSize;
+    if (!this.pins) return bounced;
     const { ranges, granule } = this.pinning.operations;
-    return longestRun(ranges, granule, this.limit);
+    return Math.max(bounced, longestView(ranges, granule, this.limit));
   }
 }
 

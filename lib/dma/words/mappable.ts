@@ -1,21 +1,28 @@
 /** What may be mapped: the bytes behind a view, as long as nobody can move or resize them under the device. */
 import { constants } from 'node:buffer';
+import { DEVICE_WRITES } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 
 /**
  * The bytes of a view.
- * @throws DmaError EINVAL no view · empty or detached · of resizable or shared memory
+ * @param bits what the device may do with them, DEVICE_READS and DEVICE_WRITES
+ * @throws DmaError EINVAL no view · empty or detached · of resizable or shared memory · of immutable memory that the
+ *   device may write
  */
-export function mappableBytes(view: ArrayBufferView): Uint8Array {
+export function mappableBytes(view: ArrayBufferView, bits: number): Uint8Array {
   if (!ArrayBuffer.isView(view)) throw notAView();
-  return bytesIn(view, view.buffer);
+  return bytesIn(view, view.buffer, bits);
 }
 
 /** The same for a view whose buffer was read before: reading it costs as much as copying a kilobyte. */
-export function bytesIn(view: ArrayBufferView, buffer: ArrayBufferLike): Uint8Array {
+export function bytesIn(view: ArrayBufferView, buffer: ArrayBufferLike, bits: number): Uint8Array {
   // Node 20 knows the property; on a SharedArrayBuffer it does not exist.
   if ((buffer as { readonly resizable?: boolean }).resizable !== false) {
     throw notMappable('a view of resizable or shared memory', 'a view of a fixed ArrayBuffer');
+  }
+  // ArrayBuffer.prototype.immutable, where the runtime has it: no copy would ever come out.
+  if ((bits & DEVICE_WRITES) !== 0 && (buffer as { readonly immutable?: boolean }).immutable === true) {
+    throw notMappable('immutable memory that the device may write', "'to-device', or memory that can change");
   }
   const bytes = view instanceof Uint8Array ? view : otherBytesIn(view, buffer);
   if (bytes.length === 0) throw emptyView();

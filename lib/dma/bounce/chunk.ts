@@ -1,0 +1,85 @@
+/**
+ * A chunk of the bounce buffer: memory that the device reaches at one address, cut into slots. It is a power of two of
+ * slots, aligned to itself for the device, and so are the runs of slots that are handed out of it.
+ */
+import type { DeviceRange } from '../operations/device-range.ts';
+import { SLOT_SHIFT } from './slots.ts';
+
+export class BounceChunk {
+  /** Its first slot. */
+  readonly first: number;
+  /** It has 2^order slots. */
+  readonly order: number;
+  readonly allocation: DeviceRange;
+  readonly arena: Uint8Array;
+  /** Device address of the first slot. */
+  readonly address: number;
+
+  /** Per first slot of a run: bytes from there on that may not be zero. */
+  private readonly dirty: Int32Array;
+  /** Per first slot of a run: the view that was last copied out whole, and the one that was copied out in part. */
+  private readonly wholes: (Uint8Array | undefined)[];
+  private readonly parts: (Uint8Array | undefined)[];
+  private readonly wholeAt: Int32Array;
+  private readonly partAt: Int32Array;
+
+  constructor(first: number, order: number, allocation: DeviceRange) {
+    const slots = 1 << order;
+    this.first = first;
+    this.order = order;
+    this.allocation = allocation;
+    this.arena = new Uint8Array(allocation.buffers[0]!);
+    this.address = allocation.address;
+    this.dirty = new Int32Array(slots);
+    this.wholes = new Array<Uint8Array | undefined>(slots).fill(undefined);
+    this.parts = new Array<Uint8Array | undefined>(slots).fill(undefined);
+    this.wholeAt = new Int32Array(slots);
+    this.partAt = new Int32Array(slots);
+  }
+
+  /** Bytes of it. */
+  get size(): number {
+    return 2 ** (this.order + SLOT_SHIFT);
+  }
+
+  /** Where in the arena a slot starts. */
+  offset(slot: number): number {
+    return (slot - this.first) << SLOT_SHIFT;
+  }
+
+  /** Bytes from the start of a run on that may not be zero. */
+  dirtyFrom(slot: number): number {
+    return this.dirty[slot - this.first]!;
+  }
+
+  soil(slot: number, bytes: number): void {
+    this.dirty[slot - this.first] = bytes;
+  }
+
+  /** `size` bytes at byte `at` of a run, all of a mapping. The view is kept for the next time: it is dearer than a copy. */
+  whole(slot: number, at: number, size: number): Uint8Array {
+    const index = slot - this.first;
+    const kept = this.wholes[index];
+    if (kept !== undefined && kept.length === size && this.wholeAt[index] === at) return kept;
+    const view = this.view(slot, at, size);
+    this.wholes[index] = view;
+    this.wholeAt[index] = at;
+    return view;
+  }
+
+  /** The same for a part of a mapping. */
+  part(slot: number, at: number, size: number): Uint8Array {
+    const index = slot - this.first;
+    const kept = this.parts[index];
+    if (kept !== undefined && kept.length === size && this.partAt[index] === at) return kept;
+    const view = this.view(slot, at, size);
+    this.parts[index] = view;
+    this.partAt[index] = at;
+    return view;
+  }
+
+  private view(slot: number, at: number, size: number): Uint8Array {
+    const offset = this.offset(slot) + at;
+    return this.arena.subarray(offset, offset + size);
+  }
+}
