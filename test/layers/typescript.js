@@ -1,0 +1,18 @@
+/**
+ * Lets dependency-cruiser read TypeScript: it wants the JavaScript API that TypeScript has up to version 6, and version 7
+ * has not. The package @typescript/typescript6 brings it, and stands in for `typescript` in that one process:
+ *
+ *      node --import ./test/layers/typescript.js node_modules/.bin/depcruise ...
+ */
+import Module, { register } from 'node:module';
+
+const STAND_IN = '@typescript/typescript6';
+
+// It requires the package.json, for the version, and imports the package.
+const resolveFilename = Module._resolveFilename;
+Module._resolveFilename = (name, ...rest) =>
+  resolveFilename(name === 'typescript/package.json' ? `${STAND_IN}/package.json` : name, ...rest);
+
+const hook = `export const resolve = (name, context, next) =>
+  next(name === 'typescript' ? '${STAND_IN}' : name, context);`;
+register(`data:text/javascript,${encodeURIComponent(hook)}`);
