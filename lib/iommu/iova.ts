@@ -23,9 +23,17 @@ const SPAN = 2 ** 32;
 /** Up to 2^5 pages are a power of two from a magazine. */
 const SMALL_ORDER = 5;
 
+/** Where addresses come from. Each method as that of IovaAllocator. */
+export interface IovaSource {
+  readonly used: number;
+  alloc(size: number, limit: number): number;
+  free(iova: number, size: number): boolean;
+  supports(limit: number, size?: number): boolean;
+}
+
 // Fields are `declare private`, not #: a field that is never undefined, nor an integer here and a double there, is one
 // V8 treats as a constant of known kind, and shorter bytecode is what lets alloc and free be inlined.
-export class IovaAllocator {
+export class IovaAllocator implements IovaSource {
   declare private readonly pages: readonly PageRange[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;

@@ -49,7 +49,7 @@ const DEVICE_CONTROL = 8;
 const RELAXED_ORDERING = 1 << 4;
 
 const TIME_REMEDY =
-  'pass simulated microseconds, at least 1: what takes no time is done in the register access itself';
+  'pass simulated microseconds, more than 0: what takes no time is done in the register access itself';
 
 export class SimulatedBus implements DeviceBus {
   readonly clock = new SimulatedClock();
@@ -256,7 +256,7 @@ export class SimulatedBus implements DeviceBus {
   }
 
   after(microseconds: number, action: () => void): void {
-    if (!(microseconds >= 1 && microseconds < Number.POSITIVE_INFINITY)) {
+    if (!(microseconds > 0 && microseconds < Number.POSITIVE_INFINITY)) {
       throw argumentError(
         `the time that ${modelName(this.model)} gave to after()`,
         microseconds,

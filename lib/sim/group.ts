@@ -4,6 +4,7 @@
  */
 import { IommuDomain } from '../dma/operations/domain.ts';
 import { DmaError } from '../errors.ts';
+import { HighFirstIova } from '../iommu/high-first.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import type { SimulatedBus } from './bus.ts';
@@ -14,8 +15,14 @@ export class SimulatedDomain extends IommuDomain {
   declare readonly space: SimulatedAddressSpace;
   readonly cache: SimulatedCache | undefined;
 
-  constructor(space: SimulatedAddressSpace, memory: HeapMemory, cache: SimulatedCache | undefined) {
-    super(space, memory);
+  /** @param highFirst whether addresses above 4 GiB are given out first */
+  constructor(
+    space: SimulatedAddressSpace,
+    memory: HeapMemory,
+    cache: SimulatedCache | undefined,
+    highFirst = false,
+  ) {
+    super(space, memory, highFirst ? (ranges, granule) => new HighFirstIova(ranges, granule) : undefined);
     this.cache = cache;
   }
 }

@@ -164,9 +164,10 @@ export interface DeviceBus {
   lower(): void;
 
   /**
-   * Run `action` once, `microseconds` (at least 1) of simulated time from now. A reset cancels it. Time passes at
-   * 1 us for each register read, and straight to the next action whenever the driver is idle; it stands still
+   * Run `action` once, `microseconds` of simulated time from now (more than 0; less than 1 counts as 1). A reset cancels
+   * it. Time passes at 1 us for each register read, and jumps to the next action whenever the driver is idle; it stands still
    * while the function is closed.
+   * @throws DmaError EINVAL no such time
    */
   after(microseconds: number, action: () => void): void;
 

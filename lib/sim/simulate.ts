@@ -157,7 +157,7 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
     }
     const make = (): SimulatedDomain => {
       const { memory, space, cache } = newMachine(options, parts, faults);
-      return new SimulatedDomain(space, memory, cache);
+      return new SimulatedDomain(space, memory, cache, options.forceDac);
     };
     const domain = group.enter(wanted, make);
     const leave = (): void => group.leave();

@@ -1,10 +1,27 @@
-/** After each test: nothing left open, nothing reported. */
+/** After each test: nothing left open, nothing reported, on machines that are hard on the driver. */
+import { checkedLater, checkOptions } from '../arguments.ts';
 import type { PciFunction } from '../pci/function.ts';
 import { observeOpened } from '../pci/open.ts';
+import { setMachineDefaults } from '../sim/defaults.ts';
+import type { SimulateOptions } from '../sim/simulate.ts';
 import { describeReports, failure, reportsOf } from './reports.ts';
 
 /** `afterEach` of vitest, of node:test, or of anything that runs a function after each test and fails on its error. */
 export type AfterEach = (hook: () => void) => unknown;
+
+/**
+ * A machine that does everything that hardware may do to a driver, and that few machines do: the device lags, addresses are
+ * above 4 GiB where the mask has them, and the program's own memory starts near the end of a page.
+ */
+export const HARD_MACHINE: SimulateOptions = { lag: true, forceDac: true, foreignPageOffset: 4080 };
+
+export interface DmaCheckOptions {
+  /**
+   * What `simulate` makes in this file from now on, where it is not told otherwise. Default: `HARD_MACHINE`; `{}` is the
+   * machine that `simulate` makes by itself.
+   */
+  readonly machine?: SimulateOptions;
+}
 
 export interface DmaCheck {
   /**
@@ -17,12 +34,15 @@ export interface DmaCheck {
 /**
  * Fail each test that leaves a function open (it is closed then, so that the next test can have it) or whose functions
  * have reports of dma-debug, closed ones included. Functions opened without debugging are only checked for being closed.
- * Call it once per file, before the tests; they must not run concurrently, since what is open is one per process.
+ * Call it once per file, before the tests; they must not run concurrently, since what is open is one per process. Machines
+ * that are simulated from then on are hard on the driver, see `DmaCheckOptions`.
  *
  *     import { afterEach } from 'vitest'; // or 'node:test'
  *     checkDmaAfterEach(afterEach);
  */
-export function checkDmaAfterEach(afterEach: AfterEach): DmaCheck {
+export function checkDmaAfterEach(afterEach: AfterEach, options: DmaCheckOptions = {}): DmaCheck {
+  checkOptions<DmaCheckOptions>(options, 'checkDmaAfterEach', { machine: checkedLater });
+  setMachineDefaults(options.machine ?? HARD_MACHINE);
   const opened = new Set<PciFunction>();
   const shared = new Set<PciFunction>();
   observeOpened((fn) => opened.add(fn));

@@ -1,6 +1,12 @@
 /** userdma/testing: for the tests of a driver. */
 export { FaultInjector, type FaultKind, type FaultTiming, type Injection } from '../sim/index.ts';
-export { type AfterEach, checkDmaAfterEach, type DmaCheck } from './after-each.ts';
+export {
+  type AfterEach,
+  checkDmaAfterEach,
+  type DmaCheck,
+  type DmaCheckOptions,
+  HARD_MACHINE,
+} from './after-each.ts';
 export { Captured } from './captured.ts';
 export { RegisterScript, type RegisterScriptOptions, type ScriptAddress } from './register-script.ts';
 export { type DmaTarget, expectNoDmaErrors } from './reports.ts';

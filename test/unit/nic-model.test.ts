@@ -33,7 +33,8 @@ function to(address: readonly number[], length = 60): Uint8Array {
   return frame;
 }
 
-checkDmaAfterEach(afterEach);
+// These tests say what the device has done by the time a call returns: it does not lag here.
+checkDmaAfterEach(afterEach, { machine: {} });
 
 describe('the model of the 82574', () => {
   it('is pulled out at any moment of its start, which leaves nothing behind', async () => {

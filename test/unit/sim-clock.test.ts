@@ -1,6 +1,7 @@
 import { setImmediate as tick } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { SimulatedClock } from '../../lib/sim/clock.ts';
+import { simulate } from '../../lib/sim/index.ts';
 import { plug, RecordingModel } from './sim-fixture.ts';
 
 describe('simulated time', () => {
@@ -73,6 +74,23 @@ describe('simulated time', () => {
     let reads = 1;
     while (transport.bars[0]!.read32(0) === 0) reads++;
     expect(reads).toBe(50);
+  });
+
+  it.each([0, -1, Number.NaN, Number.POSITIVE_INFINITY, '5', 5n, undefined])('has no time %s', (time) => {
+    const { model, bus } = plug(new RecordingModel());
+    const message = /^the time that RecordingModel gave to after\(\) is .*; pass simulated microseconds/;
+    expect(() => model.bus.after(time as number, () => {})).toThrow(message);
+    expect(bus.clock.scheduled).toBe(0);
+  });
+
+  it('can be read by the model and by the test', () => {
+    const { model, transport } = plug(new RecordingModel());
+    transport.bars[0]!.read32(0);
+    expect(model.bus.now).toBe(1);
+    const source = simulate(new RecordingModel());
+    expect(source.now).toBe(0);
+    source.model.bus.after(5, () => {});
+    expect(source.now).toBe(0);
   });
 
   it('forgets at a reset what was to happen', () => {

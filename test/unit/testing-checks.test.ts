@@ -1,8 +1,8 @@
 import { AssertionError } from 'node:assert';
 import { describe, expect, it } from 'vitest';
-import { DmaError, openPci, type PciFunction } from '../../lib/index.ts';
+import { DmaError, dmaBitMask, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
-import { checkDmaAfterEach, expectNoDmaErrors } from '../../lib/testing/index.ts';
+import { checkDmaAfterEach, type DmaCheckOptions, expectNoDmaErrors } from '../../lib/testing/index.ts';
 
 const debug = { print: false } as const;
 
@@ -90,11 +90,14 @@ describe('expectNoDmaErrors', () => {
 
 describe('checkDmaAfterEach', () => {
   /** A test framework: tests run one after the other, and what the hook throws fails the test. */
-  function framework(): { after: () => void; check: ReturnType<typeof checkDmaAfterEach> } {
+  function framework(options: DmaCheckOptions = {}): {
+    after: () => void;
+    check: ReturnType<typeof checkDmaAfterEach>;
+  } {
     let after = (): void => {};
     const check = checkDmaAfterEach((hook) => {
       after = hook;
-    });
+    }, options);
     return { after: () => after(), check };
   }
 
@@ -103,6 +106,44 @@ describe('checkDmaAfterEach', () => {
     after();
     (await open()).close();
     after();
+  });
+
+  it('makes machines hard on the driver: high addresses, memory at the end of a page, and a device that lags', async () => {
+    framework();
+    using fn = await openPci(simulate(new EduModel({ transferTime: 0 })), { debug });
+    fn.dma.setMaskAndCoherent(dmaBitMask(64));
+    const page = fn.dma.allocCoherent(4096);
+    expect(page.dmaAddress).toBeGreaterThanOrEqual(2n ** 32n);
+    const mapping = fn.dma.mapSingle(new Uint8Array(64 * 1024), 'to-device');
+    expect(mapping.dmaAddress).toBeGreaterThanOrEqual(2n ** 32n);
+    expect(Number(mapping.dmaAddress % 4096n)).toBe(4080);
+    mapping.unmap();
+    // A narrow device still gets what it can reach.
+    fn.dma.setMaskAndCoherent(dmaBitMask(28));
+    const narrow = fn.dma.allocCoherent(4096);
+    expect(narrow.dmaAddress).toBeLessThan(2n ** 28n);
+    fn.setMaster();
+    fn.bar(0).write64(0x80, narrow.dmaAddress);
+    fn.bar(0).write64(0x88, 0x40000n);
+    fn.bar(0).write64(0x90, 4n);
+    fn.bar(0).write32(0x98, 1);
+    narrow.free();
+    expect(fn.dma.debug!.reports.map(({ kind }) => kind)).toEqual(['freed-while-device-uses']);
+    page.free();
+  });
+
+  it('leaves machines as they are when it is asked to', async () => {
+    const { after } = framework({ machine: {} });
+    const fn = await openPci(simulate(new EduModel({ transferTime: 0 })), { debug });
+    fn.dma.setMaskAndCoherent(dmaBitMask(64));
+    expect(fn.dma.allocCoherent(4096, { managed: true }).dmaAddress).toBeLessThan(2n ** 32n);
+    fn.bar(0).write64(0x90, 4n);
+    fn.close();
+    after();
+  });
+
+  it('refuses options that it does not have', () => {
+    expect(() => checkDmaAfterEach(() => {}, { machines: {} } as object)).toThrow(/no option 'machines'/);
   });
 
   it('closes a function that was left open, and fails that test only', async () => {

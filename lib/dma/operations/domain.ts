@@ -9,8 +9,8 @@
  * Masks, pools, mappings and mistakes are a device's own. The domain is closed with the last device in it.
  */
 import { closedError } from '../../errors.ts';
-import type { AddressSpace } from '../../iommu/address-space.ts';
-import { IovaAllocator } from '../../iommu/iova.ts';
+import type { AddressSpace, IovaRange } from '../../iommu/address-space.ts';
+import { IovaAllocator, type IovaSource } from '../../iommu/iova.ts';
 import type { MemorySource } from '../../memory/source.ts';
 import { OwnMemory } from './own-memory.ts';
 import type { Shrinker } from './shrinkers.ts';
@@ -23,7 +23,7 @@ export interface DomainDevice {
 export class IommuDomain {
   readonly space: AddressSpace;
   readonly memory: MemorySource;
-  readonly iova: IovaAllocator;
+  readonly iova: IovaSource;
   readonly own: OwnMemory;
   /** Of all devices in it: one may hold addresses that it does not use and another one needs. */
   readonly shrinkers = new Set<Shrinker>();
@@ -32,13 +32,21 @@ export class IommuDomain {
   readonly #devices = new Set<DomainDevice>();
   #closed = false;
 
-  /** Both belong to the domain from here on. */
-  constructor(space: AddressSpace, memory: MemorySource) {
+  /**
+   * The domain owns `space` and `memory` from here on.
+   * @param makeIova makes what gives out addresses. Default: the kernel's order, those below 4 GiB first
+   */
+  constructor(
+    space: AddressSpace,
+    memory: MemorySource,
+    makeIova = (ranges: readonly IovaRange[], granule: number): IovaSource =>
+      new IovaAllocator(ranges, granule),
+  ) {
     this.space = space;
     this.memory = memory;
     // The larger of the two page sizes: a mapping must not expose a neighbour that shares the page.
     this.granule = Math.max(space.pageSize, memory.pageSize);
-    this.iova = new IovaAllocator(space.ranges, this.granule);
+    this.iova = makeIova(space.ranges, this.granule);
     this.own = new OwnMemory(this.granule);
   }
 

@@ -9,7 +9,7 @@
 import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
 import { type AddressSpace, bytesIn, type IovaRange, type MmioWindow } from '../../iommu/address-space.ts';
-import type { IovaAllocator } from '../../iommu/iova.ts';
+import type { IovaSource } from '../../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../../memory/source.ts';
 import { LiveList } from '../words/live-list.ts';
 import { DEFAULT_MASK } from '../words/mask.ts';
@@ -32,7 +32,7 @@ export class IommuOperations implements DmaOperations {
 
   readonly #space: AddressSpace;
   readonly #memory: MemorySource;
-  readonly #iova: IovaAllocator;
+  readonly #iova: IovaSource;
   /** What this device holds of the domain's addresses. */
   readonly #ranges = new LiveList<DeviceRange>();
   #gone: DmaError | undefined;
