@@ -256,7 +256,7 @@ export class SimulatedBus implements DeviceBus {
   }
 
   after(microseconds: number, action: () => void): void {
-    if (!(microseconds > 0 && microseconds < Number.POSITIVE_INFINITY)) {
+    if (!(Number.isFinite(microseconds) && microseconds > 0)) {
       throw argumentError(
         `the time that ${modelName(this.model)} gave to after()`,
         microseconds,
