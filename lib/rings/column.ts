@@ -6,8 +6,10 @@
  * is read with `load`, which is neither, and keeps later loads behind it (dma_rmb): once it shows that the descriptor is
  * the CPU's, its other fields are read plainly.
  */
+
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
+import { lookAt } from '../looks.ts';
 import { dmaRmb, dmaWmb, KEEPS_ORDER } from './barriers.ts';
 
 /** A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that is not there, or was freed. */
@@ -90,11 +92,41 @@ function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint
 }
 
 /** Bytes in the order of this processor, by their width. */
-export const NATIVE_COLUMN = {
+const NATIVE_COLUMN = {
   1: columnClass(Uint8Array),
   2: columnClass(Uint16Array),
   4: columnClass(Uint32Array),
 } as const;
+
+/** A class of its own, so that real memory is not asked whether anything watches. */
+function polledClass(Native: ColumnClass): ColumnClass {
+  return class extends Native {
+    declare readonly look: () => void;
+
+    constructor(placement: Placement) {
+      super(placement);
+      this.look = lookAt(placement.bytes.buffer)!;
+    }
+
+    override load(element: number): number {
+      this.look();
+      return super.load(element);
+    }
+  };
+}
+
+/** The same over memory that a simulated device writes: a look at it takes simulated time. */
+const POLLED_COLUMN = {
+  1: polledClass(NATIVE_COLUMN[1]),
+  2: polledClass(NATIVE_COLUMN[2]),
+  4: polledClass(NATIVE_COLUMN[4]),
+} as const;
+
+/** Bytes in the order of this processor. */
+export function nativeColumn(placement: Placement, width: 1 | 2 | 4): Column {
+  const watched = lookAt(placement.bytes.buffer) !== undefined;
+  return new (watched ? POLLED_COLUMN : NATIVE_COLUMN)[width](placement);
+}
 
 /** Bytes in the other order. */
 export class SwappedColumn implements Column {
@@ -102,7 +134,7 @@ export class SwappedColumn implements Column {
   readonly #swap: (value: number) => number;
 
   constructor(placement: Placement, width: 2 | 4) {
-    this.#column = new NATIVE_COLUMN[width](placement);
+    this.#column = nativeColumn(placement, width);
     this.#swap = width === 2 ? swap16 : swap32;
   }
 

@@ -14,7 +14,7 @@ import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import {
   type Column,
-  NATIVE_COLUMN,
+  nativeColumn,
   PairColumn,
   type Placement,
   SwappedColumn,
@@ -99,7 +99,7 @@ function number(offset: number, width: 1 | 2 | 4, little: boolean): Field<Column
     align: width,
     over: (placement) =>
       width === 1 || little === LITTLE_ENDIAN
-        ? new NATIVE_COLUMN[width](placement)
+        ? nativeColumn(placement, width)
         : new SwappedColumn(placement, width),
   };
 }

@@ -9,21 +9,26 @@ import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import type { SimulatedBus } from './bus.ts';
 import type { SimulatedCache } from './cache.ts';
+import type { MemoryLooks } from './memory-looks.ts';
 
 /** A domain of the simulated world: an address space, the memory in it, and the caches between CPU and devices. */
 export class SimulatedDomain extends IommuDomain {
   declare readonly space: SimulatedAddressSpace;
   readonly cache: SimulatedCache | undefined;
+  /** Lets time pass while a driver polls the memory. */
+  readonly looks: MemoryLooks;
 
   /** @param highFirst whether addresses above 4 GiB are given out first */
   constructor(
     space: SimulatedAddressSpace,
     memory: HeapMemory,
     cache: SimulatedCache | undefined,
+    looks: MemoryLooks,
     highFirst = false,
   ) {
     super(space, memory, highFirst ? (ranges, granule) => new HighFirstIova(ranges, granule) : undefined);
     this.cache = cache;
+    this.looks = looks;
   }
 }
 

@@ -2,11 +2,13 @@
 import { describe } from '../arguments.ts';
 import { createDevice, watchAccesses } from '../debug/create.ts';
 import type { DmaDevice } from '../dma/device.ts';
+import type { DeviceParts } from '../dma/parts.ts';
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import type { Requester } from '../iommu/device-access.ts';
 import { FAULT, type Fault, FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
+import { observeLooks } from '../looks.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import { parseAddress } from '../pci/address.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
@@ -17,8 +19,9 @@ import { SimulatedDomain, SimulatedGroup } from './group.ts';
 import type { FaultInjector, InjectedSlot } from './inject/inject.ts';
 import { LaggingModel } from './lag/device.ts';
 import { type LagOptions, lagOf } from './lag/options.ts';
-import { passTimeIn } from './lag/passing.ts';
+import { passTimeIn, passTimeInSyncs } from './lag/passing.ts';
 import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
+import { MemoryLooks } from './memory-looks.ts';
 import type { DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
 import type { SimulatedTransport } from './transport.ts';
@@ -127,10 +130,16 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
   group.add({ address, bus });
   const connect = (
     addressSpace: SimulatedAddressSpace,
-    onRelease: () => void,
+    looks: MemoryLooks,
+    leave: () => void,
     makeDevice: () => DmaDevice,
   ): OpenedFunction => {
     const requester: Requester = { faults, onAccess: undefined };
+    const onRelease = (): void => {
+      looks.delete(bus.clock);
+      leave();
+    };
+    looks.add(bus.clock);
     let transport: SimulatedTransport | undefined;
     try {
       transport = parts.transport({ address, bus, addressSpace, requester, onRelease, group });
@@ -144,25 +153,29 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
     }
   };
   const open = ({ streaming, debug, domain: wanted }: OpenOptions): OpenedFunction => {
-    const common = { ...streaming, name: address, alter: alterFor(parts, lagging) };
+    const common = { ...streaming, name: address };
     if (options.iommu === false) {
       if (wanted !== undefined) throw noDomain(address);
-      const { memory: heap, space, cache } = newMachine(options, parts, faults);
+      const { memory: heap, space, cache, looks } = newMachine(options, parts, faults);
       const memory = new SimulatedPhysicalMemory({ heap, addressSpace: space });
       return connect(
         space,
+        looks,
         () => {},
-        () => createDevice({ ...common, cache, memory }, debug, true),
+        () => createDevice({ ...common, cache, memory, alter: alterFor(parts, lagging, looks) }, debug, true),
       );
     }
     const make = (): SimulatedDomain => {
-      const { memory, space, cache } = newMachine(options, parts, faults);
-      return new SimulatedDomain(space, memory, cache, options.forceDac);
+      const { memory, space, cache, looks } = newMachine(options, parts, faults);
+      return new SimulatedDomain(space, memory, cache, looks, options.forceDac);
     };
     const domain = group.enter(wanted, make);
     const leave = (): void => group.leave();
-    const { cache } = domain;
-    return connect(domain.space, leave, () => createDevice({ ...common, cache, domain }, debug, true));
+    const { cache, looks } = domain;
+    const alter = alterFor(parts, lagging, looks);
+    return connect(domain.space, looks, leave, () =>
+      createDevice({ ...common, cache, domain, alter }, debug, true),
+    );
   };
   return {
     model,
@@ -183,15 +196,22 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
 }
 
 /** What injects faults stands behind what lets time pass: a call that fails takes time, too. */
-function alterFor({ alter }: MachineParts, lagging: LaggingModel | undefined): MachineParts['alter'] {
-  if (lagging === undefined) return alter;
-  return (parts) => passTimeIn(alter?.(parts) ?? parts, lagging);
+function alterFor(
+  { alter }: MachineParts,
+  lagging: LaggingModel | undefined,
+  looks: MemoryLooks,
+): (parts: DeviceParts) => DeviceParts {
+  return (parts) => {
+    const polled = passTimeInSyncs(alter?.(parts) ?? parts, looks);
+    return lagging === undefined ? polled : passTimeIn(polled, lagging);
+  };
 }
 
 interface Machine {
   readonly memory: HeapMemory;
   readonly space: SimulatedAddressSpace;
   readonly cache: SimulatedCache | undefined;
+  readonly looks: MemoryLooks;
 }
 
 /** Memory, and what the device sees of it. */
@@ -219,7 +239,14 @@ function newMachine(options: SimulateOptions, parts: MachineParts, faults: Fault
     ...(pinsForeignMemory !== undefined && { pinsForeignMemory }),
     ...(!iommu && { ranges: ranges ?? PC_MEMORY, mappingLimit: Infinity, nothingThere: FAULT.noMemory }),
   });
-  return { memory, space, cache };
+  const looks = new MemoryLooks();
+  const allocate = memory.allocate.bind(memory);
+  memory.allocate = (size, coherence) => {
+    const buffer = allocate(size, coherence);
+    observeLooks(buffer, looks.look);
+    return buffer;
+  };
+  return { memory, space, cache, looks };
 }
 
 function slotOf(bus: SimulatedBus, unplug: () => void): InjectedSlot {

@@ -1,6 +1,8 @@
 /** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
+
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
+import { lookAt } from '../../looks.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 
@@ -79,12 +81,14 @@ export class CoherentBuffer {
   /** A 32-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
   load32(offset: number): number {
     this.#checkWord(offset, 4);
+    lookAt(this.buffer)?.();
     return Atomics.load(new Uint32Array(this.buffer, this.#region.byteOffset + offset, 1), 0);
   }
 
   /** A 64-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
   load64(offset: number): bigint {
     this.#checkWord(offset, 8);
+    lookAt(this.buffer)?.();
     return Atomics.load(new BigUint64Array(this.buffer, this.#region.byteOffset + offset, 1), 0);
   }
 

@@ -6,8 +6,10 @@
  *
  * Links are indices, not references: a small integer is stored without a write barrier.
  */
+
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
+import { lookAt } from '../../looks.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { DmaPool } from './pool.ts';
 
@@ -46,6 +48,8 @@ export class PoolChunk {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly words: Uint32Array<ArrayBuffer>;
   readonly doubles: Float64Array<ArrayBuffer>;
+  /** Called before each look at a word that the device may write; only simulated memory has it. */
+  readonly look: (() => void) | undefined;
   /** Offset of the first unit that is not carved yet. */
   fresh = 0;
 
@@ -58,6 +62,7 @@ export class PoolChunk {
     this.bytes = new Uint8Array(buffer, byteOffset, size);
     this.words = new Uint32Array(buffer, byteOffset, Math.floor(size / 4));
     this.doubles = new Float64Array(buffer, byteOffset, Math.floor(size / 8));
+    this.look = lookAt(buffer);
   }
 }
 
@@ -140,12 +145,14 @@ export class PoolBlock implements DmaPoolBlock {
 
   load32(offset: number): number {
     const index = this.#wordAt(offset, 4);
+    this.chunk.look?.();
     return Atomics.load(this.chunk.words, index);
   }
 
   load64(offset: number): bigint {
     const index = this.#wordAt(offset, 8);
     const { buffer, byteOffset } = this.chunk.region;
+    this.chunk.look?.();
     return Atomics.load(new BigUint64Array(buffer, byteOffset + index * 8, 1), 0);
   }
 

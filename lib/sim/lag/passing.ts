@@ -3,6 +3,7 @@
  * happens then, and not only after the driver has stopped it.
  */
 import type { DeviceParts } from '../../dma/parts.ts';
+import type { MemoryLooks } from '../memory-looks.ts';
 import type { LaggingModel } from './device.ts';
 
 /** For `DmaDevice`'s `alter`: what takes time is replaced on this one device; its classes stay as they are for all others. */
@@ -51,6 +52,37 @@ export function passTimeIn(parts: DeviceParts, lagging: LaggingModel): DevicePar
       follow(pool, 'destroy', freed);
       return pool;
     },
+  };
+}
+
+/** A driver that polls memory by syncs lets time pass, too: a microsecond for each. */
+export function passTimeInSyncs(parts: DeviceParts, looks: MemoryLooks): DeviceParts {
+  return {
+    ...parts,
+    allocations(device) {
+      const allocations = parts.allocations(device);
+      precede(allocations, 'syncBufferForCpu', () => looks.pass());
+      precede(allocations, 'syncPieceForCpu', () => looks.pass());
+      return allocations;
+    },
+    streaming(device, limit, options) {
+      const streaming = parts.streaming(device, limit, options);
+      precede(streaming, 'syncForCpu', () => looks.pass());
+      return streaming;
+    },
+  };
+}
+
+/** Call `action` before each call of the method `name`. */
+function precede<Name extends string>(
+  object: Readonly<Record<Name, (...values: never[]) => void>>,
+  name: Name,
+  action: () => void,
+): void {
+  const method: (...values: never[]) => void = object[name].bind(object);
+  (object as Record<Name, typeof method>)[name] = (...values) => {
+    action();
+    method(...values);
   };
 }
 

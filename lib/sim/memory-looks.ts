@@ -1,0 +1,55 @@
+/**
+ * Time passes while a driver polls memory that the devices of a simulated machine write. Where nothing is scheduled on any of
+ * them no look will ever find anything new: the loop is told so, as it would never end.
+ */
+import { DmaError } from '../errors.ts';
+import type { SimulatedClock } from './clock.ts';
+
+/** Looks that take a microsecond. */
+const LOOKS_PER_MICROSECOND = 16;
+/** Microseconds of looks without a turn of the event loop, after which time jumps to what is scheduled next. */
+const PATIENCE = 2 ** 16;
+/** The same, after which a loop is taken to be in vain when nothing is scheduled. */
+const HOPELESS = 2 ** 19;
+
+export class MemoryLooks {
+  readonly #clocks = new Set<SimulatedClock>();
+  #looks = 0;
+  /** Microseconds of looks since the event loop turned, as far as that matters. */
+  #spent = 0;
+  #turn: NodeJS.Immediate | undefined;
+
+  /** A look: one function for all memory of the machine. @throws DmaError ETIMEDOUT it is in vain */
+  readonly look = (): void => {
+    if (++this.#looks % LOOKS_PER_MICROSECOND === 0) this.pass();
+  };
+
+  /** A driver has opened a device that writes the memory, or closed it. */
+  add(clock: SimulatedClock): void {
+    this.#clocks.add(clock);
+  }
+
+  delete(clock: SimulatedClock): void {
+    this.#clocks.delete(clock);
+  }
+
+  /** A microsecond passes. */
+  pass(): void {
+    for (const clock of this.#clocks) clock.advance(1);
+    this.#spent++;
+    if (this.#spent % PATIENCE !== 0) return;
+    this.#turn ??= setImmediate(() => {
+      this.#turn = undefined;
+      this.#spent = 0;
+    }).unref();
+    let scheduled = false;
+    for (const clock of this.#clocks) if (clock.step()) scheduled = true;
+    if (scheduled || this.#spent < HOPELESS) return;
+    this.#spent = 0;
+    throw new DmaError(
+      'ETIMEDOUT',
+      `memory was polled ${HOPELESS * LOOKS_PER_MICROSECOND} times in one turn of the event loop, and nothing is scheduled: no device will write it`,
+      { remedy: 'check that the device was started, or let the event loop turn between two looks' },
+    );
+  }
+}
