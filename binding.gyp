@@ -28,6 +28,18 @@
       }],
     ],
   }, {
+    # A kernel to preload; only in a checkout, for test/native.
+    'target_name': 'fake_kernel',
+    'conditions': [
+      ['OS=="linux" and "<!(node -p "require(\'node:fs\').existsSync(\'test/native/fake_kernel\')")"=="true"', {
+        'sources': ['<!@(node -p "require(\'node:fs\').readdirSync(\'test/native/fake_kernel\').filter(f => f.endsWith(\'.c\')).map(f => \'test/native/fake_kernel/\' + f).join(\' \')")'],
+        'cflags': ['-std=gnu17', '-Wall', '-Wextra', '-Werror'],
+        'cflags_cc!': ['-std=gnu17'],
+      }, {
+        'type': 'none',
+      }],
+    ],
+  }, {
     # Loops in C to compare with; only in a checkout, for test/bench.
     'target_name': 'bench_comparators',
     'conditions': [

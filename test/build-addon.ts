@@ -58,7 +58,9 @@ function nativeSources(root: string): string[] {
   const native = join(root, 'native');
   const tests = ['access/access_probe.cc', 'bench/comparators.cc'].map((name) => join(root, 'test', name));
   // The folder itself: its time tells of files that went.
-  return [native, ...readdirSync(native).map((name) => join(native, name)), ...tests.filter(existsSync)];
+  const all = (folder: string) => [folder, ...readdirSync(folder).map((name) => join(folder, name))];
+  const kernel = join(root, 'test', 'native', 'fake_kernel');
+  return [...all(native), ...(existsSync(kernel) ? all(kernel) : []), ...tests.filter(existsSync)];
 }
 
 /** Runs node-gyp in `root`; quiet when it works. Returns its exit status. */
