@@ -127,7 +127,7 @@ const TOOLS = `
 /** Runs CommonJS `script` as runScript does, with the fake kernel below. */
 export function runUnderFakeKernel(script: string, flags: readonly string[] = []): Outcome {
   const { LD_PRELOAD, ASAN_OPTIONS } = process.env;
-  return runScript(TOOLS + script, flags, {
+  return runScript(`const TOOLS = ${JSON.stringify(TOOLS)};${TOOLS}${script}`, flags, {
     // In front of a sanitizer, which passes on what the fake kernel does not take.
     LD_PRELOAD: [library, LD_PRELOAD].filter(Boolean).join(':'),
     ...(ASAN_OPTIONS === undefined ? {} : { ASAN_OPTIONS: `${ASAN_OPTIONS}:verify_asan_link_order=0` }),

@@ -1,5 +1,6 @@
-// udmabuf, DMA heaps, the dma-bufs of both, and u-dma-buf nodes, as drivers/dma-buf/{udmabuf,dma-heap,dma-buf}.c and the
-// module u-dma-buf answer them. The bytes of a dma-buf are its own here, also where the kernel would share a memfd's.
+// udmabuf, DMA heaps, the dma-bufs of both, and u-dma-buf nodes, as
+// drivers/dma-buf/{udmabuf,dma-heap,dma-buf}.c and the module u-dma-buf answer them. The bytes of a dma-buf
+// are its own here, also where the kernel would share a memfd's.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/dma-buf.h>
@@ -16,8 +17,8 @@
 enum { NODE_BYTES = 1 << 20, LIST_LIMIT = 1024 };
 #define NODE_ADDRESS 0x3fff0000ull
 
-static int new_file(const char *kind, uint64_t size, int flags) {
-  struct object *const object = calloc(1, sizeof *object);
+static int new_file(const char* kind, uint64_t size, int flags) {
+  struct object* const object = calloc(1, sizeof *object);
   if (object == NULL) abort();
   object->driver = &fk_buffers;
   object->kind = kind;
@@ -30,34 +31,35 @@ static int new_dma_buf(uint64_t size, int flags) {
   return fd < 0 ? -errno : fd;
 }
 
-static int buffers_open(const char *path, int flags) {
+static int buffers_open(const char* path, int flags) {
   if (strcmp(path, "/dev/udmabuf") == 0) return new_file("udmabuf", 0, flags);
   if (strcmp(path, "/dev/dma_heap/system") == 0) return new_file("heap", 0, flags);
   if (strcmp(path, "/dev/fake-udmabuf0") == 0) return new_file("u-dma-buf", NODE_BYTES, flags);
   return -2;
 }
 
-static int udmabuf_create(const struct udmabuf_create_list *list) {
+static int udmabuf_create(const struct udmabuf_create_list* list) {
   const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
   if (fk_check_memory((uintptr_t)list, sizeof *list) != 0) return -EFAULT;
   if (list->count == 0 || list->count > LIST_LIMIT) return -EINVAL;
   if (fk_check_memory((uintptr_t)list, sizeof *list + list->count * sizeof *list->list) != 0) return -EFAULT;
   uint64_t size = 0;
   for (uint32_t i = 0; i < list->count; i++) {
-    const struct udmabuf_create_item *const item = &list->list[i];
+    const struct udmabuf_create_item* const item = &list->list[i];
     struct stat facts;
     if (((item->offset | item->size) & (page - 1)) != 0 || item->size == 0) return -EINVAL;
     const int seals = fcntl((int)item->memfd, F_GET_SEALS);
     if (seals < 0) return errno == EBADF ? -EBADFD : -EINVAL;
     if ((seals & F_SEAL_SHRINK) == 0 || (seals & F_SEAL_WRITE) != 0) return -EINVAL;
     if (fstat((int)item->memfd, &facts) != 0) return -EBADFD;
-    if (item->offset > (uint64_t)facts.st_size || item->size > (uint64_t)facts.st_size - item->offset) return -EINVAL;
+    if (item->offset > (uint64_t)facts.st_size || item->size > (uint64_t)facts.st_size - item->offset)
+      return -EINVAL;
     size += item->size;
   }
   return new_dma_buf(size, (list->flags & UDMABUF_FLAGS_CLOEXEC) != 0 ? O_CLOEXEC : 0);
 }
 
-static int heap_allocate(struct dma_heap_allocation_data *data) {
+static int heap_allocate(struct dma_heap_allocation_data* data) {
   const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
   if (data->fd != 0 || data->heap_flags != 0 || data->len == 0 || data->len > 1ull << 40) return -EINVAL;
   const int fd = new_dma_buf((data->len + page - 1) / page * page, (int)data->fd_flags);
@@ -67,8 +69,8 @@ static int heap_allocate(struct dma_heap_allocation_data *data) {
 }
 
 /** A node of u-dma-buf 5.5. */
-static int node_ioctl(unsigned long request, void *argument) {
-  uint64_t *const fields = argument;
+static int node_ioctl(unsigned long request, void* argument) {
+  uint64_t* const fields = argument;
   switch (request & 0xff) {
     case 1: {  // GET_DRV_INFO: flags, version
       static const char version[16] = "5.5.0";
@@ -91,17 +93,20 @@ static int node_ioctl(unsigned long request, void *argument) {
       memcpy(fields + 4, &fd, sizeof fd);
       return 0;
     }
-    default: return -ENOTTY;
+    default:
+      return -ENOTTY;
   }
 }
 
-static int buffers_ioctl(struct object *object, unsigned long request, void *argument) {
+static int buffers_ioctl(struct object* object, unsigned long request, void* argument) {
   if (strcmp(object->kind, "udmabuf") == 0 && request == UDMABUF_CREATE_LIST) return udmabuf_create(argument);
   if (strcmp(object->kind, "heap") == 0 && request == DMA_HEAP_IOCTL_ALLOC) return heap_allocate(argument);
-  if (strcmp(object->kind, "u-dma-buf") == 0 && ((request >> 8) & 0xff) == 'U') return node_ioctl(request, argument);
+  if (strcmp(object->kind, "u-dma-buf") == 0 && ((request >> 8) & 0xff) == 'U')
+    return node_ioctl(request, argument);
   if (strcmp(object->kind, "dma-buf") == 0 && request == DMA_BUF_IOCTL_SYNC) {
-    const struct dma_buf_sync *const sync = argument;
-    const bool valid = (sync->flags & ~(uint64_t)DMA_BUF_SYNC_VALID_FLAGS_MASK) == 0 && (sync->flags & DMA_BUF_SYNC_RW) != 0;
+    const struct dma_buf_sync* const sync = argument;
+    const bool valid =
+        (sync->flags & ~(uint64_t)DMA_BUF_SYNC_VALID_FLAGS_MASK) == 0 && (sync->flags & DMA_BUF_SYNC_RW) != 0;
     return valid ? 0 : -EINVAL;
   }
   return -ENOTTY;

@@ -1,5 +1,6 @@
-// Makes the Nth allocation of the addon fail: its calls of operator new, and of the functions of libc that give
-// descriptors and mappings (interpose.c). Node.js itself gets everything: it ends the process without memory.
+// Makes the Nth allocation of the addon fail: its calls of operator new, and of the functions of libc that
+// give descriptors and mappings (interpose.c). Node.js itself gets everything: it ends the process without
+// memory.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <link.h>
@@ -13,13 +14,13 @@
 static atomic_long failing, seen;
 static _Atomic uintptr_t first, last;  // the addon's code
 
-static int look(struct dl_phdr_info *info, size_t size, void *data) {
+static int look(struct dl_phdr_info* info, size_t size, void* data) {
   (void)size;
   (void)data;
-  const char *const name = strrchr(info->dlpi_name, '/');
+  const char* const name = strrchr(info->dlpi_name, '/');
   if (name == NULL || strcmp(name, "/userdma.node") != 0) return 0;
   for (int i = 0; i < info->dlpi_phnum; i++) {
-    const ElfW(Phdr) *const part = &info->dlpi_phdr[i];
+    const ElfW(Phdr)* const part = &info->dlpi_phdr[i];
     if (part->p_type != PT_LOAD || (part->p_flags & PF_X) == 0) continue;
     first = info->dlpi_addr + part->p_vaddr;
     last = first + part->p_memsz;
@@ -36,15 +37,15 @@ void fk_set_failure(long nth) {
 
 long fk_allocations(void) { return seen; }
 
-bool fk_fails(const void *caller) {
+bool fk_fails(const void* caller) {
   const uintptr_t at = (uintptr_t)caller;
   if (at < first || at >= last) return false;
   return ++seen == failing;
 }
 
-typedef void *(*allocation)(size_t);
+typedef void* (*allocation)(size_t);
 
-static void *allocate(allocation *next, const char *real, size_t size, const void *caller) {
+static void* allocate(allocation* next, const char* real, size_t size, const void* caller) {
   if (*next == NULL) *next = (allocation)dlsym(RTLD_NEXT, real);
   if (!fk_fails(caller)) return (*next)(size);
   void (*give_up)(void) = (void (*)(void))dlsym(RTLD_DEFAULT, "_ZSt17__throw_bad_allocv");
@@ -53,12 +54,12 @@ static void *allocate(allocation *next, const char *real, size_t size, const voi
 }
 
 /** operator new, and the same for arrays. */
-void *_Znwm(size_t size) {
+void* _Znwm(size_t size) {
   static allocation next;
   return allocate(&next, "_Znwm", size, __builtin_return_address(0));
 }
 
-void *_Znam(size_t size) {
+void* _Znam(size_t size) {
   static allocation next;
   return allocate(&next, "_Znam", size, __builtin_return_address(0));
 }

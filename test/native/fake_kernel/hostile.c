@@ -19,12 +19,15 @@ static bool one_in(unsigned n) { return number() % n == 0; }
 void fk_set_hostile(uint64_t seed) { state = seed == 0 ? 0 : seed * 0x9e3779b97f4a7c15u | 1; }
 
 static uint64_t odd(void) {
-  static const uint64_t odds[] = {0, 1, 2, 3, 4, 7, 8, 16, 40, 4095, 4096, 65536, 1 << 20, 0x7fffffff, 0x80000000, 0xffffffff,
-                                  1ull << 32, 1ull << 52, 1ull << 53, (1ull << 53) - 1, 1ull << 63, ~0ull, ~0ull - 4095};
+  static const uint64_t odds[] = {0,          1,          2,           3,          4,
+                                  7,          8,          16,          40,         4095,
+                                  4096,       65536,      1 << 20,     0x7fffffff, 0x80000000,
+                                  0xffffffff, 1ull << 32, 1ull << 52,  1ull << 53, (1ull << 53) - 1,
+                                  1ull << 63, ~0ull,      ~0ull - 4095};
   return one_in(4) ? number() : odds[number() % (sizeof odds / sizeof *odds)];
 }
 
-size_t fk_room(unsigned long request, const void *argument) {
+size_t fk_room(unsigned long request, const void* argument) {
   const unsigned type = (request >> 8) & 0xff;
   const unsigned which = request & 0xff;
   uint32_t size = (uint32_t)(request >> 16) & 0x3fff;
@@ -37,19 +40,20 @@ size_t fk_room(unsigned long request, const void *argument) {
   return size;
 }
 
-int fk_hostile(unsigned long request, void *argument, size_t size, int result) {
+int fk_hostile(unsigned long request, void* argument, size_t size, int result) {
   static const int errors[] = {EINVAL, EBUSY, ENODEV, EPERM, ENOSPC, ENOMEM, EIO, ENOTTY, EFAULT, EEXIST};
   if (state == 0) return result;
   const unsigned type = (request >> 8) & 0xff;
   const unsigned which = request & 0xff;
   // Not a descriptor that the faithful answer has in it: the kernel made it, and only the addon can close it.
-  const bool descriptor = type == 'H' || (type == 'U' && which == 10) || (type == ';' && which == 106) || type == 'u';
+  const bool descriptor =
+      type == 'H' || (type == 'U' && which == 10) || (type == ';' && which == 106) || type == 'u';
   if (!descriptor && size >= 8 && one_in(3)) {
     for (unsigned changes = 1 + number() % 3; changes > 0; changes--) {
       const uint64_t value = odd();
       const size_t width = one_in(2) ? 4 : 8;
       const size_t at = number() % (size / 4) * 4;
-      if (at + width <= size) memcpy((char *)argument + at, &value, width);
+      if (at + width <= size) memcpy((char*)argument + at, &value, width);
     }
   }
   if (descriptor && result >= 0) return result;

@@ -20,20 +20,20 @@
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define CALLER __builtin_return_address(0)
 
-static const struct driver *const drivers[] = {&fk_vfio, &fk_buffers};
+static const struct driver* const drivers[] = {&fk_vfio, &fk_buffers};
 
 // Workers call at the same time; a driver may call back into here, for the descriptors it keeps.
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-static struct object *objects[MAX_FDS];
+static struct object* objects[MAX_FDS];
 
-struct object *fk_object(int fd) { return fd >= 0 && fd < MAX_FDS ? objects[fd] : NULL; }
+struct object* fk_object(int fd) { return fd >= 0 && fd < MAX_FDS ? objects[fd] : NULL; }
 
-static void put(int fd, struct object *object) {
+static void put(int fd, struct object* object) {
   objects[fd] = object;
   object->descriptors++;
 }
 
-int fk_open_object(struct object *object, uint64_t size, int flags) {
+int fk_open_object(struct object* object, uint64_t size, int flags) {
   const int fd = memfd_create("fake-kernel", flags & O_CLOEXEC ? MFD_CLOEXEC : 0);
   if (fd < 0 || fd >= MAX_FDS || ftruncate(fd, (off_t)size) != 0) {
     if (fd >= 0) REAL(close)(fd);
@@ -45,7 +45,7 @@ int fk_open_object(struct object *object, uint64_t size, int flags) {
   return fd;
 }
 
-int fk_count(const char *kind) {
+int fk_count(const char* kind) {
   int count = 0;
   for (int fd = 0; fd < MAX_FDS; fd++) {
     bool first = objects[fd] != NULL && strcmp(objects[fd]->kind, kind) == 0;
@@ -55,7 +55,7 @@ int fk_count(const char *kind) {
   return count;
 }
 
-void fk_put(struct object *object) {
+void fk_put(struct object* object) {
   if (--object->descriptors > 0) return;
   if (object->driver->release != NULL) object->driver->release(object);
   free(object);
@@ -63,7 +63,7 @@ void fk_put(struct object *object) {
 
 /** The descriptor is about to go, or to become another file's. */
 static void take(int fd) {
-  struct object *const object = fk_object(fd);
+  struct object* const object = fk_object(fd);
   if (object == NULL) return;
   objects[fd] = NULL;
   fk_put(object);
@@ -72,44 +72,51 @@ static void take(int fd) {
 void fk_close(int fd) { REAL(close)(fd); }
 
 static int report(void) {
-  static const char *const kinds[] = {"container", "group", "device", "iommufd", "dma-buf", "udmabuf", "heap", "u-dma-buf"};
+  static const char* const kinds[] = {"container", "group",   "device", "iommufd",
+                                      "dma-buf",   "udmabuf", "heap",   "u-dma-buf"};
   char text[512];
   int length = snprintf(text, sizeof text, "{\"open\":{");
   for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-    length += snprintf(text + length, sizeof text - (size_t)length, "%s\"%s\":%d", i > 0 ? "," : "", kinds[i], fk_count(kinds[i]));
+    length += snprintf(text + length, sizeof text - (size_t)length, "%s\"%s\":%d", i > 0 ? "," : "", kinds[i],
+                       fk_count(kinds[i]));
   }
-  length += snprintf(text + length, sizeof text - (size_t)length, "},\"dma\":%d,\"allocations\":%ld}", fk_dma_mappings(), fk_allocations());
+  length += snprintf(text + length, sizeof text - (size_t)length, "},\"dma\":%d,\"allocations\":%ld}",
+                     fk_dma_mappings(), fk_allocations());
   const int fd = memfd_create("fake-kernel-report", MFD_CLOEXEC);
   if (write(fd, text, (size_t)length) != length || lseek(fd, 0, SEEK_SET) != 0) abort();
   return fd;
 }
 
-static bool starts(const char *path, const char *with, const char **rest) {
+static bool starts(const char* path, const char* with, const char** rest) {
   const size_t length = strlen(with);
   *rest = path + length;
   return strncmp(path, with, length) == 0;
 }
 
 /** A descriptor, -1 with errno, or -2: not ours. */
-static int open_ours(const char *path, int flags) {
-  const char *rest;
+static int open_ours(const char* path, int flags) {
+  const char* rest;
   int fd = -2;
   if (strncmp(path, "/dev/", 5) != 0 && strncmp(path, "/fake-kernel/", 13) != 0) return fd;
   pthread_mutex_lock(&lock);
   if (starts(path, "/fake-kernel/", &rest)) {
     fd = -1;
     errno = ENOENT;
-    if (starts(path, "/fake-kernel/report", &rest)) fd = report();
-    else if (starts(path, "/fake-kernel/hostile/", &rest)) fk_set_hostile(strtoull(rest, NULL, 0));
-    else if (starts(path, "/fake-kernel/fail/", &rest)) fk_set_failure(strtol(rest, NULL, 0));
+    if (starts(path, "/fake-kernel/report", &rest))
+      fd = report();
+    else if (starts(path, "/fake-kernel/hostile/", &rest))
+      fk_set_hostile(strtoull(rest, NULL, 0));
+    else if (starts(path, "/fake-kernel/fail/", &rest))
+      fk_set_failure(strtol(rest, NULL, 0));
   }
-  for (size_t i = 0; fd == -2 && i < sizeof drivers / sizeof *drivers; i++) fd = drivers[i]->open(path, flags);
+  for (size_t i = 0; fd == -2 && i < sizeof drivers / sizeof *drivers; i++)
+    fd = drivers[i]->open(path, flags);
   pthread_mutex_unlock(&lock);
   return fd;
 }
 
 #define OPEN(NAME)                                        \
-  int NAME(const char *path, int flags, ...) {            \
+  int NAME(const char* path, int flags, ...) {            \
     va_list list;                                         \
     va_start(list, flags);                                \
     const int mode = va_arg(list, int);                   \
@@ -147,16 +154,16 @@ static int duplicated(int from, int to) {
   return to;
 }
 
-#define FCNTL(NAME)                                                                     \
-  int NAME(int fd, int command, ...) {                                                  \
-    va_list list;                                                                       \
-    va_start(list, command);                                                            \
-    void *const argument = va_arg(list, void *);                                        \
-    va_end(list);                                                                       \
-    const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC;           \
-    if (duplicates && fk_fails(CALLER)) return errno = EMFILE, -1;                      \
-    const int result = REAL(NAME)(fd, command, argument);                               \
-    return duplicates ? duplicated(fd, result) : result;                                \
+#define FCNTL(NAME)                                                           \
+  int NAME(int fd, int command, ...) {                                        \
+    va_list list;                                                             \
+    va_start(list, command);                                                  \
+    void* const argument = va_arg(list, void*);                               \
+    va_end(list);                                                             \
+    const bool duplicates = command == F_DUPFD || command == F_DUPFD_CLOEXEC; \
+    if (duplicates && fk_fails(CALLER)) return errno = EMFILE, -1;            \
+    const int result = REAL(NAME)(fd, command, argument);                     \
+    return duplicates ? duplicated(fd, result) : result;                      \
   }
 FCNTL(fcntl)
 FCNTL(fcntl64)
@@ -164,10 +171,10 @@ FCNTL(fcntl64)
 int ioctl(int fd, unsigned long request, ...) {
   va_list list;
   va_start(list, request);
-  void *const argument = va_arg(list, void *);
+  void* const argument = va_arg(list, void*);
   va_end(list);
   pthread_mutex_lock(&lock);
-  struct object *const object = fk_object(fd);
+  struct object* const object = fk_object(fd);
   int result = 0;
   if (object != NULL) {
     const size_t room = fk_room(request, argument);
@@ -180,29 +187,29 @@ int ioctl(int fd, unsigned long request, ...) {
   return -1;
 }
 
-#define FSTATFS(NAME, TYPE)                                                                                   \
-  int NAME(int fd, TYPE *facts) {                                                                             \
-    const int result = REAL(NAME)(fd, facts);                                                                 \
-    const struct object *const object = fk_object(fd);                                                        \
-    if (result == 0 && object != NULL && strcmp(object->kind, "dma-buf") == 0) facts->f_type = 0x444d4142;    \
-    return result;                                                                                            \
+#define FSTATFS(NAME, TYPE)                                                                                \
+  int NAME(int fd, TYPE* facts) {                                                                          \
+    const int result = REAL(NAME)(fd, facts);                                                              \
+    const struct object* const object = fk_object(fd);                                                     \
+    if (result == 0 && object != NULL && strcmp(object->kind, "dma-buf") == 0) facts->f_type = 0x444d4142; \
+    return result;                                                                                         \
   }
 FSTATFS(fstatfs, struct statfs)
 FSTATFS(fstatfs64, struct statfs64)
 
 // What the addon takes from the system, so that each can fail once (failures.c).
 
-void *mmap(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
+void* mmap(void* address, size_t size, int protection, int flags, int fd, off_t offset) {
   if ((flags & MAP_FIXED) == 0 && fk_fails(CALLER)) return errno = ENOMEM, MAP_FAILED;
   return REAL(mmap)(address, size, protection, flags, fd, offset);
 }
 
-void *mmap64(void *address, size_t size, int protection, int flags, int fd, off64_t offset) {
+void* mmap64(void* address, size_t size, int protection, int flags, int fd, off64_t offset) {
   if ((flags & MAP_FIXED) == 0 && fk_fails(CALLER)) return errno = ENOMEM, MAP_FAILED;
   return REAL(mmap64)(address, size, protection, flags, fd, offset);
 }
 
-int memfd_create(const char *name, unsigned flags) {
+int memfd_create(const char* name, unsigned flags) {
   if (fk_fails(CALLER)) return errno = EMFILE, -1;
   return REAL(memfd_create)(name, flags);
 }

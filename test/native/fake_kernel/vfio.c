@@ -1,11 +1,13 @@
 // VFIO containers, groups and devices as drivers/vfio/{container,group,vfio_main,vfio_iommu_type1}.c and
 // drivers/vfio/pci/vfio_pci_core.c answer them, for these functions:
 //
-//   group 7: 0000:00:02.0    group 8: 0000:00:03.0    group 9: not viable, since Linux has another function of it
+//   group 7: 0000:00:02.0    group 8: 0000:00:03.0    group 9: not viable, since Linux has another function
+//   of it
 //
-// Each has BAR 0 of 16 KiB, of which the kernel maps [0, 4 KiB) and [8 KiB, 16 KiB); BAR 1 of 64 I/O ports; BAR 2 of 64
-// KiB, mapped all over; BAR 4 of 8 KiB that may be read only, which no PCI function has and vfio-platform may;
-// a ROM; configuration space; one INTx, 4 MSI, 16 MSI-X, error and request. Registers are memory.
+// Each has BAR 0 of 16 KiB, of which the kernel maps [0, 4 KiB) and [8 KiB, 16 KiB); BAR 1 of 64 I/O ports;
+// BAR 2 of 64 KiB, mapped all over; BAR 4 of 8 KiB that may be read only, which no PCI function has and
+// vfio-platform may; a ROM; configuration space; one INTx, 4 MSI, 16 MSI-X, error and request. Registers are
+// memory.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/vfio.h>
@@ -34,35 +36,35 @@ struct container {
 struct group {
   struct object object;
   int number;
-  struct container *container;
+  struct container* container;
   int devices;
 };
 
 struct device {
   struct object object;
-  struct group *group;
+  struct group* group;
   int kind;  // of interrupts that is on, or -1
   int vectors;
   int event[KINDS][MAX_VECTORS];
 };
 
 static const uint32_t vectors[KINDS] = {1, 4, 16, 1, 1};
-static struct group *open_groups[GROUPS];  // a group is opened once at a time
+static struct group* open_groups[GROUPS];  // a group is opened once at a time
 static int mappings;                       // of all containers
 
 int fk_dma_mappings(void) { return mappings; }
 
 static uint64_t page_size(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 
-static void *new_object(size_t size, const char *kind) {
-  struct object *const object = calloc(1, size);
+static void* new_object(size_t size, const char* kind) {
+  struct object* const object = calloc(1, size);
   if (object == NULL) abort();
   object->driver = &fk_vfio;
   object->kind = kind;
   return object;
 }
 
-static int vfio_open(const char *path, int flags) {
+static int vfio_open(const char* path, int flags) {
   if (strcmp(path, "/dev/vfio/vfio") == 0) {
     return fk_open_object(new_object(sizeof(struct container), "container"), 0, flags);
   }
@@ -71,7 +73,7 @@ static int vfio_open(const char *path, int flags) {
   if (sscanf(path, "/dev/vfio/%d%c", &number, &rest) != 1) return -2;
   if (number < FIRST_GROUP || number >= FIRST_GROUP + GROUPS) return errno = ENOENT, -1;
   if (open_groups[number - FIRST_GROUP] != NULL) return errno = EBUSY, -1;
-  struct group *const group = new_object(sizeof *group, "group");
+  struct group* const group = new_object(sizeof *group, "group");
   group->number = number;
   const int fd = fk_open_object(&group->object, 0, flags);
   if (fd >= 0) open_groups[number - FIRST_GROUP] = group;
@@ -81,7 +83,7 @@ static int vfio_open(const char *path, int flags) {
 // Containers: type1
 
 /** Copies `fixed` bytes and a chain of two capabilities, as vfio_info_cap_add does: only if there is room. */
-static int iommu_info(struct container *container, struct vfio_iommu_type1_info *info) {
+static int iommu_info(struct container* container, struct vfio_iommu_type1_info* info) {
   struct {
     struct vfio_iommu_type1_info info;
     struct vfio_iommu_type1_info_cap_iova_range ranges;
@@ -95,14 +97,14 @@ static int iommu_info(struct container *container, struct vfio_iommu_type1_info 
   full.info.flags = VFIO_IOMMU_INFO_PGSIZES | VFIO_IOMMU_INFO_CAPS;
   full.info.iova_pgsizes = ~(page_size() - 1);
   full.ranges.header = (struct vfio_info_cap_header){VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, 1,
-                                                     (uint32_t)((char *)&full.available - (char *)&full)};
+                                                     (uint32_t)((char*)&full.available - (char*)&full)};
   full.ranges.nr_iovas = 2;
   full.range[0] = (struct vfio_iova_range){0, 0xfedfffff};
   full.range[1] = (struct vfio_iova_range){0xfef00000, (1ull << 48) - 1};
   full.available.header = (struct vfio_info_cap_header){VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, 1, 0};
   full.available.avail = (uint32_t)(MAX_MAPPINGS - container->mappings);
   if (argsz >= sizeof full) {
-    full.info.cap_offset = (uint32_t)((char *)&full.ranges - (char *)&full);
+    full.info.cap_offset = (uint32_t)((char*)&full.ranges - (char*)&full);
     memcpy(info, &full, sizeof full);
   } else {
     memcpy(info, &full, argsz < sizeof full.info ? argsz : sizeof full.info);
@@ -110,13 +112,13 @@ static int iommu_info(struct container *container, struct vfio_iommu_type1_info 
   return 0;
 }
 
-static int map_dma(struct container *container, const struct vfio_iommu_type1_dma_map *map) {
+static int map_dma(struct container* container, const struct vfio_iommu_type1_dma_map* map) {
   const uint64_t mask = page_size() - 1;
   if (map->argsz < sizeof *map || (map->flags & ~3u) != 0 || (map->flags & 3u) == 0) return -EINVAL;
   if (map->size == 0 || ((map->size | map->iova | map->vaddr) & mask) != 0) return -EINVAL;
   if (map->iova + map->size - 1 < map->iova || map->vaddr + map->size - 1 < map->vaddr) return -EINVAL;
   for (int i = 0; i < container->mappings; i++) {
-    const struct mapping *const there = &container->mapping[i];
+    const struct mapping* const there = &container->mapping[i];
     if (map->iova < there->iova + there->size && there->iova < map->iova + map->size) return -EEXIST;
   }
   if (container->mappings == MAX_MAPPINGS) return -ENOSPC;
@@ -127,7 +129,7 @@ static int map_dma(struct container *container, const struct vfio_iommu_type1_dm
 }
 
 /** v2: whole mappings only, and none of them is an answer, too. */
-static int unmap_dma(struct container *container, struct vfio_iommu_type1_dma_unmap *unmap) {
+static int unmap_dma(struct container* container, struct vfio_iommu_type1_dma_unmap* unmap) {
   const uint64_t start = unmap->iova, end = unmap->iova + unmap->size;
   if (unmap->argsz < sizeof *unmap || unmap->flags != 0) return -EINVAL;
   if (unmap->size == 0 || ((start | end) & (page_size() - 1)) != 0 || end < start) return -EINVAL;
@@ -146,33 +148,41 @@ static int unmap_dma(struct container *container, struct vfio_iommu_type1_dma_un
   return 0;
 }
 
-static int container_ioctl(struct container *container, unsigned long request, void *argument) {
+static int container_ioctl(struct container* container, unsigned long request, void* argument) {
   switch (request) {
-    case VFIO_GET_API_VERSION: return VFIO_API_VERSION;
-    case VFIO_CHECK_EXTENSION: return (uintptr_t)argument == VFIO_TYPE1_IOMMU || (uintptr_t)argument == VFIO_TYPE1v2_IOMMU;
+    case VFIO_GET_API_VERSION:
+      return VFIO_API_VERSION;
+    case VFIO_CHECK_EXTENSION:
+      return (uintptr_t)argument == VFIO_TYPE1_IOMMU || (uintptr_t)argument == VFIO_TYPE1v2_IOMMU;
     case VFIO_SET_IOMMU:
-      if (container->groups == 0 || container->iommu || (uintptr_t)argument != VFIO_TYPE1v2_IOMMU) return -EINVAL;
+      if (container->groups == 0 || container->iommu || (uintptr_t)argument != VFIO_TYPE1v2_IOMMU)
+        return -EINVAL;
       container->iommu = true;
       return 0;
-    default: break;
+    default:
+      break;
   }
   if (!container->iommu) return -EINVAL;
   switch (request) {
-    case VFIO_IOMMU_GET_INFO: return iommu_info(container, argument);
-    case VFIO_IOMMU_MAP_DMA: return map_dma(container, argument);
-    case VFIO_IOMMU_UNMAP_DMA: return unmap_dma(container, argument);
-    default: return -ENOTTY;
+    case VFIO_IOMMU_GET_INFO:
+      return iommu_info(container, argument);
+    case VFIO_IOMMU_MAP_DMA:
+      return map_dma(container, argument);
+    case VFIO_IOMMU_UNMAP_DMA:
+      return unmap_dma(container, argument);
+    default:
+      return -ENOTTY;
   }
 }
 
 // Groups
 
-static int device_open(struct group *group, const char *name) {
-  static const char *const names[GROUPS] = {"0000:00:02.0", "0000:00:03.0", "0000:00:04.0"};
+static int device_open(struct group* group, const char* name) {
+  static const char* const names[GROUPS] = {"0000:00:02.0", "0000:00:03.0", "0000:00:04.0"};
   if (fk_check_memory((uintptr_t)name, strlen(name) + 1) != 0) return -EFAULT;
   if (group->container == NULL || !group->container->iommu) return -EINVAL;
   if (strcmp(name, names[group->number - FIRST_GROUP]) != 0) return -ENODEV;
-  struct device *const device = new_object(sizeof *device, "device");
+  struct device* const device = new_object(sizeof *device, "device");
   device->group = group;
   device->kind = -1;
   memset(device->event, -1, sizeof device->event);
@@ -183,37 +193,46 @@ static int device_open(struct group *group, const char *name) {
   return fd < 0 ? -errno : fd;
 }
 
-static int group_ioctl(struct group *group, unsigned long request, void *argument) {
+static int group_ioctl(struct group* group, unsigned long request, void* argument) {
   switch (request) {
     case VFIO_GROUP_GET_STATUS: {
-      struct vfio_group_status *const status = argument;
+      struct vfio_group_status* const status = argument;
       if (status->argsz < sizeof *status) return -EINVAL;
       status->flags = (group->number == 9 ? 0 : VFIO_GROUP_FLAGS_VIABLE) |
                       (group->container != NULL ? VFIO_GROUP_FLAGS_CONTAINER_SET : 0);
       return 0;
     }
     case VFIO_GROUP_SET_CONTAINER: {
-      struct object *const found = fk_object(*(int *)argument);
+      struct object* const found = fk_object(*(int*)argument);
       if (found == NULL || strcmp(found->kind, "container") != 0) return -EBADF;
       if (group->container != NULL) return -EINVAL;
       if (group->number == 9) return -EPERM;
-      group->container = (struct container *)found;
+      group->container = (struct container*)found;
       group->container->groups++;
       found->descriptors++;
       return 0;
     }
-    case VFIO_GROUP_GET_DEVICE_FD: return device_open(group, argument);
-    default: return -ENOTTY;
+    case VFIO_GROUP_GET_DEVICE_FD:
+      return device_open(group, argument);
+    default:
+      return -ENOTTY;
   }
 }
 
 // Devices
 
-static int region_info(struct vfio_region_info *info) {
+static int region_info(struct vfio_region_info* info) {
   static const uint64_t sizes[] = {16384, 64, 65536, 0, 8192, 0, 2048, 4096, 0};
   enum { RW = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE, MAP = VFIO_REGION_INFO_FLAG_MMAP };
-  static const uint32_t flags[] = {RW | MAP | VFIO_REGION_INFO_FLAG_CAPS, RW, RW | MAP, 0, VFIO_REGION_INFO_FLAG_READ | MAP, 0,
-                                   VFIO_REGION_INFO_FLAG_READ, RW, 0};
+  static const uint32_t flags[] = {RW | MAP | VFIO_REGION_INFO_FLAG_CAPS,
+                                   RW,
+                                   RW | MAP,
+                                   0,
+                                   VFIO_REGION_INFO_FLAG_READ | MAP,
+                                   0,
+                                   VFIO_REGION_INFO_FLAG_READ,
+                                   RW,
+                                   0};
   struct {
     struct vfio_region_info info;
     struct vfio_region_info_cap_sparse_mmap sparse;
@@ -239,25 +258,26 @@ static int region_info(struct vfio_region_info *info) {
   return 0;
 }
 
-static void forget(struct device *device, uint32_t kind, uint32_t vector) {
-  int *const event = &device->event[kind][vector];
+static void forget(struct device* device, uint32_t kind, uint32_t vector) {
+  int* const event = &device->event[kind][vector];
   if (*event >= 0) fk_close(*event);
   *event = -1;
 }
 
-static void turn_off(struct device *device, uint32_t kind) {
+static void turn_off(struct device* device, uint32_t kind) {
   for (uint32_t vector = 0; vector < MAX_VECTORS; vector++) forget(device, kind, vector);
   if (device->kind == (int)kind) device->kind = -1;
 }
 
-static int set_irqs(struct device *device, const struct vfio_irq_set *set) {
+static int set_irqs(struct device* device, const struct vfio_irq_set* set) {
   if (set->argsz < sizeof *set || set->index >= KINDS) return -EINVAL;
   const bool events = (set->flags & VFIO_IRQ_SET_DATA_EVENTFD) != 0;
   const size_t data = events ? set->count * sizeof(int32_t) : 0;
   if (set->argsz - sizeof *set < data) return -EINVAL;
   if (fk_check_memory((uintptr_t)set, set->argsz) != 0) return -EFAULT;
   if (set->start >= vectors[set->index] || set->count > vectors[set->index] - set->start) return -EINVAL;
-  if ((set->flags & VFIO_IRQ_SET_ACTION_UNMASK) != 0) return set->index == VFIO_PCI_INTX_IRQ_INDEX && device->kind == 0 ? 0 : -EINVAL;
+  if ((set->flags & VFIO_IRQ_SET_ACTION_UNMASK) != 0)
+    return set->index == VFIO_PCI_INTX_IRQ_INDEX && device->kind == 0 ? 0 : -EINVAL;
   const bool exclusive = set->index <= VFIO_PCI_MSIX_IRQ_INDEX;
   if (exclusive && device->kind >= 0 && device->kind != (int)set->index) return -EINVAL;
   if (!events && set->count == 0) return turn_off(device, set->index), 0;
@@ -279,7 +299,7 @@ static int set_irqs(struct device *device, const struct vfio_irq_set *set) {
   return 0;
 }
 
-static int hot_reset_info(struct vfio_pci_hot_reset_info *info) {
+static int hot_reset_info(struct vfio_pci_hot_reset_info* info) {
   const uint32_t argsz = info->argsz, count = 2;
   if (argsz < sizeof *info) return -EINVAL;
   if (fk_check_memory((uintptr_t)info, argsz) != 0) return -EFAULT;
@@ -287,28 +307,29 @@ static int hot_reset_info(struct vfio_pci_hot_reset_info *info) {
   info->count = count;
   if ((argsz - sizeof *info) / sizeof *info->devices < count) return -ENOSPC;
   for (uint32_t i = 0; i < count; i++) {
-    info->devices[i] = (struct vfio_pci_dependent_device){.group_id = FIRST_GROUP + i, .devfn = (uint8_t)((2 + i) << 3)};
+    info->devices[i] =
+        (struct vfio_pci_dependent_device){.group_id = FIRST_GROUP + i, .devfn = (uint8_t)((2 + i) << 3)};
   }
   return 0;
 }
 
-static int hot_reset(const struct vfio_pci_hot_reset *reset) {
+static int hot_reset(const struct vfio_pci_hot_reset* reset) {
   if (reset->argsz < sizeof *reset + reset->count * sizeof(int32_t)) return -EINVAL;
   if (fk_check_memory((uintptr_t)reset, reset->argsz) != 0) return -EFAULT;
   bool owned[2] = {false, false};
   for (uint32_t i = 0; i < reset->count; i++) {
-    const struct object *const found = fk_object(reset->group_fds[i]);
+    const struct object* const found = fk_object(reset->group_fds[i]);
     if (found == NULL || strcmp(found->kind, "group") != 0) return -EINVAL;
-    const int number = ((const struct group *)found)->number - FIRST_GROUP;
+    const int number = ((const struct group*)found)->number - FIRST_GROUP;
     if (number < 2) owned[number] = true;
   }
   return owned[0] && owned[1] ? 0 : -EPERM;
 }
 
-static int device_ioctl(struct device *device, unsigned long request, void *argument) {
+static int device_ioctl(struct device* device, unsigned long request, void* argument) {
   switch (request) {
     case VFIO_DEVICE_GET_INFO: {
-      struct vfio_device_info *const info = argument;
+      struct vfio_device_info* const info = argument;
       const uint32_t argsz = info->argsz;
       if (argsz < offsetof(struct vfio_device_info, cap_offset)) return -EINVAL;
       if (fk_check_memory((uintptr_t)info, argsz) != 0) return -EFAULT;
@@ -317,42 +338,49 @@ static int device_ioctl(struct device *device, unsigned long request, void *argu
       info->num_irqs = KINDS;
       return 0;
     }
-    case VFIO_DEVICE_GET_REGION_INFO: return region_info(argument);
+    case VFIO_DEVICE_GET_REGION_INFO:
+      return region_info(argument);
     case VFIO_DEVICE_GET_IRQ_INFO: {
-      struct vfio_irq_info *const info = argument;
+      struct vfio_irq_info* const info = argument;
       if (info->argsz < sizeof *info || info->index >= KINDS) return -EINVAL;
-      info->flags = VFIO_IRQ_INFO_EVENTFD | (info->index == VFIO_PCI_MSI_IRQ_INDEX ? VFIO_IRQ_INFO_NORESIZE : 0);
+      info->flags =
+          VFIO_IRQ_INFO_EVENTFD | (info->index == VFIO_PCI_MSI_IRQ_INDEX ? VFIO_IRQ_INFO_NORESIZE : 0);
       info->count = vectors[info->index];
       return 0;
     }
-    case VFIO_DEVICE_SET_IRQS: return set_irqs(device, argument);
-    case VFIO_DEVICE_RESET: return 0;
-    case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO: return hot_reset_info(argument);
-    case VFIO_DEVICE_PCI_HOT_RESET: return hot_reset(argument);
-    default: return -ENOTTY;
+    case VFIO_DEVICE_SET_IRQS:
+      return set_irqs(device, argument);
+    case VFIO_DEVICE_RESET:
+      return 0;
+    case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+      return hot_reset_info(argument);
+    case VFIO_DEVICE_PCI_HOT_RESET:
+      return hot_reset(argument);
+    default:
+      return -ENOTTY;
   }
 }
 
-static int vfio_ioctl(struct object *object, unsigned long request, void *argument) {
-  if (object->kind[0] == 'c') return container_ioctl((struct container *)object, request, argument);
-  if (object->kind[0] == 'g') return group_ioctl((struct group *)object, request, argument);
-  return device_ioctl((struct device *)object, request, argument);
+static int vfio_ioctl(struct object* object, unsigned long request, void* argument) {
+  if (object->kind[0] == 'c') return container_ioctl((struct container*)object, request, argument);
+  if (object->kind[0] == 'g') return group_ioctl((struct group*)object, request, argument);
+  return device_ioctl((struct device*)object, request, argument);
 }
 
-static void release_container(struct container *container) { mappings -= container->mappings; }
+static void release_container(struct container* container) { mappings -= container->mappings; }
 
-static void release_group(struct group *group) {
+static void release_group(struct group* group) {
   open_groups[group->number - FIRST_GROUP] = NULL;
-  struct container *const container = group->container;
+  struct container* const container = group->container;
   if (container == NULL) return;
   container->groups--;
   fk_put(&container->object);
 }
 
-static void vfio_release(struct object *object) {
-  if (object->kind[0] == 'c') return release_container((struct container *)object);
-  if (object->kind[0] == 'g') return release_group((struct group *)object);
-  struct device *const device = (struct device *)object;
+static void vfio_release(struct object* object) {
+  if (object->kind[0] == 'c') return release_container((struct container*)object);
+  if (object->kind[0] == 'g') return release_group((struct group*)object);
+  struct device* const device = (struct device*)object;
   for (uint32_t kind = 0; kind < KINDS; kind++) turn_off(device, kind);
   fk_put(&device->group->object);
 }
