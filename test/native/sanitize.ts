@@ -34,7 +34,7 @@ function library(name: string): string {
 
 function runTests(tree: string, tests: readonly string[]): number {
   const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
-  const run = spawnSync(process.execPath, [vitest, 'run', '--root', tree, ...tests], {
+  const run = spawnSync(process.execPath, [vitest, 'run', '--root', tree, '--testTimeout=3600000', ...tests], {
     cwd: tree,
     stdio: 'inherit',
     env: {

@@ -42,7 +42,7 @@ export function runScript(
   const code = `Object.defineProperty(globalThis, 'addon', ${getter});\n${script}`;
   const child = spawnSync(process.execPath, [...flags, '-e', code], {
     encoding: 'utf8',
-    timeout: 600_000,
+    timeout: 3_600_000,
     env: { ...process.env, ...env },
   });
   return { status: child.status, signal: child.signal, stdout: child.stdout, stderr: child.stderr };
