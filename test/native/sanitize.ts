@@ -34,19 +34,23 @@ function library(name: string): string {
 
 function runTests(tree: string, tests: readonly string[]): number {
   const vitest = join(dirname(createRequire(import.meta.url).resolve('vitest/package.json')), 'vitest.mjs');
-  const run = spawnSync(process.execPath, [vitest, 'run', '--root', tree, '--testTimeout=3600000', ...tests], {
-    cwd: tree,
-    stdio: 'inherit',
-    env: {
-      ...process.env,
-      // The sanitizer must be there before Node's own allocator is used.
-      LD_PRELOAD: library('libasan.so'),
-      // Leaks of the runtime and of the test runner are not ours; SIGBUS is handled by what is tested, and so is memory
-      // that there is not.
-      ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0:allocator_may_return_null=1',
-      UBSAN_OPTIONS: 'print_stacktrace=1',
+  const run = spawnSync(
+    process.execPath,
+    [vitest, 'run', '--root', tree, '--testTimeout=3600000', ...tests],
+    {
+      cwd: tree,
+      stdio: 'inherit',
+      env: {
+        ...process.env,
+        // The sanitizer must be there before Node's own allocator is used.
+        LD_PRELOAD: library('libasan.so'),
+        // Leaks of the runtime and of the test runner are not ours; SIGBUS is handled by what is tested, and so is memory
+        // that there is not.
+        ASAN_OPTIONS: 'detect_leaks=0:handle_sigbus=0:allocator_may_return_null=1',
+        UBSAN_OPTIONS: 'print_stacktrace=1',
+      },
     },
-  });
+  );
   return run.status ?? 1;
 }
 
