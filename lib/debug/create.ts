@@ -4,6 +4,7 @@ import type { AccessObserver } from '../iommu/device-access.ts';
 import { Attribution, type FaultSource } from './attribution.ts';
 import { DebugDmaDevice } from './device.ts';
 import { HardwareWatch } from './hardware-watch.ts';
+import { isNew } from './once.ts';
 import { type DebugOptions, debugOptions } from './options.ts';
 import { SimulationWatch } from './simulation-watch.ts';
 
@@ -57,4 +58,18 @@ export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   const watch = new SimulationWatch(dma.debug, () => neighboursOf(dma));
   dma.debug.watch = watch;
   return (access) => watch.access(access);
+}
+
+/** What reports a message interrupt for a vector that the driver has never armed; undefined when it is not debugged. */
+export function watchInterrupts(dma: DmaDevice): ((kind: string, vector: number) => void) | undefined {
+  if (!(dma instanceof DebugDmaDevice)) return undefined;
+  const { debug } = dma;
+  const told = new Set<string>();
+  return (kind, vector) => {
+    const which = `${kind === 'msix' ? 'MSI-X' : 'MSI'} vector ${vector}`;
+    if (debug.disabled || !isNew(told, which)) return;
+    const message = `the device sent ${which}, which is not armed, and the interrupt is lost`;
+    const remedy = `arm it before the device starts, with fn.interrupts.${kind}(${vector})`;
+    debug.report({ kind: 'interrupt-not-armed', message: `${dma.name}: ${message}; ${remedy}` });
+  };
 }

@@ -30,7 +30,8 @@ export type ReportKind =
   | 'pool-block-poisoned'
   | 'pool-busy'
   | 'declared-memory-busy'
-  | 'no-bus-master';
+  | 'no-bus-master'
+  | 'interrupt-not-armed';
 
 /** What was handed out. */
 export type EntryType =

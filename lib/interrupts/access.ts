@@ -36,7 +36,10 @@ export interface InterruptAccess {
   trigger(kind: InterruptKind, vector: number): void;
   /** Whether armed vectors keep the process alive. */
   setRef(kind: InterruptKind, vector: number, ref: boolean): void;
-  /** A call of `Interrupt.wait` now waits for the vector, or none does any more. For a simulation, which can tell that the wait is in vain. */
+  /**
+   * A call of `Interrupt.wait` now waits for the vector, or none does any more: a simulation can tell that the wait is in
+   * vain.
+   */
   setWaiting?(kind: InterruptKind, vector: number, waiting: boolean): void;
   /** Why no interrupt comes as things stand, e.g. `nothing is scheduled`. Undefined where that is not known. */
   explainSilence?(): string | undefined;

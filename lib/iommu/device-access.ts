@@ -23,4 +23,6 @@ export interface Requester {
   readonly faults: FaultLog;
   /** Told of every access of the device before any byte moves, also of those that the bus refuses. */
   onAccess: AccessObserver | undefined;
+  /** Told of a message interrupt for a vector that the driver has never armed. */
+  onLostInterrupt?: ((kind: string, vector: number) => void) | undefined;
 }

@@ -375,8 +375,9 @@ function checkRanges(ranges: readonly IovaRange[]): void {
   let previous = -1;
   for (const { start, end } of ranges) {
     if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start <= previous || end < start) {
-      throw new DmaError('EINVAL', `IOVA window ${describe(start)}-${describe(end)}`, {
-        remedy: 'give whole numbers below 2^53, both ends inclusive, ascending and disjoint',
+      const bigint = typeof start === 'bigint' || typeof end === 'bigint';
+      throw new DmaError('EINVAL', `an IOVA range from ${describe(start)} to ${describe(end)}`, {
+        remedy: `give ${bigint ? 'numbers, not bigints: ' : ''}whole numbers below 2^53, both ends inclusive, ascending and disjoint`,
       });
     }
     previous = end;

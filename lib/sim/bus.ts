@@ -51,7 +51,13 @@ const RELAXED_ORDERING = 1 << 4;
 const TIME_REMEDY =
   'pass simulated microseconds, more than 0: what takes no time is done in the register access itself';
 
-export class SimulatedBus implements DeviceBus {
+/** What the parts of a simulated machine know of the slot, and models need not. */
+export interface SlotBus extends DeviceBus {
+  /** Whether a message of this vector would reach the driver. */
+  delivers(vector: number): boolean;
+}
+
+export class SimulatedBus implements SlotBus {
   readonly clock = new SimulatedClock();
   readonly faults: FaultLog;
   readonly model: DeviceModel;
@@ -233,6 +239,11 @@ export class SimulatedBus implements DeviceBus {
     const config = this.#port?.config;
     const express = config === undefined ? undefined : findCapability(config, EXPRESS);
     return express !== undefined && (config!.read(express + DEVICE_CONTROL, 2) & RELAXED_ORDERING) !== 0;
+  }
+
+  delivers(vector: number): boolean {
+    const port = this.#port;
+    return this.#plugged && port !== undefined && port.config.busMaster && port.interrupts.isArmed(vector);
   }
 
   get messages(): boolean {

@@ -5,10 +5,24 @@
 import { describe } from '../arguments.ts';
 import { closedError, DmaError } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
+import { nameOf } from '../interrupts/wait.ts';
 import type { SimulatedConfigSpace } from './config-space.ts';
 import type { FunctionDescription } from './model.ts';
+import { Silence } from './silence.ts';
 
 export type ArmListener = (kind: InterruptKind, vector: number) => void;
+
+/** The function, as its interrupts need it. */
+export interface InterruptingFunction {
+  /** For messages, e.g. the PCI address. */
+  readonly name: string;
+  /** Actions that are scheduled on its device. */
+  scheduled(): number;
+  /** A message came for a vector that the driver has never armed. */
+  lost(kind: InterruptKind, vector: number): void;
+}
+
+const NOTHING_SCHEDULED: InterruptingFunction = { name: 'the function', scheduled: () => 0, lost: () => {} };
 
 export class SimulatedInterrupts implements InterruptAccess {
   readonly #config: SimulatedConfigSpace;
@@ -16,6 +30,10 @@ export class SimulatedInterrupts implements InterruptAccess {
   readonly #armed = new Map<number, ArmedVector>();
   readonly #keepAlive = new KeepAlive();
   readonly #onArm: ArmListener;
+  readonly #function: InterruptingFunction;
+  readonly #silence: Silence;
+  /** Vectors that were armed at any time: one that was disarmed may well meet a late message. */
+  readonly #known = new Set<number>();
   #kind: InterruptKind | undefined;
   #line = false;
   #lineMasked = false;
@@ -27,7 +45,10 @@ export class SimulatedInterrupts implements InterruptAccess {
     { intx, msi, msix }: FunctionDescription,
     config: SimulatedConfigSpace,
     onArm: ArmListener = () => {},
+    interrupting: InterruptingFunction = NOTHING_SCHEDULED,
   ) {
+    this.#function = interrupting;
+    this.#silence = new Silence(interrupting.name, () => interrupting.scheduled());
     this.#config = config;
     this.#onArm = onArm;
     this.#limits = { intx: intx ? 1 : 0, msi: msi ?? 0, msix: msix?.vectors ?? 0 };
@@ -51,6 +72,7 @@ export class SimulatedInterrupts implements InterruptAccess {
     this.#checkFree(kind, vector);
     this.#onArm(kind, vector);
     this.#armed.set(vector, new ArmedVector(deliver, fail));
+    this.#known.add(vector);
     this.#keepAlive.add(this.#armed.get(vector)!);
     if (this.#kind === undefined) this.#turnOn(kind);
   }
@@ -90,7 +112,16 @@ export class SimulatedInterrupts implements InterruptAccess {
     else this.#keepAlive.delete(armed);
   }
 
+  setWaiting(kind: InterruptKind, vector: number, waiting: boolean): void {
+    this.#silence.setWaiting(nameOf({ kind, vector }), waiting);
+  }
+
+  explainSilence(): string | undefined {
+    return this.#silence.reason;
+  }
+
   close(): void {
+    this.#silence.close();
     if (this.#kind !== undefined)
       for (const vector of [...this.#armed.keys()]) this.disable(this.#kind, vector);
     this.#closed = true;
@@ -110,9 +141,16 @@ export class SimulatedInterrupts implements InterruptAccess {
     return this.#kind === 'msi' || this.#kind === 'msix';
   }
 
-  /** A message arrived. One for a vector that nobody armed is lost, as on hardware. */
+  /** A message arrived. One for a vector that is not armed is lost, as on hardware. */
   message(vector: number): void {
-    this.#armed.get(vector)?.signal();
+    const armed = this.#armed.get(vector);
+    if (armed !== undefined) armed.signal();
+    else if (!this.#known.has(vector)) this.#function.lost(this.#kind!, vector);
+  }
+
+  /** Whether a message of this vector reaches the driver. */
+  isArmed(vector: number): boolean {
+    return this.#armed.has(vector);
   }
 
   /** The INTx line is at `level`. It is level triggered: while up and not masked, it fires. */

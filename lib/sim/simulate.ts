@@ -1,6 +1,6 @@
 /** A device model plugged into a simulated machine, ready for `openPci`. */
 import { describe } from '../arguments.ts';
-import { createDevice, watchAccesses } from '../debug/create.ts';
+import { createDevice, watchAccesses, watchInterrupts } from '../debug/create.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
 import { DmaError } from '../errors.ts';
@@ -145,6 +145,7 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
       transport = parts.transport({ address, bus, addressSpace, requester, onRelease, group });
       const dma = makeDevice();
       requester.onAccess = watchAccesses(dma);
+      requester.onLostInterrupt = watchInterrupts(dma);
       return { dma, transport };
     } catch (error) {
       if (transport === undefined) onRelease();

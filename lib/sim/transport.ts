@@ -46,11 +46,16 @@ export class SimulatedTransport implements PciTransport {
 
   /** @throws DmaError EBUSY the function is open */
   constructor(options: SimulatedTransportOptions) {
-    const { address, bus, addressSpace, requester = addressSpace, onRelease = () => {} } = options;
+    const { address, bus, addressSpace, onRelease = () => {} } = options;
+    const requester: Requester = options.requester ?? addressSpace;
     const description = bus.model.config;
     const multiFunction = (options.group?.functionsOf(address).length ?? 0) > 1;
     const config = new SimulatedConfigSpace(description, bus.bars, multiFunction);
-    const interrupts = new SimulatedInterrupts(description, config, options.onArm);
+    const interrupts = new SimulatedInterrupts(description, config, options.onArm, {
+      name: address,
+      scheduled: () => bus.clock.scheduled,
+      lost: (kind, vector) => requester.onLostInterrupt?.(kind, vector),
+    });
     const port = {
       config,
       interrupts,

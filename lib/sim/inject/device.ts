@@ -1,5 +1,6 @@
 /** A device whose registers, DMA and interrupts fail when a FaultInjector says so, whatever its model is. */
 import { wholeAddress } from '../../iommu/bus-address.ts';
+import type { SlotBus } from '../bus.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
 import type { FrontModel } from '../model-name.ts';
 import type { FaultInjector } from './inject.ts';
@@ -37,7 +38,7 @@ export class InjectedModel implements FrontModel {
   }
 
   attach(bus: DeviceBus): void {
-    this.#bus = new InjectedDeviceBus(bus, this.#injector);
+    this.#bus = new InjectedDeviceBus(bus as SlotBus, this.#injector);
     this.behind.attach(this.#bus);
   }
 
@@ -68,20 +69,21 @@ export class InjectedModel implements FrontModel {
   #write(access: () => void): void {
     this.#injector.touch();
     access();
-    if (this.#injector.strike('interrupt-spurious') !== undefined) this.#bus.raiseSpurious();
+    const spurious = this.#injector.strike('interrupt-spurious');
+    if (spurious !== undefined) this.#bus.raiseSpurious(spurious.vector ?? 0);
   }
 }
 
 /** Between the model and the bus. */
 class InjectedDeviceBus implements DeviceBus {
-  readonly #bus: DeviceBus;
+  readonly #bus: SlotBus;
   readonly #injector: FaultInjector;
   /** Vectors with an interrupt that is held back. */
   readonly #late = new Set<number>();
   /** Whether the device wants the INTx line up. */
   #line = false;
 
-  constructor(bus: DeviceBus, injector: FaultInjector) {
+  constructor(bus: SlotBus, injector: FaultInjector) {
     this.#bus = bus;
     this.#injector = injector;
   }
@@ -143,9 +145,12 @@ class InjectedDeviceBus implements DeviceBus {
     this.#bus.report(address, size, access, reason);
   }
 
-  /** An interrupt without a cause, on vector 0. */
-  raiseSpurious(): void {
-    this.#pulse(0);
+  /**
+   * An interrupt without a cause. One that would not reach the driver is not sent, or the driver would be blamed for it:
+   * bus mastering is off, or the vector is not armed.
+   */
+  raiseSpurious(vector: number): void {
+    if (!this.#bus.messages || this.#bus.delivers(vector)) this.#pulse(vector);
   }
 
   #hold(vector: number, microseconds: number): void {

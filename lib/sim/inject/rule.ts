@@ -20,6 +20,8 @@ export interface FaultTiming {
    * 'interrupt-coalesced' 100.
    */
   readonly microseconds?: number;
+  /** Of 'interrupt-spurious': the vector that interrupts. Default 0. */
+  readonly vector?: number;
 }
 
 export class Rule {
@@ -63,12 +65,20 @@ export function generator(seed: number): () => number {
   };
 }
 
-function check({ nth = 1, after = 0, until = 1, probability = 0, microseconds = 1 }: FaultTiming): void {
+function check({
+  nth = 1,
+  after = 0,
+  until = 1,
+  probability = 0,
+  microseconds = 1,
+  vector = 0,
+}: FaultTiming): void {
   const whole = (value: number, least: number) => Number.isInteger(value) && value >= least;
   if (!whole(nth, 1)) throw refusal('nth', nth, 'a whole number from 1');
   if (!whole(after, 0)) throw refusal('after', after, 'a whole number from 0');
   if (!whole(until, 1)) throw refusal('until', until, 'a whole number from 1');
   if (!(probability >= 0 && probability <= 1)) throw refusal('probability', probability, '0 to 1');
+  if (!whole(vector, 0)) throw refusal('vector', vector, 'a whole number from 0');
   if (!(microseconds >= 1)) throw refusal('microseconds', microseconds, '1 or more');
 }
 

@@ -11,7 +11,7 @@
  * a posted write does not pass another one unless it is relaxed; a read, and the answer to a read, pass no posted write;
  * an INTx line of a conventional function is a wire, and has no order with anything.
  */
-import type { LaggingDevice, SimulatedBus } from '../bus.ts';
+import type { LaggingDevice, SimulatedBus, SlotBus } from '../bus.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
 import type { FrontModel } from '../model-name.ts';
 import type { Lag } from './options.ts';
@@ -126,7 +126,7 @@ export class LaggingModel implements FrontModel, LaggingDevice {
 }
 
 /** Between the model and the bus. */
-class LaggingDeviceBus implements DeviceBus {
+class LaggingDeviceBus implements SlotBus {
   readonly #bus: SimulatedBus;
   readonly #up: PostedWrites;
   readonly #model: DeviceModel;
@@ -153,6 +153,10 @@ class LaggingDeviceBus implements DeviceBus {
     const arrive = this.#bus.writeLater(address, from.slice(), high, about);
     this.#up.post(arrive, relaxed && this.#bus.relaxedOrdering);
     return true;
+  }
+
+  delivers(vector: number): boolean {
+    return this.#bus.delivers(vector);
   }
 
   get messages(): boolean {
