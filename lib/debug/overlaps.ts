@@ -5,8 +5,9 @@
  *      both written by the device, bytes in common      overlapping-mappings, also where caches are coherent
  *      one written by the device, a cache line shared   shared-cache-line, where caches are kept by hand
  *
- * Bytes have a number: those of the device's own memory their device address, those of other buffers one from above
- * all addresses.
+ * Bytes have a number: those of the device's own memory their device address, which all devices in its domain share; those
+ * of other buffers one from above all addresses, the same for every device of the process. So what two devices are lent
+ * at once is found as well, as in the kernel, whose tree is the machine's.
  */
 
 import { DEVICE_WRITES } from '../direction.ts';
@@ -22,6 +23,13 @@ const FOREIGN = 2 ** 51;
 /** Buffers are numbered at least so far apart, and by multiples of it. */
 const APART = 4096;
 
+/** What devices may write of memory that is nobody's own, byte by byte, and where each buffer's numbers start. */
+const foreignWritten = new SpanIndex<Entry>();
+const foreignBases = new WeakMap<ArrayBufferLike, number>();
+let nextForeign = FOREIGN;
+/** The same of memory that is the own of the devices in one domain. */
+const ownWritten = new WeakMap<OwnMemory, SpanIndex<Entry>>();
+
 /** Attributes with which a driver says that it knows. */
 const KNOWN = DMA_ATTR.SKIP_CPU_SYNC | DMA_ATTR.DEBUGGING_IGNORE_CACHELINES | DMA_ATTR.REQUIRE_COHERENT;
 
@@ -33,18 +41,18 @@ export type OnConflict = (conflict: Conflict, entry: Entry, other: Entry) => voi
 export class Overlaps {
   private readonly own: OwnMemory;
   private readonly onConflict: OnConflict;
-  /** What the device may write, byte by byte. */
-  private readonly written = new SpanIndex<Entry>();
+  /** What the devices in the domain may write of its own memory, byte by byte. */
+  private readonly written: SpanIndex<Entry>;
   /** What has its cache lines kept by hand, in whole lines; undefined on a coherent device. */
   private readonly cached: SpanIndex<Entry> | undefined;
   private readonly lineSize: number;
-  private readonly bases = new WeakMap<ArrayBufferLike, number>();
-  private nextBase = FOREIGN;
   private warned = false;
 
   /** @param lineSize of the caches that are kept by hand; 1 on a coherent device */
   constructor(own: OwnMemory, lineSize: number, onConflict: OnConflict) {
     this.own = own;
+    this.written = ownWritten.get(own) ?? new SpanIndex<Entry>();
+    ownWritten.set(own, this.written);
     this.lineSize = lineSize;
     this.cached = lineSize > 1 ? new SpanIndex<Entry>() : undefined;
     this.onConflict = onConflict;
@@ -61,14 +69,17 @@ export class Overlaps {
    */
   enter(entry: Entry, start: number, size: number, attributes: number): number {
     if ((entry.bits & DEVICE_WRITES) === 0) return -1;
-    const { written } = this;
+    const foreign = start >= FOREIGN;
+    const written = foreign ? foreignWritten : this.written;
     const place = written.add(start, size, entry);
-    if (written.met !== undefined) this.conflict(entry, written.met, start, size, attributes);
-    return place;
+    const { met } = written;
+    if (met !== undefined) this.conflict(entry, met, written, start, size, attributes);
+    return place * 2 + (foreign ? 1 : 0);
   }
 
   leave(place: number): void {
-    this.written.remove(place);
+    if ((place & 1) === 1) foreignWritten.remove(place >>> 1);
+    else this.written.remove(place >>> 1);
   }
 
   /** The same for the cache lines of what has them kept by hand. @returns what `leaveLines` takes, -1 for nothing */
@@ -88,21 +99,28 @@ export class Overlaps {
     this.cached!.remove(place);
   }
 
-  private conflict(entry: Entry, other: Entry, start: number, size: number, attributes: number): void {
+  private conflict(
+    entry: Entry,
+    other: Entry,
+    written: SpanIndex<Entry>,
+    start: number,
+    size: number,
+    attributes: number,
+  ): void {
     if ((attributes & KNOWN) === 0) this.onConflict('overlapping-mappings', entry, other);
-    if (this.warned || this.written.overlaps(start, size, MOST_OVERLAPS + 2) <= MOST_OVERLAPS + 1) return;
+    if (this.warned || written.overlaps(start, size, MOST_OVERLAPS + 2) <= MOST_OVERLAPS + 1) return;
     this.warned = true;
     this.onConflict('too-many-overlaps', entry, other);
   }
 
   private baseOf(buffer: ArrayBufferLike): number {
-    return this.bases.get(buffer) ?? this.own.regionOf(buffer)?.address ?? this.foreignBase(buffer);
+    return foreignBases.get(buffer) ?? this.own.regionOf(buffer)?.address ?? foreignBase(buffer);
   }
+}
 
-  private foreignBase(buffer: ArrayBufferLike): number {
-    const base = this.nextBase;
-    this.nextBase += Math.ceil(buffer.byteLength / APART + 1) * APART;
-    this.bases.set(buffer, base);
-    return base;
-  }
+function foreignBase(buffer: ArrayBufferLike): number {
+  const base = nextForeign;
+  nextForeign += Math.ceil(buffer.byteLength / APART + 1) * APART;
+  foreignBases.set(buffer, base);
+  return base;
 }

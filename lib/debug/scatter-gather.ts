@@ -59,6 +59,15 @@ export class DebugScatterGather extends ScatterGather {
     watch?.syncedForDevice(record as DebugSgRecord, 0, record.size);
   }
 
+  /** Other devices go on: what this one was lent is in nobody's way any more. */
+  override close(): void {
+    const { overlaps } = this.debug;
+    for (const { places } of this.table as Iterable<DebugSgRecord>) {
+      while (places.length > 0) overlaps.leave(places.pop()!);
+    }
+    super.close();
+  }
+
   override newRecord(limits: SegmentLimits): SgRecord {
     return new DebugSgRecord(this, limits);
   }

@@ -67,6 +67,16 @@ export class DebugStreaming extends Streaming {
     watch.syncedForDevice(record as DebugRecord, offset, size);
   }
 
+  /** Other devices go on: what this one was lent is in nobody's way any more. */
+  override close(): void {
+    const { overlaps } = this.debug;
+    for (const record of this.table as Iterable<DebugRecord>) {
+      if (record.place >= 0) overlaps.leave(record.place);
+      record.place = -1;
+    }
+    super.close();
+  }
+
   override newRecord(): MappingRecord {
     return new DebugRecord(this);
   }

@@ -11,7 +11,7 @@ import type { AddressedMemory } from '../memory/addressed.ts';
 import type { MemorySource } from '../memory/source.ts';
 import type { BounceStats } from './bounce/bounce.ts';
 import type { Allocations, Held } from './buffers/allocations.ts';
-import type { CoherentBuffer, CoherentOptions } from './buffers/coherent.ts';
+import { type CoherentBuffer, type CoherentOptions, checkCoherentOptions } from './buffers/coherent.ts';
 import type { NoncoherentBuffer } from './buffers/noncoherent.ts';
 import type { NoncontiguousBuffer } from './buffers/noncontiguous.ts';
 import type { DmaDebugView } from './debug-view.ts';
@@ -96,7 +96,7 @@ export class DmaDevice {
     this.#own = own;
     this.#streaming = streaming;
     this.#lists = made.lists({ name, operations, own, streaming, cache, limit });
-    this.#resources = made.resources({ name, operations });
+    this.#resources = made.resources({ name, operations, coherent: cache === undefined });
     this.#allocations = made.allocations({
       name,
       operations,
@@ -171,11 +171,13 @@ export class DmaDevice {
   /**
    * Coherent memory (dma_alloc_coherent): zeroed, its device address under the coherent mask and aligned to the
    * smallest power of two of pages that holds `size` bytes. From declared memory first, where no mask has a say.
-   * @throws DmaError EINVAL size · ENOMEM no memory or no address · ENOSPC no mappings left · EOPNOTSUPP the declared
-   *   memory is part of a BAR: `allocCoherentIo` · ENODEV closed
+   * @throws DmaError EINVAL size, options · ENOMEM no memory or no address · ENOSPC no mappings left · EOPNOTSUPP
+   *   attributes that cannot be kept, or the declared memory is part of a BAR: `allocCoherentIo` · ENODEV closed
    */
-  allocCoherent(size: number, { managed }: CoherentOptions = {}): CoherentBuffer {
-    return this.#allocations.allocCoherent(size, managed);
+  allocCoherent(size: number, options?: CoherentOptions): CoherentBuffer {
+    if (options === undefined) return this.#allocations.allocCoherent(size, undefined);
+    checkCoherentOptions(options, this.domain === undefined);
+    return this.#allocations.allocCoherent(size, options.managed);
   }
 
   /**

@@ -28,6 +28,9 @@ export interface AddressedMemory extends MemorySource {
    */
   addressOf(buffer: ArrayBuffer): number;
 
+  /** Where in its page the first byte of memory from elsewhere lies, if that is known. Default: at its start. */
+  pageOffset?(buffer: ArrayBufferLike): number;
+
   /**
    * As `allocate`, with all of it at or below device address `limit`, starting at a multiple of the smallest power of
    * two of pages that holds it.

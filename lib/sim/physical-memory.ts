@@ -72,6 +72,10 @@ export class SimulatedPhysicalMemory implements AddressedMemory {
     return this.#place(buffer).address;
   }
 
+  pageOffset(buffer: ArrayBufferLike): number {
+    return this.#space.pageOffset(buffer);
+  }
+
   /** From the top, so that a device with a narrow mask sees what it would on a machine with much memory. */
   allocate(size: number, coherence?: Coherence): ArrayBuffer {
     return this.allocateBelow(size, this.highest, coherence);

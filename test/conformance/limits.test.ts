@@ -123,6 +123,26 @@ for (const world of worlds) {
       }
     });
 
+    it('the low bits that minAlignMask names are those of the memory, above a page too without an IOMMU', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      const most = world.translated ? PAGE - 1 : 4 * PAGE - 1;
+      dma.limits.minAlignMask = most;
+      if (world.translated) {
+        assert.throws(() => Object.assign(dma.limits, { minAlignMask: 2 * PAGE - 1 }), { code: 'EINVAL' });
+      }
+      const foreign = new Uint8Array(4 * PAGE);
+      using first = dma.mapSingle(foreign.subarray(0, 100), 'to-device');
+      for (const at of [1, 500, PAGE - 100, 2 * PAGE + 7]) {
+        using mapping = dma.mapSingle(foreign.subarray(at, at + 200), 'to-device');
+        assert.equal((mapping.low - first.low) & most, at & most, `${at}`);
+      }
+      if (!world.forced) return;
+      const own = dma.allocCoherent(4 * PAGE);
+      using mapping = dma.mapSingle(own.bytes.subarray(5000, 6000), 'to-device');
+      assert.equal(mapping.low & most, (own.low + 5000) & most);
+    });
+
     it('memory of its own maps whatever it was allocated for and wherever it lies', async () => {
       using open = await world.open();
       const { dma } = open;

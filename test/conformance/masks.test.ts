@@ -162,7 +162,7 @@ for (const world of worlds) {
       for (const value of [0, 2, 6, 4096, ...bad]) {
         refused(dma, 'EINVAL', `boundary ${value}`, () => setLimit(dma, 'segmentBoundary', value));
       }
-      for (const value of [2, 4096, 8191, ...bad]) {
+      for (const value of [2, 4096, ...(world.translated ? [8191] : []), ...bad]) {
         refused(dma, 'EINVAL', `align mask ${value}`, () => setLimit(dma, 'minAlignMask', value));
       }
       for (const value of [2, 2048, 4095, ...bad]) {

@@ -180,7 +180,7 @@ for (const world of worlds) {
           [0, PAGE + 1],
           [PAGE, 1],
           [-1, 1],
-          [0, 0],
+          [PAGE + 1, 0],
           [0.5, 1],
         ] as const) {
           refused(dma, 'EINVAL', `${kind}: ${size} at ${offset}`, () => buffer.syncForCpu(offset, size));

@@ -3,13 +3,13 @@
  * the rules of ownership: what is lent is the device's until it is taken back, and what shares a cache line with it is
  * nobody's. Where the world leaves a choice, the device is asked; every byte it then shows is compared.
  */
-import { DMA_ATTR, type DmaDirection, dmaBitMask } from '../../lib/index.ts';
+import { DMA_ATTR, type DmaDirection, dmaBitMask, type SgMapping } from '../../lib/index.ts';
 import { assert } from '../harness.ts';
 import { DIRECTIONS, PAGE, pattern, reads, refused, sameBytes, writes } from './bytes.ts';
 import { hex, RandomMemory } from './random-memory.ts';
 import { placesOf, rangeOf, sliceOf, spotOf } from './random-ranges.ts';
 import { Ways } from './random-ways.ts';
-import { Lease, type Slice, type Unit } from './reference.ts';
+import { type Handle, Lease, type Slice, type Unit } from './reference.ts';
 import { COPYBREAK, type OpenWorld, type World } from './worlds.ts';
 
 const MOST_LEASES = 16;
@@ -123,7 +123,7 @@ export class RandomDriver {
       'bytes of all segments',
     );
     const parts = pieces.map((piece, i) => this.#ways.partOfList(mapping, piece, runs[i]?.address ?? 0n));
-    this.#lend(new Lease(mapping, parts, runs, direction, false));
+    this.#lend(new Lease(wholeList(mapping), parts, runs, direction, false));
   }
 
   #lend(lease: Lease): void {
@@ -316,6 +316,15 @@ export class RandomDriver {
   #checkParts({ parts }: Lease): void {
     for (const { unit } of parts) this.memory.check(unit);
   }
+}
+
+/** A list is synced whole, whatever is asked. */
+function wholeList(list: SgMapping): Handle {
+  return {
+    unmap: (attributes) => list.unmap(attributes),
+    syncForCpu: (_offset, _size, direction) => list.syncForCpu(direction),
+    syncForDevice: (_offset, _size, direction) => list.syncForDevice(direction),
+  };
 }
 
 function name({ parts, direction }: Lease): string {

@@ -8,7 +8,7 @@
  *
  * Bytes of a part that CPU and device both see at once are in `cpu` only.
  */
-import type { DmaDirection } from '../../lib/index.ts';
+import type { DmaDirection, StreamingMapping } from '../../lib/index.ts';
 import { reads, writes } from './bytes.ts';
 
 export interface Unit {
@@ -45,11 +45,7 @@ export interface Run {
   readonly length: number;
 }
 
-export interface Handle {
-  unmap(): void;
-  syncForCpu(offset?: number, size?: number): void;
-  syncForDevice(offset?: number, size?: number): void;
-}
+export type Handle = Pick<StreamingMapping, 'unmap' | 'syncForCpu' | 'syncForDevice'>;
 
 export class Lease {
   readonly handle: Handle;

@@ -49,7 +49,7 @@ const OUTSIDE: readonly (readonly [unknown, unknown])[] = [
   [1000, 1],
   [999, 2],
   [-1, 2],
-  [0, 0],
+  [1001, 0],
   [0, -1],
   [0.5, 1],
   [0, 1.5],

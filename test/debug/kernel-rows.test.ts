@@ -145,14 +145,17 @@ for (const world of worlds) {
 
     it('rows 11, 14, 15, another size, count or direction at unmap: the handle knows them', () => {
       const mapping = dma.mapSingle(Buffer.alloc(64), 'to-device');
-      // @ts-expect-error no size
-      mapping.unmap(32);
+      // A number is attributes, not a size.
+      assert.throws(() => mapping.unmap(64), { code: 'EINVAL' });
+      mapping.unmap();
       const list = dma.mapSg([Buffer.alloc(64), Buffer.alloc(64)], 'to-device');
-      // @ts-expect-error no count
-      list.unmap(1);
+      // Nor is it a count.
+      assert.throws(() => list.unmap(1), { code: 'EINVAL' });
+      list.unmap();
       const other = dma.mapSingle(Buffer.alloc(64), 'to-device');
       // @ts-expect-error no direction
-      other.unmap('from-device');
+      assert.throws(() => other.unmap('from-device'), { code: 'EINVAL' });
+      other.unmap();
       assert.equal(dma.debug!.entries.used, 0);
       assert.deepEqual(kinds(dma), []);
     });
@@ -226,14 +229,12 @@ for (const world of worlds) {
       const out = dma.mapSingle(Buffer.alloc(64), 'to-device');
       const back = dma.mapSingle(Buffer.alloc(64), 'from-device');
       const list = dma.mapSg([Buffer.alloc(64), Buffer.alloc(64)], 'to-device');
-      // @ts-expect-error no direction (row 19)
-      out.syncForCpu(0, 64, 'bidirectional');
-      // @ts-expect-error what the device only reads is synced that way (row 20)
-      out.syncForCpu(0, 64, 'from-device');
-      // @ts-expect-error what the device only writes is synced that way (row 21)
-      back.syncForDevice(0, 64, 'to-device');
+      // Row 19, row 20: what the device only reads, row 21: what the device only writes.
+      assert.throws(() => out.syncForCpu(0, 64, 'bidirectional'), { code: 'EINVAL' });
+      assert.throws(() => out.syncForCpu(0, 64, 'from-device'), { code: 'EINVAL' });
+      assert.throws(() => back.syncForDevice(0, 64, 'to-device'), { code: 'EINVAL' });
       // @ts-expect-error always the whole list (row 22)
-      list.syncForDevice(1);
+      assert.throws(() => list.syncForDevice(1), { code: 'EINVAL' });
       for (const handle of [out, back, list]) handle.unmap();
       assert.deepEqual(kinds(dma), []);
     });

@@ -33,7 +33,7 @@ const KERNEL_4 = `
   dma_sync_sg_for_device dma_map_single_attrs dma_unmap_single_attrs dma_map_sg_attrs dma_unmap_sg_attrs
   dma_alloc_noncoherent dma_free_noncoherent dma_get_cache_alignment dma_cache_sync
   dma_declare_coherent_memory dma_release_declared_memory dma_mark_declared_memory_occupied
-  DMA_MEMORY_EXCLUSIVE DMA_MEMORY_IO
+  DMA_MEMORY_EXCLUSIVE DMA_MEMORY_IO DMA_MEMORY_INCLUDES_CHILDREN
   debug_dma_mapping_error dma_debug_entries dma_debug_driver`;
 
 /** What dma-api.rst, dma-api-howto.rst and include/linux/dma-mapping.h have today, beyond that. */

@@ -230,7 +230,7 @@ describe('syncs across pieces', () => {
       [0, size + 1],
       [size, 1],
       [-1, 2],
-      [0, 0],
+      [size + 1, 0],
       [0.5, 1],
       [0, Number.NaN],
     ] as const) {

@@ -1,9 +1,9 @@
 /** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
-
-import { describe } from '../../arguments.ts';
+import { checkBoolean, checkedLater, checkOptions, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { lookAt } from '../../looks.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
+import { checkAllocationAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 
 /** What a coherent buffer needs of the device it belongs to. */
@@ -14,6 +14,20 @@ export interface CoherentOwner extends Refuser<CoherentBuffer> {
 export interface CoherentOptions {
   /** Meant to be released with the device (dmam_alloc_coherent): no leak then. Default false. */
   readonly managed?: boolean | undefined;
+  /**
+   * Members of DMA_ATTR, combined with | (dma_alloc_attrs): hints that change nothing here, WRITE_COMBINE among them, are
+   * taken; what cannot be kept is refused by name. Default 0.
+   */
+  readonly attributes?: number | undefined;
+}
+
+/** @param contiguous whether memory is physically contiguous anyway @throws DmaError EINVAL, EOPNOTSUPP */
+export function checkCoherentOptions(options: CoherentOptions, contiguous: boolean): void {
+  checkOptions<CoherentOptions>(options, 'allocCoherent', {
+    managed: checkBoolean,
+    attributes: checkedLater,
+  });
+  if (options.attributes !== undefined) checkAllocationAttributes(options.attributes, contiguous);
 }
 
 /** What `bytes` is once the memory went back to where its buffer lives on. */

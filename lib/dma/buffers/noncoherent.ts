@@ -67,13 +67,13 @@ export class NoncoherentBuffer {
   /** Bytes [offset, offset + size) are the CPU's (dma_sync_single_for_cpu). @throws DmaError EINVAL freed, outside */
   syncForCpu(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
-    this.#owner.syncBufferForCpu(this, offset, size);
+    if (size > 0) this.#owner.syncBufferForCpu(this, offset, size);
   }
 
   /** Bytes [offset, offset + size) are the device's (dma_sync_single_for_device). @throws DmaError as `syncForCpu` */
   syncForDevice(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
-    this.#owner.syncBufferForDevice(this, offset, size);
+    if (size > 0) this.#owner.syncBufferForDevice(this, offset, size);
   }
 
   /** Unmap, kill every view, recycle (dma_free_noncoherent). @throws DmaError EINVAL when freed before */
@@ -96,9 +96,9 @@ export class NoncoherentBuffer {
   #checkRange(offset: number, size: number): void {
     this.#checkAlive();
     const whole = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
-    if (whole && offset >= 0 && size > 0 && size <= this.size - offset) return;
+    if (whole && offset >= 0 && size >= 0 && size <= this.size - offset) return;
     const what = `no ${describe(size)} bytes at offset ${describe(offset)} of ${this.size} bytes`;
-    const error = new DmaError('EINVAL', what, { remedy: 'sync a part of the buffer, at least one byte' });
+    const error = new DmaError('EINVAL', what, { remedy: 'sync a part of the buffer' });
     throw this.#owner.refuse('sync-out-of-range', this, error);
   }
 

@@ -11,7 +11,7 @@
 import { describe } from '../../arguments.ts';
 import type { DmaDirection } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
-import { isInside } from '../iova/links.ts';
+import { isPart } from '../iova/links.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import { checkAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
@@ -133,12 +133,12 @@ export class NoncontiguousBuffer {
 
   #checkRange(offset: number, size: number): void {
     this.#checkAlive();
-    if (isInside(offset, size, this.size)) return;
+    if (isPart(offset, size, this.size)) return;
     const error = new DmaError(
       'EINVAL',
       `no ${describe(size)} bytes at offset ${describe(offset)} of ${this.size} bytes`,
       {
-        remedy: 'sync a part of the buffer, at least one byte',
+        remedy: 'sync a part of the buffer',
       },
     );
     throw this.#owner.refuse('sync-out-of-range', this, error);

@@ -53,6 +53,12 @@ export class IovaLinks {
     links.splice(at, 0, link);
   }
 
+  /** The links that have a byte in [offset, offset + size). @throws DmaError EINVAL when that is not in the range */
+  touching(offset: number, size: number): readonly IovaLink[] {
+    if (!isPart(offset, size, this.#size)) throw notLinked(offset, size);
+    return this.#links.filter((link) => link.offset < offset + size && link.offset + link.size > offset);
+  }
+
   /** The links that hold [offset, offset + size) without a gap. @throws DmaError EINVAL when there is one */
   covering(offset: number, size: number): readonly IovaLink[] {
     if (!isInside(offset, size, this.#size)) throw notLinked(offset, size);
@@ -84,6 +90,11 @@ export class IovaLinks {
   removeAll(): readonly IovaLink[] {
     return this.#links.splice(0);
   }
+}
+
+/** Whether [offset, offset + size) is part of `whole` bytes, if only of none of them. */
+export function isPart(offset: number, size: number, whole: number): boolean {
+  return size === 0 ? isInside(offset, 1, whole + 1) : isInside(offset, size, whole);
 }
 
 /** Whether [offset, offset + size) is at least one byte of `whole` bytes. */

@@ -67,6 +67,8 @@ export class IovaState {
     first: ArrayBufferView | undefined,
     limit: number,
   ): IovaState | null {
+    // The kernel warns and says false.
+    if (size === 0) return null;
     checkSize(size, 'the size of an IOVA range');
     const start = first === undefined ? 0 : granuleOffset(owner, mappableBytes(first, 0));
     const span = roundUp(start + size, owner.pinning.operations.granule);
@@ -151,23 +153,25 @@ export class IovaState {
 
   /**
    * Let the device use what is linked in [offset, offset + size) (dma_iova_sync). VFIO has told the IOMMU already;
-   * it is required all the same, and `unsynced` counts what lacks it.
-   * @throws DmaError EINVAL when not all of it is linked
+   * it is required all the same, and `unsynced` counts what lacks it. As in the kernel, not all of it need be linked.
+   * @throws DmaError EINVAL outside the range
    */
   sync(offset = 0, size: number = this.size - offset): void {
     this.#checkReserved();
-    for (const link of this.#links.covering(offset, size)) link.synced = true;
+    for (const link of this.#links.touching(offset, size)) link.synced = true;
   }
 
   /**
    * Take [offset, offset + size) back from the device (dma_iova_unlink), whole links of it. What it wrote to bounce
-   * pages is copied to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC was given at `link`.
+   * pages is copied to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
+   * @param attributes of this end (dma_iova_unlink). Default: those of each `link`.
    * @throws DmaError EINVAL not all of it is linked, or it would cut a link in two (nothing has changed) · EINVAL a
    *   buffer was detached meanwhile: all of it has been unlinked
    */
-  unlink(offset: number, size: number): void {
+  unlink(offset: number, size: number, attributes?: number): void {
     this.#checkReserved();
-    if (!release(this.#links.remove(offset, size))) throw detached();
+    if (attributes !== undefined) checkMemoryAttributes(attributes);
+    if (!release(this.#links.remove(offset, size), attributes)) throw detached();
   }
 
   /**
@@ -293,9 +297,9 @@ function granuleOffset({ own, pinning: { operations } }: IovaOwner, bytes: Uint8
 }
 
 /** Whether all bytes that had to be copied were. */
-function release(links: readonly IovaLink[]): boolean {
+function release(links: readonly IovaLink[], end?: number): boolean {
   let intact = true;
-  for (const { placed, attributes } of links) if (!placed.finish(attributes)) intact = false;
+  for (const { placed, attributes } of links) if (!placed.finish(end ?? attributes)) intact = false;
   return intact;
 }
 

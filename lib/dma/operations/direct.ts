@@ -54,9 +54,9 @@ export class DirectOperations implements DmaOperations {
     return this.#memory.ranges.some(({ start }) => start + this.granule - 1 <= limit);
   }
 
-  /** Always 0: only offsets in memory that has a device address matter, and its allocations start on a page. */
-  pageOffset(_buffer: ArrayBufferLike): number {
-    return 0;
+  /** What the memory knows of buffers of others; its own allocations start on a page. */
+  pageOffset(buffer: ArrayBufferLike): number {
+    return this.#memory.pageOffset?.(buffer) ?? 0;
   }
 
   /** Without an IOMMU the device may do what it likes, whatever `access` says. */

@@ -7,7 +7,15 @@ import { type DmaDirection, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { PlacedRun } from '../placement/placed-run.ts';
 import { type SegmentLimits, SegmentList } from '../placement/segments.ts';
-import { MAPPED, type MappingRecord, type MappingWay, REVOKED, UNMAPPED } from '../streaming/mapping.ts';
+import {
+  inDirection,
+  MAPPED,
+  type MappingRecord,
+  type MappingWay,
+  REVOKED,
+  UNMAPPED,
+} from '../streaming/mapping.ts';
+import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import type { SgBatch } from './batch.ts';
 
@@ -68,6 +76,25 @@ export class SgRecord {
     for (let i = this.pool.length; i < count; i++) this.pool.push(new DmaSegment(this, i));
     this.shown = this.pool.slice(0, count);
     return this.shown;
+  }
+
+  /** The attributes that it is unmapped with, and so are its elements. @throws DmaError EINVAL */
+  endWith(attributes: number): void {
+    this.attributes = endAttributes(this.attributes, attributes);
+    for (const part of this.parts) part.attributes = this.attributes;
+  }
+
+  /** What the list and its elements do in one of its directions for once. @throws DmaError EINVAL not one of them */
+  inDirection(direction: DmaDirection, act: () => void): void {
+    const { bits, parts } = this;
+    inDirection(this, direction, () => {
+      for (const part of parts) part.bits = this.bits;
+      try {
+        act();
+      } finally {
+        for (const part of parts) part.bits = bits;
+      }
+    });
   }
 
   /** @throws DmaError EINVAL unless it is mapped */
@@ -202,28 +229,35 @@ export class SgMapping {
 
   /**
    * Take the whole list back from the device (dma_unmap_sg); what it wrote is in the caller's bytes afterwards,
-   * unless DMA_ATTR.SKIP_CPU_SYNC was given.
+   * unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
+   * @param attributes of this end of the mapping (dma_unmap_sg_attrs). Default: those it was mapped with.
    * @throws DmaError EINVAL unmapped before · EINVAL a buffer of the list was detached meanwhile: everything has been
    *   released, and the other elements copied
    */
-  unmap(): void {
+  unmap(attributes?: number): void {
     const record = this.#record;
     if (record.state !== MAPPED) record.checkMapped('released-twice');
+    if (attributes !== undefined) record.endWith(attributes);
     this.#owner.unmapSg(record);
   }
 
-  /** Take the whole list back for the CPU for now (dma_sync_sg_for_cpu). Errors as `unmap`. */
-  syncForCpu(): void {
+  /**
+   * Take the whole list back for the CPU for now (dma_sync_sg_for_cpu). Errors as `unmap`.
+   * @param direction of a bidirectional list one way only. Default: the list's.
+   */
+  syncForCpu(direction?: DmaDirection): void {
     const record = this.#record;
     if (record.state !== MAPPED) record.checkMapped();
-    this.#owner.syncSgForCpu(record);
+    if (direction === undefined) this.#owner.syncSgForCpu(record);
+    else record.inDirection(direction, () => this.#owner.syncSgForCpu(record));
   }
 
-  /** Give the whole list to the device again (dma_sync_sg_for_device). Errors as `unmap`. */
-  syncForDevice(): void {
+  /** Give the whole list to the device again (dma_sync_sg_for_device); as `syncForCpu`. */
+  syncForDevice(direction?: DmaDirection): void {
     const record = this.#record;
     if (record.state !== MAPPED) record.checkMapped();
-    this.#owner.syncSgForDevice(record);
+    if (direction === undefined) this.#owner.syncSgForDevice(record);
+    else record.inDirection(direction, () => this.#owner.syncSgForDevice(record));
   }
 
   /** Unmaps what is still mapped; harmless after `unmap`. */

@@ -157,9 +157,13 @@ export class ScatterGather implements SgOwner {
   #checkAttributes(attributes: number): void {
     checkMemoryAttributes(attributes);
     if ((attributes & DMA_ATTR.REQUIRE_COHERENT) === 0 || this.cache === undefined) return;
-    throw new DmaError('EIO', `${this.name} is not coherent, and DMA_ATTR.REQUIRE_COHERENT was given`, {
-      remedy: 'leave it out, and sync',
-    });
+    throw new DmaError(
+      'EOPNOTSUPP',
+      `${this.name} is not coherent, and DMA_ATTR.REQUIRE_COHERENT was given`,
+      {
+        remedy: 'leave it out, and sync',
+      },
+    );
   }
 
   /** The whole list by arithmetic; false, and nothing done, when that is not the way. */

@@ -119,9 +119,13 @@ export class BouncedMappings {
     return intact;
   }
 
-  /** Low bits of where the bytes are. */
+  /** Low bits of where the bytes are: for the device, where they have an address, else for the CPU. */
   private lowBits(source: Uint8Array): number {
-    return this.operations.pageOffset(source.buffer) + source.byteOffset;
+    const { buffer, byteOffset } = source;
+    const region = this.operations.own.regionOf(buffer);
+    return region === undefined
+      ? this.operations.pageOffset(buffer) + byteOffset
+      : (region.address + byteOffset) | 0;
   }
 
   private checkSize(size: number, pad: number): void {

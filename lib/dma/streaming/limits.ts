@@ -6,6 +6,9 @@ import { SLOT_SIZE } from '../bounce/slots.ts';
 /** dma_opt_mapping_size under an IOMMU: the largest IOVA the kernel caches, in pages (iova_rcache_range). */
 const CACHED_GRANULES = 32;
 
+/** unsigned int min_align_mask; but bits of an address that bit operators reach. */
+const MAX_ALIGN_MASK = 2 ** 30 - 1;
+
 /** What the limits follow from. */
 export interface LimitSource {
   /** Bytes the IOMMU or the memory deals in, a power of two. */
@@ -98,13 +101,15 @@ export class DmaLimits {
   }
 
   /**
-   * dma_set_min_align_mask. The kernel takes any and then fails every mapping when it exceeds the IOMMU's page.
-   * @throws DmaError EINVAL unless it is 0 or 2^n - 1 below the granule
+   * dma_set_min_align_mask. Behind an IOMMU the kernel takes any, and fails every mapping once it exceeds the IOMMU's page
+   * (__iommu_dma_map: "Unsupported alignment constraint"); here it is refused at once. Without one any will do.
+   * @throws DmaError EINVAL unless it is 0 or 2^n - 1; behind an IOMMU, below the granule
    */
   set minAlignMask(mask: number) {
-    if (mask !== 0 && (!isOnes(mask) || mask >= this.#source.granule)) {
+    const most = this.mergeBoundary === 0 ? MAX_ALIGN_MASK : this.#source.granule - 1;
+    if (mask !== 0 && (!isOnes(mask) || mask > most)) {
       throw new DmaError('EINVAL', `the minimum alignment mask is ${describe(mask)}`, {
-        remedy: `pass 0 or 2^n - 1, at most ${this.#source.granule - 1}`,
+        remedy: `pass 0 or 2^n - 1, at most ${most}`,
       });
     }
     this.#minAlignMask = mask;

@@ -9,11 +9,12 @@
  */
 
 import { describe } from '../../arguments.ts';
-import { type DmaDirection, directionOf } from '../../direction.ts';
+import { type DmaDirection, directionBits, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { PinnedRun } from '../placement/pinned.ts';
+import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import { RecordRing } from './record-ring.ts';
 
@@ -132,32 +133,40 @@ export class StreamingMapping {
 
   /**
    * Take the memory back from the device (dma_unmap_single); what it wrote is in the caller's bytes afterwards, unless
-   * DMA_ATTR.SKIP_CPU_SYNC was given.
+   * DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
+   * @param attributes of this end of the mapping (dma_unmap_single_attrs). Default: those it was mapped with.
    * @throws DmaError EINVAL unmapped before · EINVAL the caller's buffer was detached meanwhile: everything has been
    *   released, and nothing copied
    */
-  unmap(): void {
+  unmap(attributes?: number): void {
     const record = this.#record;
     if (record.state !== MAPPED) throw this.#notMapped('released-twice');
+    if (attributes !== undefined) record.attributes = endAttributes(record.attributes, attributes);
     this.#owner.unmap(record);
   }
 
   /**
    * Take bytes [offset, offset + size) back for the CPU for now (dma_sync_single_range_for_cpu); nothing but these
-   * bytes changes. Default: all from `offset` on.
-   * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping · EINVAL the caller's buffer was detached
+   * bytes changes. Default: all from `offset` on. Of no bytes there is nothing to do.
+   * @param direction of a bidirectional mapping one way only: what the sync is about. Default: the mapping's.
+   * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping, or not its direction · EINVAL the caller's buffer
+   *   was detached
    */
-  syncForCpu(offset = 0, size: number = this.#record.size - offset): void {
+  syncForCpu(offset = 0, size: number = this.#record.size - offset, direction?: DmaDirection): void {
     const record = this.#mapped();
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
-    this.#owner.syncForCpu(record, offset, size);
+    if (size === 0) return;
+    if (direction === undefined) this.#owner.syncForCpu(record, offset, size);
+    else inDirection(record, direction, () => this.#owner.syncForCpu(record, offset, size));
   }
 
   /** Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device); as `syncForCpu`. */
-  syncForDevice(offset = 0, size: number = this.#record.size - offset): void {
+  syncForDevice(offset = 0, size: number = this.#record.size - offset, direction?: DmaDirection): void {
     const record = this.#mapped();
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
-    this.#owner.syncForDevice(record, offset, size);
+    if (size === 0) return;
+    if (direction === undefined) this.#owner.syncForDevice(record, offset, size);
+    else inDirection(record, direction, () => this.#owner.syncForDevice(record, offset, size));
   }
 
   /** Unmaps what is still mapped; harmless after `unmap`. */
@@ -182,12 +191,29 @@ export class StreamingMapping {
   }
 }
 
+/** What a mapping does in one of its directions for once. @throws DmaError EINVAL not one of them */
+export function inDirection(record: { bits: number }, direction: DmaDirection, act: () => void): void {
+  const { bits } = record;
+  const wanted = directionBits(direction);
+  if ((wanted & ~bits) !== 0) {
+    throw new DmaError('EINVAL', `a sync ${direction} of a mapping ${directionOf(bits)}`, {
+      remedy: 'sync in a direction that it was mapped for, or leave the direction out',
+    });
+  }
+  record.bits = wanted;
+  try {
+    act();
+  } finally {
+    record.bits = bits;
+  }
+}
+
 function isInside(record: MappingRecord, offset: number, size: number): boolean {
   // Small integers, the only case that is hot; NaN, fractions and huge numbers fail the first test.
   if ((offset | 0) === offset && (size | 0) === size) {
-    return offset >= 0 && size > 0 && size <= record.size - offset;
+    return offset >= 0 && size >= 0 && size <= record.size - offset;
   }
-  return Number.isSafeInteger(offset) && Number.isSafeInteger(size) && offset >= 0 && size > 0
+  return Number.isSafeInteger(offset) && Number.isSafeInteger(size) && offset >= 0 && size >= 0
     ? size <= record.size - offset
     : false;
 }
@@ -208,7 +234,7 @@ function outside({ size: whole }: MappingRecord, offset: number, size: number): 
     'EINVAL',
     `no ${describe(size)} bytes at offset ${describe(offset)} of a mapping of ${whole} bytes`,
     {
-      remedy: 'sync a part of what is mapped, at least one byte',
+      remedy: 'sync a part of what is mapped',
     },
   );
 }

@@ -14,7 +14,7 @@ import { closedError, DmaError } from '../../errors.ts';
 import { accessFor } from '../../iommu/access.ts';
 import type { MmioWindow } from '../../iommu/address-space.ts';
 import { type DmaOperations, unreachableRegisters } from '../operations/operations.ts';
-import { checkAttributes } from '../words/attributes.ts';
+import { checkAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
 
@@ -28,6 +28,8 @@ export interface RegisterSource {
 export interface ResourceDevice {
   readonly name: string;
   readonly operations: DmaOperations;
+  /** Whether the device sees what the CPU writes. */
+  readonly coherent: boolean;
 }
 
 export class ResourceMappings implements MappingOwner {
@@ -54,10 +56,11 @@ export class ResourceMappings implements MappingOwner {
     attributes: number,
     limit: number,
   ): StreamingMapping {
-    const { name, operations } = this.device;
+    const { name, operations, coherent } = this.device;
     if (this.closed) throw this.gone ?? closedError(name);
     const bits = directionBits(direction);
     checkAttributes(attributes);
+    if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && !coherent) throw notCoherent(name);
     const window = source?.window;
     if (window === undefined) throw noRegisters();
     checkGranules(window, offset, size, operations.granule);
@@ -139,6 +142,13 @@ function checkReserved({ reserved = [] }: MmioWindow, offset: number, size: numb
       { remedy: 'map what is before or after them; fn.interrupts.msix arms a vector' },
     );
   }
+}
+
+/** As dma_map_phys, which does not look at what is mapped. */
+function notCoherent(name: string): DmaError {
+  return new DmaError('EPERM', `${name} is not coherent, and DMA_ATTR.REQUIRE_COHERENT was given`, {
+    remedy: 'leave it out: registers are not cached',
+  });
 }
 
 function noRegisters(): DmaError {

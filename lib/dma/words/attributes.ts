@@ -48,6 +48,54 @@ export function checkAttributes(attributes: number): void {
 }
 
 /**
+ * Attributes of a mapping that ends with `given` (dma_unmap_page_attrs): only whether the CPU's side is synced is a matter
+ * of the end. @throws DmaError EINVAL
+ */
+export function endAttributes(mapped: number, given: number): number {
+  checkMemoryAttributes(given);
+  const mistaken = given & ~mapped & ~DMA_ATTR.SKIP_CPU_SYNC;
+  if (mistaken !== 0) {
+    throw new DmaError('EINVAL', `attributes ${given} for the end of a mapping with ${mapped}`, {
+      remedy: 'pass DMA_ATTR.SKIP_CPU_SYNC, 0, or what it was mapped with',
+    });
+  }
+  return (mapped & ~DMA_ATTR.SKIP_CPU_SYNC) | (given & DMA_ATTR.SKIP_CPU_SYNC);
+}
+
+/** Attributes that an allocation takes; none of them changes anything here, but for those below. */
+const OF_ALLOCATIONS =
+  DMA_ATTR.WEAK_ORDERING |
+  DMA_ATTR.WRITE_COMBINE |
+  DMA_ATTR.ALLOC_SINGLE_PAGES |
+  DMA_ATTR.NO_WARN |
+  DMA_ATTR.PRIVILEGED;
+
+/**
+ * Attributes for memory that is allocated (dma_alloc_attrs).
+ * @param contiguous whether it is physically contiguous anyway, which an IOMMU makes unnecessary
+ * @throws DmaError EOPNOTSUPP FORCE_CONTIGUOUS where memory is not, NO_KERNEL_MAPPING · EINVAL others, by name
+ */
+export function checkAllocationAttributes(attributes: number, contiguous: boolean): void {
+  checkAttributes(attributes);
+  if ((attributes & DMA_ATTR.FORCE_CONTIGUOUS) !== 0 && !contiguous) {
+    throw new DmaError('EOPNOTSUPP', 'behind an IOMMU memory is contiguous for the device only', {
+      remedy: 'leave DMA_ATTR.FORCE_CONTIGUOUS out, or take huge pages',
+    });
+  }
+  if ((attributes & DMA_ATTR.NO_KERNEL_MAPPING) !== 0) {
+    throw new DmaError('EOPNOTSUPP', 'memory is always mapped for the CPU', {
+      remedy: 'leave DMA_ATTR.NO_KERNEL_MAPPING out',
+    });
+  }
+  const wrong = attributes & ~(OF_ALLOCATIONS | DMA_ATTR.FORCE_CONTIGUOUS);
+  if (wrong === 0) return;
+  const names = Object.entries(DMA_ATTR).filter(([, bit]) => (wrong & bit) !== 0);
+  throw new DmaError('EINVAL', `DMA_ATTR.${names.map(([name]) => name).join(', ')} is not for allocations`, {
+    remedy: 'leave it out',
+  });
+}
+
+/**
  * Attributes for memory that is mapped, which DMA_ATTR.MMIO forbids.
  * @throws DmaError EINVAL
  */
