@@ -78,16 +78,21 @@ export class Attribution {
 }
 
 function explain(fault: Fault, entry: Entry): string {
-  if (!entry.live)
-    return `${thing(entry)} was there until it was ${lost(entry)}; keep it until the device is done with it`;
   const needed = neededFor(fault);
-  if ((entry.bits & needed) === needed)
-    return `${thing(entry)} is there now; it came after the fault, or ends before it`;
-  const direction = fault.access === 'read' ? 'to-device' : 'from-device';
-  return `${thing(entry)} is there; map it '${direction}' or 'bidirectional'`;
+  const was = `${thing(entry)} was there until it was ${lost(entry)}`;
+  // A direction that forbids the access is the mistake, also where the log is read after the mapping is over.
+  if ((entry.bits & needed) !== needed) {
+    const direction = fault.access === 'read' ? 'to-device' : 'from-device';
+    const where = entry.live
+      ? `${thing(entry)} is there`
+      : `${was}, and did not let the device ${fault.access}`;
+    return `${where}; map it '${direction}' or 'bidirectional'`;
+  }
+  if (!entry.live) return `${was}; keep it until the device is done with it`;
+  return `${thing(entry)} is there now; it came after the fault, or ends before it`;
 }
 
-/** What would have had to be allowed; nothing when nobody knows. */
+/** The access that the IOMMU refused, as bits; 0 when the log does not say. */
 function neededFor({ access }: Fault): number {
   if (access === 'unknown') return 0;
   return access === 'read' ? DEVICE_READS : DEVICE_WRITES;

@@ -110,8 +110,12 @@ export class HardwareWatch implements Watch {
     kept.told = true;
     const { firstChange } = kept;
     const where = firstChange === undefined ? '' : `from offset ${firstChange} on `;
-    const message = `the CPU wrote to ${thing(entry)} ${where}while the device owned it (found ${when})`;
-    const remedy = 'write before mapping, or between syncForCpu and syncForDevice';
+    const { message, remedy } = kept.besideDevice
+      ? eitherWrote(entry, where, when)
+      : {
+          message: `the CPU wrote to ${thing(entry)} ${where}while the device owned it (found ${when})`,
+          remedy: 'write before mapping, or between syncForCpu and syncForDevice',
+        };
     this.#debug.report({
       kind: 'cpu-wrote-while-device-owned',
       message: `${this.#debug.device.name}: ${message}; ${remedy}`,
@@ -119,6 +123,19 @@ export class HardwareWatch implements Watch {
       mistakeAt: captureMistake(),
     });
   }
+}
+
+/** The bytes of a bounced mapping that the device only reads differ from the device's copy: either side may have written. */
+function eitherWrote(
+  entry: DebugRecord | DebugSgRecord,
+  where: string,
+  when: string,
+): { readonly message: string; readonly remedy: string } {
+  return {
+    message: `${thing(entry)} and the device's copy of it differ ${where}(found ${when}): the CPU wrote while the device owned it, or the device wrote to what it may only read`,
+    remedy:
+      "write before mapping, or between syncForCpu and syncForDevice; if the device writes there, map it 'from-device' or 'bidirectional'",
+  };
 }
 
 /** Offsets [start, end) are the device's from here on. */

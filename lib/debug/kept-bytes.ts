@@ -13,6 +13,8 @@ export class KeptBytes {
   /** Offsets that are the CPU's now: while there are any, nothing is compared. */
   readonly cpu = new ByteRanges();
   told = false;
+  /** Whether the bytes are compared with the device's copy, which the device may have written by mistake. */
+  besideDevice = false;
 
   private source: Uint8Array = NOTHING;
   private size = 0;
@@ -28,6 +30,7 @@ export class KeptBytes {
   /** Bytes the device has a copy of, which it only reads: in `memory` from byte `at` on. */
   keepBeside(source: Uint8Array, memory: Uint8Array, at: number): void {
     this.begin(source);
+    this.besideDevice = true;
     this.before = this.part(memory, at);
   }
 
@@ -91,6 +94,7 @@ export class KeptBytes {
     this.source = source;
     this.size = source.length;
     this.told = false;
+    this.besideDevice = false;
     this.cpu.clear();
   }
 }

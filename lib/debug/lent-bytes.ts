@@ -43,6 +43,7 @@ export class LentBytes implements AddressRange, Indexed {
   private readonly snapshots: Snapshots;
   private readonly ownTold = new Set<ReportKind>();
   private overwritten = false;
+  private changedUnseen = false;
   private taken = false;
   /** The CPU's bytes; undefined when nobody looks at contents. */
   private source: Uint8Array | undefined = undefined;
@@ -72,16 +73,24 @@ export class LentBytes implements AddressRange, Indexed {
     if (this.before !== undefined) this.snapshots.give(this.before);
     if (this.written !== undefined) this.snapshots.give(this.written);
     this.before = this.written = this.source = undefined;
-    this.overwritten = this.taken = false;
+    this.overwritten = this.changedUnseen = this.taken = false;
     this.cpu.clear();
     this.unsynced.clear();
     if (this.ownTold.size > 0) this.ownTold.clear();
     this.told = this.ownTold;
   }
 
-  /** The device wrote some of it twice, and the CPU never took any: whoever read it, read what he must not. */
+  /** The device wrote some bytes twice, and the driver has never synced any for the CPU: if it read them, they were stale. */
   get missed(): boolean {
     return this.overwritten && !this.taken;
+  }
+
+  /**
+   * The same of a mapping, where the second write changed the bytes. A driver that has a transfer done again gets the same
+   * bytes again, and makes no mistake.
+   */
+  get missedChange(): boolean {
+    return this.changedUnseen && !this.taken;
   }
 
   /** Offsets [start, end) are the device's from here on, as they are. */
@@ -100,7 +109,7 @@ export class LentBytes implements AddressRange, Indexed {
   /** The device is about to write `bytes` from offset `start` on. */
   write(start: number, bytes: Uint8Array): void {
     const end = start + bytes.length;
-    this.overwritten ||= this.unsynced.meets(start, end);
+    if (this.unsynced.meets(start, end)) this.overwrite(start, end, bytes);
     this.unsynced.add(start, end);
     if (this.source === undefined) return;
     this.written ??= this.snapshots.take(this.size);
@@ -132,6 +141,16 @@ export class LentBytes implements AddressRange, Indexed {
       if (!this.isAsBefore(from, to)) look(from, to, false);
     });
     return first < 0 ? undefined : { start: first, end: last + 1, count };
+  }
+
+  /** The device writes bytes again that nobody has synced for the CPU. */
+  private overwrite(start: number, end: number, bytes: Uint8Array): void {
+    this.overwritten = true;
+    const { written } = this;
+    if (written === undefined || this.changedUnseen) return;
+    this.unsynced.eachIn(start, end, (from, to) => {
+      if (!sameBytes(written, from, bytes, from - start, to - from)) this.changedUnseen = true;
+    });
   }
 
   private isAsBefore(start: number, end: number): boolean {

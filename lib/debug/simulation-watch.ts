@@ -135,6 +135,7 @@ export class SimulationWatch implements Watch {
   }
 
   close(): void {
+    for (const one of this.#judge.reachable.all) if (one instanceof LentBytes) this.#checkMissed(one);
     this.#judge.reachable.clear();
     this.#buffers.clear();
   }
@@ -261,6 +262,17 @@ export class SimulationWatch implements Watch {
   #checkAtUnmap(piece: LentBytes, attributes: number): void {
     this.#checkUntouched(piece, 0, piece.size, 'when it was unmapped');
     this.#checkKept(piece, attributes);
+    this.#checkMissed(piece);
+  }
+
+  /** Of a mapping that the device wrote to again and again, the driver took something in between. */
+  #checkMissed(piece: LentBytes): void {
+    if (!piece.missedChange || piece.entry.way === undefined) return;
+    const changed = { start: 0, end: piece.size, count: piece.size };
+    const message = `the device wrote to ${thing(piece)} more than once, and the driver never synced it for the CPU in between: it read stale bytes, or missed some`;
+    const remedy =
+      'syncForCpu before reading what the device wrote, and syncForDevice before it writes again';
+    this.#tell('not-synced-for-cpu', piece, changed, `${message}; ${remedy}`, 'driver');
   }
 
   /** What the CPU wrote to its own bytes since syncForCpu will not be overwritten by unmap. */

@@ -45,6 +45,7 @@ const MISTAKES: readonly Mistake[] = [
     hardware: 'cpu-wrote-while-device-owned',
   },
   { file: 'reads-without-sync', kind: 'not-synced-for-cpu' },
+  { file: 'never-syncs', kind: 'not-synced-for-cpu' },
   { file: 'forgets-sync-for-device', kind: 'not-synced-for-device' },
   { file: 'writes-before-unmap', kind: 'not-synced-for-device' },
   { file: 'forgets-first-sync', kind: 'device-wrote-unowned' },

@@ -68,6 +68,18 @@ describe('debugging hardware', () => {
     },
   );
 
+  it('does not blame the CPU alone for a copy that the device wrote, by a mapping of the wrong direction', () => {
+    const { dma, reports, write } = open();
+    const mapping = dma.mapSingle(new Uint8Array(300), 'to-device');
+    write(mapping.dmaAddress, 300);
+    mapping.unmap();
+    expect(reports().map(({ message }) => message)).toEqual([
+      expect.stringMatching(
+        /the device's copy of it differ .*, or the device wrote to what it may only read; .* map it 'from-device' or 'bidirectional'$/,
+      ),
+    ]);
+  });
+
   it.each(WAYS)('lets the CPU write in its turn: %s, %i bytes, %s', (direction, size) => {
     const { dma, reports } = open();
     const bytes = new Uint8Array(size);
@@ -255,6 +267,19 @@ describe('an IOMMU fault', () => {
     expect(report).toMatchObject({ kind: 'iommu-fault', type: 'single' });
     expect(report!.message).toMatch(/was there until it was unmapped/);
     expect(report!.releasedAt).toContain('hardware-watch.test');
+  });
+
+  it('tells of a wrong direction, though the log is read after the mapping is over', () => {
+    const { dma, faults, reports } = open();
+    const mapping = dma.mapSingle(new Uint8Array(40_000), 'to-device');
+    const page = mapping.dmaAddress & ~0xfffn;
+    mapping.unmap();
+    faults.push(at(page));
+    const [{ message }] = reports() as [DmaReport];
+    expect(message).toMatch(
+      /was there until it was unmapped, and did not let the device write; map it 'from-device' or 'bidirectional'$/,
+    );
+    expect(message).not.toContain('keep it');
   });
 
   it('belongs to nothing where nothing was, and names what is closest', () => {
