@@ -4,6 +4,7 @@ import type { ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
 import { type Bar, type BarInfo, barAccessError, barWriteError, touchesReserved } from '../pci/bar.ts';
 import { isRegister, Registers, registerValue, registerValue64 } from '../registers/registers.ts';
+import { answer64Of, answerOf } from './answer.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
 
@@ -50,14 +51,7 @@ export class SimulatedBar extends Registers implements Bar {
   override read64(offset: number): bigint {
     this.#begin(offset, 8, false);
     this.#bus.clock.advance(READ_MICROSECONDS);
-    const { index } = this.info;
-    let value: bigint;
-    if (this.#model.read64 !== undefined) {
-      value = BigInt.asUintN(64, this.#model.read64(index, offset));
-    } else {
-      const low = this.#model.read(index, offset, 4) >>> 0;
-      value = (BigInt(this.#model.read(index, offset + 4, 4) >>> 0) << 32n) | BigInt(low);
-    }
+    const value = answer64Of(this.#model, this.info.index, offset);
     this.#checkThere(offset, 8);
     return value;
   }
@@ -100,9 +94,9 @@ export class SimulatedBar extends Registers implements Bar {
   #read(offset: number, width: Width): number {
     this.#begin(offset, width, false);
     this.#bus.clock.advance(READ_MICROSECONDS);
-    const value = this.#model.read(this.info.index, offset, width) >>> 0;
+    const value = answerOf(this.#model, this.info.index, offset, width);
     this.#checkThere(offset, width);
-    return width === 4 ? value : value & (2 ** (8 * width) - 1);
+    return value;
   }
 
   #write(offset: number, width: Width, value: number): void {
@@ -153,7 +147,7 @@ class BarRegisters extends SimulatedRegisters {
   }
 
   override read(offset: number, width: RegisterWidth): number {
-    return this.#model.read(this.#index, offset, width);
+    return answerOf(this.#model, this.#index, offset, width);
   }
 
   override write(offset: number, width: RegisterWidth, value: number): void {

@@ -156,3 +156,30 @@ it('IOVA ranges given as bigints are refused with the right words', async () => 
     /an IOVA range from the bigint 0n to the bigint 4294967295n; give numbers, not bigints/,
   );
 });
+
+describe('a wrong answer of a model', () => {
+  class Liar extends RecordingModel {
+    read64(): bigint {
+      return this.value as unknown as bigint;
+    }
+  }
+
+  const ANSWERS = [undefined, null, 2 ** 32 + 5, -(2 ** 31) - 1, 0.5, Number.NaN, '5', 5n, {}];
+  for (const options of [{}, { lag: true }, { inject: new FaultInjector({ seed: 1 }) }]) {
+    it(`is told of by the name of its class, ${JSON.stringify(Object.keys(options))}`, async () => {
+      const source = simulate(new Liar(), options);
+      using fn = await openPci(source);
+      for (const answer of ANSWERS) {
+        source.model.value = answer as number;
+        expect(() => fn.bar(0).read32(8)).toThrow(/^Liar answered a 32-bit read at 0x8 of BAR 0 with /);
+        expect(() => fn.bar(0).read8(9)).toThrow(/^Liar answered an 8-bit read at 0x9 of BAR 0 with /);
+        if (typeof answer === 'bigint') continue;
+        expect(() => fn.bar(0).read64(8)).toThrow(/^Liar answered a 64-bit read .*return a bigint/);
+      }
+      source.model.value = -1;
+      expect([fn.bar(0).read32(8), fn.bar(0).read16(8), fn.bar(0).read8(8)]).toEqual([
+        0xffffffff, 0xffff, 0xff,
+      ]);
+    });
+  }
+});
