@@ -18,7 +18,7 @@ import type { Attribution } from './attribution.ts';
 import { describeEntry, type Entry, type HeldEntry } from './entry.ts';
 import { Ledger } from './ledger.ts';
 import type { DebugOptions } from './options.ts';
-import { type Conflict, Overlaps } from './overlaps.ts';
+import type { Conflict } from './overlaps.ts';
 import { pendingMistakes } from './pending.ts';
 import type { WatchedPool } from './pools.ts';
 import { type Mistake, Report } from './report.ts';
@@ -36,7 +36,6 @@ export class DmaDebug implements DmaDebugView {
   /** Who looks at bytes; undefined when nobody does. */
   watch: Watch | undefined = undefined;
   /** Set when the device is built, before anything is mapped. */
-  overlaps!: Overlaps;
   device!: StreamingDevice;
   bounce!: BounceBuffer;
   /** How CPU and device are made to agree; undefined on a coherent device. */
@@ -68,9 +67,6 @@ export class DmaDebug implements DmaDebugView {
     this.device = device;
     this.bounce = bounce;
     this.cache = cache;
-    this.overlaps = new Overlaps(device.own, cache?.lineSize ?? 1, (conflict, entry, other) =>
-      this.#conflict(conflict, entry, other),
-    );
   }
 
   /** The block of a pool at this device address, out or free. */
@@ -155,7 +151,8 @@ export class DmaDebug implements DmaDebugView {
     for (const mistake of pendingMistakes(this.#name, [...this.ledger, ...blocks])) this.report(mistake);
   }
 
-  #conflict(conflict: Conflict, entry: Entry, other: Entry): void {
+  /** Two mappings get in each other's way. */
+  conflict(conflict: Conflict, entry: Entry, other: Entry): void {
     this.mistake(conflict, describeConflict(conflict, entry, other), other);
   }
 

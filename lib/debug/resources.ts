@@ -1,5 +1,5 @@
 /** Mappings of registers that are entered in the ledger. */
-import type { MappingRecord, StreamingMapping } from '../dma/streaming/mapping.ts';
+import type { MappingRecord } from '../dma/streaming/mapping.ts';
 import { type ResourceDevice, ResourceMappings } from '../dma/streaming/resource.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
 import type { DmaError } from '../errors.ts';
@@ -15,15 +15,14 @@ export class DebugResources extends ResourceMappings {
     debug.ledger.addTable(this.table as Iterable<DebugRecord>);
   }
 
-  override map(...resource: Parameters<ResourceMappings['map']>): StreamingMapping {
-    const mapping = super.map(...resource);
+  override map(...resource: Parameters<ResourceMappings['map']>): MappingRecord {
+    const record = super.map(...resource) as DebugRecord;
     const { debug } = this;
-    const [record] = this.table as Iterable<DebugRecord>;
-    if (record === undefined || debug.disabled) return mapping;
+    if (debug.disabled) return record;
     record.type = 'resource';
     debug.ledger.enter(record);
     debug.watch?.mapped(record);
-    return mapping;
+    return record;
   }
 
   override unmap(record: MappingRecord): void {

@@ -21,14 +21,8 @@ export class DebugScatterGather extends ScatterGather {
   }
 
   override map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
-    const { debug, elements } = this;
-    elements.listing = true;
-    let record: DebugSgRecord;
-    try {
-      record = super.map(views, direction, attributes) as DebugSgRecord;
-    } finally {
-      elements.listing = false;
-    }
+    const { debug } = this;
+    const record = super.map(views, direction, attributes) as DebugSgRecord;
     if (debug.disabled) return record;
     record.views = views;
     debug.ledger.enter(record);
@@ -109,7 +103,7 @@ export class DebugScatterGather extends ScatterGather {
   }
 
   private enterOwnBytes(record: DebugSgRecord): void {
-    const { overlaps } = this.debug;
+    const { overlaps } = this.elements;
     const { bits, places, linePlaces, attributes, cached } = record;
     if ((bits & DEVICE_WRITES) !== 0) {
       const { count, addresses, lengths } = record.segments;
@@ -127,14 +121,15 @@ export class DebugScatterGather extends ScatterGather {
   }
 
   private enterForeignBytes(record: DebugSgRecord): void {
-    const { overlaps } = this.debug;
+    const { overlaps } = this.elements;
     for (const view of record.views) {
       record.places.push(overlaps.enter(record, overlaps.numberOf(view), view.byteLength, record.attributes));
     }
   }
 
   private leave(record: DebugSgRecord): void {
-    const { ledger, overlaps, watch } = this.debug;
+    const { ledger, watch } = this.debug;
+    const { overlaps } = this.elements;
     ledger.leave(record);
     const { places, linePlaces } = record;
     // One by one: an array keeps its memory then, unlike one whose length is set to 0.

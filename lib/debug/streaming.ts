@@ -5,39 +5,31 @@ import { Streaming, type StreamingDevice, type StreamingOptions } from '../dma/s
 import type { Misuse } from '../dma/words/misuse.ts';
 import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
+import { Overlaps } from './overlaps.ts';
 import { DebugRecord } from './records.ts';
 
 export class DebugStreaming extends Streaming {
-  /** The elements of a list are being mapped, one by one: the list has their site, and whoever watches watches it. */
-  listing = false;
+  /** Which mappings get in each other's way, those of lists included. */
+  readonly overlaps: Overlaps;
   private readonly debug: DmaDebug;
-  /** Of the view that is being mapped, if it was asked for. */
-  private buffer: ArrayBufferLike | undefined = undefined;
 
   constructor(debug: DmaDebug, device: StreamingDevice, limit: number, options: StreamingOptions) {
     super(device, limit, options);
     this.debug = debug;
+    this.overlaps = new Overlaps(device.own, options.cache?.lineSize ?? 1, (conflict, entry, other) =>
+      debug.conflict(conflict, entry, other),
+    );
     debug.attach(device, this, options.cache);
     debug.ledger.addTable(this.table as Iterable<DebugRecord>);
   }
 
   override map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
-    const record = super.map(view, bits, attributes) as DebugRecord;
-    const { debug, buffer } = this;
-    this.buffer = undefined;
-    if (debug.disabled) return record;
-    record.view = view;
-    if (this.listing) {
-      record.type = 'scatter-gather';
-      record.birth = undefined;
-      this.enterBytes(record, view, buffer);
-      return record;
-    }
-    record.type = 'single';
-    debug.ledger.enter(record);
-    this.enterBytes(record, view, buffer);
-    debug.watch?.mapped(record);
-    return record;
+    return this.mapAs('single', view, bits, attributes);
+  }
+
+  /** The list has the site of its elements, and is watched for them. */
+  override mapElement(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
+    return this.mapAs('scatter-gather', view, bits, attributes);
   }
 
   override unmap(record: MappingRecord): void {
@@ -85,14 +77,32 @@ export class DebugStreaming extends Streaming {
     return this.debug.refused(misuse, record as DebugRecord, error);
   }
 
-  protected override bufferOf(view: ArrayBufferView): ArrayBufferLike {
-    const { buffer } = view;
-    this.buffer = buffer;
-    return buffer;
+  private mapAs(
+    type: 'single' | 'scatter-gather',
+    view: ArrayBufferView,
+    bits: number,
+    attributes: number,
+  ): DebugRecord {
+    const stamp = this.stampOf(view);
+    const buffer = stamp === undefined ? view.buffer : stamp.region.buffer;
+    const record = (
+      stamp === undefined
+        ? this.mapUnstamped(view, buffer, bits, attributes)
+        : this.mapStamped(stamp, bits, attributes)
+    ) as DebugRecord;
+    const { debug } = this;
+    if (debug.disabled) return record;
+    record.view = view;
+    record.type = type;
+    if (type === 'single') debug.ledger.enter(record);
+    else record.birth = undefined;
+    this.enterBytes(record, view, buffer);
+    if (type === 'single') debug.watch?.mapped(record);
+    return record;
   }
 
-  private enterBytes(record: DebugRecord, view: ArrayBufferView, buffer: ArrayBufferLike | undefined): void {
-    const { overlaps } = this.debug;
+  private enterBytes(record: DebugRecord, view: ArrayBufferView, buffer: ArrayBufferLike): void {
+    const { overlaps } = this;
     const { way, size, attributes, region } = record;
     if (way === 'arithmetic') {
       record.place = overlaps.enter(record, record.address, size, attributes);
@@ -103,7 +113,8 @@ export class DebugStreaming extends Streaming {
   }
 
   private leave(record: DebugRecord): void {
-    const { ledger, overlaps, watch } = this.debug;
+    const { overlaps } = this;
+    const { ledger, watch } = this.debug;
     if (record.entered) ledger.leave(record);
     if (record.place >= 0) overlaps.leave(record.place);
     if (record.linePlace >= 0) overlaps.leaveLines(record.linePlace);

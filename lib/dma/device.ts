@@ -5,7 +5,7 @@
 
 import type { CacheMaintenance } from '../cache.ts';
 import type { DmaDirection } from '../direction.ts';
-import { closedError, DmaError } from '../errors.ts';
+import { DmaError } from '../errors.ts';
 import type { AddressSpace } from '../iommu/address-space.ts';
 import type { AddressedMemory } from '../memory/addressed.ts';
 import type { MemorySource } from '../memory/source.ts';
@@ -32,6 +32,7 @@ import type { DmaLimits } from './streaming/limits.ts';
 import type { StreamingMapping } from './streaming/mapping.ts';
 import type { RegisterSource, ResourceMappings } from './streaming/resource.ts';
 import type { Streaming, StreamingOptions } from './streaming/streaming.ts';
+import { Lifetime } from './words/lifetime.ts';
 import { checkMask, DEFAULT_MASK, maskLimit } from './words/mask.ts';
 
 export interface DeviceOptions extends StreamingOptions {
@@ -77,8 +78,7 @@ export class DmaDevice {
   readonly #resources: ResourceMappings;
   #mask = DEFAULT_MASK;
   #coherentMask = DEFAULT_MASK;
-  #closed = false;
-  #gone: DmaError | undefined;
+  readonly #lifetime: Lifetime;
 
   /** @param parts what it is built of; debugging brings its own @throws DmaError EINVAL options · ENODEV the domain is closed */
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
@@ -89,14 +89,16 @@ export class DmaDevice {
     const cache = cacheFor(options);
     const limit = maskLimit(DEFAULT_MASK);
     const made = options.alter?.(parts) ?? parts;
-    const streaming = made.streaming({ name, operations, own }, limit, { ...options, cache });
+    const lifetime = new Lifetime(name);
+    const streaming = made.streaming({ name, operations, own, lifetime }, limit, { ...options, cache });
     const { pinning } = streaming;
     this.cache = cache;
+    this.#lifetime = lifetime;
     this.#operations = operations;
     this.#own = own;
     this.#streaming = streaming;
-    this.#lists = made.lists({ name, operations, own, streaming, cache, limit });
-    this.#resources = made.resources({ name, operations, coherent: cache === undefined });
+    this.#lists = made.lists({ name, operations, own, streaming, cache, limit, lifetime });
+    this.#resources = made.resources({ name, operations, coherent: cache === undefined, lifetime });
     this.#allocations = made.allocations({
       name,
       operations,
@@ -104,6 +106,7 @@ export class DmaDevice {
       cache,
       pinning,
       limit,
+      lifetime,
       makePool: made.pool,
     });
     operations.domain?.attach(this);
@@ -139,7 +142,7 @@ export class DmaDevice {
 
   /** Whether `setMask` would take this mask (dma_supported). @throws DmaError EINVAL not a mask · ENODEV closed */
   supported(mask: bigint): boolean {
-    this.#checkOpen();
+    this.#lifetime.check();
     checkMask(mask);
     return this.#operations.supports(maskLimit(mask));
   }
@@ -317,7 +320,7 @@ export class DmaDevice {
     direction: DmaDirection,
     attributes = 0,
   ): StreamingMapping {
-    return this.#resources.map(bar, offset, size, direction, attributes, maskLimit(this.#mask));
+    return this.#resources.map(bar, offset, size, direction, attributes, maskLimit(this.#mask)).handle;
   }
 
   /**
@@ -378,11 +381,8 @@ export class DmaDevice {
    * it has stays until it is given back, or `close`.
    */
   abandon(error: DmaError): void {
-    if (this.#closed) return;
-    this.#gone = error;
-    this.#lists.abandon(error);
-    this.#resources.abandon(error);
-    this.#streaming.abandon(error);
+    if (this.#lifetime.closed) return;
+    this.#lifetime.abandon(error);
     this.#allocations.abandon(error);
     this.#operations.abandon(error);
   }
@@ -392,8 +392,8 @@ export class DmaDevice {
    * stopped before (PciFunction.close does). Harmless to call twice.
    */
   close(): void {
-    if (this.#closed) return;
-    this.#closed = true;
+    if (this.#lifetime.closed) return;
+    this.#lifetime.close();
     this.#lists.close();
     this.#resources.close();
     this.#streaming.close();
@@ -407,11 +407,6 @@ export class DmaDevice {
     throw new DmaError('EIO', `${this.name}: no address fits under the DMA mask 0x${mask.toString(16)}`, {
       remedy: 'the device cannot be used with this IOMMU unless it takes wider addresses',
     });
-  }
-
-  #checkOpen(): void {
-    if (this.#closed) throw closedError(this.name);
-    if (this.#gone !== undefined) throw this.#gone;
   }
 }
 

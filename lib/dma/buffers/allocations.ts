@@ -9,7 +9,7 @@
 import { checkSize } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
-import { closedError, DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import { accessFor } from '../../iommu/access.ts';
 import {
   type DeclarableMemory,
@@ -27,6 +27,7 @@ import type { Pinning } from '../placement/placed-view.ts';
 import { roundUp } from '../placement/segments.ts';
 import type { PoolOptions } from '../pool/layout.ts';
 import { DmaPool, type PoolOwner } from '../pool/pool.ts';
+import type { Lifetime } from '../words/lifetime.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { cacheSync } from './cache-sync.ts';
 import { CoherentBuffer, type CoherentOwner } from './coherent.ts';
@@ -56,6 +57,7 @@ export interface AllocatingDevice {
   readonly pinning: Pinning;
   /** Highest address of coherent memory: the coherent mask. */
   readonly limit: number;
+  readonly lifetime: Lifetime;
   makePool(name: string, options: PoolOptions, owner: PoolOwner): DmaPool;
 }
 
@@ -68,11 +70,11 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   readonly #held = new Set<Held>();
   #declared: DeclaredMemory | undefined;
   #limit: number;
-  #closed = false;
-  #gone: DmaError | undefined;
+  readonly #lifetime: Lifetime;
 
   constructor(device: AllocatingDevice) {
     this.#device = device;
+    this.#lifetime = device.lifetime;
     this.#operations = device.operations;
     this.#own = device.own;
     this.#cache = device.cache;
@@ -95,7 +97,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
 
   /** Each of these as the method of DmaDevice with its name. */
   allocCoherent(size: number, managed: boolean | undefined): CoherentBuffer {
-    this.#checkOpen();
+    this.#lifetime.check();
     checkSize(size, 'the size of a coherent buffer');
     const buffer = new CoherentBuffer(this, this.#takeCoherent(size, this.#limit), managed);
     this.hold(buffer);
@@ -117,7 +119,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     size: number,
     options: DeclareOptions | undefined,
   ): void {
-    this.#checkOpen();
+    this.#lifetime.check();
     const { granule } = this.#operations;
     const declared = new DeclaredMemory(this.#own, granule, memory, deviceAddress, size, options);
     if (this.#declared !== undefined) {
@@ -133,7 +135,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   releaseDeclaredMemory(): void {
-    if (this.#gone === undefined) this.#checkOpen();
+    if (this.#lifetime.closed) throw this.#lifetime.error;
     if (this.#declared === undefined) throw nothingDeclared(this.#device.name);
     this.#declared.giveAll();
     this.#declared = undefined;
@@ -155,7 +157,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   allocNoncoherent(size: number, direction: DmaDirection): NoncoherentBuffer {
-    this.#checkOpen();
+    this.#lifetime.check();
     checkSize(size, 'the size of a noncoherent buffer');
     const bits = directionBits(direction);
     const range = this.#operations.allocate(size, this.#limit, accessFor(bits), 'noncoherent');
@@ -171,7 +173,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   allocNoncontiguous(size: number, direction: DmaDirection, attributes: number): NoncontiguousBuffer {
-    this.#checkOpen();
+    this.#lifetime.check();
     checkSize(size, 'the size of a noncontiguous buffer');
     directionBits(direction);
     checkNoncontiguousAttributes(attributes);
@@ -188,12 +190,12 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   cacheSync(view: ArrayBufferView, direction: DmaDirection): void {
-    this.#checkOpen();
+    this.#lifetime.check();
     cacheSync(this.#own, this.#cache, view, direction);
   }
 
   createPool(name: string, options: PoolOptions): DmaPool {
-    this.#checkOpen();
+    this.#lifetime.check();
     const owner: PoolOwner = {
       granule: this.#operations.granule,
       coherentLimit: () => this.#limit,
@@ -208,7 +210,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
 
   /** @param streamingLimit highest address of it */
   reserveIova(size: number, first: ArrayBufferView | undefined, streamingLimit: number): IovaState | null {
-    this.#checkOpen();
+    this.#lifetime.check();
     const owner: IovaOwner = {
       name: this.#device.name,
       own: this.#own,
@@ -263,17 +265,13 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     return error;
   }
 
-  /** The device is gone: what is out can be given back, and nothing more is handed out. */
+  /** The device is gone: pools hand out no more blocks, though they have some. */
   abandon(error: DmaError): void {
-    this.#closed = true;
-    this.#gone = error;
     for (const held of this.#held) if (held instanceof DmaPool) held.abandon(error);
   }
 
   /** The device is closing: views die with the operations. The newest first, as the kernel's devres. */
   close(): void {
-    this.#closed = true;
-    this.#gone = undefined;
     for (const held of [...this.#held].reverse()) held.revoke();
     this.#held.clear();
     this.#declared?.giveAll();
@@ -323,7 +321,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   }
 
   #declaration(): DeclaredMemory {
-    this.#checkOpen();
+    this.#lifetime.check();
     if (this.#declared === undefined) throw nothingDeclared(this.#device.name);
     return this.#declared;
   }
@@ -332,9 +330,5 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     const buffer = new CoherentIoBuffer(this, place);
     this.hold(buffer);
     return buffer;
-  }
-
-  #checkOpen(): void {
-    if (this.#closed) throw this.#gone ?? closedError(this.#device.name);
   }
 }

@@ -6,7 +6,7 @@
  * Addresses and memory are the domain's, which other devices may be in: what this one was given is kept account of, so
  * that it can be taken back when the device is closed and the others go on.
  */
-import { DmaError } from '../../errors.ts';
+import type { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
 import { type AddressSpace, bytesIn, type IovaRange, type MmioWindow } from '../../iommu/address-space.ts';
 import type { IovaSource } from '../../iommu/iova.ts';
@@ -15,7 +15,7 @@ import { LiveList } from '../words/live-list.ts';
 import { DEFAULT_MASK } from '../words/mask.ts';
 import { DeviceRange } from './device-range.ts';
 import type { IommuDomain } from './domain.ts';
-import { type DmaOperations, unreachableRegisters } from './operations.ts';
+import { type DmaOperations, reserveOrThrow, unreachableRegisters } from './operations.ts';
 import type { OwnMemory } from './own-memory.ts';
 import { isNoMemory, type Shrinker, shrinkAll, withShrinking } from './shrinkers.ts';
 
@@ -154,11 +154,7 @@ export class IommuOperations implements DmaOperations {
   /** @throws DmaError ENOMEM */
   #rangeFor(size: number, limit: number): DeviceRange {
     const span = Math.ceil(size / this.granule) * this.granule;
-    const range = this.reserve(span, limit);
-    if (range !== undefined) return range;
-    throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
-      remedy: `free something (${this.#iova.used} bytes of addresses are in use) or widen the DMA mask`,
-    });
+    return reserveOrThrow(this, span, limit);
   }
 
   #takeMemory(size: number, coherence: Coherence | undefined): ArrayBuffer {

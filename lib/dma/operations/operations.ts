@@ -97,6 +97,15 @@ export interface DmaOperations {
   close(): void;
 }
 
+/** `reserve`, where there has to be a range. @throws DmaError ENOMEM none is free · ENODEV the device is gone */
+export function reserveOrThrow(operations: DmaOperations, size: number, limit: number): DeviceRange {
+  const range = operations.reserve(size, limit);
+  if (range !== undefined) return range;
+  throw new DmaError('ENOMEM', `no room for ${size} bytes at or below address 0x${limit.toString(16)}`, {
+    remedy: 'unmap or free something, or widen the DMA mask',
+  });
+}
+
 /** For registers of a function where no way leads from the device to them (the code is dma_map_sgtable's). */
 export function unreachableRegisters(): DmaError {
   return new DmaError('EREMOTEIO', 'the device cannot be led to the registers of a function', {

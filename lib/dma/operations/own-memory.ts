@@ -114,10 +114,6 @@ type Directory = (Int32Array | undefined)[];
 
 /** The memory of one device, or of all devices in a domain, by view, by buffer and by device address. */
 export class OwnMemory {
-  /** Region and address that the last successful `find` met. */
-  foundRegion: OwnRegion | undefined;
-  foundAddress = 0;
-
   private readonly shift: number;
   private readonly byBuffer = new WeakMap<ArrayBufferLike, OwnRegion>();
   /** Number in the page table -> region; 0 is none. */
@@ -164,15 +160,6 @@ export class OwnMemory {
   stampOf(view: ArrayBufferView): Stamp | undefined {
     const stamp = (view as Stamped)[STAMP];
     return stamp !== undefined && stamp.view === view && stamp.region.owner === this ? stamp : undefined;
-  }
-
-  /** Region and address of a view that was stamped, in `foundRegion` and `foundAddress`; false when it was not. */
-  findStamped(view: ArrayBufferView): boolean {
-    const stamp = (view as Stamped)[STAMP];
-    if (stamp === undefined || stamp.view !== view || stamp.region.owner !== this) return false;
-    this.foundRegion = stamp.region;
-    this.foundAddress = stamp.address;
-    return true;
   }
 
   /** The region a buffer belongs to. */

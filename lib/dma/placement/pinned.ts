@@ -4,6 +4,7 @@
  */
 import { DmaError } from '../../errors.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
+import { reserveOrThrow } from '../operations/operations.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 import { type Pinning, PlacedView } from './placed-view.ts';
 
@@ -37,12 +38,7 @@ export class PinnedRun {
     const edges = size !== span && !whole;
     if (edges && (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw unaligned(granule);
     this.#pinning = pinning;
-    const range = operations.reserve(span, limit);
-    if (range === undefined) {
-      throw new DmaError('ENOMEM', `no room for ${span} bytes at or below address 0x${limit.toString(16)}`, {
-        remedy: 'unmap something, or widen the DMA mask',
-      });
-    }
+    const range = reserveOrThrow(operations, span, limit);
     this.#range = range;
     try {
       this.#placed = new PlacedView(pinning, source, range.address, at, bits, edges);

@@ -1,8 +1,7 @@
 /** A list in place: one run of device addresses, and in it the memory of every element, whole granules of each. */
-import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
-import type { DmaOperations } from '../operations/operations.ts';
+import { type DmaOperations, reserveOrThrow } from '../operations/operations.ts';
 import { roundUp } from './segments.ts';
 
 /** Memory of one element of a list. */
@@ -36,12 +35,7 @@ export class PlacedRun {
     access: Access,
   ) {
     this.#operations = operations;
-    const range = operations.reserve(total, limit);
-    if (range === undefined) {
-      throw new DmaError('ENOMEM', `no room for ${total} bytes at or below address 0x${limit.toString(16)}`, {
-        remedy: 'unmap something, or widen the DMA mask',
-      });
-    }
+    const range = reserveOrThrow(operations, total, limit);
     this.#range = range;
     this.address = range.address;
     try {

@@ -17,7 +17,7 @@ export function mapParts(streaming: Streaming, record: SgRecord, views: readonly
   record.size = 0;
   try {
     for (const view of views) {
-      const part = streaming.map(view, record.bits, record.attributes);
+      const part = streaming.mapElement(view, record.bits, record.attributes);
       parts.push(part);
       record.segments.pushAlone(part.address, part.size);
       record.size += part.size;

@@ -12,7 +12,7 @@
 
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits, directionOf } from '../../direction.ts';
-import { closedError, DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import { accessFor } from '../../iommu/access.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
@@ -20,6 +20,7 @@ import { type PlacedElement, PlacedRun } from '../placement/placed-run.ts';
 import { crossesBoundary, planRun, type SegmentLimits } from '../placement/segments.ts';
 import type { Streaming } from '../streaming/streaming.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
+import type { Lifetime } from '../words/lifetime.ts';
 import { mappableBytes } from '../words/mappable.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { detachedInList, isRefusal, sgError } from './errors.ts';
@@ -37,6 +38,7 @@ export interface SgContext {
   readonly cache?: CacheMaintenance | undefined;
   /** Highest address of a mapping: the streaming mask. */
   readonly limit: number;
+  readonly lifetime: Lifetime;
 }
 
 export class ScatterGather implements SgOwner {
@@ -49,11 +51,10 @@ export class ScatterGather implements SgOwner {
   private readonly limits: SegmentLimits;
   private readonly merges: boolean;
   private limit: number;
-  /** No list is mapped any more: closed, or gone with this error. */
-  private closed = false;
-  private gone: DmaError | undefined;
+  private readonly lifetime: Lifetime;
 
-  constructor({ name, operations, own, streaming, cache, limit }: SgContext) {
+  constructor({ name, operations, own, streaming, cache, limit, lifetime }: SgContext) {
+    this.lifetime = lifetime;
     this.name = name;
     this.operations = operations;
     this.own = own;
@@ -82,7 +83,7 @@ export class ScatterGather implements SgOwner {
 
   /** `mapSg`, as a record. */
   map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
-    if (this.closed) throw this.gone ?? closedError(this.name);
+    this.lifetime.check();
     const bits = directionBits(direction);
     if (attributes !== 0) this.#checkAttributes(attributes);
     if (!Array.isArray(views) || views.length === 0) {
@@ -141,16 +142,8 @@ export class ScatterGather implements SgOwner {
     return error;
   }
 
-  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
-  abandon(error: DmaError): void {
-    this.closed = true;
-    this.gone = error;
-  }
-
   /** The device is closing: lists end without a copy. Their addresses go with the operations. */
   close(): void {
-    this.closed = true;
-    this.gone = undefined;
     this.table.revoke();
   }
 
@@ -178,11 +171,11 @@ export class ScatterGather implements SgOwner {
     for (let i = 0; i < views.length; i++) {
       const view = views[i]!;
       if (!ArrayBuffer.isView(view)) return false;
-      const stamped = own.findStamped(view);
-      if (!stamped && !this.#findByBuffer(view)) return false;
-      const length = stamped ? (view as Uint8Array).length : view.byteLength;
-      const region = own.foundRegion!;
-      const address = own.foundAddress;
+      const stamp = own.stampOf(view);
+      const region = stamp === undefined ? own.regionOf(view.buffer) : stamp.region;
+      if (region === undefined) return false;
+      const length = stamp === undefined ? view.byteLength : stamp.view.length;
+      const address = stamp === undefined ? region.address + view.byteOffset : stamp.address;
       const last = address + length - 1;
       if (length === 0 || last > limit || (region.bits & bits) !== bits) return false;
       if (((address | 0) & dmaAlignment) !== 0) return false;
@@ -197,15 +190,6 @@ export class ScatterGather implements SgOwner {
     record.size = size;
     record.way = 'arithmetic';
     if (this.cache !== undefined) this.#startMaintaining(record, views);
-    return true;
-  }
-
-  #findByBuffer(view: ArrayBufferView): boolean {
-    const { own } = this;
-    const region = own.regionOf(view.buffer);
-    if (region === undefined) return false;
-    own.foundRegion = region;
-    own.foundAddress = region.address + view.byteOffset;
     return true;
   }
 
@@ -228,7 +212,7 @@ export class ScatterGather implements SgOwner {
       // Mapping it by itself will find the words for it.
       if (!ArrayBuffer.isView(view)) return false;
       size += view.byteLength;
-      foreign ||= !this.own.findStamped(view) && !this.#findByBuffer(view);
+      foreign ||= this.own.stampOf(view) === undefined && this.own.regionOf(view.buffer) === undefined;
     }
     // Memory of our own is never copied for being short: it is here because its own addresses would not do.
     if (!foreign || this.streaming.worthPinning(size)) return true;

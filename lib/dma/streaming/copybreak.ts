@@ -1,6 +1,5 @@
 /** From which size on mapping memory in place is cheaper than copying it. */
-import { DmaError } from '../../errors.ts';
-import type { DmaOperations } from '../operations/operations.ts';
+import { type DmaOperations, reserveOrThrow } from '../operations/operations.ts';
 
 /** About what it came to on the machines it was measured on, between 14 and 130 KiB. */
 export const DEFAULT_COPYBREAK = 32 * 1024;
@@ -19,8 +18,7 @@ export function measureCopybreak(operations: DmaOperations, limit: number): numb
   const memory = new Uint8Array(long + granule).fill(1);
   const from = (granule - operations.pageOffset(memory.buffer)) % granule;
   const mapOnce = (size: number) => {
-    const range = operations.reserve(size, limit);
-    if (range === undefined) throw new DmaError('ENOMEM', 'no address for a measurement');
+    const range = reserveOrThrow(operations, size, limit);
     try {
       operations.place(range.address, memory.buffer, from, size, 'read');
       operations.displace(range.address, size);

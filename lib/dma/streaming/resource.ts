@@ -10,13 +10,14 @@
 
 import { describe } from '../../arguments.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
-import { closedError, DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import { accessFor } from '../../iommu/access.ts';
 import type { MmioWindow } from '../../iommu/address-space.ts';
-import { type DmaOperations, unreachableRegisters } from '../operations/operations.ts';
+import { type DmaOperations, reserveOrThrow, unreachableRegisters } from '../operations/operations.ts';
 import { checkAttributes, DMA_ATTR } from '../words/attributes.ts';
+import type { Lifetime } from '../words/lifetime.ts';
 import type { Misuse } from '../words/misuse.ts';
-import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import { type MappingOwner, MappingRecord, MappingTable } from './mapping.ts';
 
 /** Where registers are: a `Bar`. */
 export interface RegisterSource {
@@ -30,13 +31,12 @@ export interface ResourceDevice {
   readonly operations: DmaOperations;
   /** Whether the device sees what the CPU writes. */
   readonly coherent: boolean;
+  readonly lifetime: Lifetime;
 }
 
 export class ResourceMappings implements MappingOwner {
   protected readonly device: ResourceDevice;
   protected readonly table = new MappingTable(this);
-  private closed = false;
-  private gone: DmaError | undefined;
 
   constructor(device: ResourceDevice) {
     this.device = device;
@@ -55,9 +55,9 @@ export class ResourceMappings implements MappingOwner {
     direction: DmaDirection,
     attributes: number,
     limit: number,
-  ): StreamingMapping {
-    const { name, operations, coherent } = this.device;
-    if (this.closed) throw this.gone ?? closedError(name);
+  ): MappingRecord {
+    const { name, operations, coherent, lifetime } = this.device;
+    lifetime.check();
     const bits = directionBits(direction);
     checkAttributes(attributes);
     if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && !coherent) throw notCoherent(name);
@@ -66,12 +66,7 @@ export class ResourceMappings implements MappingOwner {
     checkGranules(window, offset, size, operations.granule);
     checkReserved(window, offset, size, accessFor(bits) === 'read');
     if (!operations.reachesRegisters) throw unreachableRegisters();
-    const range = operations.reserve(size, limit);
-    if (range === undefined) {
-      throw new DmaError('ENOMEM', `no room for ${size} bytes at or below address 0x${limit.toString(16)}`, {
-        remedy: 'unmap something, or widen the DMA mask',
-      });
-    }
+    const range = reserveOrThrow(operations, size, limit);
     try {
       operations.placeWindow(range.address, window, offset, size, accessFor(bits));
     } catch (error) {
@@ -81,7 +76,7 @@ export class ResourceMappings implements MappingOwner {
     const record = this.table.take(size, bits, attributes, 'resource');
     record.address = range.address;
     record.range = range;
-    return record.handle;
+    return record;
   }
 
   unmap(record: MappingRecord): void {
@@ -110,16 +105,8 @@ export class ResourceMappings implements MappingOwner {
     return error;
   }
 
-  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
-  abandon(error: DmaError): void {
-    this.closed = true;
-    this.gone = error;
-  }
-
   /** The device is closing: the addresses go with the operations. */
   close(): void {
-    this.closed = true;
-    this.gone = undefined;
     this.table.revoke();
   }
 }

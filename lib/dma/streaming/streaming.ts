@@ -13,16 +13,17 @@
 import { describe } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
-import { closedError, DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import { BounceBuffer, type BounceOptions } from '../bounce/bounce.ts';
 import type { CopyMany } from '../bounce/copy-list.ts';
 import { longestView } from '../bounce/room.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
 import type { DmaOperations } from '../operations/operations.ts';
-import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
+import type { OwnMemory, OwnRegion, Stamp } from '../operations/own-memory.ts';
 import { PinnedRun } from '../placement/pinned.ts';
 import type { Pinning } from '../placement/placed-view.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
+import type { Lifetime } from '../words/lifetime.ts';
 import { bytesIn, emptyView, notAView } from '../words/mappable.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { ArithmeticMappings } from './arithmetic.ts';
@@ -49,6 +50,7 @@ export interface StreamingDevice {
   readonly name: string;
   readonly operations: DmaOperations;
   readonly own: OwnMemory;
+  readonly lifetime: Lifetime;
 }
 
 export class Streaming implements MappingOwner {
@@ -76,9 +78,7 @@ export class Streaming implements MappingOwner {
   private measured: boolean;
   /** Highest address of a mapping: the streaming mask. */
   private limit: number;
-  /** No mapping is made any more: closed, or gone with this error. */
-  private closed = false;
-  private gone: DmaError | undefined;
+  private readonly lifetime: Lifetime;
 
   /** @throws DmaError EINVAL options */
   constructor(
@@ -86,8 +86,9 @@ export class Streaming implements MappingOwner {
     limit: number,
     { bounce = {}, copybreak, cache, copyMany }: StreamingOptions,
   ) {
-    const { operations, own } = device;
+    const { operations, own, lifetime } = device;
     this.device = device;
+    this.lifetime = lifetime;
     this.own = own;
     this.limit = limit;
     this.cache = cache;
@@ -138,16 +139,14 @@ export class Streaming implements MappingOwner {
 
   /** `mapSingle` with direction and attributes checked before, as a record. */
   map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
-    if (this.closed) throw this.gone ?? closedError(this.device.name);
-    if (!ArrayBuffer.isView(view)) throw notAView();
-    const { own } = this;
-    const stamp = own.stampOf(view);
-    if (stamp !== undefined) return this.mapOwn(stamp.region, stamp.offset, stamp.view, bits, attributes);
-    const buffer = this.bufferOf(view);
-    const region = own.regionOf(buffer);
-    const source = bytesIn(view, buffer, bits);
-    if (region === undefined) return this.mapForeign(source, bits, attributes);
-    return this.mapOwn(region, source.byteOffset, source, bits, attributes);
+    const stamp = this.stampOf(view);
+    if (stamp !== undefined) return this.mapStamped(stamp, bits, attributes);
+    return this.mapUnstamped(view, view.buffer, bits, attributes);
+  }
+
+  /** `map` of one element of a list that is mapped one by one. */
+  mapElement(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
+    return this.map(view, bits, attributes);
   }
 
   /** Whether foreign memory of so many bytes in all is mapped in place rather than copied. */
@@ -201,23 +200,34 @@ export class Streaming implements MappingOwner {
     return error;
   }
 
-  /** The device is gone: what is mapped can be given back, and nothing more is mapped. */
-  abandon(error: DmaError): void {
-    this.closed = true;
-    this.gone = error;
-  }
-
   /** The device is closing: mappings end without a copy, and their addresses go with the operations. */
   close(): void {
-    this.closed = true;
-    this.gone = undefined;
     this.table.revoke();
     this.bounce.close();
   }
 
-  /** Asked once for each view that we did not hand out: reading it costs as much as copying a kilobyte. */
-  protected bufferOf(view: ArrayBufferView): ArrayBufferLike {
-    return view.buffer;
+  /** What a view carries that we handed out. @throws DmaError ENODEV the device is gone or closed · EINVAL no view */
+  protected stampOf(view: ArrayBufferView): Stamp | undefined {
+    if (this.lifetime.ended) throw this.lifetime.error;
+    if (!ArrayBuffer.isView(view)) throw notAView();
+    return this.own.stampOf(view);
+  }
+
+  protected mapStamped({ region, offset, view }: Stamp, bits: number, attributes: number): MappingRecord {
+    return this.mapOwn(region, offset, view, bits, attributes);
+  }
+
+  /** @param buffer of the view: reading it costs as much as copying a kilobyte, so that it is read once */
+  protected mapUnstamped(
+    view: ArrayBufferView,
+    buffer: ArrayBufferLike,
+    bits: number,
+    attributes: number,
+  ): MappingRecord {
+    const region = this.own.regionOf(buffer);
+    const source = bytesIn(view, buffer, bits);
+    if (region === undefined) return this.mapForeign(source, bits, attributes);
+    return this.mapOwn(region, source.byteOffset, source, bits, attributes);
   }
 
   private mapOwn(
