@@ -55,7 +55,7 @@ export class DebugScatterGather extends ScatterGather {
 
   /** Other devices go on: what this one was lent is in nobody's way any more. */
   override close(): void {
-    const { overlaps } = this.debug;
+    const { overlaps } = this.elements;
     for (const { places } of this.table as Iterable<DebugSgRecord>) {
       while (places.length > 0) overlaps.leave(places.pop()!);
     }

@@ -61,7 +61,7 @@ export class DebugStreaming extends Streaming {
 
   /** Other devices go on: what this one was lent is in nobody's way any more. */
   override close(): void {
-    const { overlaps } = this.debug;
+    const { overlaps } = this;
     for (const record of this.table as Iterable<DebugRecord>) {
       if (record.place >= 0) overlaps.leave(record.place);
       record.place = -1;
