@@ -64,11 +64,11 @@ export class SimulatedBus implements SlotBus {
   /** The model, if it lags. */
   readonly lagging: LaggingDevice | undefined;
   readonly bars: readonly BarInfo[];
-  /** Whoever reaches the device now. */
+  /** The open function that can reach the device, if any. */
   #port: BusPort | undefined;
-  /** Whoever has it open, and may have let it go already. */
+  /** The open function. It differs from `#port` once the device was released and the function is not yet closed. */
   #holder: BusPort | undefined;
-  /** Waiting for it to be let go. */
+  /** Callers of `requestRelease` that wait until the driver has released the device. */
   #released: (() => void)[] = [];
   #line = false;
   #plugged = true;
@@ -100,7 +100,7 @@ export class SimulatedBus implements SlotBus {
     this.clock.start();
   }
 
-  /** The driver lets the device go: time stands still for it, and it reaches nothing. */
+  /** The driver releases the device: time stands still for the device, and it reaches no memory. */
   release(): void {
     this.#port = undefined;
     this.clock.stop();
@@ -112,7 +112,7 @@ export class SimulatedBus implements SlotBus {
     this.#holder = undefined;
   }
 
-  /** Ask for the device back, as before it is removed; resolves when nobody has it. */
+  /** Ask for the device back, as before it is removed; resolves when no driver has it. */
   requestRelease(): Promise<void> {
     const port = this.#port;
     if (port === undefined) return Promise.resolve();
@@ -281,7 +281,7 @@ export class SimulatedBus implements SlotBus {
     this.faults.record({ address: BigInt(address), size, access, reason });
   }
 
-  /** The driver has not let the function start anything on the bus. */
+  /** The driver has not allowed the function to start anything on the bus: the access is recorded as a fault. */
   #refuse(
     address: bigint | number,
     size: number,

@@ -69,7 +69,7 @@ export class SimulatedGroup {
 
   /**
    * A function of the group is being opened: the domain it will be in.
-   * @param wanted by whoever opens it @param make one for the group
+   * @param wanted the domain that the caller of `openPci` asked for @param make makes one for the group
    * @throws DmaError EBUSY the group is in another domain · EINVAL that domain is of another world · ENODEV it is closed
    */
   enter(wanted: IommuDomain | undefined, make: () => SimulatedDomain): SimulatedDomain {

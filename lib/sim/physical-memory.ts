@@ -1,6 +1,6 @@
 /**
  * Memory of a simulated machine without an IOMMU: an allocation has one address, for the device as well. A device
- * reaches everything that is allocated, whoever it belongs to; where nothing is, it meets a fault (on hardware it
+ * reaches everything that is allocated, also the memory of others; where nothing is, it meets a fault (on hardware it
  * would meet the rest of the machine).
  */
 import { checkSize } from '../arguments.ts';

@@ -226,7 +226,7 @@ function newMachine(options: SimulateOptions, parts: MachineParts, faults: Fault
   const cache = coherent
     ? undefined
     : new SimulatedCache({ coherenceOf, pageOffset, ...(lineSize !== undefined && { lineSize }) });
-  // Without an IOMMU nobody maps, and nothing can go wrong with it.
+  // Without an IOMMU there are no mappings that an injector could make fail.
   const { addressSpace } = iommu ? parts : PLAIN_MACHINE;
   const space = addressSpace({
     pageSize,

@@ -107,7 +107,7 @@ export class SimulatedTransport implements PciTransport {
     this.#events = events;
   }
 
-  /** The device was pulled out, or is let go: every access from here on finds nobody. */
+  /** The device was pulled out, or is released: every access from here on fails. */
   leave(): void {
     if (this.#closed || this.#gone !== undefined) return;
     const error = goneError(this.address);

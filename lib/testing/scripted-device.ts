@@ -94,7 +94,7 @@ export class ScriptedDevice implements DeviceModel {
   #act(): void {
     for (let step = this.#steps[this.#at]; step !== undefined; step = this.#steps[this.#at]) {
       if (!isDeviceStep(step)) return;
-      // Nobody is there to catch what is thrown here: it waits for the next access, or for `done`.
+      // No caller could catch an error here. It is kept, and the next access or `done` throws it.
       const fail = (why: string) => this.#fail(why, 'RegisterScript', step.text, why);
       try {
         step.run(this.#bus, fail);

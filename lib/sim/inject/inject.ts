@@ -12,7 +12,7 @@
  *      'interrupt-lost'       an interrupt of the device         it never arrives
  *      'interrupt-duplicated' the same                           it arrives twice
  *      'interrupt-coalesced'  the same                           it is held back, and others of its vector with it
- *      'interrupt-spurious'   a register write of the driver     an interrupt nobody asked for follows
+ *      'interrupt-spurious'   a register write of the driver     an interrupt without a cause follows
  *      'completion-delayed'   something the device starts        it takes longer
  *      'read-all-ones'        a register read of the driver      the answer is lost
  *      'iommu-fault'          an access of the device to memory  it fails, as if nothing were mapped there
@@ -99,7 +99,7 @@ export class FaultInjector {
   /**
    * From now on inject faults of this kind; a second rule of a kind stands beside the first. Each rule draws its own
    * random numbers, so that one more changes nothing about the others.
-   * @throws DmaError EINVAL no such kind, or a condition nothing can meet
+   * @throws DmaError EINVAL no such kind, or a condition that cannot be met
    */
   on(kind: FaultKind, when: FaultTiming = {}): this {
     if (!KINDS.includes(kind)) {

@@ -4,7 +4,7 @@ import { DmaError } from '../../errors.ts';
 
 /**
  * Opportunities of a kind are counted from 1 while its rule stands. A fault strikes at those that meet every
- * condition given; without any, at all of them.
+ * condition given; without a condition it strikes at all of them.
  */
 export interface FaultTiming {
   /** At this opportunity only. */

@@ -204,7 +204,7 @@ export class EduModel implements DeviceModel {
     if (slice !== undefined) this.#bus.dmaWrite(this.#clamp(this.#destination, 'write'), slice);
   }
 
-  /** The part of the buffer a transfer names by its address, or undefined when there is no such part. */
+  /** The part of the buffer a transfer names by its address, or undefined when no part of the buffer has that address. */
   #slice(inside: bigint, memory: bigint, access: 'read' | 'write'): Uint8Array | undefined {
     const start = inside - BUFFER_START;
     if (start >= 0n && start + this.#count <= BUFFER_SIZE) {
