@@ -2,6 +2,8 @@
  * Who may import what (docs/architecture.md, "Floors"). A folder imports from its own floor and from those below it:
  *
  *      test, examples
+ *      cli
+ *      doctor
  *      testing
  *      sim
  *      pci, uio
@@ -25,6 +27,8 @@ const FLOORS = [
   ['^lib/(pci|uio)/'],
   ['^lib/sim/'],
   ['^lib/testing/'],
+  ['^lib/doctor/'],
+  ['^lib/cli/'],
 ].flat();
 
 /** No file of a floor imports from one above it; only what is outside of `lib` imports the public surface. */

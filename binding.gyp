@@ -1,27 +1,20 @@
+# Builds everything native of a checkout; the published package has only native/binding.gyp.
 {
   'target_defaults': {
     'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
     'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
-    # A failed allocation unwinds to the border and becomes ENOMEM; without exceptions it would end the process.
     'cflags_cc!': ['-fno-exceptions'],
     'cflags_cc': ['-std=c++17', '-fexceptions', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
   },
   'targets': [{
-    'target_name': 'userdma',
-    'conditions': [
-      ['OS=="linux" and (target_arch=="x64" or target_arch=="arm64")', {
-        'sources': ['<!@(node -p "require(\'node:fs\').readdirSync(\'native\').filter(f => f.endsWith(\'.cc\')).map(f => \'native/\' + f).join(\' \')")'],
-        # A worker that ends unloads its addons; the SIGBUS handler must stay where it is.
-        'ldflags': ['-Wl,-z,nodelete'],
-      }, {
-        'type': 'none',
-      }],
-    ],
+    'target_name': 'addon',
+    'type': 'none',
+    'dependencies': ['native/binding.gyp:userdma'],
   }, {
-    # Counts the accesses of one instruction; only in a checkout, for test/access.
+    # Counts the accesses of one instruction, for test/access.
     'target_name': 'access_probe',
     'conditions': [
-      ['OS=="linux" and target_arch=="x64" and "<!(node -p "require(\'node:fs\').existsSync(\'test/access/access_probe.cc\')")"=="true"', {
+      ['OS=="linux" and target_arch=="x64"', {
         'sources': ['test/access/access_probe.cc'],
       }, {
         'type': 'none',
@@ -40,10 +33,10 @@
       }],
     ],
   }, {
-    # Loops in C to compare with; only in a checkout, for test/bench.
+    # Loops in C to compare with, for test/bench.
     'target_name': 'bench_comparators',
     'conditions': [
-      ['OS=="linux" and "<!(node -p "require(\'node:fs\').existsSync(\'test/bench/comparators.cc\')")"=="true"', {
+      ['OS=="linux"', {
         'sources': ['test/bench/comparators.cc'],
       }, {
         'type': 'none',

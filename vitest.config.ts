@@ -8,6 +8,6 @@ export default defineConfig({
     pool: 'forks', // a native crash takes one test file down, not the run
     testTimeout: 60_000,
     // Tests make mistakes on purpose: they look at reports, and nobody wants to read them.
-    env: { USERDMA_DEBUG: 'quiet' },
+    env: { USERDMA_DEBUG: 'quiet', USERDMA_TESTING: '1' },
   },
 });

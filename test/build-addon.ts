@@ -3,43 +3,12 @@
  *
  * Without a compiler, or on a system that can have no addon, it says so in one line and succeeds: simulation needs no addon. A compile error fails.
  */
-import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { delimiter, dirname, join } from 'node:path';
+import { existsSync, readdirSync, statSync, utimesSync } from 'node:fs';
+import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { packageRoot } from '../lib/native/load.ts';
+import { buildAddon as buildNative, missingTools } from '../lib/native/build.ts';
+import { packageRoot } from '../lib/native/package-root.ts';
 import { whyNoAddon } from '../lib/native/processor.ts';
-
-const COMPILERS = ['g++', 'c++', 'clang++'];
-
-/** What is missing to compile the addon, in words; empty when nothing is. */
-export function missingTools(env: NodeJS.ProcessEnv = process.env): string[] {
-  const compilers = env.CXX === undefined ? COMPILERS : [env.CXX];
-  const missing: string[] = [];
-  if (!compilers.some((name) => onPath(name, env))) missing.push('a C++ compiler');
-  if (!onPath('make', env)) missing.push('make');
-  if (!onPath('python3', env)) missing.push('Python 3');
-  return missing;
-}
-
-function noTools(): string | undefined {
-  const missing = missingTools();
-  return missing.length > 0 ? `${missing.join(', ')} not found` : undefined;
-}
-
-function onPath(name: string, env: NodeJS.ProcessEnv): boolean {
-  const program = name.trim().split(/\s+/)[0] ?? name;
-  const folders = program.includes('/') ? [''] : (env.PATH ?? '').split(delimiter);
-  return folders.some((folder) => {
-    try {
-      accessSync(join(folder, program), constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-}
 
 /** Whether anything the addon in `root` is made of is newer than it, or it is not there. */
 export function isStale(root: string): boolean {
@@ -63,20 +32,21 @@ function nativeSources(root: string): string[] {
   return [...all(native), ...(existsSync(kernel) ? all(kernel) : []), ...tests.filter(existsSync)];
 }
 
-/** Runs node-gyp in `root`; quiet when it works. Returns its exit status. */
+/** Builds everything native of the checkout at `root`; quiet when it works. Returns node-gyp's exit status. */
 export function nodeGyp(root: string, env: NodeJS.ProcessEnv = process.env): number {
-  const script = createRequire(import.meta.url).resolve('node-gyp/bin/node-gyp.js');
-  const prefix = dirname(dirname(process.execPath));
-  const headers = existsSync(join(prefix, 'include', 'node', 'node.h')) ? [`--nodedir=${prefix}`] : [];
-  const args = [script, 'configure', 'build', '--silent', `--directory=${root}`, ...headers];
-  const run = spawnSync(process.execPath, args, { encoding: 'utf8', env });
-  if (run.status !== 0) {
-    process.stderr.write(`${run.stdout}${run.stderr}`);
-    return run.status ?? 1;
+  const built = buildNative(root, env);
+  if (built.addon === undefined) {
+    process.stderr.write(built.output);
+    return built.status;
   }
   const now = new Date();
-  utimesSync(addonPath(root), now, now); // make leaves it alone when a change made no difference
+  utimesSync(built.addon, now, now); // make leaves it alone when a change made no difference
   return 0;
+}
+
+function noTools(): string | undefined {
+  const missing = missingTools();
+  return missing.length > 0 ? `${missing.join(', ')} not found` : undefined;
 }
 
 /** Builds it where it can be built and is not up to date. Returns an exit status. */

@@ -57,9 +57,9 @@ function ownFolder(): string {
   return folder;
 }
 
-/** `at captureSite (file:///a/lib/debug/sites.js:15:16)` -> `file:///a/lib/` */
+/** `at captureSite (file:///a/lib/debug/sites.js:15:16)` -> `file:///a/lib/`; the published package has chunks instead. */
 function folderIn(frame: string): string {
-  const end = frame.search(/debug[/\\]sites\.[jt]s/);
+  const end = frame.search(/debug[/\\]sites\.[jt]s|chunks[/\\]userdma-\w+\.js/);
   const start = frame.includes('(') ? frame.indexOf('(') + 1 : frame.indexOf('at ') + 3;
   // Bundled with the program: there is no telling which frames are ours.
   return end < 0 ? '\0' : frame.slice(start, end);

@@ -93,7 +93,7 @@ export interface InterruptFunctions {
   interruptRef(interrupt: Handle, ref: boolean): number;
 }
 
-/** For tests only: what takes a device otherwise. */
+/** What takes a device otherwise. */
 export interface TestingFunctions {
   /** Signals an interrupt `count` times, as a device would. */
   signal(interrupt: Handle, count: number): number;
@@ -116,5 +116,6 @@ export interface Addon
     DmaBufFunctions,
     UDmaBufFunctions,
     VfioFunctions {
+  /** For tests only: undefined unless the environment had USERDMA_TESTING when the addon was loaded. */
   readonly testing: TestingFunctions;
 }

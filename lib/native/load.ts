@@ -1,17 +1,18 @@
 /** Loads the addon the first time hardware is asked for, so that simulation needs no compiler on any OS. */
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { join, resolve } from 'node:path';
 import { DmaError } from '../errors.ts';
 import { useNativeBarrier } from '../rings/barriers.ts';
 import type { Addon } from './addon.ts';
+import { findPackage } from './package-root.ts';
 import { whyNoAddon } from './processor.ts';
 
 let loaded: Addon | undefined;
 
 /**
- * The addon, the same object every time in one environment.
+ * The addon, the same object every time in one environment. The file that USERDMA_ADDON names is taken when it is set.
+ * Otherwise the prebuilt one of the package, or the one that was built on this machine when that does not load.
  * @throws DmaError ENOSYS when it cannot be loaded; the message lists the causes and the fix, `cause` is the
  *   loader's own error
  */
@@ -24,27 +25,59 @@ export function loadAddon(): Addon {
   return loaded;
 }
 
+/** The addon that comes with the package for processors like this one. It serves glibc and musl. */
+export function prebuiltAddon(root: string, arch: string = process.arch): string {
+  return join(root, 'prebuilds', `linux-${arch}`, 'userdma.node');
+}
+
+/** The folder of a package whose addon node-gyp builds: a checkout has more to build than an installed package. */
+export function buildFolder(root: string): string {
+  return existsSync(join(root, 'binding.gyp')) ? root : join(root, 'native');
+}
+
 function load(): Addon {
-  const root = packageRoot();
-  const reason = whyNoAddon();
-  if (reason !== undefined) throw missing(root, [reason]);
+  const impossible = whyNoAddon();
+  if (impossible !== undefined) {
+    throw missing(process.cwd(), [impossible], {
+      remedy: 'open a simulated device instead, which needs no addon',
+    });
+  }
+  const chosen = process.env.USERDMA_ADDON;
+  if (chosen) return loadChosen(resolve(chosen));
+  const root = findPackage();
+  if (root === undefined) {
+    throw missing('a bundle', ['the package userdma is not installed where the bundle runs'], {
+      remedy:
+        'leave userdma out of the bundle and install it there, or name the file of its addon in USERDMA_ADDON',
+    });
+  }
+  const require = createRequire(join(root, 'package.json'));
+  const reasons: string[] = [];
+  const prebuilt = prebuiltAddon(root);
+  if (existsSync(prebuilt)) {
+    try {
+      return require(prebuilt) as Addon;
+    } catch (cause) {
+      reasons.push(`the prebuilt one does not load: ${firstLine(cause)}`);
+    }
+  }
   try {
-    const bindings = createRequire(import.meta.url)('bindings') as (options: object) => Addon;
-    return bindings({ bindings: 'userdma', module_root: root });
+    const bindings = require('bindings') as (options: object) => Addon;
+    return bindings({ bindings: 'userdma', module_root: buildFolder(root) });
   } catch (cause) {
-    throw missing(root, causes(cause), cause);
+    throw missing(root, [...reasons, ...causes(cause)], { remedy: buildRemedy(root), cause });
   }
 }
 
-/** The folder of this package's package.json, from the sources as well as from dist. */
-export function packageRoot(): string {
-  let folder = dirname(fileURLToPath(import.meta.url));
-  while (!existsSync(join(folder, 'package.json'))) {
-    const parent = dirname(folder);
-    if (parent === folder) break;
-    folder = parent;
+function loadChosen(path: string): Addon {
+  try {
+    return createRequire(path)(path) as Addon;
+  } catch (cause) {
+    throw missing(path, [`the file that USERDMA_ADDON names does not load: ${firstLine(cause)}`], {
+      remedy: 'name another file, or unset USERDMA_ADDON',
+      cause,
+    });
   }
-  return folder;
 }
 
 function causes(cause: unknown): string[] {
@@ -52,19 +85,24 @@ function causes(cause: unknown): string[] {
   if (/could not locate the bindings file/i.test(text)) return ['it is not built'];
   if (/cannot find module 'bindings'/i.test(text)) return ["the package 'bindings' is not installed"];
   return [
-    `it is there but does not load: ${text.split('\n', 1)[0]}`,
+    `it is there but does not load: ${firstLine(cause)}`,
     'it may have been built for another processor, C library or Node.js',
   ];
 }
 
-function missing(root: string, reasons: string[], cause?: unknown): DmaError {
-  const where = `${process.platform}-${process.arch}, Node.js ${process.versions.node}, in ${root}`;
+function firstLine(cause: unknown): string {
+  return (cause instanceof Error ? cause.message : String(cause)).split('\n', 1)[0]!;
+}
+
+function buildRemedy(root: string): string {
+  const command = buildFolder(root) === root ? '`npm run build` there' : '`npx userdma build`';
+  return `run ${command} (it takes a C++17 compiler, make and Python 3); simulation needs no addon`;
+}
+
+function missing(place: string, reasons: string[], options: { remedy: string; cause?: unknown }): DmaError {
+  const where = `${process.platform}-${process.arch}, Node.js ${process.versions.node}, in ${place}`;
   return new DmaError('ENOSYS', `the native addon cannot be used (${where}): ${reasons.join('; ')}`, {
-    remedy:
-      whyNoAddon() === undefined
-        ? 'run `npm run build` there (it takes a C++17 compiler, make and Python 3); simulation needs no addon'
-        : 'open a simulated device instead, which needs no addon',
+    ...options,
     syscall: 'dlopen',
-    cause,
   });
 }

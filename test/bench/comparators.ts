@@ -1,7 +1,7 @@
 /** The loops in C (comparators.cc). */
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
-import { packageRoot } from '../../lib/native/load.ts';
+import { packageRoot } from '../../lib/native/package-root.ts';
 
 /** Runs `count` rounds; nanoseconds they took. */
 export type Timed = (count: number) => number;

@@ -10,8 +10,9 @@ import { spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { packageRoot } from '../../lib/native/load.ts';
-import { missingTools, nodeGyp } from '../build-addon.ts';
+import { missingTools } from '../../lib/native/build.ts';
+import { packageRoot } from '../../lib/native/package-root.ts';
+import { nodeGyp } from '../build-addon.ts';
 
 const COPIED = ['binding.gyp', 'package.json', 'tsconfig.json', 'vitest.config.ts', 'native', 'lib', 'test'];
 const TESTS = ['test/native', 'test/lifecycle/native', 'test/access', 'test/memory'];

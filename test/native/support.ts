@@ -1,16 +1,17 @@
 /** What the tests of the addon share: finding it, skipping without it, and running code in a process of its own. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import * as node from 'node:test';
 import type { Addon } from '../../lib/native/addon.ts';
-import { loadAddon, packageRoot } from '../../lib/native/load.ts';
+import { loadAddon } from '../../lib/native/load.ts';
+import { packageRoot } from '../../lib/native/package-root.ts';
 import { describe, it } from '../harness.ts';
 
 const folder = join(packageRoot(), 'build', 'Release');
 
-/** Files for the scripts of child processes and workers, which have no TypeScript. */
-export const addonPath = join(folder, 'userdma.node');
+/** Files for the scripts of child processes and workers, which have no TypeScript. USERDMA_ADDON: the one to test. */
+export const addonPath = resolve(process.env.USERDMA_ADDON || join(folder, 'userdma.node'));
 export const probePath = join(folder, 'access_probe.node');
 
 const vitest = process.env.VITEST === undefined ? undefined : await import('vitest');

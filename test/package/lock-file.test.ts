@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { packageRoot } from '../../lib/native/load.ts';
+import { packageRoot } from '../../lib/native/package-root.ts';
 
 interface LockFile {
   readonly packages: Readonly<Record<string, { integrity?: string; resolved?: string; link?: boolean }>>;

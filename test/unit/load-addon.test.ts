@@ -3,7 +3,7 @@ import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { packageRoot } from '../../lib/native/load.ts';
+import { packageRoot } from '../../lib/native/package-root.ts';
 import { buildAddon } from '../build-addon.ts';
 
 let copy: string;
@@ -12,7 +12,7 @@ beforeEach(() => {
   const root = packageRoot();
   mkdirSync(join(root, 'build'), { recursive: true });
   copy = mkdtempSync(join(root, 'build', 'unbuilt-'));
-  for (const name of ['package.json', 'lib/errors.ts', 'lib/native']) {
+  for (const name of ['package.json', 'binding.gyp', 'lib/errors.ts', 'lib/rings/barriers.ts', 'lib/native']) {
     cpSync(join(root, name), join(copy, name), { recursive: true });
   }
 });
@@ -51,6 +51,41 @@ describe.runIf(process.platform === 'linux')('on Linux', () => {
       code: 'ENOSYS',
       message: expect.stringMatching(/does not load: .*ELF.*another processor.*run `npm run build`/),
     });
+  });
+});
+
+describe.runIf(process.platform === 'linux')('in an installed package', () => {
+  beforeEach(() => rmSync(join(copy, 'binding.gyp')));
+
+  test('no prebuilt one for this machine: the command that builds one', async () => {
+    expect(await failure()).toMatchObject({
+      code: 'ENOSYS',
+      message: expect.stringMatching(/it is not built; run `npx userdma build`.*simulation needs no/),
+    });
+  });
+
+  test('a prebuilt one that does not load: why, and the command that builds one', async () => {
+    const folder = join(copy, 'prebuilds', `linux-${process.arch}`);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'userdma.node'), 'no ELF file, and long enough to look like one'.repeat(9));
+    expect(await failure()).toMatchObject({
+      code: 'ENOSYS',
+      message: expect.stringMatching(
+        /the prebuilt one does not load: .*ELF.*it is not built; run `npx userdma build`/,
+      ),
+    });
+  });
+
+  test('USERDMA_ADDON alone is looked at when it is set', async () => {
+    process.env.USERDMA_ADDON = join(copy, 'package.json.node');
+    try {
+      expect(await failure()).toMatchObject({
+        code: 'ENOSYS',
+        message: expect.stringMatching(/USERDMA_ADDON names does not load: .*; name another file, or unset/),
+      });
+    } finally {
+      delete process.env.USERDMA_ADDON;
+    }
   });
 });
 

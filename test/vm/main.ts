@@ -49,7 +49,13 @@ function guestEnvironment(): Record<string, string> {
   const path = [dirname(process.execPath), process.env.PATH ?? ''].join(delimiter);
   return {
     ...Object.fromEntries(passed.map(([name, value]) => [name, value ?? ''])),
-    ...{ PATH: path, HOME: '/tmp', LANG: 'C.UTF-8', npm_config_update_notifier: 'false' },
+    ...{
+      PATH: path,
+      HOME: '/tmp',
+      LANG: 'C.UTF-8',
+      npm_config_update_notifier: 'false',
+      USERDMA_TESTING: '1',
+    },
     ...(process.stdout.isTTY ? { FORCE_COLOR: '1', COLUMNS: String(process.stdout.columns) } : {}),
   };
 }

@@ -1,0 +1,157 @@
+#!/usr/bin/env node
+/** The command `userdma`. What it does is in the library; each command is loaded when it is asked for. */
+import { Command, CommanderError, Option } from 'commander';
+import { EXIT, fail } from './exit.ts';
+
+const json = new Option('--json', 'print JSON');
+/** For tests: a tree of files that stands for a machine. */
+const root = new Option('--root <folder>').default('').hideHelp();
+
+/** Runs a command: its errors become sentences and exit codes. */
+function run<Arguments extends unknown[]>(action: (...parts: Arguments) => unknown) {
+  return async (...parts: Arguments): Promise<void> => {
+    try {
+      await action(...parts);
+    } catch (error) {
+      fail(error, (parts.at(-2) as { json?: boolean }).json === true);
+    }
+  };
+}
+
+interface Common {
+  readonly json: boolean;
+  readonly root: string;
+}
+
+export function program(): Command {
+  const userdma = new Command('userdma')
+    .description('DMA from TypeScript: see, prepare and test the devices of this machine')
+    .exitOverride()
+    .configureHelp({ sortSubcommands: false })
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 done, 1 problems found, 2 usage, 3 absent, 4 not permitted, 5 in use.',
+    );
+
+  userdma
+    .command('doctor [BDF]')
+    .description('say what keeps this machine, or the function BDF, from working, and what ends that')
+    .option('--memory <MiB>', 'memory that is to be mapped for devices', '8')
+    .option('--hugepages <count>', 'huge pages that are wanted', '0')
+    .addOption(json)
+    .addOption(root)
+    .action(
+      run(async (address: string | undefined, options: Common & { memory: string; hugepages: string }) => {
+        const { doctor } = await import('./doctor.ts');
+        const needs = { memory: Number(options.memory) * 2 ** 20, hugePages: Number(options.hugepages) };
+        doctor({
+          json: options.json,
+          root: options.root,
+          ...needs,
+          ...(address === undefined ? {} : { address }),
+        });
+      }),
+    );
+
+  userdma
+    .command('list')
+    .description('list the PCI functions: ids, class, name, driver, IOMMU group, NUMA node, BARs')
+    .addOption(json)
+    .addOption(root)
+    .action(run(async (options: Common) => (await import('./functions.ts')).list(options)));
+
+  userdma
+    .command('show <BDF>')
+    .description('show the configuration space of a function, decoded')
+    .addOption(json)
+    .addOption(root)
+    .action(run(async (bdf: string, options: Common) => (await import('./functions.ts')).show(bdf, options)));
+
+  userdma
+    .command('bind <BDF...>')
+    .description('give functions to a driver for user space')
+    .option('--driver <name>', 'vfio-pci or uio_pci_generic', 'vfio-pci')
+    .option('--user <user>', 'who gets the node of the IOMMU group')
+    .option('--persist', 'do it at every boot too, by a rule for udev')
+    .option('--force', 'also when this machine uses the function')
+    .addOption(json)
+    .addOption(root)
+    .action(
+      run(async (list: string[], options: Common & { driver: string; user?: string; persist?: boolean }) =>
+        (await import('./functions.ts')).bind(list, options),
+      ),
+    );
+
+  userdma
+    .command('unbind <BDF...>')
+    .description('give functions back to their former driver')
+    .addOption(json)
+    .addOption(root)
+    .action(
+      run(async (list: string[], options: Common) => (await import('./functions.ts')).unbind(list, options)),
+    );
+
+  userdma
+    .command('reset <BDF>')
+    .description('reset a function that is bound to vfio-pci')
+    .option('--hot', 'its bus or slot, with every function on it', false)
+    .addOption(json)
+    .action(
+      run(async (bdf: string, options: { json: boolean; hot: boolean }) =>
+        (await import('./device.ts')).reset(bdf, options),
+      ),
+    );
+
+  userdma
+    .command('regs <BDF> <BAR> [offset] [value]')
+    .description('read the registers of a BAR, or write one: 32 bits each')
+    .option('--length <bytes>', 'how many to read')
+    .addOption(json)
+    .action(
+      run(
+        async (
+          bdf: string,
+          bar: string,
+          offset: string | undefined,
+          value: string | undefined,
+          options: { json: boolean; length?: string },
+        ) => (await import('./device.ts')).regs(bdf, [bar, offset, value], options),
+      ),
+    );
+
+  userdma
+    .command('selftest <BDF>')
+    .description('test interrupts, memory and registers of a function without using the device')
+    .addOption(json)
+    .action(
+      run(async (bdf: string, options: { json: boolean }) =>
+        (await import('./device.ts')).selftest(bdf, options),
+      ),
+    );
+
+  userdma
+    .command('build')
+    .description('build the native addon, where no prebuilt one loads')
+    .addOption(json)
+    .action(run(async (options: { json: boolean }) => (await import('./build.ts')).build(options)));
+
+  return userdma;
+}
+
+async function main(): Promise<void> {
+  const userdma = program();
+  const words = process.argv.slice(2);
+  if (words[0] === 'complete') (await import('@bomb.sh/tab/commander')).default(userdma);
+  try {
+    await userdma.parseAsync();
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Commander has said what is wrong.
+    process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    if (process.exitCode !== EXIT.ok && words.includes('--json')) {
+      console.log(JSON.stringify({ error: { code: 'EINVAL', message: error.message } }));
+    }
+  }
+}
+
+await main();

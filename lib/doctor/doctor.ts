@@ -1,0 +1,48 @@
+/** The state of a machine for this library: what is there, what is in the way, and which of its ways work now. */
+import { parseAddress } from '../pci/address.ts';
+import { readFacts } from '../pci/facts.ts';
+import { type Machine, readMachine } from './machine.ts';
+import { functionProblems, machineProblems, type Needs, type Problem } from './problems.ts';
+
+export interface DoctorOptions extends Partial<Needs> {
+  /** The function that is to be opened. */
+  readonly address?: string;
+  /** Prefix of /sys, /dev and /proc, so that a tree of files can stand for a machine. */
+  readonly root?: string;
+}
+
+export interface Diagnosis {
+  readonly machine: Machine;
+  /** In the order in which they are to be ended. */
+  readonly problems: readonly Problem[];
+  /** What would work now: real devices by VFIO, boards by UIO and u-dma-buf, the simulation. */
+  readonly ways: Readonly<Record<'vfio' | 'uio' | 'u-dma-buf' | 'simulation', boolean>>;
+}
+
+/** What a small driver locks: 8 MiB of buffers and the bounce buffer. */
+const MEMORY = 8 * 2 ** 20;
+
+/** @throws DmaError EINVAL malformed address */
+export function diagnoseMachine({ address, root = '', ...needs }: DoctorOptions = {}): Diagnosis {
+  if (address !== undefined) parseAddress(address);
+  const machine = readMachine(root);
+  const general = machineProblems(machine, {
+    memory: needs.memory ?? MEMORY,
+    hugePages: needs.hugePages ?? 0,
+  });
+  const facts = address === undefined || !machine.sysfs ? undefined : readFacts(address, root);
+  const problems = [...general, ...(facts === undefined ? [] : functionProblems(facts, machine))];
+  const usable = machine.platform === 'linux' && machine.addon === undefined;
+  const groups = machine.vfioGroups.some(({ state }) => state === 'usable');
+  return {
+    machine,
+    problems,
+    ways: {
+      vfio:
+        usable && machine.nodes.vfio === 'usable' && (facts === undefined ? groups : problems.length === 0),
+      uio: usable && machine.uio.length > 0,
+      'u-dma-buf': usable && machine.uDmaBufs.length > 0,
+      simulation: true,
+    },
+  };
+}

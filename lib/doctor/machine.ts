@@ -1,0 +1,155 @@
+/** What there is on this machine for DMA from user space, read without touching a device. Nothing here judges. */
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { listFolder, readText } from '../files.ts';
+import { type Memlock, readMemlock } from '../iommu/memlock.ts';
+import { loadAddon } from '../native/load.ts';
+
+/** A node of /dev: there is none, it may not be opened by this user, or it may. */
+export type NodeState = 'absent' | 'forbidden' | 'usable';
+
+export interface HugePagePool {
+  /** Bytes of a page. */
+  readonly pageSize: number;
+  readonly reserved: number;
+  readonly free: number;
+}
+
+export interface Machine {
+  /** As process.platform says. */
+  readonly platform: NodeJS.Platform;
+  readonly arch: string;
+  readonly node: string;
+  /** `bun 1.2.3` or `deno 2.4.5` where it is not Node.js. */
+  readonly runtime: string;
+  readonly kernel: string;
+  readonly commandLine: string | undefined;
+  /** `glibc 2.36` or `musl`; undefined where it cannot be told. */
+  readonly libc: string | undefined;
+  /** Where this process is confined: a container, WSL. */
+  readonly confined: 'container' | 'WSL' | undefined;
+  readonly root: boolean;
+  /** Whether /sys of Linux is there. */
+  readonly sysfs: boolean;
+  /** Units as the kernel names them: `dmar0`, `ivhd0`, `smmu3.0x...`; none when the IOMMU is off. */
+  readonly iommus: readonly string[];
+  readonly groups: number;
+  /** `none`, `integrity` or `confidentiality`; undefined without the lockdown module. */
+  readonly lockdown: string | undefined;
+  readonly secureBoot: boolean | undefined;
+  readonly nodes: {
+    readonly vfio: NodeState;
+    readonly iommufd: NodeState;
+    readonly udmabuf: NodeState;
+  };
+  /** Devices of VFIO by descriptor (/dev/vfio/devices). */
+  readonly vfioDevices: readonly string[];
+  /** IOMMU groups that have a node: `/dev/vfio/N`. */
+  readonly vfioGroups: readonly { readonly group: number; readonly state: NodeState }[];
+  readonly vfioPciLoaded: boolean;
+  readonly dmaHeaps: readonly string[];
+  readonly uDmaBufs: readonly string[];
+  readonly uio: readonly string[];
+  /** Bytes locked and allowed to be. */
+  readonly memlock: Memlock | undefined;
+  readonly hugePages: readonly HugePagePool[];
+  /** Bytes of a page; undefined without the addon. */
+  readonly pageSize: number | undefined;
+  /** Why the addon does not load; undefined when it does. */
+  readonly addon: string | undefined;
+}
+
+/** @param root prefix of /sys, /dev and /proc */
+export function readMachine(root = ''): Machine {
+  const addon = tryAddon();
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    node: process.versions.node,
+    runtime: runtimeName(),
+    kernel: readText(`${root}/proc/sys/kernel/osrelease`)?.trim() ?? release(),
+    commandLine: readText(`${root}/proc/cmdline`)?.trim(),
+    libc: libcName(),
+    confined: confinement(root),
+    root: process.getuid?.() === 0,
+    sysfs: existsSync(`${root}/sys/bus`),
+    iommus: listFolder(`${root}/sys/class/iommu`),
+    groups: listFolder(`${root}/sys/kernel/iommu_groups`).length,
+    lockdown: /\[(\w+)\]/.exec(readText(`${root}/sys/kernel/security/lockdown`) ?? '')?.[1],
+    secureBoot: secureBoot(root),
+    nodes: {
+      vfio: nodeState(`${root}/dev/vfio/vfio`),
+      iommufd: nodeState(`${root}/dev/iommu`),
+      udmabuf: nodeState(`${root}/dev/udmabuf`),
+    },
+    vfioDevices: listFolder(`${root}/dev/vfio/devices`),
+    vfioGroups: listFolder(`${root}/dev/vfio`)
+      .filter((name) => /^\d+$/.test(name))
+      .map((name) => ({ group: Number(name), state: nodeState(`${root}/dev/vfio/${name}`) })),
+    vfioPciLoaded: existsSync(`${root}/sys/bus/pci/drivers/vfio-pci`),
+    dmaHeaps: listFolder(`${root}/dev/dma_heap`),
+    uDmaBufs: listFolder(`${root}/sys/class/u-dma-buf`),
+    uio: listFolder(`${root}/sys/class/uio`),
+    memlock: readMemlock(root),
+    hugePages: hugePages(root),
+    ...addon,
+  };
+}
+
+function tryAddon(): Pick<Machine, 'addon' | 'pageSize'> {
+  try {
+    return { addon: undefined, pageSize: loadAddon().pageSize() };
+  } catch (error) {
+    return { addon: (error as Error).message, pageSize: undefined };
+  }
+}
+
+function runtimeName(): string {
+  const { bun, deno } = process.versions as { bun?: string; deno?: string };
+  if (bun !== undefined) return `bun ${bun}`;
+  return deno === undefined ? `node ${process.versions.node}` : `deno ${deno}`;
+}
+
+/** Node.js says which glibc it runs with; on Linux without one it is musl. */
+function libcName(): string | undefined {
+  if (process.platform !== 'linux') return undefined;
+  const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
+  const version = report?.header?.glibcVersionRuntime;
+  return version === undefined ? 'musl' : `glibc ${version}`;
+}
+
+function confinement(root: string): Machine['confined'] {
+  if (/microsoft/i.test(readText(`${root}/proc/sys/kernel/osrelease`) ?? '')) return 'WSL';
+  const marked = existsSync(`${root}/.dockerenv`) || existsSync(`${root}/run/.containerenv`);
+  const byName = /\bcontainer=/.test(readText(`${root}/proc/1/environ`) ?? '');
+  return marked || byName ? 'container' : undefined;
+}
+
+/** The last byte of the variable is 1 when it is on. */
+function secureBoot(root: string): boolean | undefined {
+  const path = `${root}/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c`;
+  try {
+    return readFileSync(path).at(-1) === 1;
+  } catch {
+    return undefined;
+  }
+}
+
+export function nodeState(path: string): NodeState {
+  if (!existsSync(path)) return 'absent';
+  try {
+    accessSync(path, constants.R_OK | constants.W_OK);
+    return 'usable';
+  } catch {
+    return 'forbidden';
+  }
+}
+
+function hugePages(root: string): HugePagePool[] {
+  const folder = `${root}/sys/kernel/mm/hugepages`;
+  return listFolder(folder).map((name) => ({
+    pageSize: Number(/\d+/.exec(name)?.[0]) * 1024,
+    reserved: Number(readText(`${folder}/${name}/nr_hugepages`)),
+    free: Number(readText(`${folder}/${name}/free_hugepages`)),
+  }));
+}

@@ -1,0 +1,165 @@
+/** What keeps a device or this library from working on a machine, each with what ends it. */
+import { ownershipRemedy } from '../device-node.ts';
+import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
+import type { Machine } from './machine.ts';
+
+export interface Problem {
+  /** A word for programs, e.g. `iommu-off`. */
+  readonly id: string;
+  readonly what: string;
+  /** A shell command that ends it, for root when `asRoot` is set. Absent when only words help. */
+  readonly command?: string;
+  readonly asRoot?: boolean;
+  /** What to do where no command does it, or besides. */
+  readonly advice?: string;
+}
+
+/** What the caller wants beyond opening a device. */
+export interface Needs {
+  /** Bytes of memory that are to be mapped for devices. */
+  readonly memory: number;
+  /** Huge pages of the default size. */
+  readonly hugePages: number;
+}
+
+/** Drivers that leave DMA to the others in their group (driver_managed_dma in the kernel). */
+const HARMLESS = new Set(['pcieport', 'pci-stub']);
+
+/** Problems of the machine. Nothing of Linux is asked for elsewhere. */
+export function machineProblems(machine: Machine, needs: Needs): Problem[] {
+  if (machine.platform !== 'linux') return [];
+  return [...addonProblems(machine), ...kernelProblems(machine), ...memoryProblems(machine, needs)];
+}
+
+function addonProblems({ addon }: Machine): Problem[] {
+  if (addon === undefined) return [];
+  return [{ id: 'addon', what: addon.split(';', 1)[0]!, command: 'npx userdma build' }];
+}
+
+function kernelProblems(machine: Machine): Problem[] {
+  const { confined, sysfs } = machine;
+  if (!sysfs) return [{ id: 'no-sysfs', what: '/sys is not there', advice: 'run it where /sys is mounted' }];
+  if (confined === 'WSL') {
+    return [
+      {
+        id: 'wsl',
+        what: 'WSL gives its Linux no devices by VFIO',
+        advice: 'use the simulation, or Linux itself',
+      },
+    ];
+  }
+  if (machine.iommus.length === 0 && machine.groups === 0) return [iommuOff(machine)];
+  if (machine.nodes.vfio === 'absent') return [noVfio(machine)];
+  if (machine.nodes.vfio === 'forbidden') {
+    const command = 'chmod 0666 /dev/vfio/vfio';
+    return [{ id: 'node', what: 'this user may not open /dev/vfio/vfio', command, asRoot: true }];
+  }
+  return machine.vfioPciLoaded || confined === 'container' ? [] : [noVfio(machine)];
+}
+
+function iommuOff({ arch, commandLine = '', confined }: Machine): Problem {
+  const off = /\b(?:intel_iommu|amd_iommu|iommu)=off\b/.exec(commandLine)?.[0];
+  const word = arch === 'x64' ? 'intel_iommu=on' : 'iommu.passthrough=0';
+  if (confined === 'container') {
+    const advice = `the host of the container needs it: firmware setup, and ${word} on the kernel command line`;
+    return { id: 'iommu-off', what: 'the IOMMU is off, or this container does not see it', advice };
+  }
+  return {
+    id: 'iommu-off',
+    what: off === undefined ? 'the IOMMU is off' : `the IOMMU is off: the kernel was booted with ${off}`,
+    command:
+      off === undefined
+        ? `sed -i 's/^GRUB_CMDLINE_LINUX="/&${word} /' /etc/default/grub && update-grub && reboot`
+        : `sed -i 's/ *${off}//' /etc/default/grub && update-grub && reboot`,
+    asRoot: true,
+    advice: `switch it on in the firmware setup too (Intel VT-d, AMD-Vi or SMMU); without GRUB, boot with ${word}`,
+  };
+}
+
+function noVfio({ confined }: Machine): Problem {
+  if (confined === 'container') {
+    const advice =
+      'start the container with --device=/dev/vfio/vfio and --device=/dev/vfio/N of the IOMMU group';
+    return { id: 'no-vfio', what: 'VFIO is not in this container', advice };
+  }
+  return {
+    id: 'no-vfio',
+    what: 'the module vfio-pci is not loaded',
+    command: 'modprobe vfio-pci',
+    asRoot: true,
+  };
+}
+
+function memoryProblems({ memlock, hugePages, root }: Machine, needs: Needs): Problem[] {
+  const problems: Problem[] = [];
+  if (memlock !== undefined && memlock.locked + needs.memory > memlock.limit) {
+    const limit = `${memlock.limit / 1024} KiB`;
+    problems.push({
+      id: 'memlock',
+      what: `this process may lock ${limit} of memory, and ${needs.memory / 1024} KiB are wanted (RLIMIT_MEMLOCK)`,
+      command: `prlimit --pid $$ --memlock=${memlock.locked + needs.memory}`,
+      asRoot: !root,
+      advice:
+        'that is for this shell; for good: a line in /etc/security/limits.conf, or LimitMEMLOCK= of the unit',
+    });
+  }
+  const pool = hugePages[0];
+  if (needs.hugePages > 0 && (pool?.free ?? 0) < needs.hugePages) {
+    const total = (pool?.reserved ?? 0) - (pool?.free ?? 0) + needs.hugePages;
+    problems.push({
+      id: 'huge-pages',
+      what: `${needs.hugePages} huge pages are wanted, and ${pool?.free ?? 0} are free`,
+      command: `sysctl vm.nr_hugepages=${total}`,
+      asRoot: true,
+    });
+  }
+  return problems;
+}
+
+/** Problems of one function, on a machine that has none. */
+export function functionProblems(facts: FunctionFacts, machine: Machine): Problem[] {
+  const { address, driver, group, members } = facts;
+  if (!facts.exists) {
+    const similar = facts.similar.slice(0, 8).join(', ');
+    const advice = similar === '' ? 'userdma list shows what is there' : `did you mean ${similar}?`;
+    return [{ id: 'absent', what: `there is no PCI function at ${address}`, advice }];
+  }
+  if (group === undefined) {
+    if (!facts.iommu) return []; // The machine's problem.
+    const advice =
+      'use a slot that an IOMMU covers; the kernel log shows what it found (dmesg | grep -i -e DMAR -e AMD-Vi)';
+    return [{ id: 'no-group', what: `${address} is behind no IOMMU`, advice }];
+  }
+  if (!isVfioDriver(driver)) {
+    const what = driver === undefined ? 'bound to no driver' : `bound to ${driver}, and not to vfio-pci`;
+    return [
+      { id: 'driver', what: `${address} is ${what}`, command: `npx userdma bind ${address}`, asRoot: true },
+    ];
+  }
+  const others = members.filter(
+    (m) => m.driver !== undefined && !isVfioDriver(m.driver) && !HARMLESS.has(m.driver),
+  );
+  if (others.length > 0) {
+    const named = others.map((member) => `${member.address} (${member.driver})`).join(', ');
+    return [
+      {
+        id: 'not-viable',
+        what: `IOMMU group ${group} of ${address} is not viable: the kernel drives ${named} in it`,
+        command: `npx userdma bind ${others.map((member) => member.address).join(' ')}`,
+        asRoot: true,
+      },
+    ];
+  }
+  const node = machine.vfioGroups.find((entry) => entry.group === group);
+  if (node?.state !== 'forbidden') return [];
+  const path = `/dev/vfio/${group}`;
+  return [
+    {
+      id: 'node',
+      what: `this user may not open ${path}, the node of ${address}`,
+      command: /as root: (chown \S+ \S+),/.exec(ownershipRemedy(path, ''))?.[1] ?? `chmod 0666 ${path}`,
+      asRoot: true,
+      advice: `for good: npx userdma bind ${address} --user NAME --persist`,
+    },
+  ];
+}

@@ -1,0 +1,59 @@
+/** Where this package lies, for the addon: beside the code that runs, or, when that is in a bundle, where Node.js finds it. */
+import { existsSync, readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/**
+ * The folder of this package's package.json, from the sources as well as from dist; undefined in a bundle that runs
+ * where the package is not installed.
+ */
+export function findPackage(): string | undefined {
+  return above(ownFolder()) ?? installed(process.argv[1]) ?? installed(join(process.cwd(), 'script.js'));
+}
+
+/**
+ * As findPackage, for those who cannot go on without it.
+ * @throws Error when this is a bundle that runs where the package is not installed
+ */
+export function packageRoot(): string {
+  const root = findPackage();
+  if (root === undefined) throw new Error('the package userdma is not installed here');
+  return root;
+}
+
+/** Bundlers that write CommonJS leave `import.meta` empty. */
+function ownFolder(): string | undefined {
+  const url: string | undefined = import.meta.url;
+  return url?.startsWith('file:') ? dirname(fileURLToPath(url)) : undefined;
+}
+
+function above(start: string | undefined): string | undefined {
+  let folder = start;
+  while (folder !== undefined) {
+    if (isThisPackage(join(folder, 'package.json'))) return folder;
+    const parent = dirname(folder);
+    folder = parent === folder ? undefined : parent;
+  }
+  return undefined;
+}
+
+function isThisPackage(path: string): boolean {
+  try {
+    return (
+      existsSync(path) && (JSON.parse(readFileSync(path, 'utf8')) as { name?: unknown }).name === 'userdma'
+    );
+  } catch {
+    return false;
+  }
+}
+
+/** The package as a script at `path` finds it. */
+function installed(path: string | undefined): string | undefined {
+  if (path === undefined) return undefined;
+  try {
+    return dirname(createRequire(path).resolve('userdma/package.json'));
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Giving a PCI function to vfio-pci or another driver, and back to its former one (Documentation/ABI/testing/sysfs-bus-pci:
+ * driver_override, unbind, drivers_probe). The former driver is remembered in /run/userdma until the next boot.
+ */
+import { spawnSync } from 'node:child_process';
+import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
+import { readText } from '../files.ts';
+import { usesOf } from './use.ts';
+import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts';
+
+export interface BindOptions {
+  /** Default `vfio-pci`; `uio_pci_generic` for openUio and openPciUnsafe. */
+  readonly driver?: string;
+  /** Take it although this machine uses it. */
+  readonly force?: boolean;
+  /** The user, by name or number, who gets the node of its IOMMU group. */
+  readonly user?: string;
+  /** Do the same at every boot, by a rule for udev. */
+  readonly persist?: boolean;
+  /** Prefix of /sys, /dev, /etc and /run, so that a tree of files can stand for a machine. */
+  readonly root?: string;
+}
+
+/** What was done. */
+export interface Bound {
+  readonly address: string;
+  /** Its driver now. */
+  readonly driver: string | undefined;
+  /** Its driver before. */
+  readonly former: string | undefined;
+}
+
+/**
+ * Binds a function to a driver for user space.
+ * @throws DmaError EINVAL malformed address, name or user · ENODEV no such function, or no such driver · EBUSY this machine
+ *   uses it · EACCES not root · EIO the driver refused it; it is back with its former driver
+ */
+export function bindPci(text: string, options: BindOptions = {}): Bound {
+  const { driver = 'vfio-pci', force = false, root = '' } = options;
+  if (!/^[\w-]+$/.test(driver))
+    throw new DmaError('EINVAL', `${JSON.stringify(driver)} is no name of a driver`);
+  const owner = options.user === undefined ? undefined : userId(options.user);
+  const facts = existing(text, root);
+  const { address, driver: former } = facts;
+  const uses = force || former === driver ? [] : usesOf(address, root);
+  if (uses.length > 0) {
+    throw new DmaError('EBUSY', `${address} is in use: ${uses.join('; ')}`, {
+      remedy: 'unmount or switch it off first, or force it, which this machine may not survive',
+    });
+  }
+  needDriver(driver, root);
+  if (former !== driver) {
+    give(facts, driver, root);
+    if (readFacts(address, root).driver !== driver) {
+      takeBack(address, former, root);
+      throw new DmaError(
+        'EIO',
+        `${driver} did not take ${address}; it is back with ${former ?? 'no driver'}`,
+        {
+          remedy: 'the kernel log (dmesg) may say why',
+        },
+      );
+    }
+    if (!isVfioDriver(former)) write(memory(address, root), `${former ?? ''}\n`);
+  }
+  if (owner !== undefined) ownNode(facts, owner, root);
+  if (options.persist) persist(facts, driver, options.user, root);
+  return { address, driver, former };
+}
+
+/**
+ * Takes a function from its driver for user space and lets the kernel find it one: the former one when it is known.
+ * @throws DmaError EINVAL malformed address · ENODEV no such function · EBUSY it is not bound to a driver for user space
+ *   · EACCES not root
+ */
+export function unbindPci(text: string, { root = '' }: Pick<BindOptions, 'root'> = {}): Bound {
+  const { address, driver } = existing(text, root);
+  const remembered = readText(memory(address, root))?.trim();
+  if (
+    driver !== undefined &&
+    remembered === undefined &&
+    !isVfioDriver(driver) &&
+    !driver.startsWith('uio')
+  ) {
+    throw new DmaError('EBUSY', `${address} is bound to ${driver}, a driver of the kernel`, {
+      remedy: 'it needs no unbind: nothing has taken it from the kernel',
+    });
+  }
+  if (remembered) modprobe(remembered);
+  takeBack(address, driver, root);
+  rmSync(memory(address, root), { force: true });
+  rmSync(rule(address, root), { force: true });
+  return { address, driver: readFacts(address, root).driver, former: driver };
+}
+
+function existing(text: string, root: string): FunctionFacts {
+  const facts = readFacts(text, root);
+  if (facts.exists) return facts;
+  const similar = facts.similar.slice(0, 8).join(', ');
+  throw new DmaError('ENODEV', `there is no PCI function at ${facts.address}`, {
+    remedy: similar === '' ? 'see what there is: userdma list' : `did you mean ${similar}?`,
+  });
+}
+
+function needDriver(driver: string, root: string): void {
+  if (existsSync(`${root}/sys/bus/pci/drivers/${driver}`)) return;
+  const said = modprobe(driver);
+  if (existsSync(`${root}/sys/bus/pci/drivers/${driver}`)) return;
+  throw new DmaError('ENODEV', `the kernel has no driver ${driver}${said && `: ${said}`}`, {
+    remedy: `as root: modprobe ${driver}; the kernel needs the module`,
+  });
+}
+
+/** What it complains of. */
+function modprobe(module: string): string {
+  const run = spawnSync('modprobe', [module], { encoding: 'utf8' });
+  return (run.error?.message ?? run.stderr ?? '').trim();
+}
+
+function give({ address, driver }: FunctionFacts, to: string, root: string): void {
+  const folder = `${root}${DEVICES}/${address}`;
+  write(`${folder}/driver_override`, `${to}\n`);
+  if (driver !== undefined) write(`${folder}/driver/unbind`, address);
+  probe(address, root);
+}
+
+function takeBack(address: string, driver: string | undefined, root: string): void {
+  const folder = `${root}${DEVICES}/${address}`;
+  write(`${folder}/driver_override`, '\n');
+  if (driver !== undefined && existsSync(`${folder}/driver`)) write(`${folder}/driver/unbind`, address);
+  probe(address, root);
+}
+
+/** A driver that refuses makes the write fail; who has the function then shows. */
+function probe(address: string, root: string): void {
+  try {
+    writeFileSync(`${root}/sys/bus/pci/drivers_probe`, address);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EACCES')
+      throw writeError('/sys/bus/pci/drivers_probe', error);
+  }
+}
+
+function ownNode({ address, group, driver }: FunctionFacts, owner: number, root: string): void {
+  if (driver?.startsWith('uio')) return;
+  const node = `${root}/dev/vfio/${group}`;
+  try {
+    chownSync(node, owner, -1);
+  } catch (error) {
+    throw group === undefined
+      ? new DmaError('ENODEV', `${address} has no IOMMU group, so there is no node to give away`)
+      : writeError(node, error);
+  }
+}
+
+function userId(user: string): number {
+  if (/^\d+$/.test(user)) return Number(user);
+  const line = (readText('/etc/passwd') ?? '').split('\n').find((entry) => entry.startsWith(`${user}:`));
+  const text = line?.split(':')[2] ?? spawnSync('id', ['-u', user], { encoding: 'utf8' }).stdout;
+  const id = Number(text || Number.NaN);
+  if (Number.isInteger(id)) return id;
+  throw new DmaError('EINVAL', `there is no user ${user}`, {
+    remedy: 'name one of this system, or a number',
+  });
+}
+
+function persist(
+  { address, group }: FunctionFacts,
+  driver: string,
+  user: string | undefined,
+  root: string,
+): void {
+  const lines = [
+    `ACTION=="add", SUBSYSTEM=="pci", KERNEL=="${address}", ATTR{driver_override}="${driver}", RUN+="/sbin/modprobe ${driver}"`,
+    ...(user === undefined ? [] : [`SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="${user}"`]),
+  ];
+  write(rule(address, root), `${lines.join('\n')}\n`);
+}
+
+function rule(address: string, root: string): string {
+  return `${root}/etc/udev/rules.d/10-userdma-${address}.rules`;
+}
+
+function memory(address: string, root: string): string {
+  return `${root}/run/userdma/${address}`;
+}
+
+function write(path: string, text: string): void {
+  try {
+    if (!path.includes('/sys/')) mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+  } catch (error) {
+    throw writeError(path, error);
+  }
+}
+
+function writeError(path: string, cause: unknown): DmaError {
+  const { code, errno = 0 } = cause as NodeJS.ErrnoException;
+  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
+  const name: ErrnoName = denied ? 'EACCES' : errnoName(errno);
+  return new DmaError(name, `${path} cannot be written (${code})`, {
+    syscall: 'write',
+    cause,
+    remedy: code === 'EROFS' ? 'run it outside the container, where /sys can be written' : 'run it as root',
+  });
+}

@@ -1,0 +1,28 @@
+/** The tarball as a release has it, from a copy of this checkout: what was built here before has no part in it. */
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+
+/** Packs the checkout at `root` in `work`, an empty folder. Returns the path of the tarball. */
+export function pack(root: string, work: string): string {
+  const copy = join(work, 'checkout');
+  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root });
+  for (const name of listed.toString().split('\0').filter((path) => path !== '' && existsSync(join(root, path)))) {
+    mkdirSync(dirname(join(copy, name)), { recursive: true });
+    cpSync(join(root, name), join(copy, name));
+  }
+  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'));
+  // Of a build of long ago: a release has none of them.
+  for (const name of ['dist/bundle/stale.js', 'dist/lib/stale.d.ts', 'prebuilds/linux-x64/stale.node']) {
+    mkdirSync(dirname(join(copy, name)), { recursive: true });
+    writeFileSync(join(copy, name), '');
+  }
+  execFileSync('npm', ['pack', '--pack-destination', work], { cwd: copy, stdio: ['ignore', 'ignore', 'inherit'] });
+  return join(work, readdirSync(work).find((name) => name.endsWith('.tgz'))!);
+}
+
+/** Paths in a tarball, without the folder `package`. */
+export function contents(tarball: string): string[] {
+  const names = execFileSync('tar', ['tzf', tarball], { encoding: 'utf8' }).trim().split('\n');
+  return names.map((name) => name.replace(/^package\//, '')).sort();
+}
