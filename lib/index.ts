@@ -2,6 +2,10 @@
 
 export type { CacheMaintenance } from './cache.ts';
 export type { DebugOptions } from './debug/options.ts';
+export { type Diagnosis, type DoctorOptions, diagnoseMachine } from './doctor/doctor.ts';
+export type { Machine, NodeState } from './doctor/machine.ts';
+export type { Problem } from './doctor/problems.ts';
+export { type Check, selfTest } from './doctor/self-test.ts';
 export type { DmaDirection } from './direction.ts';
 export type { BounceOptions, BounceStats } from './dma/bounce/bounce.ts';
 export type { Held } from './dma/buffers/allocations.ts';
@@ -73,7 +77,9 @@ export type {
   VendorCapability,
 } from './pci/capabilities/standard.ts';
 export type { ConfigSpace } from './pci/config-space.ts';
+export { type BindOptions, type Bound, bindPci, unbindPci } from './pci/bind.ts';
 export { findPci } from './pci/find.ts';
+export { describePci, listPci, type PciDescription } from './pci/list.ts';
 export type { PciFunction, PowerState } from './pci/function.ts';
 export { PCI_COMMAND, PCI_STATUS } from './pci/header.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';

@@ -9,8 +9,7 @@
     'conditions': [
       ['OS=="linux" and (target_arch=="x64" or target_arch=="arm64")', {
         'sources': ['<!@(node -p "require(\'node:fs\').readdirSync(\'.\').filter(f => f.endsWith(\'.cc\')).join(\' \')")'],
-        'include_dirs': ['<!(node -p "require(\'node-addon-api\').include_dir")'],
-        'defines': ['NAPI_VERSION=9', 'NAPI_DISABLE_CPP_EXCEPTIONS', 'NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS'],
+        'defines': ['NAPI_VERSION=9'],
         # A failed allocation unwinds to the border and becomes ENOMEM; without exceptions it would end the process.
         'cflags_cc!': ['-fno-exceptions'],
         'cflags_cc': ['-std=c++17', '-fexceptions', '-Wall', '-Wextra', '-fvisibility=hidden'],

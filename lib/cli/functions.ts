@@ -4,8 +4,8 @@ import pc from 'picocolors';
 import { DmaError } from '../errors.ts';
 import { type BindOptions, bindPci, unbindPci } from '../pci/bind.ts';
 import { answers, ConfigSpace } from '../pci/config-space.ts';
-import { describePci, listPci, type PciDescription } from '../pci/list.ts';
 import { DEVICES } from '../pci/facts.ts';
+import { describePci, listPci, type PciDescription } from '../pci/list.ts';
 import { bytes, hex, hexdump, table, toJson } from './output.ts';
 
 export function list({ json, root = '' }: { json: boolean; root?: string }): void {

@@ -30,7 +30,7 @@ export function program(): Command {
     .configureHelp({ sortSubcommands: false })
     .addHelpText(
       'after',
-      '\nExit codes: 0 done, 1 problems found, 2 usage, 3 absent, 4 not permitted, 5 in use.',
+      '\nCompletion: source <(userdma complete bash), or zsh, fish, powershell.\nExit codes: 0 done, 1 problems found, 2 usage, 3 absent, 4 not permitted, 5 in use.',
     );
 
   userdma

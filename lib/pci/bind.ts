@@ -7,8 +7,8 @@ import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs
 import { dirname } from 'node:path';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { readText } from '../files.ts';
-import { usesOf } from './use.ts';
 import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts';
+import { usesOf } from './use.ts';
 
 export interface BindOptions {
   /** Default `vfio-pci`; `uio_pci_generic` for openUio and openPciUnsafe. */

@@ -1,9 +1,9 @@
 /** The PCI functions of this machine, as Linux shows them in /sys. No device is touched. */
 import { listFolder, readText } from '../files.ts';
 import type { BarInfo } from './bar.ts';
+import { DEVICES, readFacts } from './facts.ts';
 import { type PciNames, readPciNames } from './names.ts';
 import { readResources } from './unsafe/resources.ts';
-import { DEVICES, readFacts } from './facts.ts';
 
 export interface PciDescription {
   /** `domain:bus:device.function` */

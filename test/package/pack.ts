@@ -6,8 +6,13 @@ import { dirname, join } from 'node:path';
 /** Packs the checkout at `root` in `work`, an empty folder. Returns the path of the tarball. */
 export function pack(root: string, work: string): string {
   const copy = join(work, 'checkout');
-  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], { cwd: root });
-  for (const name of listed.toString().split('\0').filter((path) => path !== '' && existsSync(join(root, path)))) {
+  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
+    cwd: root,
+  });
+  for (const name of listed
+    .toString()
+    .split('\0')
+    .filter((path) => path !== '' && existsSync(join(root, path)))) {
     mkdirSync(dirname(join(copy, name)), { recursive: true });
     cpSync(join(root, name), join(copy, name));
   }
@@ -17,7 +22,10 @@ export function pack(root: string, work: string): string {
     mkdirSync(dirname(join(copy, name)), { recursive: true });
     writeFileSync(join(copy, name), '');
   }
-  execFileSync('npm', ['pack', '--pack-destination', work], { cwd: copy, stdio: ['ignore', 'ignore', 'inherit'] });
+  execFileSync('npm', ['pack', '--pack-destination', work], {
+    cwd: copy,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   return join(work, readdirSync(work).find((name) => name.endsWith('.tgz'))!);
 }
 

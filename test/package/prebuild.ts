@@ -8,7 +8,6 @@
  */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { packageRoot } from '../../lib/native/package-root.ts';
@@ -28,33 +27,35 @@ export const targets: readonly Target[] = [
 
 const COMPILE = [
   ...['-shared', '-fPIC', '-O2', '-s', '-std=c++17', '-Wall', '-Wextra', '-Werror', '-fvisibility=hidden'],
-  ...[
-          '-fno-omit-frame-pointer',
-    '-DNAPI_VERSION=9',
-    '-DNAPI_DISABLE_CPP_EXCEPTIONS',
-  ],
-  ...['-DNODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS', '-DBUILDING_NODE_EXTENSION'],
+  ...['-fno-omit-frame-pointer', '-DNAPI_VERSION=9', '-DBUILDING_NODE_EXTENSION'],
 ];
 
-const LINK = ['-nodefaultlibs', '-Wl,-Bstatic', '-lstdc++', '-lgcc_eh', '-lgcc', '-Wl,-z,nodelete', '-Wl,-z,relro'];
+const LINK = [
+  '-nodefaultlibs',
+  '-Wl,-Bstatic',
+  '-lstdc++',
+  '-lgcc_eh',
+  '-lgcc',
+  '-Wl,-z,nodelete',
+  '-Wl,-z,relro',
+];
 
 /** What Node.js looks for; all else is the addon's own, its parts of libstdc++ too. */
 const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1'];
 
 /** Functions of libc that musl has and glibc had before 2.28, in every version with the same arguments. */
 const LIBC = new Set(
-  `__cxa_finalize __errno_location __isoc99_sscanf __tls_get_addr abort close dlsym eventfd fallocate fclose fcntl
-  fgets flock fopen free getenv fstatfs ftruncate ioctl lseek malloc memchr memcmp memcpy memfd_create memmove memset mmap
-  munmap open pread pthread_once pwrite raise read sigaction sigemptyset signal strlen strnlen syscall sysconf write
-  _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable __gmon_start__`.split(/\s+/),
+  `__cxa_finalize __errno_location __isoc99_sscanf __pthread_key_create __tls_get_addr abort close dl_iterate_phdr dlsym
+  eventfd fallocate fclose fcntl fgets flock fopen fputc fputs free fstatfs ftruncate fwrite getauxval getenv ioctl lseek malloc
+  memchr memcmp memcpy memfd_create memmove memset mmap munmap open pread pthread_mutex_lock pthread_mutex_unlock
+  pthread_once pwrite raise read realloc sigaction sigemptyset signal sprintf stderr strchr strcmp strlen strncmp strnlen syscall
+  sysconf write _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable __gmon_start__`.split(/\s+/),
 );
 
 function build(root: string, target: Target, out: string): void {
   const headers = join(dirname(dirname(process.execPath)), 'include', 'node');
   if (!existsSync(join(headers, 'node_api.h')))
     throw new Error(`the headers of Node.js are not in ${headers}`);
-  const require = createRequire(join(root, 'package.json'));
-  const includes = [headers, dirname(require.resolve('node-addon-api/package.json')), join(root, 'native')];
   const native = join(root, 'native');
   const sources = readdirSync(native).filter((name) => name.endsWith('.cc'));
   mkdirSync(dirname(out), { recursive: true });
@@ -63,7 +64,7 @@ function build(root: string, target: Target, out: string): void {
   execFileSync(
     `${target.triplet}-g++`,
     [
-      ...[...COMPILE, ...target.flags, ...includes.map((folder) => `-I${folder}`), '-o', out],
+      ...[...COMPILE, ...target.flags, `-I${headers}`, '-o', out],
       ...[...sources.map((name) => join(native, name)), join(root, 'test', 'package', 'portable.cc')],
       ...[...LINK, `-Wl,--version-script=${exported}`],
     ],

@@ -12,7 +12,13 @@ beforeEach(() => {
   const root = packageRoot();
   mkdirSync(join(root, 'build'), { recursive: true });
   copy = mkdtempSync(join(root, 'build', 'unbuilt-'));
-  for (const name of ['package.json', 'binding.gyp', 'lib/errors.ts', 'lib/rings/barriers.ts', 'lib/native']) {
+  for (const name of [
+    'package.json',
+    'binding.gyp',
+    'lib/errors.ts',
+    'lib/rings/barriers.ts',
+    'lib/native',
+  ]) {
     cpSync(join(root, name), join(copy, name), { recursive: true });
   }
 });

@@ -239,7 +239,7 @@ export const machines: readonly Machine[] = [
     name: 'pcie',
     iommu: 'intel',
     clock: 'host',
-    modules: ['nvme', 'aer_inject', ...vfio],
+    modules: ['nvme', 'aer_inject', 'crc32c_generic', 'ext4', ...vfio],
     devices: expressDevices,
     monitor: true,
     shared: ['nvme', 'nic', 'pci'],

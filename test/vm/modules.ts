@@ -15,6 +15,8 @@ export const optionalModules: readonly string[] = [
   'virtio-iommu',
   'udmabuf',
   'nvme',
+  'crc32c_generic', // ext4 asks for it by another name
+  'ext4',
   'uio_pci_generic',
   'uio_netx',
   'aer_inject',
