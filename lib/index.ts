@@ -2,10 +2,6 @@
 
 export type { CacheMaintenance } from './cache.ts';
 export type { DebugOptions } from './debug/options.ts';
-export { type Diagnosis, type DoctorOptions, diagnoseMachine } from './doctor/doctor.ts';
-export type { Machine, NodeState } from './doctor/machine.ts';
-export type { Problem } from './doctor/problems.ts';
-export { type Check, selfTest } from './doctor/self-test.ts';
 export type { DmaDirection } from './direction.ts';
 export type { BounceOptions, BounceStats } from './dma/bounce/bounce.ts';
 export type { Held } from './dma/buffers/allocations.ts';
@@ -28,6 +24,10 @@ export type { RegisterSource } from './dma/streaming/resource.ts';
 export type { StreamingOptions } from './dma/streaming/streaming.ts';
 export { DMA_ATTR } from './dma/words/attributes.ts';
 export { dmaBitMask } from './dma/words/mask.ts';
+export { type Diagnosis, type DoctorOptions, diagnoseMachine } from './doctor/doctor.ts';
+export type { Machine, NodeState } from './doctor/machine.ts';
+export type { Problem } from './doctor/problems.ts';
+export { type Check, selfTest } from './doctor/self-test.ts';
 export { DmaError, type DmaErrorOptions, type ErrnoName } from './errors.ts';
 export type { InterruptAccess, InterruptKind } from './interrupts/access.ts';
 export type { Interrupt, Interrupts, IntxOptions } from './interrupts/interrupt.ts';
@@ -45,6 +45,7 @@ export type { UDmaBufMemory } from './memory/u-dma-buf.ts';
 export { type OpenUDmaBufOptions, openUDmaBuf } from './memory/u-dma-buf-open.ts';
 export { type ExportableMemory, type ExportOptions, exportDmaBuf } from './memory/udmabuf.ts';
 export type { Bar, BarInfo } from './pci/bar.ts';
+export { type BindOptions, type Bound, bindPci, unbindPci } from './pci/bind.ts';
 export {
   type Capability,
   type ExtendedCapability,
@@ -77,11 +78,10 @@ export type {
   VendorCapability,
 } from './pci/capabilities/standard.ts';
 export type { ConfigSpace } from './pci/config-space.ts';
-export { type BindOptions, type Bound, bindPci, unbindPci } from './pci/bind.ts';
 export { findPci } from './pci/find.ts';
-export { describePci, listPci, type PciDescription } from './pci/list.ts';
 export type { PciFunction, PowerState } from './pci/function.ts';
 export { PCI_COMMAND, PCI_STATUS } from './pci/header.ts';
+export { describePci, listPci, type PciDescription } from './pci/list.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
 export type { ResetKind, ResetReport } from './pci/reset.ts';
 export type { ExpansionRom } from './pci/rom.ts';

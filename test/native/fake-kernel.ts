@@ -1,7 +1,7 @@
 /** Scripts under the fake kernel (fake_kernel/fake_kernel.h): VFIO, udmabuf, DMA heaps and u-dma-buf on any Linux. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { packageRoot } from '../../lib/native/load.ts';
+import { packageRoot } from '../../lib/native/package-root.ts';
 import { type Outcome, runScript } from './support.ts';
 
 const library = join(packageRoot(), 'build', 'Release', 'fake_kernel.node');
