@@ -32,6 +32,23 @@ export class DebugStreaming extends Streaming {
     return this.mapAs('scatter-gather', view, bits, attributes);
   }
 
+  override mapChain(
+    views: readonly ArrayBufferView[],
+    start: number,
+    bits: number,
+    attributes: number,
+  ): readonly MappingRecord[] {
+    const records = super.mapChain(views, start, bits, attributes) as readonly DebugRecord[];
+    if (this.debug.disabled) return records;
+    records.forEach((record, i) => {
+      record.view = views[i]!;
+      record.type = 'scatter-gather';
+      record.birth = undefined;
+      this.enterBytes(record, views[i]!, views[i]!.buffer);
+    });
+    return records;
+  }
+
   override unmap(record: MappingRecord): void {
     this.leave(record as DebugRecord);
     super.unmap(record);

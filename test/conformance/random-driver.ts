@@ -7,7 +7,7 @@ import { DMA_ATTR, type DmaDirection, dmaBitMask, type SgMapping } from '../../l
 import { assert } from '../harness.ts';
 import { DIRECTIONS, PAGE, pattern, reads, refused, sameBytes, writes } from './bytes.ts';
 import { hex, RandomMemory } from './random-memory.ts';
-import { placesOf, rangeOf, sliceOf, spotOf } from './random-ranges.ts';
+import { placesOf, placesOfPieces, rangeOf, sliceOf, spotOf } from './random-ranges.ts';
 import { Ways } from './random-ways.ts';
 import { type Handle, Lease, type Slice, type Unit } from './reference.ts';
 import { COPYBREAK, type OpenWorld, type World } from './worlds.ts';
@@ -122,7 +122,8 @@ export class RandomDriver {
       total,
       'bytes of all segments',
     );
-    const parts = pieces.map((piece, i) => this.#ways.partOfList(mapping, piece, runs[i]?.address ?? 0n));
+    const addresses = placesOfPieces(pieces, runs);
+    const parts = pieces.map((piece, i) => this.#ways.partOfList(mapping, piece, addresses[i]!));
     this.#lend(new Lease(wholeList(mapping), parts, runs, direction, false));
   }
 

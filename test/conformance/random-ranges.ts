@@ -1,5 +1,5 @@
 /** Which bytes an operation is about: numbers of a random sequence made fit for what is there. */
-import type { Lease, Run, Unit } from './reference.ts';
+import type { Lease, Run, Slice, Unit } from './reference.ts';
 
 /** Mostly short, sometimes a few pages; 1 at least. */
 export function sizeFrom(b: number): number {
@@ -44,4 +44,14 @@ export function placesOf(runs: readonly Run[], from: number, to: number): [bigin
     base += length;
   }
   return places;
+}
+
+/** Where the device has each piece of a list: the segments hold them one after the other. */
+export function placesOfPieces(pieces: readonly Slice[], runs: readonly Run[]): bigint[] {
+  let position = 0;
+  return pieces.map(({ size }) => {
+    const [place] = placesOf(runs, position, position + 1);
+    position += size;
+    return place![0];
+  });
 }

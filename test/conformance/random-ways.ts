@@ -41,8 +41,12 @@ export class Ways {
   }
 
   partOfList(mapping: SgMapping, { unit, offset, size }: Slice, address: bigint): Part {
-    // Own memory that is out of reach can be given addresses within reach, all of it in place.
-    if (mapping.way === 'pinned') return newPart(unit, offset, size, 0, unit.coherent ? size : 0);
+    // Own memory that is out of reach can be given addresses within reach, all of it in place; of other memory the edges
+    // are copied.
+    if (mapping.way === 'pinned' && unit.address !== undefined) {
+      return newPart(unit, offset, size, 0, unit.coherent ? size : 0);
+    }
+    if (mapping.way === 'pinned') return this.partOf(unit, offset, size, 'pinned', address);
     const way = this.#wayOf(unit, offset, size, mapping.direction);
     return this.partOf(unit, offset, size, mapping.way === 'arithmetic' ? 'arithmetic' : way, address);
   }

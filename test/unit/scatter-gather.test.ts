@@ -204,19 +204,83 @@ describe('mapSg of foreign memory', () => {
     assert.deepEqual(deviceReads(world, mapping), concat(list));
   });
 
-  it('smaller than the copybreak in all is copied, element by element', () => {
-    const world = iommu();
-    const list = [foreign(1, 1), foreign(1, 2)];
-    using mapping = world.dma.mapSg(list, 'to-device');
-    assert.deepEqual([mapping.way, mapping.segments.length, mapping.needSync], ['bounced', 2, true]);
-    assert.deepEqual(deviceReads(world, mapping), concat(list));
+  it('smaller than the copybreak in all is copied, and neighbours are one segment all the same', () => {
+    for (const options of [{}, { pinsForeignMemory: false }, { bounce: { force: true } }]) {
+      const world = iommu(options);
+      const list = [
+        foreign(1, 1).subarray(100),
+        foreign(1, 2),
+        foreign(1, 3).subarray(0, 50),
+        foreign(1, 4).subarray(9, 40),
+        foreign(2, 5),
+        foreign(1, 6),
+      ];
+      const mapping = world.dma.mapSg(list, 'bidirectional');
+      assert.deepEqual([mapping.way, mapping.needSync], ['bounced', true]);
+      assert.deepEqual(lengths(mapping), [2 * PAGE - 50, 31, 3 * PAGE]);
+      assert.deepEqual(deviceReads(world, mapping), concat(list));
+      deviceWrites(world, mapping, pattern(mapping.size, 1));
+      mapping.syncForCpu();
+      assert.deepEqual(concat(list), pattern(mapping.size, 1));
+      list[1]!.fill(9);
+      mapping.syncForDevice();
+      assert.deepEqual(deviceReads(world, mapping), concat(list));
+      deviceWrites(world, mapping, pattern(mapping.size, 2));
+      mapping.unmap();
+      assert.deepEqual(concat(list), pattern(mapping.size, 2));
+      assert.equal(world.dma.bounceStats.usedSlots, 0);
+    }
   });
 
-  it('with one element that has to be copied merges nothing', () => {
+  it('that is copied is in segments no longer than the longest, and over no boundary', () => {
+    const world = iommu();
+    const list = Array.from({ length: 7 }, (_, i) => foreign(1, i));
+    world.dma.limits.maxSegmentSize = 3 * PAGE;
+    assert.deepEqual(lengths(world.dma.mapSg(list, 'to-device')), [3 * PAGE, 3 * PAGE, PAGE]);
+    world.dma.limits.segmentBoundary = 2 * PAGE - 1;
+    using mapping = world.dma.mapSg(list, 'to-device');
+    assert.deepEqual(lengths(mapping), [2 * PAGE, 2 * PAGE, 2 * PAGE, PAGE]);
+    for (const { low, length } of mapping.segments) assert.ok((low % (2 * PAGE)) + length <= 2 * PAGE);
+  });
+
+  it('with a copied edge merges too: what is between the edges is in place', () => {
+    const world = iommu();
+    const memory = pattern(20 * PAGE, 1);
+    const list = [
+      memory.subarray(500, 8 * PAGE),
+      memory.subarray(8 * PAGE, 16 * PAGE),
+      memory.subarray(16 * PAGE, 17 * PAGE + 9),
+    ];
+    const around = memory.slice();
+    const mapping = world.dma.mapSg(list, 'bidirectional');
+    assert.deepEqual([mapping.way, mapping.needSync], ['pinned', true]);
+    assert.deepEqual(lengths(mapping), [16 * PAGE - 500, PAGE + 9]);
+    assert.deepEqual(deviceReads(world, mapping), concat(list));
+    deviceWrites(world, mapping, pattern(mapping.size, 2));
+    // Edges are copied, the rest is there at once.
+    assert.deepEqual(
+      memory.subarray(PAGE, 17 * PAGE),
+      pattern(mapping.size, 2).subarray(PAGE - 500, 17 * PAGE - 500),
+    );
+    assert.deepEqual(memory.subarray(500, PAGE), around.subarray(500, PAGE));
+    mapping.syncForCpu();
+    assert.deepEqual(concat(list), pattern(mapping.size, 2));
+    memory.fill(7, 500, PAGE);
+    mapping.syncForDevice();
+    assert.deepEqual(deviceReads(world, mapping), concat(list));
+    deviceWrites(world, mapping, pattern(mapping.size, 3));
+    mapping.unmap();
+    assert.deepEqual(concat(list), pattern(mapping.size, 3));
+    assert.deepEqual(memory.subarray(0, 500), around.subarray(0, 500));
+    assert.deepEqual(memory.subarray(17 * PAGE + 9), around.subarray(17 * PAGE + 9));
+    assert.equal(world.dma.bounceStats.usedSlots, 0);
+  });
+
+  it('with an element that ends inside a page merges up to there', () => {
     const world = iommu({ copybreak: 4 * PAGE });
     const list = [foreign(8, 1), foreign(1, 2).subarray(0, 100), foreign(8, 3)];
     using mapping = world.dma.mapSg(list, 'to-device');
-    assert.deepEqual([mapping.way, lengths(mapping)], ['bounced', [8 * PAGE, 100, 8 * PAGE]]);
+    assert.deepEqual([mapping.way, lengths(mapping)], ['pinned', [8 * PAGE + 100, 8 * PAGE]]);
     assert.deepEqual(deviceReads(world, mapping), concat(list));
   });
 
@@ -224,7 +288,7 @@ describe('mapSg of foreign memory', () => {
     const world = iommu({ bounce: { force: true } });
     const list = [...ownPages(world.dma, 2), foreign(16, 3)];
     using mapping = world.dma.mapSg(list, 'to-device');
-    assert.deepEqual([mapping.way, mapping.segments.length], ['bounced', 3]);
+    assert.deepEqual([mapping.way, lengths(mapping)], ['bounced', [2 * PAGE, 16 * PAGE]]);
     assert.deepEqual(deviceReads(world, mapping), concat(list));
   });
 

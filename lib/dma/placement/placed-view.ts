@@ -75,6 +75,11 @@ export class PlacedView {
     }
   }
 
+  /** Bytes, whatever became of the source. */
+  get size(): number {
+    return this.#size;
+  }
+
   /** Whether some of the bytes are copied. */
   get hasEdges(): boolean {
     return this.#pieces.some(({ slot }) => slot >= 0);

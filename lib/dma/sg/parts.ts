@@ -1,27 +1,43 @@
 /** A list whose elements are mapped one by one, each as by itself (iommu_dma_map_sg_swiotlb, dma_direct_map_sg). */
 
+import type { SegmentLimits } from '../placement/segments.ts';
 import type { MappingRecord } from '../streaming/mapping.ts';
 import type { Streaming } from '../streaming/streaming.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 import { syncAtOnce } from './batch.ts';
+import { chainEnd, type Starts } from './chains.ts';
 import { sgError } from './errors.ts';
 import type { SgRecord } from './mapping.ts';
 
 /**
- * Map all of them, a segment each, or none.
+ * Map all of them or none: a segment each, or one of those that are copied side by side.
+ * @param starts where there is an IOMMU, so that segments merge
  * @throws DmaError EINVAL, ENOMEM, EIO as dma_map_sgtable · ENODEV
  */
-export function mapParts(streaming: Streaming, record: SgRecord, views: readonly ArrayBufferView[]): void {
+export function mapParts(
+  streaming: Streaming,
+  record: SgRecord,
+  views: readonly ArrayBufferView[],
+  starts: Starts | undefined,
+  limits: SegmentLimits,
+): void {
   const parts: MappingRecord[] = [];
   record.way = 'arithmetic';
   record.size = 0;
   try {
-    for (const view of views) {
-      const part = streaming.mapElement(view, record.bits, record.attributes);
-      parts.push(part);
-      record.segments.pushAlone(part.address, part.size);
-      record.size += part.size;
-      if (part.way === 'bounced' || record.way === 'arithmetic') record.way = part.way;
+    for (let i = 0; i < views.length; ) {
+      const most = streaming.bounce.maxMapping;
+      const end = starts === undefined ? i + 1 : chainEnd(views, starts, i, limits, most);
+      const before = record.size;
+      const first = parts.length;
+      if (end === i + 1) parts.push(streaming.mapElement(views[i]!, record.bits, record.attributes));
+      else
+        parts.push(...streaming.mapChain(views.slice(i, end), starts![i]!, record.bits, record.attributes));
+      for (let at = first; at < parts.length; at++) record.size += parts[at]!.size;
+      const { address, way } = parts[first]!;
+      record.segments.pushAlone(address, record.size - before);
+      if (way === 'bounced' || record.way === 'arithmetic') record.way = way;
+      i = end;
     }
   } catch (error) {
     for (const part of parts.reverse()) {

@@ -2,10 +2,11 @@
  * Lists of memory for one device (dma_map_sg; iommu_dma_map_sg and dma_direct_map_sg): which way a list goes.
  *
  *      all of it the device's own, under the mask     -> arithmetic   neighbours merge where they meet on a granule
- *      own memory or whole foreign granules,
- *        at least `copybreak` bytes in all            -> pinned       one run of addresses, padded and merged
+ *      own memory, whole foreign granules, or a few
+ *        with edges: `copybreak` bytes or more in all -> pinned       one run of addresses, padded and merged
  *                                                                     by the kernel's rule (segments.ts)
- *      anything else                                  -> one by one   as mapSingle does; nothing merges
+ *      anything else                                  -> one by one   as mapSingle does; what is copied and would merge
+ *                                                                     is copied side by side (chains.ts)
  *
  * With direct operations nothing ever merges. A list is mapped whole or not at all.
  */
@@ -13,7 +14,6 @@
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
-import { accessFor } from '../../iommu/access.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
 import { type PlacedElement, PlacedRun } from '../placement/placed-run.ts';
@@ -23,6 +23,7 @@ import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Lifetime } from '../words/lifetime.ts';
 import { mappableBytes } from '../words/mappable.ts';
 import type { Misuse } from '../words/misuse.ts';
+import { NO_COPY, type Starts } from './chains.ts';
 import { detachedInList, isRefusal, sgError } from './errors.ts';
 import { type SgMapping, type SgOwner, SgRecord } from './mapping.ts';
 import { mapParts, syncPartsForCpu, syncPartsForDevice, unmapParts } from './parts.ts';
@@ -107,8 +108,8 @@ export class ScatterGather implements SgOwner {
 
   unmapSg(record: SgRecord): void {
     const failure = unmapParts(this.streaming, record.parts);
-    const intact = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0 || this.#maintain(record, false);
-    record.run?.release();
+    let intact = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0 || this.#maintain(record, false);
+    if (record.run?.release(record.attributes) === false) intact = false;
     const { nents } = record;
     this.table.leave(record);
     if (failure !== undefined) throw failure;
@@ -117,20 +118,26 @@ export class ScatterGather implements SgOwner {
 
   syncSgForCpu(record: SgRecord): void {
     const failure = syncPartsForCpu(this.streaming, record);
-    const intact = this.#maintain(record, false);
+    let intact = this.#maintain(record, false);
+    if (record.run?.syncForCpu() === false) intact = false;
     if (failure !== undefined) throw failure;
     if (!intact) throw detachedInList(record.nents, 'unmap it');
   }
 
   syncSgForDevice(record: SgRecord): void {
     const failure = syncPartsForDevice(this.streaming, record);
-    const intact = this.#maintain(record, true);
+    let intact = this.#maintain(record, true);
+    if (record.run?.syncForDevice() === false) intact = false;
     if (failure !== undefined) throw failure;
     if (!intact) throw detachedInList(record.nents, 'unmap it');
   }
 
   needSgSync(record: SgRecord): boolean {
-    return record.cached.length > 0 || record.parts.some((part) => this.streaming.needSync(part));
+    return (
+      record.cached.length > 0 ||
+      record.run?.hasEdges === true ||
+      record.parts.some((part) => this.streaming.needSync(part))
+    );
   }
 
   newRecord(limits: SegmentLimits): SgRecord {
@@ -197,7 +204,7 @@ export class ScatterGather implements SgOwner {
   #mapOther(record: SgRecord, views: readonly ArrayBufferView[]): void {
     if (!this.#mayPlace(views, record.attributes) || !this.#mapInPlace(record, views)) {
       record.segments.reset(this.limits);
-      mapParts(this.streaming, record, views);
+      mapParts(this.streaming, record, views, this.#startsOf(views), this.limits);
     } else if (this.cache !== undefined) {
       this.#startMaintaining(record, views);
     }
@@ -220,35 +227,68 @@ export class ScatterGather implements SgOwner {
   }
 
   /** @throws DmaError EINVAL */
-  #element(view: ArrayBufferView, bits: number): ListElement {
+  #element(view: ArrayBufferView, bits: number): PlacedElement {
     const bytes = mappableBytes(view, bits);
     const { buffer, byteOffset, length } = bytes;
     const region = this.own.regionOf(buffer);
     const first = region?.address ?? this.operations.pageOffset(buffer);
     const start = (first + byteOffset) % this.operations.granule;
-    return { buffer, offset: byteOffset, start, length, own: region !== undefined };
+    // The granules of our own memory hold nothing of anybody else's; of foreign memory they may.
+    const edged = region === undefined && (start !== 0 || length % this.operations.granule !== 0);
+    return { buffer, offset: byteOffset, start, length, edged: edged ? bytes : undefined };
+  }
+
+  /** Where in their granules the elements start that are copied; undefined where nothing merges. */
+  #startsOf(views: readonly ArrayBufferView[]): Starts | undefined {
+    const { operations, own, streaming } = this;
+    if (!this.merges || views.length === 1 || streaming.limits.dmaAlignment !== 0) return undefined;
+    const starts = new Float64Array(views.length).fill(NO_COPY);
+    let last: ArrayBufferLike | undefined;
+    let offset = 0;
+    for (let i = 0; i < views.length; i++) {
+      const view = views[i]!;
+      // What cannot be mapped finds its words when it is mapped by itself.
+      if (!ArrayBuffer.isView(view) || view.byteLength === 0 || !streaming.copies(view.byteLength)) continue;
+      const { buffer } = view;
+      if (buffer instanceof SharedArrayBuffer || (buffer as { resizable?: boolean }).resizable === true)
+        continue;
+      const region = own.regionOf(buffer);
+      if (region !== undefined && !streaming.forced) continue;
+      if (buffer !== last) offset = region?.address ?? operations.pageOffset(buffer);
+      last = buffer;
+      starts[i] = (offset + view.byteOffset) % operations.granule;
+    }
+    return starts;
   }
 
   #mapInPlace(record: SgRecord, views: readonly ArrayBufferView[]): boolean {
-    const { operations } = this;
-    const { granule } = operations;
     const elements = views.map((view) => this.#element(view, record.bits));
-    // The granules of our own memory hold nothing of anybody else's; of foreign memory they may.
-    if (!elements.every(({ own, start, length }) => own || (start === 0 && length % granule === 0)))
-      return false;
+    const edges = elements.some(({ edged }) => edged !== undefined);
+    if (edges && (record.attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) return false;
     const { dmaAlignment } = this.streaming.limits;
     if (elements.some(({ start }) => (start & dmaAlignment) !== 0)) return false;
     const plan = planRun(elements, this.limits);
+    const size = elements.reduce((sum, { length }) => sum + length, 0);
+    // A mapping for each of many edges is dearer than to copy them: only where segments become fewer by it.
+    const few = plan.segments.count < elements.length && size >= elements.length * this.limits.granule;
+    if (edges && !few) return false;
     let run: PlacedRun;
     try {
-      run = new PlacedRun(operations, elements, plan.offsets, plan.total, this.limit, accessFor(record.bits));
+      run = new PlacedRun(
+        this.streaming.pinning,
+        elements,
+        plan.offsets,
+        plan.total,
+        this.limit,
+        record.bits,
+      );
     } catch (error) {
       if ((record.attributes & DMA_ATTR.REQUIRE_COHERENT) === 0 && isRefusal(error)) return false;
       throw sgError(error);
     }
     record.run = run;
     record.way = 'pinned';
-    record.size = elements.reduce((sum, { length }) => sum + length, 0);
+    record.size = size;
     record.segments.reset(this.limits);
     for (let i = 0; i < plan.segments.count; i++) {
       record.segments.pushAlone(run.address + plan.segments.addresses[i]!, plan.segments.lengths[i]!);
@@ -257,12 +297,17 @@ export class ScatterGather implements SgOwner {
   }
 
   #startMaintaining(record: SgRecord, views: readonly ArrayBufferView[]): void {
+    const { run, bits, attributes } = record;
     for (const view of views) {
-      const bytes = mappableBytes(view, record.bits);
+      const bytes = mappableBytes(view, bits);
+      // What has its edges copied is maintained with them.
+      if (run?.hasEdges === true && this.#element(view, bits).edged !== undefined) continue;
       if (this.own.regionOf(bytes.buffer)?.coherent !== true) record.cached.push(bytes);
     }
     record.cachedLengths = record.cached.map(({ length }) => length);
-    if ((record.attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) this.#maintain(record, true);
+    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0) return;
+    this.#maintain(record, true);
+    run?.clean();
   }
 
   /** Make CPU and device agree about what is cached; false when a buffer was detached meanwhile. */
@@ -276,11 +321,6 @@ export class ScatterGather implements SgOwner {
     }
     return intact;
   }
-}
-
-interface ListElement extends PlacedElement {
-  /** The device's own memory. */
-  readonly own: boolean;
 }
 
 /** The limits as they are now, whenever they are asked for. */

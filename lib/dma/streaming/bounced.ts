@@ -76,6 +76,34 @@ export class BouncedMappings {
     return record;
   }
 
+  /**
+   * Pieces of memory side by side, so that the device sees one: a mapping each, of which the last has the slots. All but
+   * the first start, and all but the last end, with a granule. @param pad where in its granule the first starts
+   * @throws DmaError EPERM, ENOMEM as `map`
+   */
+  mapChain(sources: readonly Uint8Array[], pad: number, bits: number, attributes: number): MappingRecord[] {
+    const { bounce } = this;
+    const total = sources.reduce((sum, { length }) => sum + length, 0);
+    if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw mustBounce(total);
+    const slot = bounce.take(total, pad, this.operations.granule);
+    const last = sources.length - 1;
+    let at = pad;
+    return sources.map((source, i) => {
+      bounce.copyIn(slot, at, source);
+      const record = this.table.take(source.length, bits, attributes, 'bounced');
+      record.address = bounce.address(slot) + at;
+      record.source = source;
+      record.slot = slot;
+      record.slotOffset = at;
+      record.borrows = i < last;
+      at += source.length;
+      if (this.cache !== undefined && (attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) {
+        this.clean(record, 0, source.length);
+      }
+      return record;
+    });
+  }
+
   /** swiotlb_tbl_unmap_single. False when the caller's buffer was detached and its bytes are lost. */
   unmap(record: MappingRecord): boolean {
     const { size, slot } = record;
@@ -89,7 +117,7 @@ export class BouncedMappings {
       intact = source.length === size;
       if (intact) this.bounce.copyOut(slot, record.slotOffset, size, source);
     }
-    this.bounce.give(slot);
+    if (!record.borrows) this.bounce.give(slot);
     return intact;
   }
 

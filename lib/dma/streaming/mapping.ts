@@ -54,6 +54,8 @@ export class MappingRecord {
   slot = -1;
   /** Where in the slots the first byte lies. */
   slotOffset = 0;
+  /** Whether the slots are given back with another mapping: one further on in the same chain of a list. */
+  borrows = false;
   pinned: PinnedRun | undefined = undefined;
   /** The addresses of registers. */
   range: DeviceRange | undefined = undefined;
@@ -307,6 +309,7 @@ export class MappingTable {
 function release(record: MappingRecord, state: number): void {
   record.state = state;
   record.source = undefined;
+  record.borrows = false;
   record.part = undefined;
   record.region = undefined;
   record.pinned = undefined;

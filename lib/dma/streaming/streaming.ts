@@ -24,7 +24,7 @@ import { PinnedRun } from '../placement/pinned.ts';
 import type { Pinning } from '../placement/placed-view.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Lifetime } from '../words/lifetime.ts';
-import { bytesIn, emptyView, notAView } from '../words/mappable.ts';
+import { bytesIn, emptyView, mappableBytes, notAView } from '../words/mappable.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { ArithmeticMappings } from './arithmetic.ts';
 import { BouncedMappings } from './bounced.ts';
@@ -147,6 +147,17 @@ export class Streaming implements MappingOwner {
   /** `map` of one element of a list that is mapped one by one. */
   mapElement(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
     return this.map(view, bits, attributes);
+  }
+
+  /** `map` of pieces that are copied, side by side (bounced.ts). */
+  mapChain(
+    views: readonly ArrayBufferView[],
+    start: number,
+    bits: number,
+    attributes: number,
+  ): readonly MappingRecord[] {
+    const sources = views.map((view) => mappableBytes(view, bits));
+    return this.bounced.mapChain(sources, start, bits, attributes);
   }
 
   /** Whether foreign memory of so many bytes in all is mapped in place rather than copied. */
@@ -279,6 +290,11 @@ export class Streaming implements MappingOwner {
   private isMisaligned(source: Uint8Array): boolean {
     const address = this.pinning.operations.pageOffset(source.buffer) + source.byteOffset;
     return (address & this.limits.dmaAlignment) !== 0;
+  }
+
+  /** Whether foreign memory of so many bytes is copied. */
+  copies(size: number): boolean {
+    return size <= this.bounce.maxMapping && !this.shouldPin(size);
   }
 
   /** Long enough to be mapped in place, or too long to be copied. */
