@@ -18,8 +18,9 @@ export interface Trio {
   /** Whether every access of the device is seen. */
   readonly simulated: boolean;
   open(member: Member, options?: OpenPciOptions): Promise<PciFunction>;
-  /** The system takes the device from its driver. */
+  /** The system takes the function from its driver, and from no other. */
   takeAway(member: Member): Promise<void>;
+  /** The function can be opened again. */
   putBack(member: Member): Promise<void>;
   /** Mistakes of the devices: accesses that they may not do. */
   faults(): readonly unknown[];
@@ -44,13 +45,9 @@ function simulation(): Trio {
     operations: 5000,
     simulated: true,
     open: (member, options) => openPci(sources[member], options),
-    async takeAway(member) {
-      await sources[member].requestRelease();
-      sources[member].unplug();
-    },
-    async putBack(member) {
-      sources[member].plugIn();
-    },
+    // The function stays in its slot: pulling it out would pull out its twin, too.
+    takeAway: (member) => sources[member].requestRelease(),
+    putBack: async () => {},
     faults: () => Object.values(sources).flatMap(({ faults }) => faults),
     held: () => 0,
   };
