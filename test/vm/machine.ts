@@ -191,6 +191,15 @@ const expressDevices: readonly Device[] = [
     driver: 'vfio-pci',
     variable: 'USERDMA_TEST_NIC_INJECTED',
   },
+  rootPort(10),
+  {
+    // Behind the IOMMU like every other device, which a virtio device is only when it is told to be.
+    qemu: 'virtio-blk-pci,drive=vblk0,serial=vblk0,disable-legacy=on,iommu_platform=on,bus=port10',
+    address: '0000:08:00.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_VIRTIO_BLK',
+    disk: 'vblk0',
+  },
 ];
 
 /** What `npm run vm` boots, and where tests run that ask for no other machine. */
@@ -239,10 +248,10 @@ export const machines: readonly Machine[] = [
     name: 'pcie',
     iommu: 'intel',
     clock: 'host',
-    modules: ['nvme', 'aer_inject', 'crc32c_generic', 'ext4', ...vfio],
+    modules: ['nvme', 'virtio_blk', 'aer_inject', 'crc32c_generic', 'ext4', ...vfio],
     devices: expressDevices,
     monitor: true,
-    shared: ['nvme', 'nic', 'pci'],
+    shared: ['nvme', 'nic', 'pci', 'virtio-blk'],
   },
   {
     name: 'no-vfio',

@@ -9,7 +9,7 @@ import { type CompletionMode, NvmeController } from '../../../examples/nvme/cont
 import { measure } from '../../../examples/nvme/load.ts';
 import { openPci } from '../../../lib/index.ts';
 import { Random } from '../../nvme/random.ts';
-import { giveToLinux, takeFromLinux } from './linux-nvme.ts';
+import { giveToLinux, takeFromLinux } from './linux-disk.ts';
 
 const address = process.env.USERDMA_TEST_NVME!;
 const rounds = Number(process.argv[2] ?? 3);

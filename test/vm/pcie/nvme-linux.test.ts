@@ -6,7 +6,7 @@ import { openPci } from '../../../lib/index.ts';
 import { assert, describe, it } from '../../harness.ts';
 import { type Extent, eachOf, Random } from '../../nvme/random.ts';
 import { device } from '../devices.ts';
-import { giveToLinux, readBlockDevice, takeFromLinux, writeBlockDevice } from './linux-nvme.ts';
+import { giveToLinux, readBlockDevice, takeFromLinux, writeBlockDevice } from './linux-disk.ts';
 
 const MIB = 2 ** 20;
 const SIZE = 64 * MIB;

@@ -1,4 +1,4 @@
-/** Handing an NVMe disk to Linux's own driver, and taking it back. */
+/** Handing a disk to Linux's own driver, NVMe's or virtio's, and taking it back. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -16,17 +16,31 @@ function bind(address: string, driver: string): void {
   writeFileSync(`${PCI}/drivers_probe`, address);
 }
 
-/** Bound to the nvme driver. Resolves with its block device, once that is there. */
+/** Bound to Linux's own driver. Resolves with its block device, once that is there. */
 export async function giveToLinux(address: string): Promise<string> {
   bind(address, '');
-  const controllers = `${PCI}/devices/${address}/nvme`;
   for (let waited = 0; waited < PATIENCE; waited += 10) {
-    const [controller] = existsSync(controllers) ? readdirSync(controllers) : [];
-    const node = `/dev/${controller}n1`;
-    if (controller !== undefined && existsSync(node)) return node;
+    const node = nvmeNode(address) ?? virtioNode(address);
+    if (node !== undefined && existsSync(node)) return node;
     await delay(10);
   }
   assert.fail(`no block device of ${address}`);
+}
+
+function nvmeNode(address: string): string | undefined {
+  const [controller] = list(`${PCI}/devices/${address}/nvme`);
+  return controller === undefined ? undefined : `/dev/${controller}n1`;
+}
+
+function virtioNode(address: string): string | undefined {
+  const device = `${PCI}/devices/${address}`;
+  const virtio = list(device).find((name) => /^virtio\d+$/.test(name));
+  const [disk] = virtio === undefined ? [] : list(`${device}/${virtio}/block`);
+  return disk === undefined ? undefined : `/dev/${disk}`;
+}
+
+function list(folder: string): string[] {
+  return existsSync(folder) ? readdirSync(folder) : [];
 }
 
 /** Bound to vfio-pci again. */
