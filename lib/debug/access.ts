@@ -78,7 +78,7 @@ export class AccessJudge {
       const to = Math.min(end, one.address + one.size);
       known.add(from, to);
       const complaint = refusal(one, from, to, access);
-      if (complaint === undefined) allowed.add(from, to);
+      if (complaint === undefined) addAllowed(allowed, access, from, to);
       else complaints.push(complaint);
     }
     known.eachGap(start, end, (from, to) => {
@@ -209,6 +209,17 @@ export class AccessJudge {
       fault,
     });
   }
+}
+
+/** Bytes that the device may use, and the rest of the beats they are in where it reads whole beats. */
+function addAllowed(
+  allowed: ByteRanges,
+  { access, readGranule }: DeviceAccess,
+  from: number,
+  to: number,
+): void {
+  const granule = access === 'read' ? readGranule : 1;
+  allowed.add(from - (from % granule), to + ((granule - (to % granule)) % granule));
 }
 
 /** Why the device may not do it in the part of a thing that is [from, to) on the bus; undefined when it may. */

@@ -194,7 +194,7 @@ function print({ message, kind, mistakeAt, mappedAt, releasedAt }: DmaReport): v
   const stacks = [
     ['mistake', mistakeAt],
     ['mapped or allocated', mappedAt],
-    ['given back', releasedAt],
+    ['released', releasedAt],
   ].flatMap(([what, stack]) => (stack === undefined ? [] : [`  ${what}:`, stack]));
   emitWarning(message, { type: 'DmaDebugWarning', code: kind, detail: stacks.join('\n') });
 }

@@ -10,7 +10,6 @@
  * What the CPU finds may differ from `before` only where the device wrote, and then it is what the device wrote: in
  * place at once, behind a copy or a cache after the next sync. Everything else the CPU did.
  */
-import type { ReportKind } from '../dma/debug-view.ts';
 import type { AddressRange, Indexed } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import type { Entry } from './entry.ts';
@@ -38,10 +37,10 @@ export class LentBytes implements AddressRange, Indexed {
   readonly unsynced = new ByteRanges();
 
   /** Kinds of mistakes that were reported of it, or of any element of the list that it is in. */
-  told: Set<ReportKind>;
+  told: Set<string>;
 
   private readonly snapshots: Snapshots;
-  private readonly ownTold = new Set<ReportKind>();
+  private readonly ownTold = new Set<string>();
   private overwritten = false;
   private changedUnseen = false;
   private taken = false;

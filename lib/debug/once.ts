@@ -1,4 +1,4 @@
-/** Which mistakes have been reported: one of a kind with one mapping is enough. */
+/** Which mistakes have been reported: one of a kind with one mapping in one place is enough. */
 import type { ReportKind } from '../dma/debug-view.ts';
 import { type Entry, HeldEntry } from './entry.ts';
 
@@ -7,7 +7,7 @@ const MOST_PLACES = 1024;
 
 export class Once {
   /** Entries are used again for other things: the number tells them apart. Those of pool blocks are made when asked for. */
-  readonly #told = new WeakMap<object, { readonly serial: number; readonly kinds: Set<ReportKind> }>();
+  readonly #told = new WeakMap<object, { readonly serial: number; readonly mistakes: Set<string> }>();
   readonly #places = new Set<string>();
 
   /** Whether this is the first of its kind with this entry, or in this place when there is no entry. */
@@ -17,10 +17,10 @@ export class Once {
     const key = entry instanceof HeldEntry ? entry.handle : entry;
     let told = this.#told.get(key);
     if (told === undefined || told.serial !== serial) {
-      told = { serial, kinds: new Set() };
+      told = { serial, mistakes: new Set() };
       this.#told.set(key, told);
     }
-    return isNew(told.kinds, kind);
+    return isNew(told.mistakes, kind);
   }
 
   #firstIn(place: string): boolean {
@@ -29,6 +29,14 @@ export class Once {
     this.#places.add(place);
     return true;
   }
+}
+
+/**
+ * What is one mistake and not two: its kind, and the place of its first byte in the mapping, in pieces of `size` bytes. The
+ * same mistake in each element of a list is one.
+ */
+export function mistakeKey(kind: ReportKind, offset: number, size: number): string {
+  return `${kind} ${Math.floor(offset / size)}`;
 }
 
 /** Add it; whether it was not there. */

@@ -18,12 +18,15 @@ import { AccessJudge, type Neighbours } from './access.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
 import { type Changed, LentBytes } from './lent-bytes.ts';
-import { isNew } from './once.ts';
+import { isNew, mistakeKey } from './once.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
 import { captureMistake } from './sites.ts';
 import { Snapshots } from './snapshots.ts';
 import { type Shared, viewedBytes, type Watch } from './watch.ts';
 import { bytes, thing } from './wording.ts';
+
+/** Bytes of a mapping in which the same mistake is told once: a cache line. */
+const PLACE = 64;
 
 /** In whose time a mistake comes to light: a call of the driver has a stack that says where. */
 type Noticed = 'driver' | 'device';
@@ -300,7 +303,7 @@ export class SimulationWatch implements Watch {
   }
 
   #tell(kind: ReportKind, piece: LentBytes, changed: Changed, message: string, noticed: Noticed): void {
-    if (!isNew(piece.told, kind)) return;
+    if (!isNew(piece.told, mistakeKey(kind, changed.start, PLACE))) return;
     this.#debug.report({
       kind,
       message: `${this.#debug.device.name}: ${message}`,

@@ -12,6 +12,8 @@ export interface DeviceAccess {
   readonly bytes: Uint8Array | undefined;
   /** The first thing that will keep some of it from happening; undefined when nothing does. */
   readonly fault: Fault | undefined;
+  /** Bytes of the pieces that the device reads whole, whatever it needs of them: 1 for a device that reads what it needs. */
+  readonly readGranule: number;
   /** What the device is doing, in words, as far as its model tells. */
   readonly about: () => string | undefined;
 }
@@ -21,6 +23,8 @@ export type AccessObserver = (access: DeviceAccess) => void;
 /** One of the devices whose DMA goes through an address space: what it did wrong is its own. */
 export interface Requester {
   readonly faults: FaultLog;
+  /** See `FunctionDescription.readGranule`. Default 1. */
+  readonly readGranule?: number | undefined;
   /** Told of every access of the device before any byte moves, also of those that the bus refuses. */
   onAccess: AccessObserver | undefined;
   /** Told of a message interrupt for a vector that the driver has never armed. */

@@ -55,12 +55,17 @@ export class FaultLog {
 
   record(fault: Fault): void {
     const about = this.about();
-    const known = about === undefined ? fault : { ...fault, about };
+    const known = describable(about === undefined ? fault : { ...fault, about });
     this.#total++;
     if (this.#faults.length === this.#limit) this.#faults.shift();
     this.#faults.push(known);
     this.#onFault(known);
   }
+}
+
+/** The same fault, that a text shows as `describeFault` does. Nothing else of it changes. */
+function describable(fault: Fault): Fault {
+  return Object.defineProperty(fault, 'toString', { value: () => describeFault(fault), enumerable: false });
 }
 
 /** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`, and what the device was doing. */

@@ -210,7 +210,8 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   #readPieces(address: bigint | number, into: Uint8Array, requester: Requester): boolean {
     into.fill(0);
     const move: Move = (target, from, done, size) => target.read(from, into.subarray(done, done + size));
-    return this.#walk(address, into.length, 'read', move, (fault) => requester.faults.record(fault));
+    const record = (fault: Fault): void => requester.faults.record(fault);
+    return this.#walk(address, into.length, 'read', move, record, requester.readGranule);
   }
 
   #writePieces(address: bigint | number, from: Uint8Array, requester: Requester): boolean {
@@ -231,17 +232,20 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     const keepFirst = (next: Fault): void => {
       fault ??= next;
     };
-    this.#walk(address, size, access, () => {}, keepFirst);
-    requester.onAccess!({ address, size, access, bytes, fault, about });
+    const granule = access === 'read' ? requester.readGranule : 1;
+    this.#walk(address, size, access, () => {}, keepFirst, granule);
+    const { readGranule = 1 } = requester;
+    requester.onAccess!({ address, size, access, bytes, fault, about, readGranule });
   }
 
-  /** Whether all of it went well. */
+  /** Whether all of it went well. @param granule see `FunctionDescription.readGranule` */
   #walk(
     address: bigint | number,
     size: number,
     access: 'read' | 'write',
     move: Move,
     fail: (fault: Fault) => void,
+    granule = 1,
   ): boolean {
     const start = Number(address);
     if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {
@@ -258,10 +262,13 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     };
     for (let done = 0; done < size; ) {
       const at = start + done;
-      const { mapping, end, reason } = this.#resolve(at, access);
+      const { mapping, end, reason: refusal } = this.#resolve(at, access);
       const piece = Math.min(size - done, end - at);
+      // The rest of a piece that the device reads whole: what is there is nothing to it.
+      const isRest = refusal === FAULT.pastEnd && piece <= (granule - (at % granule)) % granule;
+      const reason = isRest ? '' : refusal;
       if (reason !== why) report(at);
-      if (reason === '') move(mapping!.target, at - mapping!.start, done, piece);
+      if (refusal === '') move(mapping!.target, at - mapping!.start, done, piece);
       else failed += piece;
       whole &&= reason === '';
       why = reason;

@@ -104,6 +104,7 @@ export class SimulatedBus implements SlotBus {
   release(): void {
     this.#port = undefined;
     this.clock.stop();
+    this.model.close?.();
     for (const done of this.#released.splice(0)) done();
   }
 
@@ -243,7 +244,7 @@ export class SimulatedBus implements SlotBus {
 
   delivers(vector: number): boolean {
     const port = this.#port;
-    return this.#plugged && port !== undefined && port.config.busMaster && port.interrupts.isArmed(vector);
+    return this.#plugged && port?.config.busMaster === true && port.interrupts.isArmed(vector);
   }
 
   get messages(): boolean {
@@ -290,7 +291,9 @@ export class SimulatedBus implements SlotBus {
   ): void {
     const reason = (this.#port?.config.awake ?? true) ? FAULT.noMaster : FAULT.asleep;
     const fault = { address: BigInt(address), size, access, reason };
-    this.#port?.requester.onAccess?.({ address, size, access, bytes, fault, about: this.faults.about });
+    const { about } = this.faults;
+    const { readGranule = 1 } = this.model.config;
+    this.#port?.requester.onAccess?.({ address, size, access, bytes, fault, about, readGranule });
     this.faults.record(fault);
   }
 
@@ -309,7 +312,7 @@ export class SimulatedBus implements SlotBus {
     const { msi = 0, msix } = this.model.config;
     const vectors = Math.max(1, msi, msix?.vectors ?? 0);
     if (Number.isInteger(vector) && vector >= 0 && vector < vectors) return;
-    throw new DmaError('EINVAL', `the model raised interrupt ${describe(vector)}`, {
+    throw new DmaError('EINVAL', `${modelName(this.model)} raised interrupt ${describe(vector)}`, {
       remedy: `its config describes vectors 0 to ${vectors - 1}`,
     });
   }

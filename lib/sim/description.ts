@@ -16,6 +16,8 @@ import type {
 const LARGEST_32BIT_BAR = 2 ** 30;
 /** PCI Local Bus 3.0, 6.2.5.1. */
 const LARGEST_IO_BAR = 256;
+/** Bytes: the smallest page of an IOMMU. */
+const LARGEST_GRANULE = 4096;
 /** From 0x40 to 0x100, and from there to the end. */
 const STANDARD_BYTES = 0xc0;
 const EXTENDED_BYTES = 4096 - 256;
@@ -43,6 +45,14 @@ export function describeBars(model: DeviceModel): BarInfo[] {
 function checkHeader(config: FunctionDescription): void {
   const { vendorId, deviceId, revision = 0, classCode = 0 } = config;
   const { subsystemVendorId = 0, subsystemId = 0 } = config;
+  const { readGranule = 1 } = config;
+  const isPower = Number.isInteger(readGranule) && Number.isInteger(Math.log2(readGranule));
+  if (!isPower || readGranule < 1 || readGranule > LARGEST_GRANULE) {
+    throw refusal(
+      `a read granule of ${describe(readGranule)}`,
+      `use a power of two up to ${LARGEST_GRANULE}`,
+    );
+  }
   checkNumber('vendor id', vendorId, 0xfffe);
   checkNumber('device id', deviceId, 0xffff);
   checkNumber('revision', revision, 0xff);

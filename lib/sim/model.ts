@@ -38,6 +38,11 @@ export interface FunctionDescription {
    * a bridge (13). Default: none.
    */
   readonly capabilities?: readonly CapabilityDescription[];
+  /**
+   * Bytes of the pieces that the device reads whole, whatever it needs of them: a power of two up to 4096, e.g. the beat of an
+   * AXI master. What it reads beside a mapping in a piece of the mapping is no mistake then; what it writes is. Default 1.
+   */
+  readonly readGranule?: number;
   /** Expansion ROM: a power of two of at least 2048 bytes. Default: none. */
   readonly rom?: Uint8Array;
 }
@@ -123,6 +128,12 @@ export interface DeviceModel {
 
   read(bar: number, offset: number, width: Width): number;
   write(bar: number, offset: number, width: Width, value: number): void;
+
+  /**
+   * Called when a driver has let the device go: its function was closed, or is gone. For a model that holds something of the
+   * host's, e.g. a file or a socket. The device stays in its slot, and may be opened again without a `reset`.
+   */
+  close?(): void;
 
   /**
    * What the device is doing now, e.g. which descriptor it is at, in words: asked for when something goes wrong, for the

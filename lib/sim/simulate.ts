@@ -134,7 +134,8 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
     leave: () => void,
     makeDevice: () => DmaDevice,
   ): OpenedFunction => {
-    const requester: Requester = { faults, onAccess: undefined };
+    const { readGranule } = model.config;
+    const requester: Requester = { faults, onAccess: undefined, readGranule };
     const onRelease = (): void => {
       looks.delete(bus.clock);
       leave();

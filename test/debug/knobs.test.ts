@@ -39,7 +39,7 @@ for (const world of worlds) {
       assert.ok(message.startsWith(`${fn.address}: `), message);
       assert.match(
         detail,
-        /mistake:\n\s+at .*\n(.*\n)*\s+mapped or allocated:\n\s+at .*\n(.*\n)*\s+given back:\n\s+at /,
+        /mistake:\n\s+at .*\n(.*\n)*\s+mapped or allocated:\n\s+at .*\n(.*\n)*\s+released:\n\s+at /,
       );
       const { debug } = dma;
       assert.deepEqual([debug!.errorCount, debug!.numErrors, debug!.reports.length], [3, 0, 3]);

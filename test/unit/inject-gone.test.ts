@@ -2,7 +2,14 @@
 import { setImmediate as tick } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { type Bar, openPci } from '../../lib/index.ts';
-import { EduModel, simulate } from '../../lib/sim/index.ts';
+import {
+  type DeviceBus,
+  type DeviceModel,
+  EduModel,
+  FaultInjector,
+  simulate,
+  type Width,
+} from '../../lib/sim/index.ts';
 import { codeOf, drive, expectRecovery, faulty, ResettableEdu, useOwnTimeouts } from './inject-fixture.ts';
 import { expectCode, RecordingModel } from './sim-fixture.ts';
 
@@ -209,5 +216,56 @@ describe('device-gone', () => {
     );
     expect(machine.injector.total).toBe(1);
     await expectRecovery(edu, machine);
+  });
+});
+
+describe('a model whose device is pulled out', () => {
+  /** Goes through a ring in one register write, and stops at an entry that is not empty. */
+  class RingReader implements DeviceModel {
+    readonly config = { vendorId: 0x1af4, deviceId: 1 };
+    readonly bars = [{ index: 0, size: 4096 }];
+    read = () => 0;
+    entries = 0;
+    closed = 0;
+    ended = false;
+    #bus!: DeviceBus;
+
+    attach(bus: DeviceBus): void {
+      this.#bus = bus;
+    }
+
+    reset(): void {}
+
+    close(): void {
+      this.closed++;
+    }
+
+    write(_bar: number, _offset: number, _width: Width, value: number): void {
+      const entry = new Uint8Array(1);
+      for (; this.entries < 65_000 && entry[0] === 0; this.entries++) this.#bus.dmaRead(value, entry);
+      this.ended = true;
+    }
+  }
+
+  it('does nothing more in the middle of what it does, and is told when its driver lets it go', async () => {
+    const inject = new FaultInjector().on('device-gone', { nth: 10 });
+    const model = new RingReader();
+    const fn = await openPci(simulate(model, { inject }), { debug: false });
+    fn.setMaster();
+    const memory = fn.dma.allocCoherent(4096);
+    expect(() => fn.bar(0).write32(0, memory.low)).toThrow(expect.objectContaining({ code: 'ENODEV' }));
+    expect(model.entries).toBeLessThan(10);
+    expect([model.ended, model.closed]).toEqual([false, 1]);
+    fn.close();
+    expect(model.closed).toBe(1);
+  });
+
+  it('is told at each close', async () => {
+    const model = new RingReader();
+    const source = simulate(model);
+    for (const times of [1, 2]) {
+      (await openPci(source)).close();
+      expect(model.closed).toBe(times);
+    }
   });
 });

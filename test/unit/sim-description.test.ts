@@ -4,6 +4,7 @@ import { openPci, PCI_CAPABILITY } from '../../lib/index.ts';
 import { placeBars } from '../../lib/sim/firmware.ts';
 import {
   type BarDescription,
+  type DeviceBus,
   EduModel,
   FaultInjector,
   type FunctionDescription,
@@ -165,6 +166,79 @@ describe('BARs', () => {
       [4, 0xc000],
     ]);
   });
+});
+
+describe('a device that reads whole beats', () => {
+  const run = async (readGranule: number | undefined, act: (bus: DeviceBus, address: bigint) => boolean) => {
+    const model = new RecordingModel(readGranule === undefined ? {} : { readGranule });
+    const source = simulate(model);
+    const fn = await openPci(source, { debug: { print: false } });
+    fn.setMaster();
+    const mapping = fn.dma.mapSingle(new Uint8Array(100).subarray(3, 93), 'bidirectional');
+    const whole = act(model.bus, mapping.dmaAddress);
+    const { reports } = fn.dma.debug!;
+    mapping.unmap();
+    fn.close();
+    return [whole, reports.map(({ kind }) => kind), source.faults.map(String)];
+  };
+  const beats = (bus: DeviceBus, address: bigint) => {
+    const start = address & ~63n;
+    return bus.dmaRead(start, new Uint8Array(128 + Number(address - start) - (Number(address - start) % 64)));
+  };
+
+  it('makes no mistake where it reads beside a mapping, and one where it writes there', async () => {
+    expect(await run(64, beats)).toEqual([true, [], []]);
+    expect((await run(undefined, beats))[1]).toEqual(['device-outside-mapping']);
+    const write = (bus: DeviceBus, address: bigint) => bus.dmaWrite(address - 1n, new Uint8Array(8));
+    expect((await run(64, write))[1]).toEqual(['device-outside-mapping']);
+    const far = (bus: DeviceBus, address: bigint) => bus.dmaRead((address & ~63n) - 64n, new Uint8Array(64));
+    expect((await run(64, far))[1]).toEqual(['device-outside-mapping']);
+    for (const readGranule of [0, 3, 8192, Number.NaN, '8' as never]) {
+      expectCode('EINVAL', () => simulate(new RecordingModel({ readGranule })));
+    }
+  });
+});
+
+describe('what a model does wrong is told by its name:', () => {
+  it.each([
+    ['a bigint', 5n],
+    ['text', 'x'],
+    ['nothing', undefined],
+    ['no number', Number.NaN],
+    ['half a number', 0.5],
+    ['too many bits', 2 ** 32],
+  ])('an answer that is %s', async (_, value) => {
+    const model = new RecordingModel();
+    using fn = await openPci(simulate(model));
+    model.value = value as number;
+    expectCode('EINVAL', () => fn.bar(0).read32(4));
+    for (const read of [() => fn.bar(0).read8(4), () => fn.bar(0).read64(8)]) {
+      expect(read).toThrow(/RecordingModel answered a \d+-bit read at 0x\w of BAR 0 with/);
+    }
+    model.value = -1;
+    expect([fn.bar(0).read32(4), fn.bar(0).read16(4), fn.bar(0).read64(8)]).toEqual([
+      0xffffffff,
+      0xffff,
+      2n ** 64n - 1n,
+    ]);
+  });
+
+  it('a vector that it has not', async () => {
+    const model = new RecordingModel({ msi: 2 });
+    using fn = await openPci(simulate(model));
+    expect(fn.closed).toBe(false);
+    expect(() => model.bus.raise(2)).toThrow(/RecordingModel raised interrupt 2; its config/);
+  });
+});
+
+it('a fault is a sentence', async () => {
+  const model = new RecordingModel();
+  const source = simulate(model);
+  using fn = await openPci(source, { debug: false });
+  fn.setMaster();
+  model.bus.dmaRead(0x5000, new Uint8Array(4));
+  expect(String(source.faults[0])).toBe('DMA read of 4 bytes at 0x5000: not mapped');
+  expect(source.faults).toEqual([{ address: 0x5000n, size: 4, access: 'read', reason: 'not mapped' }]);
 });
 
 describe('functions of one device', () => {

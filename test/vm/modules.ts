@@ -17,6 +17,7 @@ export const optionalModules: readonly string[] = [
   'nvme',
   'crc32c_generic', // ext4 asks for it by another name
   'ext4',
+  'virtio_blk',
   'uio_pci_generic',
   'uio_netx',
   'aer_inject',

@@ -51,6 +51,10 @@ export class InjectedModel implements FrontModel {
     return this.behind.activity?.();
   }
 
+  close(): void {
+    this.behind.close?.();
+  }
+
   read(bar: number, offset: number, width: Width): number {
     return this.#read(() => this.behind.read(bar, offset, width), ALL_ONES);
   }
@@ -62,17 +66,23 @@ export class InjectedModel implements FrontModel {
   /** The device is read in any case: it is the answer that gets lost. */
   #read<T>(access: () => T, lost: T): T {
     this.#injector.touch();
-    const value = access();
+    const value = this.#bus.inside(access, lost);
     return this.#injector.strike('read-all-ones') === undefined ? value : lost;
   }
 
   #write(access: () => void): void {
     this.#injector.touch();
-    access();
+    this.#bus.inside(access, undefined);
     const spurious = this.#injector.strike('interrupt-spurious');
     if (spurious !== undefined) this.#bus.raiseSpurious(spurious.vector ?? 0);
   }
 }
+
+/**
+ * Thrown through the code of a model whose device is pulled out in the middle of it: a device that is gone does nothing
+ * more. A model that read descriptors of zeros instead would go through all of its ring.
+ */
+class DeviceLeft extends Error {}
 
 /** Between the model and the bus. */
 class InjectedDeviceBus implements DeviceBus {
@@ -82,10 +92,25 @@ class InjectedDeviceBus implements DeviceBus {
   readonly #late = new Set<number>();
   /** Whether the device wants the INTx line up. */
   #line = false;
+  /** How deep in code of the model the caller is. */
+  #depth = 0;
 
   constructor(bus: SlotBus, injector: FaultInjector) {
     this.#bus = bus;
     this.#injector = injector;
+  }
+
+  /** Runs code of the model. @param left what it returns when the device is pulled out meanwhile */
+  inside<T>(code: () => T, left: T): T {
+    this.#depth++;
+    try {
+      return code();
+    } catch (error) {
+      if (!(error instanceof DeviceLeft)) throw error;
+      return left;
+    } finally {
+      this.#depth--;
+    }
   }
 
   /** Nothing that was under way is any more. */
@@ -116,7 +141,7 @@ class InjectedDeviceBus implements DeviceBus {
 
   raise(vector = 0): void {
     const injector = this.#injector;
-    injector.touch();
+    this.#touch();
     this.#line = true;
     if (injector.strike('interrupt-lost') !== undefined) return;
     const held = injector.strike('interrupt-coalesced');
@@ -136,9 +161,11 @@ class InjectedDeviceBus implements DeviceBus {
   }
 
   after(microseconds: number, action: () => void): void {
-    this.#injector.touch();
+    this.#touch();
     const delay = this.#injector.strike('completion-delayed');
-    this.#later(microseconds + (delay === undefined ? 0 : (delay.microseconds ?? DELAY)), action);
+    this.#later(microseconds + (delay === undefined ? 0 : (delay.microseconds ?? DELAY)), () =>
+      this.inside(action, undefined),
+    );
   }
 
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
@@ -173,8 +200,14 @@ class InjectedDeviceBus implements DeviceBus {
     if (microseconds !== Number.POSITIVE_INFINITY) this.#bus.after(microseconds, action);
   }
 
-  #faults(address: bigint | number, size: number, access: 'read' | 'write'): boolean {
+  /** An opportunity for the device to be gone, which ends the code of the model that is running. */
+  #touch(): void {
     this.#injector.touch();
+    if (this.#depth > 0 && this.#injector.deviceLeft) throw new DeviceLeft();
+  }
+
+  #faults(address: bigint | number, size: number, access: 'read' | 'write'): boolean {
+    this.#touch();
     if (this.#injector.strike('iommu-fault') === undefined) return false;
     this.#bus.report(address, size, access, INJECTED);
     return true;

@@ -150,6 +150,11 @@ export class FaultInjector {
     return struck.when;
   }
 
+  /** Whether the device was pulled out. */
+  get deviceLeft(): boolean {
+    return this.#slot !== undefined && !this.#slot.plugged;
+  }
+
   /** An opportunity for the device to be gone. */
   touch(): void {
     if (this.#slot?.plugged && this.strike('device-gone') !== undefined) this.#slot.unplug();

@@ -67,6 +67,10 @@ export class LaggingModel implements FrontModel, LaggingDevice {
     return this.behind.activity?.();
   }
 
+  close(): void {
+    this.behind.close?.();
+  }
+
   read(bar: number, offset: number, width: Width): number {
     return this.#read(() => this.behind.read(bar, offset, width));
   }
