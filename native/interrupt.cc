@@ -152,7 +152,7 @@ int64_t WatchInterrupt(const Call& call, size_t callback, InterruptFile source) 
   error = uv_poll_start(&interrupt->poll, UV_READABLE, OnReadable);
   if (error != 0) return error;
   interrupt->handle = call.addon->interrupts.Add(interrupt);
-  return interrupt->handle == 0 ? -ENOSPC : static_cast<int64_t>(interrupt->handle);
+  return interrupt->handle == 0 ? -EMFILE : static_cast<int64_t>(interrupt->handle);
 }
 
 int InterruptFd(const Addon& addon, Handle handle) {

@@ -115,7 +115,7 @@ napi_value MmioReserve(Call& call) {
 
 napi_value ReturnWindow(const Call& call, MmioWindow window) {
   const Handle handle = AddWindow(*call.addon, std::move(window));
-  return call.Return(handle == 0 ? -ENOSPC : static_cast<int64_t>(handle));
+  return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
 
 napi_value Barrier(Call& call) {

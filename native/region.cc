@@ -107,7 +107,7 @@ napi_value RegionCreate(Call& call) {
   const int error = Create(size, page, &mapping);
   if (error != 0) return call.Return(error);
   const Handle handle = call.addon->AddRegion(std::move(mapping));
-  return call.Return(handle == 0 ? -ENOMEM : static_cast<int64_t>(handle));
+  return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
 
 napi_value RegionSize(Call& call) {

@@ -61,7 +61,7 @@ napi_value UDmaBufOpen(Call& call) {
   const int error = Open(path.c_str(), size, uncached, lock, &mapping);
   if (error != 0) return call.Return(error);
   const Handle handle = call.addon->AddRegion(std::move(mapping));
-  return call.Return(handle == 0 ? -ENOMEM : static_cast<int64_t>(handle));
+  return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
 
 /** uDmaBufInfo(region): UDmaBufInfo, see lib/native/u-dma-buf.ts; -ENOTTY when the node is something else's.

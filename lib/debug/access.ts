@@ -20,6 +20,7 @@ import type { DmaDebug } from './debug.ts';
 import { type Entry, HeldEntry } from './entry.ts';
 import { LentBytes } from './lent-bytes.ts';
 import { isNew, Once } from './once.ts';
+import type { WatchedMemory } from './watch.ts';
 import { bytes, did, hex, lost, place, thing } from './wording.ts';
 
 /** What a device can be given: bytes that change hands, or memory that both may use at any time. */
@@ -46,13 +47,15 @@ export class AccessJudge {
   readonly reachable = new AddressIndex<Reachable>();
 
   readonly #debug: DmaDebug;
+  readonly #memory: WatchedMemory;
   readonly #neighbours: Neighbours;
   readonly #once = new Once();
   /** The device was seen to do something with bus mastering off. */
   #masterless = false;
 
-  constructor(debug: DmaDebug, neighbours: Neighbours) {
+  constructor(debug: DmaDebug, memory: WatchedMemory, neighbours: Neighbours) {
     this.#debug = debug;
+    this.#memory = memory;
     this.#neighbours = neighbours;
   }
 
@@ -119,7 +122,7 @@ export class AccessJudge {
   #touched(start: number, end: number): Reachable[] {
     const found = this.reachable.touching(start, end - start);
     for (let at = start; at < end; ) {
-      const block = this.#debug.blockAt(at);
+      const block = this.#debug.blockAt(this.#memory.own, at);
       if (block?.live) found.push(block);
       at = block === undefined ? nextNeighbourhood(at) : block.address + block.size;
     }
@@ -135,7 +138,7 @@ export class AccessJudge {
     const start = Number(access.address);
     const [before] = from > start ? this.#touched(from - 1, from) : [];
     if (before !== undefined) return outside(access, before, from, to);
-    const block = this.#debug.blockAt(from);
+    const block = this.#debug.blockAt(this.#memory.own, from);
     if (block !== undefined && block.death === undefined) return unused(access, block, from, to);
     const released = block ?? this.#debug.ledger.findReleased(from);
     if (released !== undefined) return afterRelease(access, released, from, to);
@@ -153,7 +156,7 @@ export class AccessJudge {
   }
 
   #unowned(access: DeviceAccess, start: number, end: number): Complaint {
-    const slot = this.#debug.bounce.holds(start);
+    const slot = this.#memory.bounce.holds(start);
     const where = slot ? 'in a bounce slot nobody has mapped' : 'that it was never given';
     const entry = this.reachable.nearest(start);
     return {
@@ -202,7 +205,7 @@ export class AccessJudge {
     const doing = about();
     this.#debug.report({
       kind,
-      message: `${this.#debug.device.name}: ${message}${doing === undefined ? '' : ` (${doing})`}`,
+      message: `${this.#debug.name}: ${message}${doing === undefined ? '' : ` (${doing})`}`,
       entry: lent ? one.entry : one,
       address: start,
       size: end - start,

@@ -48,7 +48,7 @@ export class Attribution {
     const what = `${did(fault)} at ${hex(start)} and the IOMMU refused (${fault.reason})`;
     this.#debug.report({
       kind: 'iommu-fault',
-      message: `${this.#debug.device.name}: ${what}: ${explanation}`,
+      message: `${this.#debug.name}: ${what}: ${explanation}`,
       entry,
       address: start,
       size: fault.size,

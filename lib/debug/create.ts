@@ -40,7 +40,7 @@ export function createHardwareDevice(
 export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void {
   if (!(dma instanceof DebugDmaDevice)) return;
   const { debug } = dma;
-  if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug);
+  if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug, dma.memory);
   if (faults !== undefined) debug.attribution = new Attribution(debug, faults());
 }
 
@@ -55,7 +55,7 @@ function* neighboursOf(dma: DmaDevice): Generator<SimulationWatch | undefined> {
 /** What looks at the accesses of a simulated device from now on; undefined when it is not debugged. */
 export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   if (!(dma instanceof DebugDmaDevice)) return undefined;
-  const watch = new SimulationWatch(dma.debug, () => neighboursOf(dma));
+  const watch = new SimulationWatch(dma.debug, dma.memory, () => neighboursOf(dma));
   dma.debug.watch = watch;
   return (access) => watch.access(access);
 }

@@ -8,10 +8,8 @@
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
  */
 import { emitWarning } from 'node:process';
-import type { CacheMaintenance } from '../cache.ts';
-import type { BounceBuffer } from '../dma/bounce/bounce.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
-import type { Streaming, StreamingDevice } from '../dma/streaming/streaming.ts';
+import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
 import { type DmaError, throwUncaught } from '../errors.ts';
 import type { Attribution } from './attribution.ts';
@@ -33,19 +31,15 @@ export class DmaDebug implements DmaDebugView {
   driverFilter: string | undefined;
   readonly ledger: Ledger;
   readonly options: DebugOptions;
-  /** Who looks at bytes; undefined when nobody does. */
+  /** The device's name, for messages. */
+  readonly name: string;
+  /** Looks at the bytes that change hands; undefined when the contents of memory are not watched. */
   watch: Watch | undefined = undefined;
-  /** Set when the device is built, before anything is mapped. */
-  device!: StreamingDevice;
-  bounce!: BounceBuffer;
-  /** How CPU and device are made to agree; undefined on a coherent device. */
-  cache: CacheMaintenance | undefined;
   /** Pools that were not destroyed. */
   readonly pools = new Set<WatchedPool>();
   /** Brings in what the kernel's log has; undefined in a simulation. */
   attribution: Attribution | undefined = undefined;
 
-  readonly #name: string;
   readonly #print: boolean;
   readonly #reports: Report[] = [];
   readonly #listeners = new Set<(report: DmaReport) => void>();
@@ -53,7 +47,7 @@ export class DmaDebug implements DmaDebugView {
 
   constructor(name: string, options: DebugOptions = {}) {
     const { entries, stacks, allErrors = false, numErrors = 1, driverFilter, print = true } = options;
-    this.#name = name;
+    this.name = name;
     this.#print = print;
     this.options = options;
     this.allErrors = allErrors;
@@ -62,16 +56,9 @@ export class DmaDebug implements DmaDebugView {
     this.ledger = new Ledger({ entries, stacks, onExhausted: () => this.#outOfEntries() });
   }
 
-  /** The device is being built. */
-  attach(device: StreamingDevice, { bounce }: Streaming, cache: CacheMaintenance | undefined): void {
-    this.device = device;
-    this.bounce = bounce;
-    this.cache = cache;
-  }
-
-  /** The block of a pool at this device address, out or free. */
-  blockAt(address: number): HeldEntry | undefined {
-    const region = this.device.own.regionAt(address);
+  /** The block of a pool at this device address, allocated or free. */
+  blockAt(own: OwnMemory, address: number): HeldEntry | undefined {
+    const region = own.regionAt(address);
     if (region === undefined) return undefined;
     for (const pool of this.pools) {
       const block = pool.blockAt(region, address);
@@ -120,7 +107,7 @@ export class DmaDebug implements DmaDebugView {
 
   /** A mistake was made. Undefined when the driver filter keeps it from being reported; it counts all the same. */
   report(mistake: Mistake): DmaReport | undefined {
-    const report = new Report(this.#name, mistake, this.ledger.makers);
+    const report = new Report(this.name, mistake, this.ledger.makers);
     this.#errorCount++;
     const printed = this.allErrors || this.numErrors > 0;
     // As in the kernel, one that the filter hides takes its turn.
@@ -142,13 +129,13 @@ export class DmaDebug implements DmaDebugView {
   /** A mistake of the CPU's, made now. */
   mistake(kind: ReportKind, message: string, entry: Entry | undefined): void {
     if (this.disabled) return;
-    this.report({ kind, message: `${this.#name}: ${message}`, entry, mistakeAt: 'now' });
+    this.report({ kind, message: `${this.name}: ${message}`, entry, mistakeAt: 'now' });
   }
 
   /** The device is closing: what it still has is reported, once for each place it came from. */
   reportPending(): void {
     const blocks = [...this.pools].filter(({ managed }) => !managed).flatMap((pool) => pool.out());
-    for (const mistake of pendingMistakes(this.#name, [...this.ledger, ...blocks])) this.report(mistake);
+    for (const mistake of pendingMistakes(this.name, [...this.ledger, ...blocks])) this.report(mistake);
   }
 
   /** Two mappings get in each other's way. */
@@ -158,7 +145,7 @@ export class DmaDebug implements DmaDebugView {
 
   #outOfEntries(): void {
     const { limit } = this.ledger;
-    const message = `${this.#name}: all ${limit} entries are used: nothing is tracked any more; raise debug.entries`;
+    const message = `${this.name}: all ${limit} entries are used: nothing is tracked any more; raise debug.entries`;
     this.report({ kind: 'out-of-entries', message, mistakeAt: 'now' });
   }
 

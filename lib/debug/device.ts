@@ -1,4 +1,4 @@
-/** A device whose parts tell dma-debug what they do. Everything else is as with any other. */
+/** A device whose parts tell dma-debug what they do. In everything else it is a device like any other. */
 import { DmaDevice, type DmaDeviceOptions } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
 import { DebugAllocations } from './allocations.ts';
@@ -8,8 +8,11 @@ import { debugPool } from './pools.ts';
 import { DebugResources } from './resources.ts';
 import { DebugScatterGather } from './scatter-gather.ts';
 import { DebugStreaming } from './streaming.ts';
+import type { WatchedMemory } from './watch.ts';
 
 export class DebugDmaDevice extends DmaDevice {
+  /** For the watch of this device. */
+  readonly memory: WatchedMemory;
   readonly #debug: DmaDebug;
   #closed = false;
 
@@ -17,6 +20,8 @@ export class DebugDmaDevice extends DmaDevice {
     const debug = new DmaDebug(options.name, debugOptions);
     super(options, debugParts(debug));
     this.#debug = debug;
+    const { own, cache } = this;
+    this.memory = { own, cache, bounce: this.streaming.bounce };
   }
 
   override get debug(): DmaDebug {

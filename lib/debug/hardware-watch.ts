@@ -13,7 +13,7 @@ import { KeptBytes } from './kept-bytes.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
 import { captureMistake } from './sites.ts';
 import { Snapshots } from './snapshots.ts';
-import { type Shared, viewedBytes, type Watch } from './watch.ts';
+import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
 import { thing } from './wording.ts';
 
 /** Bytes of the longest mapping that is copied for us alone: longer ones would be felt. */
@@ -23,13 +23,15 @@ const MOST_COPIED = 2 ** 26;
 
 export class HardwareWatch implements Watch {
   readonly #debug: DmaDebug;
+  readonly #memory: WatchedMemory;
   readonly #mostCopied: number;
   readonly #snapshots = new Snapshots();
   /** To be used again. */
   readonly #spare: KeptBytes[] = [];
 
-  constructor(debug: DmaDebug, mostCopied = MOST_COPIED) {
+  constructor(debug: DmaDebug, memory: WatchedMemory, mostCopied = MOST_COPIED) {
     this.#debug = debug;
+    this.#memory = memory;
     this.#mostCopied = mostCopied;
   }
 
@@ -80,7 +82,7 @@ export class HardwareWatch implements Watch {
     const kept = this.#spare.pop() ?? new KeptBytes();
     const source = record.source ?? viewedBytes(view);
     if (beside) {
-      const { bounce } = this.#debug;
+      const { bounce } = this.#memory;
       kept.keepBeside(source, bounce.arena(slot), bounce.arenaOffset(slot) + record.slotOffset);
     } else if (this.#snapshots.used + size <= this.#mostCopied) {
       kept.keepCopy(source, this.#snapshots.take(size));
@@ -118,7 +120,7 @@ export class HardwareWatch implements Watch {
         };
     this.#debug.report({
       kind: 'cpu-wrote-while-device-owned',
-      message: `${this.#debug.device.name}: ${message}; ${remedy}`,
+      message: `${this.#debug.name}: ${message}; ${remedy}`,
       entry,
       mistakeAt: captureMistake(),
     });

@@ -22,7 +22,7 @@ import { isNew, mistakeKey } from './once.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
 import { captureMistake } from './sites.ts';
 import { Snapshots } from './snapshots.ts';
-import { type Shared, viewedBytes, type Watch } from './watch.ts';
+import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
 import { bytes, thing } from './wording.ts';
 
 /** Bytes of a mapping in which the same mistake is told once: a cache line. */
@@ -33,6 +33,7 @@ type Noticed = 'driver' | 'device';
 
 export class SimulationWatch implements Watch {
   readonly #debug: DmaDebug;
+  readonly #memory: WatchedMemory;
   /** Whether to keep copies of what changes hands, and compare. */
   readonly #contents: boolean;
   readonly #judge: AccessJudge;
@@ -42,10 +43,11 @@ export class SimulationWatch implements Watch {
   /** To be used again. */
   readonly #spare: LentBytes[] = [];
 
-  constructor(debug: DmaDebug, neighbours: Neighbours = () => []) {
+  constructor(debug: DmaDebug, memory: WatchedMemory, neighbours: Neighbours = () => []) {
     this.#debug = debug;
+    this.#memory = memory;
     this.#contents = debug.options.contents !== false;
-    this.#judge = new AccessJudge(debug, neighbours);
+    this.#judge = new AccessJudge(debug, memory, neighbours);
   }
 
   /** Whether the device was given all of [from, to) on the bus, and may do that there. */
@@ -223,12 +225,12 @@ export class SimulationWatch implements Watch {
   /** Nobody has told the device's side of an incoherent machine yet: the driver promised to. */
   #expectSync(piece: LentBytes, attributes: number): void {
     const skips = (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
-    if (skips && this.#debug.cache !== undefined) piece.take(0, piece.size);
+    if (skips && this.#memory.cache !== undefined) piece.take(0, piece.size);
   }
 
   /** Memory that CPU and device may use at any time: all of the device's own that was not allocated to be synced. */
   #isCoherent(view: ArrayBufferView, known: OwnRegion | undefined): boolean {
-    const { own } = this.#debug.device;
+    const { own } = this.#memory;
     const region = known ?? own.stampOf(view)?.region ?? own.regionOf(view.buffer);
     return region !== undefined && !region.noncoherent;
   }
@@ -306,7 +308,7 @@ export class SimulationWatch implements Watch {
     if (!isNew(piece.told, mistakeKey(kind, changed.start, PLACE))) return;
     this.#debug.report({
       kind,
-      message: `${this.#debug.device.name}: ${message}`,
+      message: `${this.#debug.name}: ${message}`,
       entry: piece.entry,
       address: piece.address + changed.start,
       size: changed.end - changed.start,

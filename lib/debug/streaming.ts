@@ -19,7 +19,6 @@ export class DebugStreaming extends Streaming {
     this.overlaps = new Overlaps(device.own, options.cache?.lineSize ?? 1, (conflict, entry, other) =>
       debug.conflict(conflict, entry, other),
     );
-    debug.attach(device, this, options.cache);
     debug.ledger.addTable(this.table as Iterable<DebugRecord>);
   }
 

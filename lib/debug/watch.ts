@@ -5,13 +5,26 @@
  *      SimulationWatch   knows each access of the device, and the contents of memory (simulation-watch.ts)
  *      HardwareWatch     knows the contents of what is copied, and of small memory in place (hardware-watch.ts)
  */
+import type { CacheMaintenance } from '../cache.ts';
+import type { BounceBuffer } from '../dma/bounce/bounce.ts';
 import type { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
 import type { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
+import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import type { HeldEntry } from './entry.ts';
 import type { DebugRecord, DebugSgRecord } from './records.ts';
 
 /** What changes hands by syncs. */
 export type Shared = DebugRecord | DebugSgRecord | NoncoherentBuffer | NoncontiguousBuffer;
+
+/** The memory of the device that is watched. */
+export interface WatchedMemory {
+  /** What the devices of the domain have allocated. */
+  readonly own: OwnMemory;
+  /** Where the device's copies are. */
+  readonly bounce: BounceBuffer;
+  /** Makes CPU and device agree; undefined on a coherent device. */
+  readonly cache: CacheMaintenance | undefined;
+}
 
 export interface Watch {
   /** A mapping was entered in the ledger: not called for the parts of a list, but once for the list. */

@@ -70,10 +70,12 @@ export class DmaDevice {
   /** How CPU and device are made to agree; undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 
+  /** @internal */
+  protected readonly own: OwnMemory;
+  /** @internal */
+  protected readonly streaming: Streaming;
   readonly #operations: DmaOperations;
-  readonly #own: OwnMemory;
   readonly #allocations: Allocations;
-  readonly #streaming: Streaming;
   readonly #lists: ScatterGather;
   readonly #resources: ResourceMappings;
   #mask = DEFAULT_MASK;
@@ -95,8 +97,8 @@ export class DmaDevice {
     this.cache = cache;
     this.#lifetime = lifetime;
     this.#operations = operations;
-    this.#own = own;
-    this.#streaming = streaming;
+    this.own = own;
+    this.streaming = streaming;
     this.#lists = made.lists({ name, operations, own, streaming, cache, limit, lifetime });
     this.#resources = made.resources({ name, operations, coherent: cache === undefined, lifetime });
     this.#allocations = made.allocations({
@@ -154,7 +156,7 @@ export class DmaDevice {
   setMask(mask: bigint): void {
     this.#checkSupported(mask);
     this.#mask = mask;
-    this.#streaming.setLimit(maskLimit(mask));
+    this.streaming.setLimit(maskLimit(mask));
     this.#lists.setLimit(maskLimit(mask));
   }
 
@@ -289,7 +291,7 @@ export class DmaDevice {
    *   long to bounce, or no room · EPERM DMA_ATTR.REQUIRE_COHERENT and a copy or a sync would be needed · ENODEV closed
    */
   mapSingle(view: ArrayBufferView, direction: DmaDirection, attributes = 0): StreamingMapping {
-    return this.#streaming.mapSingle(view, direction, attributes);
+    return this.streaming.mapSingle(view, direction, attributes);
   }
 
   /**
@@ -344,7 +346,7 @@ export class DmaDevice {
    * @throws DmaError EINVAL foreign or freed memory: map it
    */
   addressOf(view: ArrayBufferView): bigint {
-    const address = this.#own.addressOf(view);
+    const address = this.own.addressOf(view);
     if (address !== undefined) return address;
     throw new DmaError('EINVAL', `${this.name}: these bytes have no address for the device`, {
       remedy: 'map them, or use memory that the device allocated and that is not freed',
@@ -353,7 +355,7 @@ export class DmaDevice {
 
   /** What the device can take at once: segment size and boundary, alignment, longest mapping. */
   get limits(): DmaLimits {
-    return this.#streaming.limits;
+    return this.streaming.limits;
   }
 
   /** Whether the masks leave out memory that the device may be given (dma_addressing_limited). */
@@ -363,7 +365,7 @@ export class DmaDevice {
 
   /** What bouncing has taken and copied so far. */
   get bounceStats(): BounceStats {
-    return this.#streaming.bounce.stats;
+    return this.streaming.bounce.stats;
   }
 
   /** dma-debug of this device; undefined when it was opened without. */
@@ -396,7 +398,7 @@ export class DmaDevice {
     this.#lifetime.close();
     this.#lists.close();
     this.#resources.close();
-    this.#streaming.close();
+    this.streaming.close();
     this.#allocations.close();
     this.domain?.detach(this);
     this.#operations.close();

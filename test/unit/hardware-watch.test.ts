@@ -24,7 +24,7 @@ function open(mostCopied?: number): Opened {
   const { debug } = dma;
   const faults: Fault[] = [];
   watchHardware(dma, () => ({ faults: () => faults.splice(0), close: () => {} }));
-  if (mostCopied !== undefined) debug.watch = new HardwareWatch(debug, mostCopied);
+  if (mostCopied !== undefined) debug.watch = new HardwareWatch(debug, dma.memory, mostCopied);
   return {
     dma,
     faults,
