@@ -19,6 +19,9 @@ export function actions({ simulated }: World): readonly Action[] {
     ...Array<Action>(5).fill((driver, a, b, c) => driver.syncForDevice(a, b, c)),
     ...Array<Action>(8).fill((driver, a, b, c) => driver.cpuWrites(a, b, c)),
     ...Array<Action>(8).fill((driver, a) => driver.unmap(a)),
+    ...Array<Action>(2).fill((driver, a, b, c) => driver.mapPages(a, b, c)),
+    (driver, a, b) => driver.syncNothing(a, b),
+    (driver, a) => driver.changeBoundary(a),
     (driver, a, b) => driver.changeMasks(a, b),
     (driver, a, b) => driver.misuse(a, b),
   ];
