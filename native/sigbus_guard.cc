@@ -39,8 +39,10 @@ std::mutex arming;
 Found* known = nullptr;  // all of them; guarded by `arming`
 std::atomic<const Found*> newest{nullptr};
 
-// In the memory that every thread has from its start: the handler must not allocate.
-[[gnu::tls_model("initial-exec")]] thread_local HandedOn handed_on;
+// The handler must not allocate it: glibc does so at the first access, so every thread that arms the guard
+// has one. (musl has one for every thread at once; it refuses files that take it from what a thread starts
+// with.)
+thread_local HandedOn handed_on;
 
 #if defined(__x86_64__)
 auto& ProgramCounter(ucontext_t* context) { return context->uc_mcontext.gregs[REG_RIP]; }
@@ -101,6 +103,7 @@ bool IsSame(const struct sigaction& one, const struct sigaction& other) {
 }  // namespace
 
 void ArmSigbusGuard() {
+  handed_on = {};
   const std::lock_guard<std::mutex> lock(arming);
   struct sigaction action = {};
   action.sa_sigaction = OnSigbus;

@@ -52,6 +52,7 @@ export interface Machine {
   readonly uio: readonly string[];
   /** Bytes locked and allowed to be. */
   readonly memlock: Memlock | undefined;
+  /** Those of the default size come first. */
   readonly hugePages: readonly HugePagePool[];
   /** Bytes of a page; undefined without the addon. */
   readonly pageSize: number | undefined;
@@ -147,7 +148,12 @@ export function nodeState(path: string): NodeState {
 
 function hugePages(root: string): HugePagePool[] {
   const folder = `${root}/sys/kernel/mm/hugepages`;
-  return listFolder(folder).map((name) => ({
+  const usual = /^Hugepagesize:\s+(\d+) kB$/m.exec(readText(`${root}/proc/meminfo`) ?? '')?.[1];
+  const names = listFolder(folder);
+  return [
+    ...names.filter((name) => name.includes(`-${usual}k`)),
+    ...names.filter((name) => !name.includes(`-${usual}k`)),
+  ].map((name) => ({
     pageSize: Number(/\d+/.exec(name)?.[0]) * 1024,
     reserved: Number(readText(`${folder}/${name}/nr_hugepages`)),
     free: Number(readText(`${folder}/${name}/free_hugepages`)),

@@ -76,6 +76,9 @@ describe.runIf(linux)('doctor', () => {
 
   it('no huge pages when some are wanted', () => {
     tree.healthy(EDU);
+    // Of another size than the default there are enough.
+    tree.file('/proc/meminfo', 'Hugepagesize:       2048 kB\n');
+    tree.file('/sys/kernel/mm/hugepages/hugepages-1048576kB/free_hugepages', '9\n');
     tree.file('/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages', '3\n');
     tree.file('/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages', '1\n');
     expect(problems({ hugePages: 4 })).toEqual([['huge-pages', 'sysctl vm.nr_hugepages=6']]);

@@ -51,6 +51,15 @@ int _dl_find_object(void* code, dl_find_object* found) noexcept {
 // glibc's name for it within libgcc, which asks what atomic instructions an arm64 processor has.
 unsigned long __getauxval(unsigned long type) { return getauxval(type); }
 
+// libstdc++ has them in thread-local memory of a kind that musl refuses to files which are loaded late.
+struct Exceptions {
+  void* caught;
+  unsigned int uncaught;
+};
+static thread_local Exceptions exceptions;
+void* __cxa_get_globals() { return &exceptions; }
+void* __cxa_get_globals_fast() { return &exceptions; }
+
 // libstdc++ refers to it without asking for it to be linked.
 void __cxa_pure_virtual() { std::terminate(); }
 

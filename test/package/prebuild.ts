@@ -79,6 +79,7 @@ export function faults(path: string): string[] {
   const dynamic = read('--dynamic');
   const wrong: string[] = [];
   if (/\(NEEDED\)/.test(dynamic)) wrong.push('it names a library');
+  if (/STATIC_TLS/.test(dynamic)) wrong.push('musl refuses its thread-local memory');
   if (!/NODELETE/.test(dynamic)) wrong.push('it can be unloaded, and the SIGBUS handler with it');
   if (!/ userdma_fault_table /.test(read('--sections'))) wrong.push('the table of faults is gone');
   const symbols = read('--dyn-syms')

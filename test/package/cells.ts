@@ -1,0 +1,278 @@
+/** The ways of using the package, each in a fresh project: a package manager, a module system, a tool. */
+import { execFileSync } from 'node:child_process';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+
+export interface Cell {
+  readonly name: string;
+  /** Throws when it does not work. @param folder an empty one @param tarball of the package */
+  run(folder: string, tarball: string): void;
+}
+
+/** A simulated device gives memory; the addon loads on Linux. */
+const BODY = `
+  const fn = await openPci(simulate(new EduModel()));
+  const ring = fn.dma.allocCoherent(4096);
+  if (ring.buffer.byteLength !== 4096) throw new Error('no memory');
+  fn.close();
+  if (process.platform === 'linux') new MemfdMemory().close();
+  console.log('works');
+`;
+const IMPORTS = `import { MemfdMemory, openPci } from 'userdma';
+import { EduModel, simulate } from 'userdma/sim';
+`;
+const ESM = `${IMPORTS}${BODY}`;
+const CJS = `const { MemfdMemory, openPci } = require('userdma');
+const { EduModel, simulate } = require('userdma/sim');
+(async () => {${BODY}})();
+`;
+
+class Project {
+  readonly folder: string;
+
+  constructor(folder: string, manifest: object = {}) {
+    this.folder = folder;
+    this.write('package.json', JSON.stringify({ name: 'project', private: true, ...manifest }));
+  }
+
+  write(name: string, text: string): void {
+    writeFileSync(join(this.folder, name), text);
+  }
+
+  run(program: string, ...words: string[]): string {
+    const env = {
+      ...process.env,
+      npm_config_audit: 'false',
+      npm_config_fund: 'false',
+      COREPACK_ENABLE_STRICT: '0',
+    };
+    const stdio: ('ignore' | 'pipe')[] = ['ignore', 'pipe', 'pipe'];
+    return execFileSync(program, words, { cwd: this.folder, env, encoding: 'utf8', stdio });
+  }
+
+  install(tarball: string, ...tools: string[]): void {
+    this.run('npm', 'install', '--ignore-scripts', tarball, ...tools);
+  }
+
+  /** Runs a program, which has to say that it works. */
+  works(program: string, ...words: string[]): void {
+    const output = this.run(program, ...words);
+    if (!output.includes('works')) throw new Error(`it said: ${output}`);
+  }
+}
+
+/** npx of a package that is not the project's own. */
+const npx = (project: Project, name: string, ...words: string[]) =>
+  project.run('npm', 'exec', '--yes', `--package=${name}`, '--', ...words);
+
+function manager(name: string, install: (project: Project, tarball: string) => void, node = ['node']): Cell {
+  return {
+    name,
+    run(folder, tarball) {
+      const project = new Project(folder);
+      project.write('main.mjs', ESM);
+      project.write('main.cjs', CJS);
+      install(project, tarball);
+      const [program, ...before] = node;
+      project.works(program!, ...before, 'main.mjs');
+      project.works(program!, ...before, 'main.cjs');
+    },
+  };
+}
+
+const YARN = '@yarnpkg/cli-dist@4.18.1';
+const yarn4 = (linker: string) => (project: Project, tarball: string) => {
+  project.write('.yarnrc.yml', `nodeLinker: ${linker}\nenableGlobalCache: false\nenableTelemetry: false\n`);
+  project.write('yarn.lock', '');
+  npx(project, YARN, 'yarn', 'add', `userdma@file:${tarball}`);
+};
+
+const managers: Cell[] = [
+  manager('npm', (project, tarball) => project.install(tarball)),
+  manager('pnpm', (project, tarball) => void npx(project, 'pnpm@10', 'pnpm', 'add', tarball)),
+  manager(
+    'yarn 1',
+    (project, tarball) => void npx(project, 'yarn@1.22.22', 'yarn', 'add', `file:${tarball}`),
+  ),
+  manager('yarn 4, node-modules', yarn4('node-modules')),
+  manager('yarn 4, plug and play', yarn4('pnp'), [
+    'node',
+    '--require',
+    './.pnp.cjs',
+    '--loader',
+    './.pnp.loader.mjs',
+  ]),
+];
+
+function types(version: string, module: string): Cell {
+  return {
+    name: `TypeScript ${version}, ${module}`,
+    run(folder, tarball) {
+      const project = new Project(folder, { type: 'module' });
+      project.install(tarball, `typescript@${version}`, '@types/node@20');
+      const resolution = module === 'bundler' ? 'esnext' : 'nodenext';
+      const lib = ['es2023', 'esnext.disposable'];
+      const base = { module: resolution, moduleResolution: module, target: 'es2022', lib, types: ['node'] };
+      const compilerOptions = { ...base, strict: true, skipLibCheck: false, noEmit: true };
+      project.write('tsconfig.json', JSON.stringify({ compilerOptions, files: ['main.ts'] }));
+      project.write(
+        'main.ts',
+        `${ESM}\nimport { expectNoDmaErrors } from 'userdma/testing';\nvoid expectNoDmaErrors;\n`,
+      );
+      project.run(process.execPath, 'node_modules/typescript/bin/tsc', '-p', '.');
+    },
+  };
+}
+
+const TEST = (imports: string) => `${imports}\n${IMPORTS}test('works', async () => {${BODY}});\n`;
+
+const runners: Cell[] = [
+  {
+    name: 'node:test',
+    run(folder, tarball) {
+      const project = new Project(folder);
+      project.install(tarball);
+      project.write('a.test.mjs', TEST("import { test } from 'node:test';"));
+      project.run('node', '--test');
+    },
+  },
+  {
+    name: 'vitest',
+    run(folder, tarball) {
+      const project = new Project(folder, { type: 'module' });
+      project.install(tarball, 'vitest@4.1.12', 'vite@8.3.8');
+      project.write('a.test.js', TEST("import { test } from 'vitest';"));
+      project.run('node', 'node_modules/vitest/vitest.mjs', 'run');
+    },
+  },
+  {
+    name: 'Jest',
+    run(folder, tarball) {
+      const project = new Project(folder, { type: 'module' });
+      project.install(tarball, 'jest@30');
+      project.write('a.test.js', TEST("import { test } from '@jest/globals';"));
+      project.run('node', '--experimental-vm-modules', 'node_modules/jest/bin/jest.js', '--transform', '{}');
+    },
+  },
+];
+
+/** A bundle that runs where the package is installed. @param build writes `out.mjs` or `out.cjs` of `main.mjs` */
+function bundler(
+  name: string,
+  tools: string[],
+  format: 'esm' | 'cjs',
+  build: (project: Project, out: string) => void,
+): Cell {
+  return {
+    name: `${name}, ${format}`,
+    run(folder, tarball) {
+      const project = new Project(folder);
+      project.install(tarball, ...tools);
+      project.write('main.mjs', format === 'esm' ? ESM : `${IMPORTS}(async () => {${BODY}})();\n`);
+      const out = format === 'esm' ? 'out.mjs' : 'out.cjs';
+      build(project, out);
+      project.works('node', out);
+    },
+  };
+}
+
+const esbuild = (format: 'esm' | 'cjs') =>
+  bundler('esbuild', ['esbuild@0.28.2'], format, (project, out) => {
+    const options = ['--bundle', '--platform=node', `--format=${format}`, `--outfile=${out}`];
+    project.run('node', 'node_modules/esbuild/bin/esbuild', 'main.mjs', ...options);
+  });
+
+const rollup = (format: 'esm' | 'cjs') =>
+  bundler('rollup', ['rollup@4', '@rollup/plugin-node-resolve'], format, (project, out) => {
+    const options = ['--format', format, '--file', out, '--plugin', 'node-resolve', '--inlineDynamicImports'];
+    project.run('node', 'node_modules/rollup/dist/bin/rollup', 'main.mjs', ...options);
+  });
+
+const webpack = (format: 'esm' | 'cjs') =>
+  bundler('webpack', ['webpack@5', 'webpack-cli@6'], format, (project, out) => {
+    const module = format === 'esm';
+    const output = {
+      filename: out,
+      path: project.folder,
+      module,
+      chunkFormat: module ? 'module' : 'commonjs',
+    };
+    const config = {
+      mode: 'production',
+      target: 'node20',
+      entry: './main.mjs',
+      experiments: { outputModule: module },
+      output,
+    };
+    project.write('webpack.config.cjs', `module.exports = ${JSON.stringify(config)};\n`);
+    project.run('node', 'node_modules/webpack/bin/webpack.js');
+  });
+
+const runtimes: Cell[] = ['bun', 'deno'].map((name) => ({
+  name: `${name}: the simulation, and why the addon does not load where it does not`,
+  run(folder, tarball) {
+    const project = new Project(folder);
+    project.run('npm', 'install', tarball, name);
+    const guarded = BODY.replace(
+      'new MemfdMemory().close()',
+      "try { new MemfdMemory().close() } catch (error) { if (error.code !== 'ENOSYS') throw error }",
+    );
+    project.write('main.mjs', `${IMPORTS}${guarded}`);
+    project.works(`node_modules/.bin/${name}`, 'run', ...(name === 'deno' ? ['-A'] : []), 'main.mjs');
+  },
+}));
+
+const checks: Cell[] = [
+  {
+    name: 'doctor, not as root',
+    run(folder, tarball) {
+      const project = new Project(folder);
+      project.install(tarball);
+      chmodSync(folder, 0o755);
+      const command = [process.execPath, 'node_modules/userdma/dist/bundle/cli/main.js', 'doctor', '--json'];
+      const user =
+        process.getuid?.() === 0 ? ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--'] : [];
+      const [program, ...words] = [...user, ...command];
+      let output: string;
+      try {
+        output = project.run(program!, ...words);
+      } catch (error) {
+        output = String((error as { stdout?: string }).stdout); // problems are exit code 1
+      }
+      const { machine } = JSON.parse(output) as { machine: { addon?: string; root: boolean } };
+      if (machine.addon !== undefined || machine.root) throw new Error(output);
+    },
+  },
+  {
+    name: 'the userdma build of an installed package',
+    run(folder, tarball) {
+      const project = new Project(folder);
+      project.install(tarball);
+      project.run('rm', '-r', 'node_modules/userdma/prebuilds');
+      project.run('npx', 'userdma', 'build');
+      project.write('main.mjs', ESM);
+      project.works('node', 'main.mjs');
+    },
+  },
+  {
+    name: 'publint',
+    run(folder, tarball) {
+      npx(new Project(folder), 'publint@0.3', 'publint', tarball, '--strict');
+    },
+  },
+  {
+    name: 'are the types wrong, ESM only',
+    run(folder, tarball) {
+      npx(new Project(folder), '@arethetypeswrong/cli@0.18', 'attw', tarball, '--profile', 'esm-only');
+    },
+  },
+];
+
+export const cells: readonly Cell[] = [
+  ...managers,
+  ...['5.9', '7'].flatMap((version) => ['nodenext', 'bundler'].map((module) => types(version, module))),
+  ...runners,
+  ...(['esm', 'cjs'] as const).flatMap((format) => [esbuild(format), rollup(format), webpack(format)]),
+  ...runtimes,
+  ...checks,
+];
