@@ -38,7 +38,7 @@ import { checkMask, DEFAULT_MASK, maskLimit } from './words/mask.ts';
 export interface DeviceOptions extends StreamingOptions {
   /** For messages, e.g. the PCI address. */
   readonly name: string;
-  /** Changes what the device is built of: how a simulation makes it fail. Default: as it is. */
+  /** Changes what the device is built of: how a simulation makes it fail. Default: as it is. @internal */
   readonly alter?: ((parts: DeviceParts) => DeviceParts) | undefined;
 }
 
@@ -82,7 +82,10 @@ export class DmaDevice {
   #coherentMask = DEFAULT_MASK;
   readonly #lifetime: Lifetime;
 
-  /** @param parts what it is built of; debugging brings its own @throws DmaError EINVAL options · ENODEV the domain is closed */
+  /** @throws DmaError EINVAL options · ENODEV the domain is closed */
+  constructor(options: DmaDeviceOptions);
+  /** @param parts of which the device is built: dma-debug has parts of its own @internal */
+  constructor(options: DmaDeviceOptions, parts: DeviceParts);
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
     const { name } = options;
     this.name = name;
@@ -381,6 +384,7 @@ export class DmaDevice {
   /**
    * The device is gone (PciFunction.gone): whatever would give it something, and masks, throw this error from here on. What
    * it has stays until it is given back, or `close`.
+   * @internal
    */
   abandon(error: DmaError): void {
     if (this.#lifetime.closed) return;

@@ -33,6 +33,7 @@ export class Interrupt {
   #closed = false;
   #failure: DmaError | undefined;
 
+  /** @internal */
   constructor(
     access: InterruptAccess,
     kind: InterruptKind,
@@ -225,6 +226,7 @@ export class Interrupts {
   readonly #access: InterruptAccess;
   readonly #armed = new Map<string, Interrupt>();
 
+  /** @internal */
   constructor(access: InterruptAccess) {
     this.#access = access;
   }

@@ -38,6 +38,7 @@ export class DmaBuf {
   /**
    * @param handle of a dma-buf, which belongs to this object from here on
    * @param mapped bytes that `map` shows; default all of it
+   * @internal
    */
   constructor(native: Addon, handle: Handle, mapped?: number) {
     this.#native = native;

@@ -80,7 +80,7 @@ export class UDmaBufMemory implements AddressedMemory {
   #quarantined = 0;
   #closed = false;
 
-  /** The regions and the channel are its own from here on. */
+  /** The regions and the channel are its own from here on. @internal */
   constructor(addon: RegionFunctions & UDmaBufFunctions, parts: UDmaBufParts) {
     const { device, address, size, cached, channel, lineSize } = parts;
     const pageSize = addon.pageSize();

@@ -55,6 +55,7 @@ export class ConfigSpace {
   /** Capabilities do not move: one that was found is found for good. */
   readonly #found = new Map<Decoder<unknown>, unknown>();
 
+  /** @internal */
   constructor(access: ConfigAccess) {
     this.#access = access;
   }

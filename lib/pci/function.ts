@@ -30,7 +30,7 @@ export class PciFunction {
   readonly #onClose: (fn: PciFunction) => void;
   #closed = false;
 
-  /** @param releaseGrace see OpenOptions */
+  /** @param releaseGrace see OpenOptions @internal */
   constructor(
     { transport, dma }: OpenedFunction,
     onClose: (fn: PciFunction) => void = () => {},

@@ -5,6 +5,7 @@ import type { RomAccess } from './transport.ts';
 export class ExpansionRom {
   readonly #access: RomAccess;
 
+  /** @internal */
   constructor(access: RomAccess) {
     this.#access = access;
   }

@@ -44,17 +44,17 @@ export class SimulatedGroup {
   #domain: SimulatedDomain | undefined;
   #open = 0;
 
-  /** All of the group, open or not. */
+  /** All of the group, open or not. @internal */
   get members(): readonly GroupMember[] {
     return this.#members;
   }
 
-  /** A function is plugged in. */
+  /** A function is plugged in. @internal */
   add(member: GroupMember): void {
     this.#members.push(member);
   }
 
-  /** @throws DmaError EBUSY a function of the group has this address */
+  /** @throws DmaError EBUSY a function of the group has this address @internal */
   checkFree(address: string): void {
     if (this.#members.every((member) => member.address !== address)) return;
     throw new DmaError('EBUSY', `the group has a function at ${address}`, {
@@ -62,7 +62,7 @@ export class SimulatedGroup {
     });
   }
 
-  /** Functions of the device that the one at `address` belongs to: itself, and those that differ in the last digit. */
+  /** Functions of the device that the one at `address` belongs to: itself, and those that differ in the last digit. @internal */
   functionsOf(address: string): readonly GroupMember[] {
     return this.#members.filter((member) => deviceOf(member.address) === deviceOf(address));
   }
@@ -71,6 +71,7 @@ export class SimulatedGroup {
    * A function of the group is being opened: the domain it will be in.
    * @param wanted the domain that the caller of `openPci` asked for @param make makes one for the group
    * @throws DmaError EBUSY the group is in another domain · EINVAL that domain is of another world · ENODEV it is closed
+   * @internal
    */
   enter(wanted: IommuDomain | undefined, make: () => SimulatedDomain): SimulatedDomain {
     if (this.#open > 0 && wanted !== undefined && wanted !== this.#domain) {
@@ -83,7 +84,7 @@ export class SimulatedGroup {
     return this.#domain!;
   }
 
-  /** It was closed, or is gone. */
+  /** It was closed, or is gone. @internal */
   leave(): void {
     this.#open--;
   }

@@ -44,6 +44,7 @@ export class PlatformDevice {
   #interrupt: Interrupt | undefined;
   #closed = false;
 
+  /** @internal */
   constructor(parts: PlatformDeviceParts) {
     this.#parts = parts;
     this.node = parts.facts.node;

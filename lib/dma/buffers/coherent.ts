@@ -60,6 +60,7 @@ export class CoherentBuffer {
   #dmaAddress: bigint | undefined;
   #freed = false;
 
+  /** @internal */
   constructor(owner: CoherentOwner, region: OwnRegion, managed = false) {
     this.size = region.size;
     this.managed = managed;
@@ -121,12 +122,12 @@ export class CoherentBuffer {
     if (!this.#freed) this.free();
   }
 
-  /** Whether its memory was taken from the device. */
+  /** Whether its memory was taken from the device. @internal */
   get orphaned(): boolean {
     return this.#region.owner === undefined;
   }
 
-  /** The device is closing, or taking back what was declared: its operations release the memory themselves. */
+  /** The device is closing, or taking back what was declared: its operations release the memory themselves. @internal */
   revoke(): void {
     this.#freed = true;
     if (this.#region.declared) (this as { bytes: Uint8Array<ArrayBuffer> }).bytes = NOTHING;

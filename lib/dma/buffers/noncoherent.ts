@@ -32,6 +32,7 @@ export class NoncoherentBuffer {
   #dmaAddress: bigint | undefined;
   #freed = false;
 
+  /** @internal */
   constructor(owner: NoncoherentOwner, region: OwnRegion, direction: DmaDirection) {
     this.size = region.size;
     this.direction = direction;
@@ -88,7 +89,7 @@ export class NoncoherentBuffer {
     if (!this.#freed) this.free();
   }
 
-  /** The device is closing: its operations release the memory themselves. */
+  /** The device is closing: its operations release the memory themselves. @internal */
   revoke(): void {
     this.#freed = true;
   }

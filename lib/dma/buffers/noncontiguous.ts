@@ -41,7 +41,7 @@ export class NoncontiguousBuffer {
   readonly #regions: readonly OwnRegion[];
   #freed = false;
 
-  /** @param regions side by side for the device, all but the last whole granules */
+  /** @param regions side by side for the device, all but the last whole granules @internal */
   constructor(owner: NoncontiguousOwner, regions: readonly OwnRegion[], direction: DmaDirection) {
     this.size = regions.reduce((sum, { size }) => sum + size, 0);
     this.direction = direction;
@@ -110,7 +110,7 @@ export class NoncontiguousBuffer {
     if (!this.#freed) this.free();
   }
 
-  /** The device is closing: its operations release the memory themselves. */
+  /** The device is closing: its operations release the memory themselves. @internal */
   revoke(): void {
     this.#freed = true;
   }

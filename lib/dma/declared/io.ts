@@ -51,6 +51,7 @@ export class CoherentIoBuffer {
   readonly #place: IoPlace;
   #freed = false;
 
+  /** @internal */
   constructor(owner: CoherentIoOwner, place: IoPlace) {
     this.size = place.size;
     this.#owner = owner;
@@ -148,12 +149,12 @@ export class CoherentIoBuffer {
     if (!this.#freed) this.free();
   }
 
-  /** Whether its memory was given back by somebody else. */
+  /** Whether its memory was given back by somebody else. @internal */
   get orphaned(): boolean {
     return !this.#place.taken;
   }
 
-  /** The device is closing, or its declared memory was released. */
+  /** The device is closing, or its declared memory was released. @internal */
   revoke(): void {
     this.#freed = true;
   }

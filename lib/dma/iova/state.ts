@@ -60,6 +60,7 @@ export class IovaState {
    * Addresses for `size` bytes, the first of them where `first` has it in its granule; null when there are none at or
    * below `limit`, or no IOMMU to have any (dma_iova_try_alloc).
    * @throws DmaError EINVAL
+   * @internal
    */
   static reserve(
     owner: IovaOwner,
@@ -146,7 +147,7 @@ export class IovaState {
     if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) placed.clean(0, size);
   }
 
-  /** What is linked at this offset of the range. */
+  /** What is linked at this offset of the range. @internal */
   linkAt(offset: number): Pick<IovaLink, 'offset' | 'size' | 'bits' | 'synced'> | undefined {
     return this.#links.at(offset);
   }
@@ -203,7 +204,7 @@ export class IovaState {
     if (!this.#freed) this.destroy();
   }
 
-  /** The device is closing: its operations take back the addresses, and nothing is copied. */
+  /** The device is closing: its operations take back the addresses, and nothing is copied. @internal */
   revoke(): void {
     this.#freed = true;
     this.#closed = true;

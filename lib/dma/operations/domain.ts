@@ -21,11 +21,15 @@ export interface DomainDevice {
 }
 
 export class IommuDomain {
+  /** @internal */
   readonly space: AddressSpace;
+  /** @internal */
   readonly memory: MemorySource;
+  /** @internal */
   readonly iova: IovaSource;
+  /** @internal */
   readonly own: OwnMemory;
-  /** Of all devices in it: one may hold addresses that it does not use and another one needs. */
+  /** Of all devices in it: one may hold addresses that it does not use and another one needs. @internal */
   readonly shrinkers = new Set<Shrinker>();
   /** Smallest piece of memory that can be given to a device by itself, bytes, a power of two. */
   readonly granule: number;
@@ -35,6 +39,7 @@ export class IommuDomain {
   /**
    * The domain owns `space` and `memory` from here on.
    * @param makeIova makes what gives out addresses. Default: the kernel's order, those below 4 GiB first
+   * @internal
    */
   constructor(
     space: AddressSpace,
@@ -59,18 +64,18 @@ export class IommuDomain {
     return this.#closed;
   }
 
-  /** A device is to see what is mapped here (iommu_attach_device). @throws DmaError ENODEV closed */
+  /** A device is to see what is mapped here (iommu_attach_device). @throws DmaError ENODEV closed @internal */
   attach(device: DomainDevice): void {
     if (this.#closed) throw closedError('the IOMMU domain');
     this.#devices.add(device);
   }
 
-  /** It has stopped (iommu_detach_device). The last one closes the domain. */
+  /** It has stopped (iommu_detach_device). The last one closes the domain. @internal */
   detach(device: DomainDevice): void {
     if (this.#devices.delete(device) && this.#devices.size === 0) this.close();
   }
 
-  /** Unmap everything and release the memory. Harmless to call twice. */
+  /** Unmap everything and release the memory. Harmless to call twice. @internal */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

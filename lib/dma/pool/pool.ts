@@ -11,7 +11,7 @@
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
-import type { Misuse, Refuser } from '../words/misuse.ts';
+import type { Misuse } from '../words/misuse.ts';
 import { type DmaPoolBlock, hexAddress, PoolBlock, PoolChunk } from './block.ts';
 import { type PoolLayout, type PoolOptions, poolLayout } from './layout.ts';
 
@@ -56,7 +56,7 @@ const LONGEST_NAME = 31;
 /** Blocks named in the message of a busy `destroy`. */
 const NAMED = 4;
 
-export class DmaPool implements Refuser<PoolBlock> {
+export class DmaPool {
   readonly name: string;
   /** Bytes of each block: the size asked for, rounded up to the alignment. */
   readonly size: number;
@@ -80,7 +80,7 @@ export class DmaPool implements Refuser<PoolBlock> {
   /** Why no block is handed out any more, while all that are out can be given back. */
   #left: DmaError | undefined;
 
-  /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` */
+  /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` @internal */
   constructor(name: string, options: PoolOptions, owner: PoolOwner) {
     const { blocks = 0, grow = true, managed = false } = options;
     checkName(name);
@@ -165,7 +165,7 @@ export class DmaPool implements Refuser<PoolBlock> {
     if (this.#end === undefined) this.destroy();
   }
 
-  /** Whether memory of it was taken from the device. */
+  /** Whether memory of it was taken from the device. @internal */
   get orphaned(): boolean {
     return this.#chunks.some(({ region }) => region.owner === undefined);
   }
@@ -173,6 +173,7 @@ export class DmaPool implements Refuser<PoolBlock> {
   /**
    * The device is closing, whose operations release the memory themselves, or it took back what was declared. What the
    * pool has of ordinary memory goes too then, unless blocks are out: see `destroy`.
+   * @internal
    */
   revoke(): void {
     if (!this.orphaned) {
@@ -184,7 +185,7 @@ export class DmaPool implements Refuser<PoolBlock> {
     for (const { region } of rest) this.#owner.release(region);
   }
 
-  /** The device is gone: no block is handed out from here on. */
+  /** The device is gone: no block is handed out from here on. @internal */
   abandon(error: DmaError): void {
     this.#left = error;
     this.#top = END;
@@ -192,20 +193,20 @@ export class DmaPool implements Refuser<PoolBlock> {
     for (const block of this.#blocks) block.index = END;
   }
 
-  /** The plain pool only throws it. `block` may be anything that was passed to `free`. */
+  /** The plain pool only throws it. `block` may be anything that was passed to `free`. @internal */
   refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
     return error;
   }
 
-  /** All there are, in the order in which they were carved. */
+  /** All there are, in the order in which they were carved. @internal */
   protected get blocks(): readonly PoolBlock[] {
     return this.#blocks;
   }
 
-  /** Called with each unit before its blocks are first handed out. */
+  /** Called with each unit before its blocks are first handed out. @internal */
   protected prepare(_unit: Uint8Array): void {}
 
-  /** Never hand out a block again that is out now. */
+  /** Never hand out a block again that is out now. @internal */
   protected discard(block: PoolBlock): void {
     block.revoke();
     this.#active--;

@@ -124,6 +124,7 @@ export class DmaSegment {
   /** The address that `#dmaAddress` was made of. */
   #cached = 0;
 
+  /** @internal */
   constructor(record: SgRecord, index: number) {
     this.#record = record;
     this.#index = index;
@@ -181,6 +182,7 @@ export class SgMapping {
   readonly #owner: SgOwner;
   readonly #record: SgRecord;
 
+  /** @internal */
   constructor(owner: SgOwner, record: SgRecord) {
     this.#owner = owner;
     this.#record = record;

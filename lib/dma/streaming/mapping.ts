@@ -81,6 +81,7 @@ export class StreamingMapping {
   readonly #owner: MappingOwner;
   readonly #record: MappingRecord;
 
+  /** @internal */
   constructor(owner: MappingOwner, record: MappingRecord) {
     this.#owner = owner;
     this.#record = record;

@@ -126,7 +126,7 @@ export class FaultInjector {
     return [`seed ${this.seed}, ${this.#total} faults injected`, ...lines].join('\n');
   }
 
-  /** Called by the simulation it is given to. @throws DmaError EBUSY it was given to another one before */
+  /** Called by the simulation it is given to. @throws DmaError EBUSY it was given to another one before @internal */
   join(slot: InjectedSlot): void {
     if (this.#slot !== undefined) {
       throw new DmaError('EBUSY', 'the fault injector belongs to another simulation', {
@@ -136,7 +136,7 @@ export class FaultInjector {
     this.#slot = slot;
   }
 
-  /** An opportunity for a fault of this kind: the conditions of the rule that strikes, undefined when none does. */
+  /** An opportunity for a fault of this kind: the conditions of the rule that strikes, undefined when none does. @internal */
   strike(kind: FaultKind): FaultTiming | undefined {
     const rules = this.#rules.get(kind);
     if (rules === undefined || this.#slot === undefined) return undefined;
@@ -155,7 +155,7 @@ export class FaultInjector {
     return this.#slot !== undefined && !this.#slot.plugged;
   }
 
-  /** An opportunity for the device to be gone. */
+  /** An opportunity for the device to be gone. @internal */
   touch(): void {
     if (this.#slot?.plugged && this.strike('device-gone') !== undefined) this.#slot.unplug();
   }
