@@ -9,6 +9,7 @@ import { DmaError } from './errors.ts';
 const SHOWN_TO_ALL = 64;
 const GONE = 'the function is gone: close it';
 
+/** The configuration space of a function, as the sysfs file or region that the kernel has for it. */
 export class ConfigFile {
   /** Bytes: 256 or 4096. */
   readonly size: number;

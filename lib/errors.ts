@@ -47,6 +47,7 @@ export interface DmaErrorOptions {
   readonly cause?: unknown;
 }
 
+/** The one error of this library: an errno name, its number, and a message that ends with a remedy. */
 export class DmaError extends Error {
   static {
     DmaError.prototype.name = 'DmaError';

@@ -42,6 +42,7 @@ interface Complaint {
 /** Beside something means in the same piece of this many bytes: the smallest page an IOMMU has. */
 const NEIGHBOURHOOD = 4096;
 
+/** Judges each access of a simulated device by what the driver has given to the device. */
 export class AccessJudge {
   /** What the device has been given. */
   readonly reachable = new AddressIndex<Reachable>();

@@ -17,6 +17,7 @@ export interface Indexed extends AddressRange {
 /** Most accesses and most mappings are of no more than a page: the power of two of the shortest ranges told apart. */
 const SHORTEST = 12;
 
+/** Things with a device address, found by the addresses that they cover. */
 export class AddressIndex<T extends Indexed> {
   #spans = new SpanIndex<T>(SHORTEST);
 

@@ -14,6 +14,7 @@ import type { DmaDebug } from './debug.ts';
 import type { Place } from './entry.ts';
 import type { WatchedPool } from './pools.ts';
 
+/** The allocations of a device, each entered in the ledger of dma-debug. */
 export class DebugAllocations extends Allocations {
   readonly #debug: DmaDebug;
 

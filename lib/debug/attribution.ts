@@ -21,6 +21,7 @@ export interface FaultSource {
 /** Faults within so many bytes, that have to do with nothing, are told once. */
 const PLACE = 4096;
 
+/** Turns the IOMMU faults of a real device into reports that name the mapping concerned. */
 export class Attribution {
   readonly #debug: DmaDebug;
   readonly #source: FaultSource;

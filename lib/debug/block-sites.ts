@@ -11,6 +11,7 @@ import { captureSite, Sampler, type Site, type Stacks } from './sites.ts';
 const FIRST = 4096;
 const INTERVAL = 4096;
 
+/** Where the blocks of a pool were allocated and freed. */
 export class BlockSites {
   private readonly sampler: Sampler;
   /** By index of the block; undefined when its site was not kept. */

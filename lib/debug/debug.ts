@@ -25,6 +25,7 @@ import type { Watch } from './watch.ts';
 /** Reports kept. */
 const KEPT = 1000;
 
+/** dma-debug of one device: its ledger, its reports and its options. */
 export class DmaDebug implements DmaDebugView {
   allErrors: boolean;
   numErrors: number;

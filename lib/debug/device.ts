@@ -10,6 +10,7 @@ import { DebugScatterGather } from './scatter-gather.ts';
 import { DebugStreaming } from './streaming.ts';
 import type { WatchedMemory } from './watch.ts';
 
+/** A device under dma-debug. */
 export class DebugDmaDevice extends DmaDevice {
   /** For the watch of this device. */
   readonly memory: WatchedMemory;

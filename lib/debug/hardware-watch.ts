@@ -21,6 +21,7 @@ const LONGEST = 64 * 1024;
 /** Bytes copied for us alone at once; of what is more, there is the CRC. */
 const MOST_COPIED = 2 ** 26;
 
+/** Finds writes of the CPU to memory that a real device owns. */
 export class HardwareWatch implements Watch {
   readonly #debug: DmaDebug;
   readonly #memory: WatchedMemory;

@@ -30,6 +30,7 @@ export interface LedgerOptions {
   readonly onExhausted: () => void;
 }
 
+/** All entries of one device: what the driver has mapped or allocated, and what it released lately. */
 export class Ledger {
   used = 0;
   peak = 0;

@@ -9,6 +9,7 @@ const SITES = 4;
 
 type Kind = Pick<Entry, 'type' | 'bits' | 'size'>;
 
+/** The call sites that lately made mappings and allocations of each kind. */
 export class Makers {
   private readonly sites = new Map<string, Site[]>();
 

@@ -5,6 +5,7 @@ import { type Entry, HeldEntry } from './entry.ts';
 /** Places remembered for mistakes that have nothing to do with any mapping; then they are forgotten, and told again. */
 const MOST_PLACES = 1024;
 
+/** Remembers what was reported, so that one mistake is reported once. */
 export class Once {
   /** Entries are used again for other things: the number tells them apart. Those of pool blocks are made when asked for. */
   readonly #told = new WeakMap<object, { readonly serial: number; readonly mistakes: Set<string> }>();

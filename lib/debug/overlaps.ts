@@ -38,6 +38,7 @@ export type Conflict = 'overlapping-mappings' | 'shared-cache-line' | 'too-many-
 
 export type OnConflict = (conflict: Conflict, entry: Entry, other: Entry) => void;
 
+/** The live mappings of the devices that share memory, found by the bytes that they cover. */
 export class Overlaps {
   private readonly own: OwnMemory;
   private readonly onConflict: OnConflict;

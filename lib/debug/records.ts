@@ -10,6 +10,7 @@ import type { Site } from './sites.ts';
 /** Of a list that is not mapped. */
 export const NO_VIEWS: readonly ArrayBufferView[] = [];
 
+/** A streaming mapping's record with the fields that dma-debug needs. */
 export class DebugRecord extends MappingRecord implements Entry {
   type: EntryType = 'single';
   /** The caller's view, while it is mapped. */
@@ -31,6 +32,7 @@ export class DebugRecord extends MappingRecord implements Entry {
   }
 }
 
+/** A mapped list's record with the fields that dma-debug needs. */
 export class DebugSgRecord extends SgRecord implements Entry {
   readonly type = 'scatter-gather';
   /** What was given, while it is mapped. */

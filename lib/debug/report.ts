@@ -23,6 +23,7 @@ export interface Mistake {
   readonly fault?: Fault | undefined;
 }
 
+/** One report, whose texts are made when they are first read. */
 export class Report implements DmaReport {
   readonly kind: ReportKind;
   readonly device: string;

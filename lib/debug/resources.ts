@@ -6,6 +6,7 @@ import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import { DebugRecord } from './records.ts';
 
+/** The mappings of registers, each entered in the ledger of dma-debug. */
 export class DebugResources extends ResourceMappings {
   private readonly debug: DmaDebug;
 

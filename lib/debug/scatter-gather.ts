@@ -9,6 +9,7 @@ import type { DmaDebug } from './debug.ts';
 import { type DebugRecord, DebugSgRecord, NO_VIEWS } from './records.ts';
 import type { DebugStreaming } from './streaming.ts';
 
+/** The mapped lists of a device, each entered in the ledger of dma-debug. */
 export class DebugScatterGather extends ScatterGather {
   private readonly debug: DmaDebug;
   private readonly elements: DebugStreaming;

@@ -31,6 +31,7 @@ const PLACE = 64;
 /** In whose time a mistake comes to light: a call of the driver has a stack that says where. */
 type Noticed = 'driver' | 'device';
 
+/** Watches a simulated device: each of its accesses, and the contents of the memory that it shares with the CPU. */
 export class SimulationWatch implements Watch {
   readonly #debug: DmaDebug;
   readonly #memory: WatchedMemory;

@@ -9,6 +9,7 @@ const LARGEST = 20;
 /** Bytes that wait to be used again. */
 const MOST_SPARE = 2 ** 22;
 
+/** Memory for the copies that a watch compares with later, reused without an allocation. */
 export class Snapshots {
   /** Bytes of those that are in use, as far as they can be used again. */
   used = 0;

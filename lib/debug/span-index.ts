@@ -22,6 +22,7 @@ const PATIENCE = 64;
 /** Buckets of a class that are looked at for one range. */
 const MOST_BUCKETS = 16;
 
+/** Ranges of bytes that may overlap, found by the bytes that they cover. */
 export class SpanIndex<T> {
   /** Ranges in it. */
   count = 0;

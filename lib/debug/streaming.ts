@@ -8,6 +8,7 @@ import type { DmaDebug } from './debug.ts';
 import { Overlaps } from './overlaps.ts';
 import { DebugRecord } from './records.ts';
 
+/** The streaming mappings of a device, each entered in the ledger of dma-debug. */
 export class DebugStreaming extends Streaming {
   /** Which mappings get in each other's way, those of lists included. */
   readonly overlaps: Overlaps;

@@ -65,6 +65,9 @@ export interface DirectDeviceOptions extends DeviceOptions {
 
 export type DmaDeviceOptions = DomainDeviceOptions | TranslatedDeviceOptions | DirectDeviceOptions;
 
+/**
+ * A device and its DMA API: masks, allocations, pools and mappings. `openPci` makes one for each function (`fn.dma`).
+ */
 export class DmaDevice {
   readonly name: string;
   /** How CPU and device are made to agree; undefined on a coherent device. */
@@ -140,7 +143,7 @@ export class DmaDevice {
     return this.#operations.requiredMask;
   }
 
-  /** Windows of addresses the device can be given, ascending, both ends inclusive, whatever the masks say. */
+  /** The device addresses that exist, ascending, both ends inclusive. The masks do not change them. */
   get addressRanges(): readonly { readonly start: bigint; readonly end: bigint }[] {
     return this.#operations.ranges.map(({ start, end }) => ({ start: BigInt(start), end: BigInt(end) }));
   }

@@ -61,6 +61,7 @@ export interface WaiterParts extends WaitOptions {
   onEnd(): void;
 }
 
+/** The waits for one interrupt, and the interrupts that no wait has seen yet. */
 export class Waiter {
   readonly #parts: WaiterParts;
   readonly #onAbort = (): void => this.reject(this.#parts.signal?.reason);

@@ -17,7 +17,7 @@ export interface IovaRange {
 }
 
 /** How many addresses there are. */
-export function bytesIn(ranges: readonly IovaRange[]): number {
+export function totalBytes(ranges: readonly IovaRange[]): number {
   return ranges.reduce((sum, { start, end }) => sum + end - start + 1, 0);
 }
 

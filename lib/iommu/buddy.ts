@@ -22,12 +22,13 @@ const LARGE = SMALL_PAGES + 1;
 /** Marks those bytes, so that the middle of an allocation is never taken for the start of one. */
 const DIGIT = 0x80;
 
+/** A buddy allocator of numbers. */
 export class Buddy {
   /** The last page of the span: pages are numbered from 0. */
   declare readonly last: number;
   /** Bit o is set when a free block of 2^o pages exists. */
   orders = 0;
-  /** Where a window ends inside the span: pages, exclusive, ascending. */
+  /** Where usable ranges end inside the span: pages, exclusive, ascending. */
   readonly ends: number[] = [];
 
   declare private readonly top: number;
@@ -104,7 +105,7 @@ export class Buddy {
     return page;
   }
 
-  /** The same where no whole block can be: at the end of a window that cuts it short. */
+  /** Allocates at the end of a usable range that cuts the aligned block short. */
   takeAtEnd(order: number, pages: number, last: number): number {
     for (let i = this.ends.length - 1; i >= 0; i--) {
       const end = this.ends[i]!;

@@ -8,6 +8,7 @@ import { trimRanges } from './page-ranges.ts';
 
 const SPAN = 2 ** 32;
 
+/** Gives out addresses above 4 GiB before those below, where the mask allows it. */
 export class HighFirstIova implements IovaSource {
   /** Undefined where there is no page of such addresses. */
   readonly #low: IovaAllocator | undefined;

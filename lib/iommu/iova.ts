@@ -8,7 +8,7 @@
  * As drivers/iommu/dma-iommu.c and iova.c have it: below 4 GiB first whatever the mask, from the top down, aligned
  * to the size rounded up to a power of two. Up to 32 pages that power of two is what is taken; larger allocations
  * take their exact pages, and the rest of the aligned block stays available to others. A request is refused when no
- * aligned block within the limit is free: as a whole, or, for a large one, as far as its window goes.
+ * aligned block within the limit is free: as a whole, or, for a large one, as far as the usable range goes.
  * Every allocation is on record at its first page, so a free of anything else changes nothing.
  */
 import { checkSize, describe } from '../arguments.ts';

@@ -20,6 +20,7 @@ const LOW_END = 2 ** 32;
 /** Where blocks go that a stack has no room for. */
 export type Spill = (iova: number, order: number) => void;
 
+/** Caches of free addresses by size, in front of the buddies. */
 export class Magazines {
   /** False when there is certainly nothing to flush. */
   stocked = false;

@@ -16,7 +16,7 @@ import { FAULT, type Fault, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
 import { MemoryTarget, RegisterTarget, registersBehind, type Target } from './simulated-target.ts';
 
-/** What Intel VT-d with 39-bit addresses reports: the MSI window 0xfee00000-0xfeefffff is reserved. */
+/** What Intel VT-d with 39-bit addresses reports: the MSI range 0xfee00000-0xfeefffff is reserved. */
 const INTEL_RANGES: readonly IovaRange[] = [
   { start: 0, end: 0xfedfffff },
   { start: 0xfef00000, end: 0x7fffffffff },
@@ -357,7 +357,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
 
   #checkInRange(iova: number, size: number): void {
     if (this.ranges.some(({ start, end }) => iova >= start && iova + size - 1 <= end)) return;
-    throw new DmaError('EINVAL', `${span(iova, size)} is outside the usable windows`, {
+    throw new DmaError('EINVAL', `${span(iova, size)} is outside the usable ranges`, {
       remedy: `stay inside ${this.ranges.map(({ start, end }) => span(start, end - start + 1)).join(' or ')}`,
     });
   }

@@ -36,12 +36,13 @@ class Span extends Buddy {
 /** Whole spans [first, end) that one allocation of `bytes` took. */
 type Taken = { readonly first: number; readonly end: number; readonly bytes: number };
 
+/** The free pages of an address space, in spans of 4 GiB with a buddy each. */
 export class Spans {
   declare private readonly ranges: readonly PageRange[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;
   private low: Span | undefined = undefined;
-  /** Touched spans above 4 GiB, ascending, and those of them in which a window ends. */
+  /** Touched spans above 4 GiB, ascending, and those of them in which a usable range ends. */
   private sorted: Span[] = [];
   private cutShort: Span[] = [];
   private readonly recent: (Span | undefined)[] = new Array(RECENT).fill(undefined);

@@ -34,6 +34,7 @@ type Type1Functions = Pick<
   | 'vfioContainerClose'
 >;
 
+/** The address space of a VFIO container (VFIO_TYPE1v2_IOMMU). */
 export class Type1AddressSpace implements AddressSpace {
   readonly name = 'type1';
   readonly pinsForeignMemory: boolean;

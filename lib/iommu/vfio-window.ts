@@ -2,6 +2,7 @@
 import type { Handle } from '../native/addon.ts';
 import type { MmioWindow, ReservedBytes } from './address-space.ts';
 
+/** Registers of a function that VFIO can map for the DMA of another device. */
 export class VfioWindow implements MmioWindow {
   readonly size: number;
   /** Of the mmio functions. */

@@ -36,6 +36,7 @@ export function dmaHeaps({ root = '/' }: HeapsOptions = {}): string[] {
   }
 }
 
+/** Memory from a dma-heap of the kernel (/dev/dma_heap). */
 export class DmaHeapMemory implements MemorySource {
   /** `dma-heap` and the heap's name. */
   readonly name: string;

@@ -20,6 +20,7 @@ interface Live {
   readonly coherence: Coherence;
 }
 
+/** Memory of the JavaScript heap, for simulated devices. */
 export class HeapMemory implements MemorySource {
   readonly name = 'heap';
   readonly pageSize: number;

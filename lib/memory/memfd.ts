@@ -58,6 +58,7 @@ export function memfdMemoryOf(buffer: ArrayBufferLike): MemfdMemory | undefined 
   return undefined;
 }
 
+/** Memory from memfd files, of ordinary or of huge pages. */
 export class MemfdMemory implements MemorySource {
   readonly name: 'memfd' | 'hugetlb';
   readonly pageSize: number;

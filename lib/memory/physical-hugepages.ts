@@ -45,6 +45,7 @@ interface Place {
   readonly pages: number;
 }
 
+/** Huge pages whose physical address is known, for devices without an IOMMU. */
 export class PhysicalHugepages implements AddressedMemory {
   readonly name = 'physical huge pages';
   /** Not known before the reservation is used up. */

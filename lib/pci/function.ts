@@ -17,6 +17,7 @@ import type { OpenedFunction, PciTransport } from './transport.ts';
 /** D3cold is a function without power. */
 export type PowerState = SettablePowerState | 'D3cold';
 
+/** An opened PCI function: its configuration space, registers, interrupts and DMA. */
 export class PciFunction {
   readonly config: ConfigSpace;
   readonly interrupts: Interrupts;

@@ -1,6 +1,7 @@
 /** Functions of a driver that are called when something happens to its device. */
 import { checkListener } from '../arguments.ts';
 
+/** The listeners for one event. */
 export class Listeners<Listener extends (...event: never[]) => unknown> {
   readonly #all = new Set<Listener>();
 

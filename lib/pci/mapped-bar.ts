@@ -5,6 +5,7 @@ import type { Handle, MmioFunctions } from '../native/addon.ts';
 import { MappedRegisters } from '../registers/mapped.ts';
 import { type Bar, type BarInfo, barNames, barWriteError } from './bar.ts';
 
+/** A BAR that is mapped into the process. */
 export class MappedBar extends MappedRegisters implements Bar {
   readonly info: BarInfo;
   readonly window: MmioWindow | undefined;

@@ -18,6 +18,7 @@ import type { PciTransport } from './transport.ts';
 /** Milliseconds. The kernel asks again after ten seconds, and whoever removes the device waits. */
 const DEFAULT_GRACE = 2000;
 
+/** Whether the device of a function is there, and the requests to release it. */
 export class Presence {
   readonly #transport: PciTransport;
   readonly #grace: number;

@@ -33,6 +33,7 @@ export interface ResetReport {
   readonly redo: readonly string[];
 }
 
+/** The resets of one function, and the reports of them. */
 export class Resets {
   readonly #transport: PciTransport;
   readonly #config: ConfigSpace;

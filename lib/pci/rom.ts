@@ -2,6 +2,7 @@
 import { DmaError } from '../errors.ts';
 import type { RomAccess } from './transport.ts';
 
+/** The expansion ROM of a function. */
 export class ExpansionRom {
   readonly #access: RomAccess;
 

@@ -10,6 +10,7 @@ import {
   registerValue64,
 } from './registers.ts';
 
+/** Registers that are mapped into the process and reached by the addon. */
 export class MappedRegisters extends Registers {
   readonly size: number;
   readonly #names: RegisterNames;

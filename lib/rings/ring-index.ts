@@ -15,6 +15,7 @@ const CHECKS: OptionChecks<Required<RingIndexOptions>> = { bits: oneOf(8, 16, 32
 /** The most entries of a ring: indices are small integers of V8 then. */
 const MOST_ENTRIES = 2 ** 30;
 
+/** A producer's or consumer's place in a ring, with the phase or wrap bit that goes with it. */
 export class RingIndex {
   readonly entries: number;
   /** What `count` is below. */

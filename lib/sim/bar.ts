@@ -11,6 +11,7 @@ import type { DeviceModel, Width } from './model.ts';
 /** What a register read costs on a real link, roughly; writes are posted and cost the driver nothing. */
 const READ_MICROSECONDS = 1;
 
+/** A BAR of a simulated function: each access reaches the model. */
 export class SimulatedBar extends Registers implements Bar {
   readonly info: BarInfo;
   readonly size: number;

@@ -57,6 +57,7 @@ export interface SlotBus extends DeviceBus {
   delivers(vector: number): boolean;
 }
 
+/** The slot of a simulated function: what the model sees of the machine. */
 export class SimulatedBus implements SlotBus {
   readonly clock = new SimulatedClock();
   readonly faults: FaultLog;

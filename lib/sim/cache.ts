@@ -39,6 +39,7 @@ interface Cached {
   readonly lead: number;
 }
 
+/** CPU caches that a simulated device does not see. */
 export class SimulatedCache implements CacheMaintenance {
   readonly lineSize: number;
   readonly #coherenceOf: (buffer: ArrayBufferLike) => Coherence | undefined;

@@ -10,6 +10,7 @@ export interface Scheduled {
   readonly action: () => void;
 }
 
+/** The simulated time of one device, and what is scheduled on it. */
 export class SimulatedClock {
   /** Ascending; events due together keep the order they were asked for. */
   #queue: Scheduled[] = [];

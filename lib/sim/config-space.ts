@@ -42,6 +42,7 @@ interface ResetBit {
 /** What a write did beside changing bits: a function-level reset, or the way out of D3hot without registers. */
 export type WriteEffect = 'function' | 'power';
 
+/** The configuration space of a simulated function. */
 export class SimulatedConfigSpace implements ConfigAccess {
   readonly size: number;
   readonly #values: DataView;

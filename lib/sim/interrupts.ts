@@ -24,6 +24,7 @@ export interface InterruptingFunction {
 
 const NOTHING_SCHEDULED: InterruptingFunction = { name: 'the function', scheduled: () => 0, lost: () => {} };
 
+/** The interrupts of a simulated function: INTx, MSI and MSI-X. */
 export class SimulatedInterrupts implements InterruptAccess {
   readonly #config: SimulatedConfigSpace;
   readonly #limits: Readonly<Record<InterruptKind, number>>;

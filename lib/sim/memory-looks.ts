@@ -12,6 +12,7 @@ const PATIENCE = 2 ** 16;
 /** The same, after which a loop is taken to be in vain when nothing is scheduled. */
 const HOPELESS = 2 ** 19;
 
+/** Lets simulated time pass when a driver polls memory. */
 export class MemoryLooks {
   readonly #clocks = new Set<SimulatedClock>();
   #looks = 0;

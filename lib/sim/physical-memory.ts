@@ -39,6 +39,7 @@ interface Place {
   readonly span: number;
 }
 
+/** Memory of a simulated machine without an IOMMU, at physical addresses. */
 export class SimulatedPhysicalMemory implements AddressedMemory {
   readonly name = 'physical';
   readonly pageSize: number;

@@ -7,6 +7,7 @@ import process from 'node:process';
 /** Milliseconds of real time that a wait lasts before anything is said. */
 const PATIENCE = 1000;
 
+/** Finds a driver that polls while nothing is scheduled that could end its wait. */
 export class Silence {
   readonly #name: string;
   readonly #scheduled: () => number;

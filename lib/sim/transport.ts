@@ -28,6 +28,7 @@ export interface SimulatedTransportOptions {
   readonly onArm?: ArmListener;
 }
 
+/** The transport of an open simulated function. */
 export class SimulatedTransport implements PciTransport {
   readonly name = 'simulated';
   readonly restoresConfiguration = true;

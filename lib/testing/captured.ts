@@ -3,6 +3,7 @@ import { DmaError } from '../errors.ts';
 
 const HALF = 0xffff_ffffn;
 
+/** A value that a driver writes, remembered for later steps of a script. */
 export class Captured {
   /** To be expected: the value, whatever it is. */
   readonly whole: (value: bigint) => boolean;

@@ -15,6 +15,7 @@ import {
 /** Steps shown before and after the one that failed. */
 const AROUND = 3;
 
+/** A device model that follows a script of register accesses. */
 export class ScriptedDevice implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];

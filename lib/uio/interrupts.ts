@@ -24,6 +24,7 @@ export interface UioLine {
   rearm(): void;
 }
 
+/** The one interrupt of a UIO device. */
 export class UioInterrupts implements InterruptAccess {
   readonly #native: Native;
   readonly #line: UioLine;

@@ -31,6 +31,7 @@ export interface PlatformDeviceParts {
   readonly root: string;
 }
 
+/** An opened UIO device: its registers, its interrupt and its DMA. */
 export class PlatformDevice {
   /** `uio0`: the name of its node in /dev. */
   readonly node: string;

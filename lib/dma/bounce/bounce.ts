@@ -71,6 +71,7 @@ const BYTES_IN = 1;
 const BYTES_OUT = 2;
 const FAILURES = 3;
 
+/** The bounce buffer of one device. */
 export class BounceBuffer {
   /** Bytes of the longest mapping that there is ever room for under the mask. */
   maxMapping = 0;

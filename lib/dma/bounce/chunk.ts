@@ -5,6 +5,7 @@
 import type { DeviceRange } from '../operations/device-range.ts';
 import { SLOT_SHIFT } from './slots.ts';
 
+/** One chunk of the bounce buffer. */
 export class BounceChunk {
   /** Its first slot. */
   readonly first: number;

@@ -1,4 +1,4 @@
-/** How much there is under a mask: arithmetic over windows of device addresses. The first granule is never used. */
+/** How much there is under a mask: arithmetic over ranges of device addresses. The first granule is never used. */
 import type { IovaRange } from '../../iommu/address-space.ts';
 
 /** Allocations of so many granules or fewer take a whole power of two of them (iova_rcache_range). */
@@ -6,13 +6,13 @@ const WHOLE_GRANULES = 32;
 
 /** Bytes of whole granules at or below `limit`. */
 export function roomBelow(ranges: readonly IovaRange[], granule: number, limit: number): number {
-  return windowsBelow(ranges, granule, limit).reduce((sum, { first, after }) => sum + after - first, 0);
+  return rangesBelow(ranges, granule, limit).reduce((sum, { first, after }) => sum + after - first, 0);
 }
 
 /** Bytes of the largest power of two that can be had at or below `limit`, aligned to itself; 0 for none. */
 export function largestBlock(ranges: readonly IovaRange[], granule: number, limit: number): number {
   let largest = 0;
-  for (const { first, after } of windowsBelow(ranges, granule, limit)) {
+  for (const { first, after } of rangesBelow(ranges, granule, limit)) {
     for (let size = granule; size <= after - first; size *= 2) {
       if (Math.ceil(first / size) * size + size <= after) largest = Math.max(largest, size);
     }
@@ -26,7 +26,7 @@ export function largestBlock(ranges: readonly IovaRange[], granule: number, limi
  */
 export function longestRun(ranges: readonly IovaRange[], granule: number, limit: number): number {
   let longest = largestBlock(ranges, granule, limit);
-  for (const { first, after } of windowsBelow(ranges, granule, limit)) {
+  for (const { first, after } of rangesBelow(ranges, granule, limit)) {
     for (let align = granule * 2 * WHOLE_GRANULES; align / 2 < after - first; align *= 2) {
       const size = Math.min(align, after - Math.ceil(first / align) * align);
       if (size > align / 2) longest = Math.max(longest, size);
@@ -48,7 +48,7 @@ export function longestView(ranges: readonly IovaRange[], granule: number, limit
 }
 
 /** Whole granules, `after` exclusive. */
-function windowsBelow(
+function rangesBelow(
   ranges: readonly IovaRange[],
   granule: number,
   limit: number,

@@ -20,6 +20,7 @@ export const SLOT_SIZE = 1 << SLOT_SHIFT;
 /** Runs that a stack holds. */
 const DEPTH = 128;
 
+/** The slot numbers of a bounce buffer, free and in use. */
 export class BounceSlots {
   /** Slots taken now, in whole runs. */
   used = 0;

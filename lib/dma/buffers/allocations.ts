@@ -23,7 +23,7 @@ import { type IovaOwner, IovaState } from '../iova/state.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
-import type { Pinning } from '../placement/placed-view.ts';
+import type { PinningContext } from '../placement/mapped-view.ts';
 import { roundUp } from '../placement/segments.ts';
 import type { PoolOptions } from '../pool/layout.ts';
 import { DmaPool, type PoolOwner } from '../pool/pool.ts';
@@ -54,13 +54,14 @@ export interface AllocatingDevice {
   readonly operations: DmaOperations;
   readonly own: OwnMemory;
   readonly cache: CacheMaintenance | undefined;
-  readonly pinning: Pinning;
+  readonly pinning: PinningContext;
   /** Highest address of coherent memory: the coherent mask. */
   readonly limit: number;
   readonly lifetime: Lifetime;
   makePool(name: string, options: PoolOptions, owner: PoolOwner): DmaPool;
 }
 
+/** Everything that one device has allocated. */
 export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentOwner, NoncontiguousOwner {
   readonly #device: AllocatingDevice;
   readonly #operations: DmaOperations;

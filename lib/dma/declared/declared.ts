@@ -11,7 +11,7 @@ import { checkSize, describe } from '../../arguments.ts';
 import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import { type OwnMemory, OwnRegion } from '../operations/own-memory.ts';
-import { bytesIn, emptyView, mappableBytes } from '../words/mappable.ts';
+import { bytesOf, emptyView, mappableBytes } from '../words/mappable.ts';
 import { type IoPlace, type IoRegisters, zeroIo } from './io.ts';
 import { DeclaredPages, runOf } from './pages.ts';
 
@@ -56,6 +56,7 @@ interface Run {
 /** Offsets in BARs and buffers are multiples of it, so that every word in the memory is aligned. */
 const ALIGNMENT = 8;
 
+/** The declared memory of one device, and the pages of it that are in use. */
 export class DeclaredMemory implements DeclaredInfo {
   readonly deviceAddress: bigint;
   readonly size: number;
@@ -276,7 +277,7 @@ function checkBytes(memory: ArrayBuffer | ArrayBufferView, size: number, own: Ow
 function allOf(buffer: ArrayBuffer): Uint8Array {
   // No view of a detached buffer can be had.
   if (buffer.byteLength === 0) throw emptyView();
-  return bytesIn(
+  return bytesOf(
     new Uint8Array(buffer, 0, Math.min(buffer.byteLength, constants.MAX_LENGTH)),
     buffer,
     DEVICE_READS | DEVICE_WRITES,

@@ -1,7 +1,7 @@
 /** What is linked into a range of reserved addresses, in order of the offsets in it. */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
-import type { PlacedView } from '../placement/placed-view.ts';
+import type { MappedView } from '../placement/mapped-view.ts';
 
 export interface IovaLink {
   /** Offset in the range. */
@@ -13,10 +13,11 @@ export interface IovaLink {
   /** DEVICE_READS and DEVICE_WRITES. */
   readonly bits: number;
   readonly attributes: number;
-  readonly placed: PlacedView;
+  readonly placed: MappedView;
   synced: boolean;
 }
 
+/** The links in one range of reserved addresses. */
 export class IovaLinks {
   /** Bytes of the range. */
   readonly #size: number;

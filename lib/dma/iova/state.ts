@@ -14,7 +14,7 @@ import { type DmaDirection, directionBits } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
-import { type Pinning, PlacedView } from '../placement/placed-view.ts';
+import { MappedView, type PinningContext } from '../placement/mapped-view.ts';
 import { roundUp } from '../placement/segments.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
 import { mappableBytes } from '../words/mappable.ts';
@@ -26,7 +26,7 @@ export interface IovaOwner extends Refuser<IovaState> {
   /** Of the device, for messages. */
   readonly name: string;
   readonly own: OwnMemory;
-  readonly pinning: Pinning;
+  readonly pinning: PinningContext;
   /** The addresses were given back. */
   forgetIova(state: IovaState): void;
 }
@@ -132,7 +132,7 @@ export class IovaState {
     const address = this.#range.address + this.#start + offset - start;
     const how =
       region?.coherent === true ? { operations, bounce, cache: undefined } : { operations, bounce, cache };
-    const placed = new PlacedView(how, bytes, address, start, bits, edges);
+    const placed = new MappedView(how, bytes, address, start, bits, edges);
     if (placed.hasEdges) this.#bounced = true;
     this.#links.insert({
       offset,

@@ -4,7 +4,7 @@
  */
 import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
-import { bytesIn, type IovaRange } from '../../iommu/address-space.ts';
+import { type IovaRange, totalBytes } from '../../iommu/address-space.ts';
 import type { AddressedMemory } from '../../memory/addressed.ts';
 import type { Coherence } from '../../memory/source.ts';
 import { dmaBitMask } from '../words/mask.ts';
@@ -13,6 +13,7 @@ import { type DmaOperations, unreachableRegisters } from './operations.ts';
 import { OwnMemory } from './own-memory.ts';
 import { type Shrinker, withShrinking } from './shrinkers.ts';
 
+/** Operations of a device without an IOMMU: a device address is a physical address. */
 export class DirectOperations implements DmaOperations {
   readonly domain = undefined;
   readonly own: OwnMemory;
@@ -37,7 +38,7 @@ export class DirectOperations implements DmaOperations {
   }
 
   get capacity(): number {
-    return this.#memory.capacity ?? bytesIn(this.ranges);
+    return this.#memory.capacity ?? totalBytes(this.ranges);
   }
 
   /** All ones, up to the highest address of memory (dma_direct_get_required_mask). */

@@ -20,6 +20,7 @@ export interface DomainDevice {
   readonly name: string;
 }
 
+/** An IOMMU domain: one I/O address space, and the devices that share it. */
 export class IommuDomain {
   /** @internal */
   readonly space: AddressSpace;

@@ -8,7 +8,7 @@
  */
 import type { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
-import { type AddressSpace, bytesIn, type IovaRange, type MmioWindow } from '../../iommu/address-space.ts';
+import { type AddressSpace, type IovaRange, type MmioWindow, totalBytes } from '../../iommu/address-space.ts';
 import type { IovaSource } from '../../iommu/iova.ts';
 import type { Coherence, MemorySource } from '../../memory/source.ts';
 import { LiveList } from '../words/live-list.ts';
@@ -22,6 +22,7 @@ import { isNoMemory, type Shrinker, shrinkAll, withShrinking } from './shrinkers
 /** Half pieces are tried, and halves of those, down to one that makes so many: a container has few mappings. */
 const MOST_PIECES = 64;
 
+/** Operations of a device behind an IOMMU: a device address is an IOVA. */
 export class IommuOperations implements DmaOperations {
   /** dma-iommu asks for 32 bits: the IOMMU reaches all memory with them. */
   readonly requiredMask = DEFAULT_MASK;
@@ -56,7 +57,7 @@ export class IommuOperations implements DmaOperations {
   }
 
   get capacity(): number {
-    return bytesIn(this.ranges);
+    return totalBytes(this.ranges);
   }
 
   supports(limit: number): boolean {

@@ -21,7 +21,7 @@ export interface DmaOperations {
   /** Asked before an allocation or a reservation fails. */
   readonly shrinkers: Set<Shrinker>;
 
-  /** Windows of device addresses, ascending. */
+  /** Ranges of device addresses that exist, ascending. */
   readonly ranges: readonly IovaRange[];
 
   /** Bytes that the device could reach in all, whatever the masks say. */

@@ -12,6 +12,7 @@ const ALLOCATED = 0xa9;
 /** Bytes quoted in the message. */
 const QUOTED = 16;
 
+/** A pool that poisons its free blocks, and finds writes to them. */
 export class PoisonedPool extends DmaPool {
   override alloc(): DmaPoolBlock | null {
     const block = super.alloc() as PoolBlock | null;

@@ -56,6 +56,7 @@ const LONGEST_NAME = 31;
 /** Blocks named in the message of a busy `destroy`. */
 const NAMED = 4;
 
+/** A pool of small blocks of coherent memory (struct dma_pool). `DmaDevice.createPool` makes one. */
 export class DmaPool {
   readonly name: string;
   /** Bytes of each block: the size asked for, rounded up to the alignment. */

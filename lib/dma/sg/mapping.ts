@@ -5,7 +5,7 @@
 
 import { type DmaDirection, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
-import type { PlacedRun } from '../placement/placed-run.ts';
+import type { PinnedList } from '../placement/pinned-list.ts';
 import { type SegmentLimits, SegmentList } from '../placement/segments.ts';
 import {
   inDirection,
@@ -32,6 +32,7 @@ export interface SgOwner extends Refuser<SgRecord> {
 /** Of a list that was not mapped one by one. */
 export const NO_PARTS: readonly MappingRecord[] = [];
 
+/** The state of one mapped list. */
 export class SgRecord {
   state = UNMAPPED;
   /** What the device is told. */
@@ -50,7 +51,7 @@ export class SgRecord {
   batchIn: SgBatch | undefined = undefined;
   batchOut: SgBatch | undefined = undefined;
   /** Where all of them lie side by side, when they were given addresses of their own. */
-  run: PlacedRun | undefined = undefined;
+  run: PinnedList | undefined = undefined;
   /** What needs cache maintenance, and how long it was when it was mapped. */
   readonly cached: Uint8Array[] = [];
   cachedLengths: readonly number[] = [];

@@ -16,7 +16,7 @@ import { type DmaDirection, directionBits, directionOf } from '../../direction.t
 import { DmaError } from '../../errors.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
-import { type PlacedElement, PlacedRun } from '../placement/placed-run.ts';
+import { type PinnedElement, PinnedList } from '../placement/pinned-list.ts';
 import { crossesBoundary, planRun, type SegmentLimits } from '../placement/segments.ts';
 import type { Streaming } from '../streaming/streaming.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
@@ -42,6 +42,7 @@ export interface SgContext {
   readonly lifetime: Lifetime;
 }
 
+/** The mapped lists of one device. */
 export class ScatterGather implements SgOwner {
   private readonly name: string;
   private readonly operations: DmaOperations;
@@ -227,7 +228,7 @@ export class ScatterGather implements SgOwner {
   }
 
   /** @throws DmaError EINVAL */
-  #element(view: ArrayBufferView, bits: number): PlacedElement {
+  #element(view: ArrayBufferView, bits: number): PinnedElement {
     const bytes = mappableBytes(view, bits);
     const { buffer, byteOffset, length } = bytes;
     const region = this.own.regionOf(buffer);
@@ -272,9 +273,9 @@ export class ScatterGather implements SgOwner {
     // A mapping for each of many edges is dearer than to copy them: only where segments become fewer by it.
     const few = plan.segments.count < elements.length && size >= elements.length * this.limits.granule;
     if (edges && !few) return false;
-    let run: PlacedRun;
+    let run: PinnedList;
     try {
-      run = new PlacedRun(
+      run = new PinnedList(
         this.streaming.pinning,
         elements,
         plan.offsets,

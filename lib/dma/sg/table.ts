@@ -5,6 +5,7 @@ import { MAPPED, REVOKED, UNMAPPED } from '../streaming/mapping.ts';
 import { RecordRing } from '../streaming/record-ring.ts';
 import { NO_PARTS, type SgOwner, type SgRecord } from './mapping.ts';
 
+/** The records of one device's lists. */
 export class SgTable {
   private readonly owner: SgOwner;
   private readonly limits: SegmentLimits;

@@ -9,6 +9,7 @@ import type { OwnRegion } from '../operations/own-memory.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 import type { MappingRecord, MappingTable } from './mapping.ts';
 
+/** The mappings of memory that has a device address already. */
 export class ArithmeticMappings {
   private readonly table: MappingTable;
   private readonly cache: CacheMaintenance | undefined;

@@ -20,6 +20,7 @@ import { DMA_ATTR } from '../words/attributes.ts';
 import type { DmaLimits } from './limits.ts';
 import type { MappingRecord, MappingTable } from './mapping.ts';
 
+/** The mappings of memory that is copied to and from the bounce buffer. */
 export class BouncedMappings {
   private readonly operations: DmaOperations;
   private readonly bounce: BounceBuffer;

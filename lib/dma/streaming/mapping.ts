@@ -13,7 +13,7 @@ import { type DmaDirection, directionBits, directionOf } from '../../direction.t
 import { DmaError } from '../../errors.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
-import type { PinnedRun } from '../placement/pinned.ts';
+import type { PinnedView } from '../placement/pinned-view.ts';
 import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import { RecordRing } from './record-ring.ts';
@@ -37,6 +37,7 @@ export interface MappingOwner extends Refuser<MappingRecord> {
   needSync(record: MappingRecord): boolean;
 }
 
+/** The state of one streaming mapping. */
 export class MappingRecord {
   state = UNMAPPED;
   /** Device address of the first byte. Never a small integer to begin with, so that V8 keeps it unboxed. */
@@ -56,7 +57,7 @@ export class MappingRecord {
   slotOffset = 0;
   /** Whether the slots are given back with another mapping: one further on in the same chain of a list. */
   borrows = false;
-  pinned: PinnedRun | undefined = undefined;
+  pinned: PinnedView | undefined = undefined;
   /** The addresses of registers. */
   range: DeviceRange | undefined = undefined;
   /** The part of `source` that was synced last: a view is dearer than a copy. */

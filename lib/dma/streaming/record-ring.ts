@@ -5,6 +5,7 @@ const MINIMUM = 1024;
 /** Places; what does not fit is left to the garbage collector. A power of two. */
 const SIZE = 2048;
 
+/** A ring of records that wait to be used again. */
 export class RecordRing<T> {
   private readonly places: (T | undefined)[] = new Array(SIZE).fill(undefined);
   private first = 0;

@@ -34,6 +34,7 @@ export interface ResourceDevice {
   readonly lifetime: Lifetime;
 }
 
+/** The mappings of registers of one device. */
 export class ResourceMappings implements MappingOwner {
   protected readonly device: ResourceDevice;
   protected readonly table = new MappingTable(this);

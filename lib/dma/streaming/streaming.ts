@@ -20,11 +20,11 @@ import { longestView } from '../bounce/room.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion, Stamp } from '../operations/own-memory.ts';
-import { PinnedRun } from '../placement/pinned.ts';
-import type { Pinning } from '../placement/placed-view.ts';
+import type { PinningContext } from '../placement/mapped-view.ts';
+import { PinnedView } from '../placement/pinned-view.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Lifetime } from '../words/lifetime.ts';
-import { bytesIn, emptyView, mappableBytes, notAView } from '../words/mappable.ts';
+import { bytesOf, emptyView, mappableBytes, notAView } from '../words/mappable.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { ArithmeticMappings } from './arithmetic.ts';
 import { BouncedMappings } from './bounced.ts';
@@ -53,15 +53,16 @@ export interface StreamingDevice {
   readonly lifetime: Lifetime;
 }
 
+/** The streaming mappings of one device. */
 export class Streaming implements MappingOwner {
   readonly limits: DmaLimits;
   readonly bounce: BounceBuffer;
   /** Everything is bounced, also what the device could reach. */
   readonly forced: boolean;
   /** What it takes to give foreign memory to the device in place. */
-  readonly pinning: Pinning;
+  readonly pinning: PinningContext;
   /** The same for memory that no cache is in front of. */
-  private readonly uncached: Pinning;
+  private readonly uncached: PinningContext;
   /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
   readonly copyMany: CopyMany | undefined;
 
@@ -236,7 +237,7 @@ export class Streaming implements MappingOwner {
     attributes: number,
   ): MappingRecord {
     const region = this.own.regionOf(buffer);
-    const source = bytesIn(view, buffer, bits);
+    const source = bytesOf(view, buffer, bits);
     if (region === undefined) return this.mapForeign(source, bits, attributes);
     return this.mapOwn(region, source.byteOffset, source, bits, attributes);
   }
@@ -313,13 +314,13 @@ export class Streaming implements MappingOwner {
     source: Uint8Array,
     bits: number,
     attributes: number,
-    pinning: Pinning,
+    pinning: PinningContext,
     region: OwnRegion | undefined,
   ): MappingRecord | undefined {
     const whole = region !== undefined && !region.declared;
-    let pinned: PinnedRun;
+    let pinned: PinnedView;
     try {
-      pinned = new PinnedRun(pinning, source, bits, attributes, this.limit, whole);
+      pinned = new PinnedView(pinning, source, bits, attributes, this.limit, whole);
     } catch (error) {
       const mayBounce = (attributes & DMA_ATTR.REQUIRE_COHERENT) === 0;
       if (mayBounce && source.length <= this.bounced.maxMappingSize && isShortage(error)) return undefined;

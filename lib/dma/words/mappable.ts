@@ -11,11 +11,11 @@ import { DmaError } from '../../errors.ts';
  */
 export function mappableBytes(view: ArrayBufferView, bits: number): Uint8Array {
   if (!ArrayBuffer.isView(view)) throw notAView();
-  return bytesIn(view, view.buffer, bits);
+  return bytesOf(view, view.buffer, bits);
 }
 
 /** The same for a view whose buffer was read before: reading it costs as much as copying a kilobyte. */
-export function bytesIn(view: ArrayBufferView, buffer: ArrayBufferLike, bits: number): Uint8Array {
+export function bytesOf(view: ArrayBufferView, buffer: ArrayBufferLike, bits: number): Uint8Array {
   // Node 20 knows the property; on a SharedArrayBuffer it does not exist.
   if ((buffer as { readonly resizable?: boolean }).resizable !== false) {
     throw notMappable('a view of resizable or shared memory', 'a view of a fixed ArrayBuffer');

@@ -80,6 +80,7 @@ const TIMEOUTS: Readonly<Record<number, CompletionTimeout>> = {
   14: { min: 17_000_000, max: 64_000_000 },
 };
 
+/** The PCI Express capability of a function. */
 export class ExpressCapability extends CapabilityRegisters {
   /** Of version 1, to the end of what every function has. */
   static readonly bytes = 20;

@@ -42,6 +42,7 @@ const NO_INTERRUPTS: InterruptAccess = {
   setRef: () => {},
 };
 
+/** The transport of a function that is opened through sysfs, without VFIO. */
 export class SysfsTransport implements PciTransport {
   readonly name = 'sysfs';
   readonly restoresConfiguration = false;

@@ -17,6 +17,7 @@ import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError, type OpenStep, openError } from './diagnose.ts';
 import { VfioDomain } from './domain.ts';
 
+/** A domain of VFIO: a container, and the groups in it. */
 export class ContainerDomain extends VfioDomain {
   declare readonly space: Type1AddressSpace;
   readonly #native: Addon;

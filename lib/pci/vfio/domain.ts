@@ -12,6 +12,7 @@ import type { HugePages } from '../../memory/hugepages.ts';
 import type { Handle } from '../../native/addon.ts';
 import type { FunctionFacts } from '../facts.ts';
 
+/** A domain that can open devices through VFIO. */
 export abstract class VfioDomain extends IommuDomain {
   /**
    * Opens a function whose device sees this domain's address space from then on.

@@ -9,6 +9,7 @@ import { checkMemory, checkWanted, type DomainWish, type VfioDomain } from './do
 
 const opened = new Map<number, VfioGroup>();
 
+/** An opened VFIO group. */
 export class VfioGroup {
   readonly domain: VfioDomain;
   readonly #number: number;

@@ -21,6 +21,7 @@ interface Armed {
   readonly fail: (error: DmaError) => void;
 }
 
+/** The interrupts of a function that is opened through VFIO. */
 export class VfioInterrupts implements InterruptAccess {
   readonly #native: Native;
   readonly #device: Handle;

@@ -24,6 +24,7 @@ export interface MessageSource {
   close(): void;
 }
 
+/** Reads the IOMMU faults of one function from the kernel's log. */
 export class KernelLog {
   readonly #source: MessageSource | undefined;
   readonly #parser: FaultParser;

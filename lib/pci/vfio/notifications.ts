@@ -10,6 +10,7 @@ import type { FunctionEvents } from '../transport.ts';
 
 type Native = InterruptFunctions & Pick<VfioFunctions, 'vfioIrqCount' | 'vfioIrqArm'>;
 
+/** The error and the release request that VFIO signals to a function's driver. */
 export class VfioNotifications {
   readonly #native: Native;
   readonly #device: Handle;

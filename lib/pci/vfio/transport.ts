@@ -24,6 +24,7 @@ import { VfioNotifications } from './notifications.ts';
 /** What a transport needs of the group that its function is in. */
 export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close' | 'elsewhere'>;
 
+/** The transport of a function that is opened through VFIO. */
 export class VfioTransport implements PciTransport {
   /** Open functions of this process by address, for those that a hot reset of another one hits. */
   static readonly #open = new Map<string, VfioTransport>();

@@ -68,6 +68,7 @@ export interface InjectedSlot {
   unplug(): void;
 }
 
+/** The faults that a simulation injects, by rules, and the log of them. */
 export class FaultInjector {
   /** All that is random follows from it. */
   readonly seed: number;

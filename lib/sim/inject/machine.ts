@@ -14,6 +14,7 @@ import type { FaultInjector } from './inject.ts';
 /** For every remedy: these are no faults of the driver. */
 const REMEDY = 'this fault was injected: the driver has to live with it';
 
+/** Simulated memory whose allocations fail by the injector's rules. */
 export class InjectedMemory extends HeapMemory {
   readonly #injector: FaultInjector;
 
@@ -28,6 +29,7 @@ export class InjectedMemory extends HeapMemory {
   }
 }
 
+/** A simulated address space whose mappings fail by the injector's rules. */
 export class InjectedAddressSpace extends SimulatedAddressSpace {
   readonly #injector: FaultInjector;
 
@@ -56,6 +58,7 @@ export class InjectedAddressSpace extends SimulatedAddressSpace {
   }
 }
 
+/** A simulated transport whose resets fail, and whose vectors run out, by the injector's rules. */
 export class InjectedTransport extends SimulatedTransport {
   readonly #injector: FaultInjector;
 

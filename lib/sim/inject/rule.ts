@@ -24,6 +24,7 @@ export interface FaultTiming {
   readonly vector?: number;
 }
 
+/** One rule of the injector: the opportunities at which a fault strikes. */
 export class Rule {
   readonly when: FaultTiming;
   readonly #random: () => number;

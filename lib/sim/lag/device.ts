@@ -20,6 +20,7 @@ import { PostedWrites } from './posted.ts';
 /** Actions that run at most when the device is given all the time it wants: a model may have no end of them. */
 const MOST_STEPS = 1000;
 
+/** A model behind a link on which register writes and DMA writes take time. */
 export class LaggingModel implements FrontModel, LaggingDevice {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];

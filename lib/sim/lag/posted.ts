@@ -11,6 +11,7 @@ interface Posted {
   arrive(): void;
 }
 
+/** Writes that are under way, in the order in which they may arrive. */
 export class PostedWrites {
   readonly #clock: SimulatedClock;
   readonly #lag: Lag;

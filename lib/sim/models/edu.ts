@@ -52,6 +52,7 @@ export interface EduOptions {
   readonly factorialTime?: number;
 }
 
+/** QEMU's educational device. */
 export class EduModel implements DeviceModel {
   readonly config: FunctionDescription = {
     vendorId: 0x1234,

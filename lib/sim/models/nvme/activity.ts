@@ -26,6 +26,7 @@ const NVM_NAMES: Readonly<Record<number, string>> = {
   9: 'Dataset Management',
 };
 
+/** What the model does now, in words for a fault's message. */
 export class Activity {
   #stage: Stage = 'idle';
   #command: Command | undefined;

@@ -46,6 +46,7 @@ export interface AdminOptions {
   readonly maxBytes: number;
 }
 
+/** The admin commands of the controller. */
 export class AdminCommands {
   readonly #options: AdminOptions;
 

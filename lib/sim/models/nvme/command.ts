@@ -3,6 +3,7 @@ import type { SubmissionQueue } from './queues.ts';
 
 export const ENTRY_SIZE = 64;
 
+/** A submission queue entry. */
 export class Command {
   /** The entry as it was fetched. */
   readonly bytes = new Uint8Array(ENTRY_SIZE);

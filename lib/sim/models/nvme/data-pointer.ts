@@ -13,6 +13,7 @@ import { STATUS } from './status.ts';
 const WORD = 2 ** 32;
 const LARGEST_PAGE = 65_536;
 
+/** The memory that a command names, from its PRP entries or SGL descriptors. */
 export class DataPointer {
   /** Pieces there are. */
   count = 0;

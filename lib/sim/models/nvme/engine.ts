@@ -23,6 +23,7 @@ export interface EngineOptions {
   readonly fail: () => void;
 }
 
+/** Fetches commands, carries them out and posts completions. */
 export class Engine {
   /** By number; 0 are the admin queues. */
   readonly submissions: (SubmissionQueue | undefined)[] = [];

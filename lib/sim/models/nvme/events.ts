@@ -10,6 +10,7 @@ export const EVENT = {
   smart: 1,
 } as const;
 
+/** The asynchronous events of the controller, and the commands that wait for them. */
 export class AsynchronousEvents {
   /** Completes a request. */
   readonly #complete: (cid: number, result: number) => void;

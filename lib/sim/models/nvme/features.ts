@@ -58,6 +58,7 @@ export interface FeaturesOptions {
   readonly queuesCreated: () => boolean;
 }
 
+/** The features of the controller. */
 export class Features {
   readonly #options: FeaturesOptions;
   #over: number = TEMPERATURE.warning;

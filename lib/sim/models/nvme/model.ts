@@ -64,6 +64,7 @@ export interface NvmeOptions {
   readonly serial?: string;
 }
 
+/** An NVMe controller. */
 export class NvmeModel implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];

@@ -24,6 +24,7 @@ export interface NvmeNamespaceOptions {
   readonly blockSize?: 512 | 4096;
 }
 
+/** A namespace: the blocks of a simulated disk. */
 export class NvmeNamespace {
   /** 1 for the first. */
   readonly nsid: number;

@@ -30,6 +30,7 @@ export interface NvmOptions {
   readonly maxBytes: number;
 }
 
+/** The NVM command set. */
 export class NvmCommands {
   readonly #bus: DeviceBus;
   readonly #transfer: DataTransfer;

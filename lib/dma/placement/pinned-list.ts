@@ -1,16 +1,16 @@
 /**
- * A list in place: one run of device addresses, and in it the memory of every element, whole granules of each. Elements
- * that have a granule in common with bytes of somebody else have their edges copied (placed-view.ts).
+ * A list that the device reaches in place: the way 'pinned' of `mapSg`. One IOVA range holds the memory of every element, in
+ * whole granules. If a granule of an element may also hold other bytes of the program, its edges are copied (mapped-view.ts).
  */
 import { type Access, accessFor } from '../../iommu/access.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import { type DmaOperations, reserveOrThrow } from '../operations/operations.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
-import { type Pinning, PlacedView } from './placed-view.ts';
+import { MappedView, type PinningContext } from './mapped-view.ts';
 import { roundUp } from './segments.ts';
 
-/** Memory of one element of a list. */
-export interface PlacedElement {
+/** The memory of one element of a list. */
+export interface PinnedElement {
   readonly buffer: ArrayBufferLike;
   /** Offset in the buffer of the element's first byte. */
   readonly offset: number;
@@ -22,22 +22,23 @@ export interface PlacedElement {
   readonly edged: Uint8Array | undefined;
 }
 
-export class PlacedRun {
-  /** Device address of the run. */
+/** A list that is mapped in place, with one IOVA range for all of its elements. */
+export class PinnedList {
+  /** Device address of the IOVA range. */
   readonly address: number;
   readonly #operations: DmaOperations;
   readonly #range: DeviceRange;
-  readonly #edged: PlacedView[] = [];
+  readonly #edged: MappedView[] = [];
 
   /**
-   * @param offsets where in the run each element's first byte goes
-   * @param total bytes of the run, whole granules
+   * @param offsets where in the IOVA range each element's first byte goes
+   * @param total bytes of the IOVA range, whole granules
    * @param bits DEVICE_READS and DEVICE_WRITES
    * @throws DmaError ENOMEM no address, bounce page or locked memory · ENOSPC · EFAULT · ENODEV; nothing is left
    */
   constructor(
-    pinning: Pinning,
-    elements: readonly PlacedElement[],
+    pinning: PinningContext,
+    elements: readonly PinnedElement[],
     offsets: Float64Array,
     total: number,
     limit: number,
@@ -54,7 +55,7 @@ export class PlacedRun {
         const { edged, start } = elements[i]!;
         if (edged === undefined) continue;
         const at = this.address + offsets[i]! - start;
-        this.#edged.push(new PlacedView(pinning, edged, at, start, bits, true));
+        this.#edged.push(new MappedView(pinning, edged, at, start, bits, true));
       }
     } catch (error) {
       this.release(DMA_ATTR.SKIP_CPU_SYNC);
@@ -67,28 +68,31 @@ export class PlacedRun {
     return this.#edged.length > 0;
   }
 
-  /** The edges to the CPU, and what is between them where caches are kept by hand. False when a buffer was detached. */
+  /**
+   * Let the CPU read what the device wrote: the edges, and the bytes between them on a device that is not coherent.
+   * False when a buffer was detached.
+   */
   syncForCpu(): boolean {
     let intact = true;
     for (const view of this.#edged) if (!view.syncForCpu(0, view.size)) intact = false;
     return intact;
   }
 
-  /** The same for the device. */
+  /** Let the device read what the CPU wrote to those bytes. False when a buffer was detached. */
   syncForDevice(): boolean {
     let intact = true;
     for (const view of this.#edged) if (!view.syncForDevice(0, view.size)) intact = false;
     return intact;
   }
 
-  /** What is there was just mapped: caches are made right, and nothing is copied. */
+  /** Write back the caches of memory that was just mapped; nothing is copied. */
   clean(): void {
     for (const view of this.#edged) view.clean(0, view.size);
   }
 
   /**
-   * Take everything back from the device, copy the edges out unless the attributes forbid it, and return the addresses.
-   * False when a buffer was detached meanwhile.
+   * Unmap the memory, copy the edges out unless the attributes forbid it, and free the addresses. False when a buffer was
+   * detached while it was mapped.
    */
   release(attributes: number): boolean {
     let intact = true;
@@ -102,8 +106,8 @@ export class PlacedRun {
     this.#operations.unreserve(this.#range);
   }
 
-  /** Elements that continue each other in memory and in the run are one mapping: mappings are few and dear. */
-  #placeAll(elements: readonly PlacedElement[], offsets: Float64Array, access: Access): void {
+  /** Neighbours both in memory and in the IOVA range become one mapping: mappings are expensive, and their number is limited. */
+  #placeAll(elements: readonly PinnedElement[], offsets: Float64Array, access: Access): void {
     const { granule } = this.#operations;
     for (let i = 0; i < elements.length; ) {
       const { buffer, offset, start, length, edged } = elements[i]!;

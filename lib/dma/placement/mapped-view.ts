@@ -1,10 +1,10 @@
 /**
- * One piece of memory in place at addresses that were reserved for it. Only whole granules can be given to a device.
- * Memory of our own shares its granules with nobody; of foreign memory, the first and the last granule may hold bytes
- * of somebody else: these two go through bounce pages with zeros around our bytes, as dma_iova_link does for a device
- * that is not trusted.
+ * One view, mapped in place at addresses that its caller has reserved. An IOMMU maps whole granules only. The library's own
+ * memory shares its granules with no other bytes. The first and the last granule of foreign memory may hold other bytes of the
+ * program, which the device must not reach: these two go through bounce pages with zeros around the caller's bytes, as
+ * dma_iova_link does for a device that is not trusted.
  *
- *      caller's memory   ....xx|xxxxxxxx|xxxxxxxx|xxx.....       x: placed, . : somebody else's
+ *      caller's memory   ....xx|xxxxxxxx|xxxxxxxx|xxx.....       x: mapped, . : other bytes of the program
  *                          |       |        |      |
  *      device's view     0000xx|xxxxxxxx|xxxxxxxx|xxx00000
  *                        bounce    in place        bounce
@@ -17,11 +17,11 @@ import type { BounceBuffer } from '../bounce/bounce.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 
-/** What it takes to give memory to the device in place. */
-export interface Pinning {
+/** Dependencies of an in-place mapping. */
+export interface PinningContext {
   readonly operations: DmaOperations;
   readonly bounce: BounceBuffer;
-  /** Undefined where the device sees what the CPU writes. */
+  /** Undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 }
 
@@ -32,17 +32,18 @@ interface Piece {
   /** First slot of the bounce page, -1 when the bytes are in place. */
   readonly slot: number;
   readonly buffer: ArrayBufferLike;
-  /** Of the first byte in `buffer`. */
+  /** Offset of the first byte in `buffer`. */
   readonly at: number;
 }
 
-export class PlacedView {
+/** A view that is mapped at addresses that its caller has reserved. */
+export class MappedView {
   /** Device address of the first byte. */
   readonly address: number;
 
-  readonly #pinning: Pinning;
+  readonly #pinning: PinningContext;
   readonly #source: Uint8Array;
-  /** Bytes, whatever became of the source. */
+  /** Bytes of the view when it was mapped: a detached source has none. */
   readonly #size: number;
   readonly #bits: number;
   /** Where in its granule the first byte lies. */
@@ -56,7 +57,14 @@ export class PlacedView {
    * @throws DmaError ENOMEM no bounce page, or the limit of locked memory · ENOSPC · EFAULT · ENODEV; nothing is left
    *   behind
    */
-  constructor(pinning: Pinning, source: Uint8Array, start: number, at: number, bits: number, edges: boolean) {
+  constructor(
+    pinning: PinningContext,
+    source: Uint8Array,
+    start: number,
+    at: number,
+    bits: number,
+    edges: boolean,
+  ) {
     const { granule } = pinning.operations;
     this.#pinning = pinning;
     this.#source = source;
@@ -75,7 +83,7 @@ export class PlacedView {
     }
   }
 
-  /** Bytes, whatever became of the source. */
+  /** Bytes of the view when it was mapped: a detached source has none. */
   get size(): number {
     return this.#size;
   }
@@ -85,7 +93,7 @@ export class PlacedView {
     return this.#pieces.some(({ slot }) => slot >= 0);
   }
 
-  /** What the device wrote to [offset, offset + size) is the caller's. False when the caller's buffer was detached. */
+  /** Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached. */
   syncForCpu(offset: number, size: number): boolean {
     const { bounce, cache } = this.#pinning;
     let intact = true;
@@ -101,7 +109,7 @@ export class PlacedView {
     return intact;
   }
 
-  /** What the caller wrote to [offset, offset + size) is the device's. False when the caller's buffer was detached. */
+  /** Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached. */
   syncForDevice(offset: number, size: number): boolean {
     let intact = true;
     if ((this.#bits & DEVICE_READS) !== 0) {
@@ -117,7 +125,7 @@ export class PlacedView {
     return intact;
   }
 
-  /** What the CPU wrote, to the memory or to bounce pages, is the device's: nothing is copied. */
+  /** Write back the caches of [offset, offset + size), in the memory and in bounce pages; nothing is copied. */
   clean(offset: number, size: number): void {
     const { cache } = this.#pinning;
     if (cache === undefined) return;
@@ -129,8 +137,8 @@ export class PlacedView {
   }
 
   /**
-   * Take everything back from the device, then copy out what it wrote unless the attributes forbid it: in this order
-   * nothing it writes is lost. False when the caller's buffer was detached. The addresses stay reserved.
+   * Unmap the memory, then copy out what the device wrote unless the attributes forbid it: in this order no write of the
+   * device is lost. The addresses stay reserved. False when the caller's buffer was detached.
    */
   finish(attributes: number): boolean {
     this.#pinning.operations.displace(this.address - this.#at, this.#span);
@@ -157,7 +165,7 @@ export class PlacedView {
     const { granule } = operations;
     const size = this.#size;
     const at = this.#at;
-    // Less than a page, and not all of one, is all edge.
+    // A view of less than a page is one edge.
     const head = at === 0 ? 0 : Math.min(granule - at, size);
     const tail = (size - head) % granule;
     const tailStart = size - tail;

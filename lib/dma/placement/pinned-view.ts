@@ -1,29 +1,35 @@
 /**
- * Foreign memory that the device reaches in place, at addresses of its own: each mapping has its addresses and pins
- * its pages, also of the same buffer. What is not whole pages of it goes through bounce pages (placed-view.ts).
+ * Foreign memory that the device reaches in place: the way 'pinned' of `mapSingle`. Each mapping reserves an IOVA range of its
+ * own and pins the pages again, even if another mapping of the same buffer is live. Parts of pages go through bounce pages.
+ *
+ *      MappedView    one view at addresses that the caller has reserved                 mapped-view.ts
+ *      PinnedView    a MappedView, and the IOVA range that it is mapped at              here
+ *      PinnedList    all elements of a list in one IOVA range; those whose edges
+ *                    must be copied are MappedViews                                     pinned-list.ts
  */
 import { DmaError } from '../../errors.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import { reserveOrThrow } from '../operations/operations.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
-import { type Pinning, PlacedView } from './placed-view.ts';
+import { MappedView, type PinningContext } from './mapped-view.ts';
 
-export class PinnedRun {
+/** A view that is mapped in place, with an IOVA range of its own. */
+export class PinnedView {
   /** Device address of the first byte. */
   readonly address: number;
 
-  readonly #pinning: Pinning;
+  readonly #pinning: PinningContext;
   readonly #range: DeviceRange;
-  readonly #placed: PlacedView;
+  readonly #placed: MappedView;
 
   /**
    * @param bits DEVICE_READS and DEVICE_WRITES @param limit highest address it may have
-   * @param whole the granules it is in hold nothing of anybody else's: no edge is copied
+   * @param whole whether its granules hold no other bytes of the program, so that no edge has to be copied
    * @throws DmaError EPERM it would need a copy and must not · ENOMEM no address, no bounce page, or the limit of
    *   locked memory · ENOSPC · EFAULT · ENODEV; nothing is left behind
    */
   constructor(
-    pinning: Pinning,
+    pinning: PinningContext,
     source: Uint8Array,
     bits: number,
     attributes: number,
@@ -41,7 +47,7 @@ export class PinnedRun {
     const range = reserveOrThrow(operations, span, limit);
     this.#range = range;
     try {
-      this.#placed = new PlacedView(pinning, source, range.address, at, bits, edges);
+      this.#placed = new MappedView(pinning, source, range.address, at, bits, edges);
     } catch (error) {
       operations.unreserve(range);
       throw error;
@@ -55,19 +61,19 @@ export class PinnedRun {
     return this.#placed.hasEdges;
   }
 
-  /** What the device wrote to [offset, offset + size) is the caller's. False when the caller's buffer was detached. */
+  /** Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached. */
   syncForCpu(offset: number, size: number): boolean {
     return this.#placed.syncForCpu(offset, size);
   }
 
-  /** What the caller wrote to [offset, offset + size) is the device's. False when the caller's buffer was detached. */
+  /** Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached. */
   syncForDevice(offset: number, size: number): boolean {
     return this.#placed.syncForDevice(offset, size);
   }
 
   /**
-   * Take everything back from the device, then copy out what it wrote unless the attributes forbid it, and return the
-   * addresses. False when the caller's buffer was detached.
+   * Unmap the memory, then copy out what the device wrote unless the attributes forbid it, and free the addresses.
+   * False when the caller's buffer was detached.
    */
   finish(attributes: number): boolean {
     const intact = this.#placed.finish(attributes);
