@@ -1,4 +1,4 @@
-/** What a driver sees of dma-debug (lib/debug). Types only: nothing of it is loaded for a device without it. */
+/** The part of dma-debug (lib/debug) that a driver sees. Types only: a device without dma-debug loads no code of it. */
 
 import type { DmaDirection } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
@@ -33,7 +33,7 @@ export type ReportKind =
   | 'no-bus-master'
   | 'interrupt-not-armed';
 
-/** What was handed out. */
+/** Kinds of mappings and allocations. */
 export type EntryType =
   | 'coherent'
   | 'noncoherent'
@@ -45,7 +45,7 @@ export type EntryType =
   | 'pool-block'
   | 'iova';
 
-/** Something the device was given and has not been taken back, as dma-api/dump lists it. */
+/** A live mapping or allocation, as dma-api/dump lists it. */
 export interface DmaEntry {
   readonly type: EntryType;
   readonly address: bigint;
@@ -76,7 +76,7 @@ export interface DmaReport {
   readonly releasedAt: string | undefined;
   /** Stack of the mistake; undefined when the device made it, on its own time. */
   readonly mistakeAt: string | undefined;
-  /** What the IOMMU had to say. */
+  /** The fault that the IOMMU reported. */
   readonly fault: Fault | undefined;
 }
 
@@ -94,13 +94,13 @@ export interface DmaDebugView {
   driverFilter: string | undefined;
   /** Out of entries: nothing is tracked any more, for good (disabled). */
   readonly disabled: boolean;
-  /** What is tracked (nr_total_entries, num_free_entries, min_free_entries). */
+  /** Entries of the ledger (nr_total_entries, num_free_entries, min_free_entries). */
   readonly entries: { readonly used: number; readonly peak: number; readonly limit: number };
-  /** What is mapped or allocated now, oldest first (dump). */
+  /** The live mappings and allocations, oldest first (dump). */
   dump(): readonly DmaEntry[];
   /** Call `listener` with each report from now on; returns a function that stops it. */
   onReport(listener: (report: DmaReport) => void): () => void;
-  /** Take in what the kernel's log says of IOMMU faults of this device; nothing to do in a simulation. */
+  /** Read the IOMMU faults of this device from the kernel's log; does nothing in a simulation. */
   checkFaults(): void;
   /** Forget the reports made so far. */
   clear(): void;

@@ -1,6 +1,6 @@
 /**
- * A device as the DMA API sees it (struct device): masks, and the memory it can reach. Knows no bus and no
- * operating system; what it stands on comes in through the constructor.
+ * A device as the DMA API sees it (struct device): masks, and the memory it can reach. It knows no bus and no
+ * operating system: its dependencies are arguments of the constructor.
  */
 
 import type { CacheMaintenance } from '../cache.ts';
@@ -38,7 +38,7 @@ import { checkMask, DEFAULT_MASK, maskLimit } from './words/mask.ts';
 export interface DeviceOptions extends StreamingOptions {
   /** For messages, e.g. the PCI address. */
   readonly name: string;
-  /** Changes what the device is built of: how a simulation makes it fail. Default: as it is. @internal */
+  /** Changes the parts of the device: a simulation makes them fail or take time. Default: no change. @internal */
   readonly alter?: ((parts: DeviceParts) => DeviceParts) | undefined;
 }
 
@@ -49,14 +49,14 @@ export interface DomainDeviceOptions extends DeviceOptions {
   readonly addressSpace?: undefined;
 }
 
-/** The same in a domain of its own, of these two: they belong to it from here on. */
+/** A device in a domain of its own, made of these two. The domain takes ownership of `memory` and `addressSpace`. */
 export interface TranslatedDeviceOptions extends DeviceOptions {
   readonly memory: MemorySource;
   readonly addressSpace: AddressSpace;
   readonly domain?: undefined;
 }
 
-/** A device without an IOMMU: the memory, which belongs to it from here on, dictates the addresses. */
+/** A device without an IOMMU: the memory dictates the addresses. The device takes ownership of `memory`. */
 export interface DirectDeviceOptions extends DeviceOptions {
   readonly memory: AddressedMemory;
   readonly addressSpace?: undefined;
@@ -70,7 +70,7 @@ export type DmaDeviceOptions = DomainDeviceOptions | TranslatedDeviceOptions | D
  */
 export class DmaDevice {
   readonly name: string;
-  /** How CPU and device are made to agree; undefined on a coherent device. */
+  /** Cache maintenance; undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 
   /** @internal */
@@ -121,7 +121,7 @@ export class DmaDevice {
   }
 
   /**
-   * The address space it sees, and shares with the other devices in it: what one of them was given is valid for all.
+   * The domain of the device. All devices in it share its address space: an address of one is valid for all.
    * Undefined without an IOMMU.
    */
   get domain(): IommuDomain | undefined {
@@ -203,8 +203,8 @@ export class DmaDevice {
   /**
    * Say that there is coherent memory for this device (dma_declare_coherent_memory), which `allocCoherent` and pools
    * take first. The device sees it at `deviceAddress`: nothing is mapped here, and the driver keeps the address from
-   * being used for anything else. It is for CPU and device to see at once: on a device that is not coherent, memory that
-   * the CPU does not cache.
+   * being used for anything else. It is for CPU and device to see at once: on a device that is not coherent, memory
+   * that the CPU does not cache.
    * @param memory a buffer or view, or part of a BAR, `size` bytes or more
    * @param size whole pages; the kernel drops what is left over
    * @throws DmaError EINVAL size, address or memory · EBUSY some is declared · ENODEV closed
@@ -218,14 +218,14 @@ export class DmaDevice {
     this.#allocations.declareCoherentMemory(memory, deviceAddress, size, options);
   }
 
-  /** The memory that was declared, and what is out of it. */
+  /** The declared memory and its live allocations; undefined when none is declared. */
   get declared(): DeclaredInfo | undefined {
     return this.#allocations.declared;
   }
 
   /**
-   * Forget declared memory (dma_release_coherent_memory). What was allocated from it is over, pools that have blocks
-   * there too: using it throws EINVAL. The kernel does not look either whether anything is out.
+   * Forget declared memory (dma_release_coherent_memory). Buffers and pools in it end: using
+   * them throws EINVAL. Like the kernel, this does not check whether any are live.
    * @throws DmaError EINVAL nothing declared · ENODEV closed
    */
   releaseDeclaredMemory(): void {
@@ -233,23 +233,27 @@ export class DmaDevice {
   }
 
   /**
-   * Take the pages of declared memory that hold `size` bytes from `deviceAddress` on, as they are: something is there
-   * already (dma_mark_declared_memory_occupied). The buffer starts with the first page. Freeing it ends that.
-   * @throws DmaError EINVAL nothing declared, size, not inside · EBUSY one of the pages is out; there are a power of two
-   *   of them · EOPNOTSUPP part of a BAR: `markDeclaredIoOccupied` · ENODEV closed
+   * Allocate the pages of declared memory that hold `size` bytes from `deviceAddress` on, without clearing them: they
+   * hold data already (dma_mark_declared_memory_occupied). The buffer starts with the first page. Freeing it ends that.
+   * @throws DmaError EINVAL nothing declared, size, not inside · EBUSY one of the pages is in use (their number is
+   *   a power of two) · EOPNOTSUPP part of a BAR: `markDeclaredIoOccupied` · ENODEV closed
    */
   markDeclaredMemoryOccupied(deviceAddress: bigint, size: number): CoherentBuffer {
     return this.#allocations.markDeclaredMemoryOccupied(deviceAddress, size);
   }
 
-  /** `markDeclaredMemoryOccupied` in a BAR. @throws DmaError EOPNOTSUPP what was declared is no BAR · otherwise as that */
+  /**
+   * `markDeclaredMemoryOccupied` in a BAR.
+   * @throws DmaError EOPNOTSUPP what was declared is no BAR · otherwise as that
+   */
   markDeclaredIoOccupied(deviceAddress: bigint, size: number): CoherentIoBuffer {
     return this.#allocations.markDeclaredIoOccupied(deviceAddress, size);
   }
 
   /**
    * Memory that CPU and device take turns with (dma_alloc_noncoherent): as `allocCoherent`, but cached where the two
-   * differ, and given to the device only for `direction`. Syncs hand it over. Never from declared memory.
+   * differ, and given to the device only for `direction`. Syncs change its owner. It is never taken from declared
+   * memory.
    * @throws DmaError EINVAL size, direction · otherwise as `allocCoherent`
    */
   allocNoncoherent(size: number, direction: DmaDirection): NoncoherentBuffer {
@@ -290,7 +294,7 @@ export class DmaDevice {
   }
 
   /**
-   * Lend the bytes of a view to the device (dma_map_single): in place where that is possible, else through a copy;
+   * Map the bytes of a view for the device (dma_map_single): in place where that is possible, else through a copy;
    * `way` of the result tells. The CPU must not touch them until `unmap` or `syncForCpu`.
    * @param attributes members of DMA_ATTR, combined with |
    * @throws DmaError EINVAL direction, attributes, or a view that is empty, detached, resizable or shared · ENOMEM too
@@ -301,7 +305,7 @@ export class DmaDevice {
   }
 
   /**
-   * Lend a list of views to the device (dma_map_sg, dma_map_sgtable), all of it or nothing. Neighbours that become
+   * Map a list of views for the device (dma_map_sg, dma_map_sgtable), all of it or nothing. Neighbours that become
    * contiguous for the device are one segment of the result, within `limits`; without an IOMMU none are.
    * @param attributes members of DMA_ATTR, combined with |
    * @throws DmaError EINVAL an empty list, or what `mapSingle` refuses in any element · ENOMEM no room: retry later ·
@@ -312,7 +316,7 @@ export class DmaDevice {
   }
 
   /**
-   * Lend registers of a function to the device (dma_map_resource): bytes [offset, offset + size) of a BAR, of another
+   * Map registers of a function for the device (dma_map_resource): bytes [offset, offset + size) of a BAR, of another
    * function or its own, whole pages of the IOMMU. The device reads and writes the registers there; `way` is
    * 'resource', and syncs do nothing. Unmap before the function they belong to is closed: until then it stays open for
    * the kernel, and cannot be opened again.
@@ -359,7 +363,7 @@ export class DmaDevice {
     });
   }
 
-  /** What the device can take at once: segment size and boundary, alignment, longest mapping. */
+  /** Limits of mappings: segment size and boundary, alignment, longest mapping. */
   get limits(): DmaLimits {
     return this.streaming.limits;
   }
@@ -369,7 +373,7 @@ export class DmaDevice {
     return this.#mask < this.requiredMask;
   }
 
-  /** What bouncing has taken and copied so far. */
+  /** Counters of the bounce buffer. */
   get bounceStats(): BounceStats {
     return this.streaming.bounce.stats;
   }
@@ -379,14 +383,14 @@ export class DmaDevice {
     return undefined;
   }
 
-  /** What was allocated and not given back, oldest first. */
+  /** The live allocations, oldest first. */
   get live(): readonly Held[] {
     return this.#allocations.live;
   }
 
   /**
-   * The device is gone (PciFunction.gone): whatever would give it something, and masks, throw this error from here on. What
-   * it has stays until it is given back, or `close`.
+   * The device is gone (PciFunction.gone). Allocations, mappings and changes of the masks throw this error from here
+   * on. Live allocations and mappings stay until they are freed or unmapped, or `close` is called.
    * @internal
    */
   abandon(error: DmaError): void {
@@ -397,7 +401,7 @@ export class DmaDevice {
   }
 
   /**
-   * Take everything back: every view has length 0 afterwards and every mapping is gone. The device must have been
+   * Free and unmap everything: every view has length 0 afterwards, and every mapping is over. The device must have been
    * stopped before (PciFunction.close does). Harmless to call twice.
    */
   close(): void {
@@ -425,7 +429,7 @@ function operationsFor(options: DmaDeviceOptions): DmaOperations {
   return new IommuOperations(new IommuDomain(options.addressSpace, options.memory));
 }
 
-/** How the caller says, or what the memory brings along. */
+/** The cache maintenance that the caller passes, or that of the memory. */
 function cacheFor(options: DmaDeviceOptions): CacheMaintenance | undefined {
   const { memory, addressSpace, cache } = options;
   return cache ?? (memory !== undefined && addressSpace === undefined ? memory.cache : undefined);

@@ -1,6 +1,6 @@
 /**
- * What a device is built of. Debugging (lib/debug) puts its own parts in their place when a device is opened with it, so
- * that a device without it runs the same code as if there were none.
+ * The parts of a device. A device that is opened with dma-debug has the parts of lib/debug in their place, so that a
+ * device without it runs no code of dma-debug.
  */
 import { type AllocatingDevice, Allocations } from './buffers/allocations.ts';
 import type { PoolOptions } from './pool/layout.ts';

@@ -1,6 +1,6 @@
 /**
- * The bounce buffer (kernel/dma/swiotlb.c): memory that the device can always reach, through which go the bytes of
- * memory that it cannot.
+ * The bounce buffer (kernel/dma/swiotlb.c): memory that the device can always reach. The bytes of memory that
+ * the device cannot reach are copied through it.
  *
  *      caller's bytes   [~~~~~~ size ~~~~~~]
  *                          |  in: at map        ^  out: at unmap, by direction
@@ -31,7 +31,7 @@ const MAX_MAPPING = 128 * SLOT_SIZE;
 const CHUNK = 2 * 2 ** 20;
 /** A chunk is no more than this part of what there is under the mask, unless one mapping needs it. */
 const SHARE = 4;
-/** What a slot number can address. */
+/** Bytes that slot numbers can address. */
 const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
 
 export interface BounceOptions {
@@ -42,7 +42,7 @@ export interface BounceOptions {
   readonly total?: number;
   /** Bytes of the longest bounced mapping. Default 256 KiB, as swiotlb has. */
   readonly maxMapping?: number;
-  /** Bounce everything, also what the device could reach (swiotlb=force). Default false. */
+  /** Bounce all memory, even if the device can reach it (swiotlb=force). Default false. */
   readonly force?: boolean;
 }
 
@@ -166,12 +166,15 @@ export class BounceBuffer {
     return slot;
   }
 
-  /** Give a run back. Nothing is copied. */
+  /** Free a run. Nothing is copied. */
   give(slot: number): void {
     this.slots.give(slot);
   }
 
-  /** The same when whoever has it next must not even find what the device wrote beside its bytes. */
+  /**
+   * As `give`, but the whole run is cleared before it is used again: the device may have written beside the mapping's
+   * bytes.
+   */
   giveSoiled(slot: number): void {
     this.chunkOf(slot).soil(slot, this.slots.runOf(slot) * SLOT_SIZE);
     this.slots.give(slot);
@@ -219,7 +222,7 @@ export class BounceBuffer {
     this.counters[BYTES_OUT]! += size;
   }
 
-  /** Bytes were copied to the device's side and back by somebody else. */
+  /** Count bytes that other code has copied to the device's side and back (copy-list.ts). */
   countCopied(bytesIn: number, bytesOut: number): void {
     this.counters[BYTES_IN]! += bytesIn;
     this.counters[BYTES_OUT]! += bytesOut;
@@ -236,10 +239,10 @@ export class BounceBuffer {
     });
   }
 
-  /** Give the memory of all chunks back of which nothing is taken; false when there is none. */
+  /** Free the memory of every chunk without a run in use; false when there is no such chunk. */
   readonly shrink = (): boolean => {
     let any = false;
-    // What is being allocated for us is not worth giving up what we have.
+    // A chunk that is being allocated for this buffer is no reason to free another chunk of it.
     for (let place = 0; place < this.chunks.length && !this.growing; place++) {
       const chunk = this.chunks[place];
       if (chunk === undefined || !this.slots.isUnused(chunk.first, chunk.order)) continue;
@@ -267,7 +270,7 @@ export class BounceBuffer {
     if (dirty > end) this.zero(chunk.arena, offset + end, offset + dirty);
   }
 
-  /** For the device too, which would find what was there before if the zeros stayed in the CPU's cache. */
+  /** Clears bytes for the device too: if the zeros stayed in the CPU's cache, the device would read the old bytes. */
   private zero(arena: Uint8Array, start: number, end: number): void {
     arena.fill(0, start, end);
     this.cache?.syncForDevice(arena.buffer, start, end - start, 'to-device');
@@ -291,7 +294,10 @@ export class BounceBuffer {
     if (trouble !== undefined) throw this.refuse(size, trouble.why, trouble.cause);
   }
 
-  /** A chunk of the usual size, or half of that, and so on; what stood in the way of the smallest. */
+  /**
+   * Adds a chunk of the usual size, or of half of it, and so on. Returns the error of the smallest one if none is
+   * possible.
+   */
   private tryToGrow(order: number): { readonly why: string; readonly cause?: unknown } | undefined {
     const least = Math.max(order, this.leastOrder);
     let cause: unknown;

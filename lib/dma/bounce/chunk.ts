@@ -57,7 +57,9 @@ export class BounceChunk {
     this.dirty[slot - this.first] = bytes;
   }
 
-  /** `size` bytes at byte `at` of a run, all of a mapping. The view is kept for the next time: it is dearer than a copy. */
+  /**
+   * `size` bytes at byte `at` of a run, all of a mapping. The view is kept for the next time: it is dearer than a copy.
+   */
   whole(slot: number, at: number, size: number): Uint8Array {
     const index = slot - this.first;
     const kept = this.wholes[index];

@@ -1,12 +1,12 @@
 /**
- * Many small copies in one call. Setting one TypedArray from another takes longer than moving the few hundred bytes
- * that it is for; native code moves them all for the price of a few, if it is told in a form that is made once.
+ * Many small copies in one call. To set one TypedArray from another takes longer than to move the few hundred bytes
+ * themselves. Native code makes all copies in the time of a few, from a list that is built once.
  */
 
 /**
  * Does the first `count` copies of a list, in order: five numbers each, which are the target's buffer and offset, the
  * source's buffer and offset, and the bytes; a buffer is its place among the arguments, from 0. Returns 0 when all are
- * done, a negative number when none is, such as for a buffer that was detached.
+ * done, a negative number when none is done, for example because a buffer was detached.
  */
 export type CopyMany = (
   copies: Uint32Array,
@@ -59,7 +59,7 @@ export class CopyList {
     return copyMany(this.copies, this.count, a, b, c, buffers[3], buffers[4], buffers[5]) === 0;
   }
 
-  /** Empty, and no buffer is held any more. */
+  /** Empty the list, and drop its references to buffers. */
   clear(): void {
     this.bytes = 0;
     this.count = 0;

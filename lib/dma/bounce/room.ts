@@ -1,4 +1,7 @@
-/** How much there is under a mask: arithmetic over ranges of device addresses. The first granule is never used. */
+/**
+ * How many addresses there are under a mask: arithmetic over ranges of device addresses. The first granule is never
+ * used.
+ */
 import type { IovaRange } from '../../iommu/address-space.ts';
 
 /** Allocations of so many granules or fewer take a whole power of two of them (iova_rcache_range). */

@@ -7,8 +7,8 @@
  *                   -> the buddy (lib/iommu/buddy.ts) -> every stack spilled into the buddy, once more -> -1
  *
  * Runs aligned to themselves cross no boundary that is not smaller than they are, and a run of a page or more is
- * page-aligned, which are swiotlb's two rules. Numbers with memory behind them belong to a chunk, a power of two of them
- * and aligned to itself too; free runs never merge beyond their chunk, because the memory does not go on there.
+ * page-aligned, which are swiotlb's two rules. Numbers with memory behind them belong to a chunk, a power of two of
+ * them and aligned to itself too; free runs never merge beyond their chunk, because the memory does not go on there.
  */
 import { Buddy } from '../../iommu/buddy.ts';
 
@@ -71,7 +71,7 @@ export class BounceSlots {
     return slot;
   }
 
-  /** A run from what was never handed out, or was split differently before; -1 when there is none. */
+  /** A run that was never in use, or that the buddy splits from a larger one; -1 when there is none. */
   takeFresh(order: number): number {
     if (order >= this.classes) return -1;
     let slot = this.buddy.take(order, 1 << order, this.buddy.last);
@@ -85,7 +85,7 @@ export class BounceSlots {
     return 1 << (this.taken[slot]! - 1);
   }
 
-  /** Give a run back by its first slot. */
+  /** Free a run by its first slot. */
   give(slot: number): void {
     const order = this.taken[slot]! - 1;
     this.taken[slot] = 0;
@@ -106,7 +106,7 @@ export class BounceSlots {
     return order >= this.classes ? -1 : this.room.take(order, 1 << order, this.room.last);
   }
 
-  /** They have no memory any more, or never got it. */
+  /** Free the numbers of a chunk whose memory was freed, or could not be allocated. */
   giveRoom(first: number, order: number): void {
     this.room.give(order, first);
   }
@@ -137,7 +137,7 @@ export class BounceSlots {
     if (this.used > this.peak) this.peak = this.used;
   }
 
-  /** What the stacks hold goes back to the buddy, where it can merge; false when they hold nothing. */
+  /** Return the runs on the stacks to the buddy, which merges them; false when the stacks are empty. */
   private spill(): boolean {
     let any = false;
     for (let order = 0; order < this.classes; order++) {

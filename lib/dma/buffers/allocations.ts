@@ -1,5 +1,5 @@
 /**
- * What a device has been given until it is given back: coherent, noncoherent and declared memory, pools, addresses.
+ * The live allocations of a device: coherent, noncoherent and declared memory, pools, reserved addresses.
  * Streaming mappings are elsewhere (streaming.ts, scatter-gather.ts): the memory is not the device's.
  *
  *      declared memory, if any      one region, whose address the driver knows     declared.ts
@@ -38,7 +38,7 @@ import {
   type NoncontiguousOwner,
 } from './noncontiguous.ts';
 
-/** What a device hands out until it is given back. */
+/** A live allocation of a device. */
 export type Held =
   | CoherentBuffer
   | CoherentIoBuffer
@@ -67,7 +67,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
   readonly #operations: DmaOperations;
   readonly #own: OwnMemory;
   readonly #cache: CacheMaintenance | undefined;
-  /** What is out, oldest first. */
+  /** The live allocations, oldest first. */
   readonly #held = new Set<Held>();
   #declared: DeclaredMemory | undefined;
   #limit: number;
@@ -82,7 +82,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#limit = device.limit;
   }
 
-  /** What is out, oldest first. */
+  /** The live allocations, oldest first. */
   get live(): readonly Held[] {
     return [...this.#held];
   }
@@ -91,7 +91,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     return this.#declared;
   }
 
-  /** Ceiling of what is allocated from now on. */
+  /** Set the highest address of later allocations. */
   setLimit(limit: number): void {
     this.#limit = limit;
   }
@@ -109,7 +109,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     checkSize(size, 'the size of a coherent buffer');
     const declared = this.#declaration();
     const place = declared.allocateIo(size);
-    // Zeroing reaches the BAR, and what is behind it may be a model that does anything.
+    // Zeroing writes to the BAR. A model behind it may call back into this object.
     if (this.#declared !== declared) throw nothingDeclared(this.#device.name);
     return this.#holdIo(place);
   }
@@ -261,7 +261,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#cache?.syncForDevice(buffer, offset, size, direction);
   }
 
-  /** The plain device only throws it. */
+  /** The error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _held: Held, error: DmaError): DmaError {
     return error;
   }
@@ -279,12 +279,12 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#declared = undefined;
   }
 
-  /** Something is handed out. */
+  /** Enter an allocation. */
   protected hold(held: Held): void {
     this.#held.add(held);
   }
 
-  /** It has been given back. */
+  /** Remove an allocation that was freed. */
   protected forget(held: Held): void {
     this.#held.delete(held);
   }

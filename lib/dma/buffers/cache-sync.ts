@@ -18,7 +18,7 @@ export function cacheSync(
 ): void {
   directionBits(direction);
   const region = ArrayBuffer.isView(view) ? own.regionOf(view.buffer) : undefined;
-  // Of a detached buffer not even the length of a DataView can be had.
+  // If the buffer is detached, reading even the length of a DataView throws.
   const detached = region?.buffer.byteLength === 0;
   if (region?.noncoherent !== true || detached || view.byteLength === 0) {
     throw new DmaError('EINVAL', 'these bytes are not noncoherent memory of the device', {
@@ -33,7 +33,7 @@ export function cacheSync(
   if (direction !== 'to-device') cache.syncForCpu(region.buffer, byteOffset, byteLength, direction);
 }
 
-/** What shares a line with the bytes would be written back or lost with them. */
+/** Other bytes in the same cache line would be written back or lost together with these. */
 function checkLines(from: number, to: number, size: number, lineSize: number): void {
   if (from % lineSize === 0 && (to % lineSize === 0 || to === size)) return;
   throw new DmaError('EINVAL', `bytes ${from} to ${to} are not whole cache lines`, {

@@ -6,7 +6,7 @@ import type { OwnRegion } from '../operations/own-memory.ts';
 import { checkAllocationAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 
-/** What a coherent buffer needs of the device it belongs to. */
+/** The device of a coherent buffer, as far as the buffer needs it. */
 export interface CoherentOwner extends Refuser<CoherentBuffer> {
   releaseBuffer(buffer: CoherentBuffer, region: OwnRegion): void;
 }
@@ -15,8 +15,8 @@ export interface CoherentOptions {
   /** Meant to be released with the device (dmam_alloc_coherent): no leak then. Default false. */
   readonly managed?: boolean | undefined;
   /**
-   * Members of DMA_ATTR, combined with | (dma_alloc_attrs): hints that change nothing here, WRITE_COMBINE among them, are
-   * taken; what cannot be kept is refused by name. Default 0.
+   * Members of DMA_ATTR, combined with | (dma_alloc_attrs): hints that change nothing here, WRITE_COMBINE among them,
+   * are taken; what cannot be kept is refused by name. Default 0.
    */
   readonly attributes?: number | undefined;
 }
@@ -30,7 +30,7 @@ export function checkCoherentOptions(options: CoherentOptions, contiguous: boole
   if (options.attributes !== undefined) checkAllocationAttributes(options.attributes, contiguous);
 }
 
-/** What `bytes` is once the memory went back to where its buffer lives on. */
+/** Replaces `bytes` when memory is freed whose buffer lives on. */
 const NOTHING = new Uint8Array(0);
 
 /**
@@ -38,7 +38,7 @@ const NOTHING = new Uint8Array(0);
  * payload; a word that the *device* writes while the CPU polls it is read with `load32`/`load64`, because V8 merges
  * and drops plain reads.
  *
- * Of declared memory it is a part of the buffer that was declared, like the block of a pool: `buffer` holds its
+ * An allocation from declared memory is a part of the declared buffer, like the block of a pool: `buffer` holds its
  * neighbours too, so that other views start at `bytes.byteOffset`, only `bytes` has an address for `addressOf` and
  * mappings, and a view that is kept beyond `free` shows what the memory is used for next.
  */
@@ -127,7 +127,10 @@ export class CoherentBuffer {
     return this.#region.owner === undefined;
   }
 
-  /** The device is closing, or taking back what was declared: its operations release the memory themselves. @internal */
+  /**
+   * The device is closing, or taking back what was declared: its operations release the memory themselves.
+   * @internal
+   */
   revoke(): void {
     this.#freed = true;
     if (this.#region.declared) (this as { bytes: Uint8Array<ArrayBuffer> }).bytes = NOTHING;
@@ -135,7 +138,7 @@ export class CoherentBuffer {
 
   #checkWord(offset: number, width: number): void {
     if (this.#freed) throw this.#usedAfterFree();
-    // Of `bytes`, which are none once somebody has taken the buffer.
+    // The length of `bytes`, which is 0 once the program has transferred the buffer.
     const { length } = this.bytes;
     if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= length) return;
     throw new DmaError(

@@ -6,7 +6,7 @@ import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 
-/** What a noncoherent buffer needs of the device it belongs to. */
+/** The device of a noncoherent buffer, as far as the buffer needs it. */
 export interface NoncoherentOwner extends Refuser<NoncoherentBuffer> {
   /** Bytes of the buffer are the CPU's, or the device's, from here on. */
   syncBufferForCpu(buffer: NoncoherentBuffer, offset: number, size: number): void;

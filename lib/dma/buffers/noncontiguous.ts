@@ -1,8 +1,8 @@
 /**
  * Memory in one piece for the device, and in as many as it takes for the CPU (dma_alloc_noncontiguous): for buffers so
  * large that their source has no memory of that size in one piece, or JavaScript no ArrayBuffer (Node.js 20: 4 GiB).
- * With an IOMMU the pieces are mapped side by side; without one there can only be one. Whoever has the size in one
- * piece gets one.
+ * With an IOMMU the pieces are mapped side by side; without one there can only be one piece. Where
+ * memory of the whole size is available in one piece, the buffer has one piece.
  *
  *      device   | segment ................................ |
  *      CPU      | piece 0 ...... |  | piece 1 |  | piece 2 |     each an ArrayBuffer of its own
@@ -16,7 +16,7 @@ import type { OwnRegion } from '../operations/own-memory.ts';
 import { checkAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 
-/** What a noncontiguous buffer needs of the device it belongs to. */
+/** The device of a noncontiguous buffer, as far as the buffer needs it. */
 export interface NoncontiguousOwner extends Refuser<NoncontiguousBuffer> {
   /** Bytes of a piece are the CPU's from here on. */
   syncPieceForCpu(buffer: NoncontiguousBuffer, piece: OwnRegion, offset: number, size: number): void;

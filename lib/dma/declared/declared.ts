@@ -1,7 +1,7 @@
 /**
- * Memory that the driver declares for its device (dma_declare_coherent_memory, kernel/dma/coherent.c): on a board of its
- * own, set aside by firmware, or a buffer that something else made reachable. Coherent memory and pools come from there
- * first. Nothing is mapped by declaring: the driver says at which address the device sees the memory.
+ * Memory that the driver declares for its device (dma_declare_coherent_memory, kernel/dma/coherent.c): on a board of
+ * its own, set aside by firmware, or a buffer that something else made reachable. Coherent memory and pools come from
+ * there first. Nothing is mapped by declaring: the driver says at which address the device sees the memory.
  *
  *      memory   [ page | page | page | page | ... ]   a buffer, or part of a BAR
  *                 ^ deviceAddress                     runs of powers of two of pages, first fit
@@ -33,21 +33,21 @@ export interface DeclareOptions {
   readonly exclusive?: boolean | undefined;
 }
 
-/** What a device knows of its declared memory. */
+/** The state of a device's declared memory. */
 export interface DeclaredInfo {
   /** Where the device sees the first byte. */
   readonly deviceAddress: bigint;
   /** Bytes. */
   readonly size: number;
-  /** Bytes of pages that nobody has. */
+  /** Bytes of free pages. */
   readonly free: number;
   readonly kind: 'memory' | 'io';
   readonly exclusive: boolean;
-  /** What was allocated or marked occupied and not freed, oldest first. */
+  /** Buffers that were allocated or marked occupied, and are not freed, oldest first. */
   readonly live: readonly { readonly dmaAddress: bigint; readonly size: number }[];
 }
 
-/** Pages that are out. */
+/** Pages in use. */
 interface Run {
   readonly page: number;
   readonly pages: number;
@@ -69,7 +69,11 @@ export class DeclaredMemory implements DeclaredInfo {
   readonly #memory: Uint8Array | IoMemory;
   readonly #out = new Map<OwnRegion | IoPlace, Run>();
 
-  /** See `DmaDevice.declareCoherentMemory`. @param pageSize what allocations are rounded up to @throws DmaError EINVAL */
+  /**
+   * See `DmaDevice.declareCoherentMemory`.
+   * @param pageSize what allocations are rounded up to
+   * @throws DmaError EINVAL
+   */
   constructor(
     own: OwnMemory,
     pageSize: number,
@@ -135,7 +139,10 @@ export class DeclaredMemory implements DeclaredInfo {
     return place;
   }
 
-  /** The pages from that of `deviceAddress` on, as they are. @throws DmaError EINVAL outside · EBUSY · EOPNOTSUPP · EFAULT */
+  /**
+   * The pages from that of `deviceAddress` on, as they are.
+   * @throws DmaError EINVAL outside · EBUSY · EOPNOTSUPP · EFAULT
+   */
   occupy(deviceAddress: bigint, size: number): OwnRegion {
     const memory = this.#memory;
     if (!(memory instanceof Uint8Array)) throw accessorsOnly('markDeclaredIoOccupied');
@@ -151,7 +158,7 @@ export class DeclaredMemory implements DeclaredInfo {
     return this.#place(memory, run, grown);
   }
 
-  /** Take back what was allocated or occupied. Stamped views of it have no address any more. */
+  /** Free pages that were allocated or marked occupied. Stamped views of it have no address any more. */
   give(piece: OwnRegion | IoPlace): void {
     const run = this.#out.get(piece);
     if (run === undefined) return;
@@ -229,7 +236,7 @@ export class DeclaredMemory implements DeclaredInfo {
   }
 }
 
-/** For what needs declared memory and finds none. */
+/** The error of a call that needs declared memory when none is declared. */
 export function nothingDeclared(name: string): DmaError {
   return new DmaError('EINVAL', `no memory is declared for ${name}`, {
     remedy: 'call declareCoherentMemory first',
@@ -275,7 +282,7 @@ function checkBytes(memory: ArrayBuffer | ArrayBufferView, size: number, own: Ow
 }
 
 function allOf(buffer: ArrayBuffer): Uint8Array {
-  // No view of a detached buffer can be had.
+  // A view of a detached buffer cannot be made.
   if (buffer.byteLength === 0) throw emptyView();
   return bytesOf(
     new Uint8Array(buffer, 0, Math.min(buffer.byteLength, constants.MAX_LENGTH)),

@@ -33,7 +33,7 @@ export interface IoPlace {
   taken: boolean;
 }
 
-/** What a buffer needs of the device it belongs to. */
+/** The device of a buffer, as far as the buffer needs it. */
 export interface CoherentIoOwner extends Refuser<CoherentIoBuffer> {
   releaseIo(buffer: CoherentIoBuffer, place: IoPlace): void;
 }
@@ -149,7 +149,7 @@ export class CoherentIoBuffer {
     if (!this.#freed) this.free();
   }
 
-  /** Whether its memory was given back by somebody else. @internal */
+  /** Whether the device has released its memory. @internal */
   get orphaned(): boolean {
     return !this.#place.taken;
   }

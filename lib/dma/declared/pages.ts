@@ -28,7 +28,9 @@ export class DeclaredPages {
     return -1;
   }
 
-  /** Takes these pages (bitmap_allocate_region); false, and nothing has changed, when one of them is taken or not there. */
+  /**
+   * Takes these pages (bitmap_allocate_region); false, and nothing has changed, when one of them is taken or not there.
+   */
   occupy(page: number, run: number): boolean {
     if (page + run > this.#taken.length) return false;
     for (let at = page; at < page + run; at++) if (this.#taken[at] !== 0) return false;

@@ -1,4 +1,4 @@
-/** What is linked into a range of reserved addresses, in order of the offsets in it. */
+/** The memory that is linked into a range of reserved addresses, in the order of the offsets. */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { MappedView } from '../placement/mapped-view.ts';
@@ -46,7 +46,7 @@ export class IovaLinks {
     return this.#links.some((link) => from < link.to && link.from < to);
   }
 
-  /** It overlaps none that is there. */
+  /** Add a link that overlaps no other. */
   insert(link: IovaLink): void {
     const links = this.#links;
     let at = links.length;

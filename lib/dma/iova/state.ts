@@ -21,19 +21,19 @@ import { mappableBytes } from '../words/mappable.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import { type IovaLink, IovaLinks, isInside } from './links.ts';
 
-/** What an IovaState needs of its device. */
+/** The device of an IovaState, as far as it is needed. */
 export interface IovaOwner extends Refuser<IovaState> {
-  /** Of the device, for messages. */
+  /** Name of the device, for messages. */
   readonly name: string;
   readonly own: OwnMemory;
   readonly pinning: PinningContext;
-  /** The addresses were given back. */
+  /** The addresses were freed. */
   forgetIova(state: IovaState): void;
 }
 
 /**
- * Addresses from `DmaDevice.reserveIova`, to link memory into. The device may use what is linked and synced. Offsets
- * count from `dmaAddress`.
+ * Addresses from `DmaDevice.reserveIova`, to link memory into. The device may use memory that is linked and synced.
+ * Offsets count from `dmaAddress`.
  */
 export class IovaState {
   /** Bytes reserved, as asked for. */
@@ -147,14 +147,15 @@ export class IovaState {
     if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) placed.clean(0, size);
   }
 
-  /** What is linked at this offset of the range. @internal */
+  /** The link at this offset of the range. @internal */
   linkAt(offset: number): Pick<IovaLink, 'offset' | 'size' | 'bits' | 'synced'> | undefined {
     return this.#links.at(offset);
   }
 
   /**
-   * Let the device use what is linked in [offset, offset + size) (dma_iova_sync). VFIO has told the IOMMU already;
-   * it is required all the same, and `unsynced` counts what lacks it. As in the kernel, not all of it need be linked.
+   * Let the device use the memory that is linked in [offset, offset + size) (dma_iova_sync). VFIO has told the IOMMU
+   * already; drivers must call it nevertheless, and `unsynced` counts the bytes that lack it. As in the kernel, not all
+   * of it need be linked.
    * @throws DmaError EINVAL outside the range
    */
   sync(offset = 0, size: number = this.size - offset): void {
@@ -163,8 +164,8 @@ export class IovaState {
   }
 
   /**
-   * Take [offset, offset + size) back from the device (dma_iova_unlink), whole links of it. What it wrote to bounce
-   * pages is copied to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
+   * Take [offset, offset + size) back from the device (dma_iova_unlink), whole links of it. The bytes that it wrote to
+   * bounce pages are copied to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
    * @param attributes of this end (dma_iova_unlink). Default: those of each `link`.
    * @throws DmaError EINVAL not all of it is linked, or it would cut a link in two (nothing has changed) · EINVAL a
    *   buffer was detached meanwhile: all of it has been unlinked
@@ -297,7 +298,7 @@ function granuleOffset({ own, pinning: { operations } }: IovaOwner, bytes: Uint8
   return (first + bytes.byteOffset) % operations.granule;
 }
 
-/** Whether all bytes that had to be copied were. */
+/** Releases the links. False when bytes that had to be copied could not be. */
 function release(links: readonly IovaLink[], end?: number): boolean {
   let intact = true;
   for (const { placed, attributes } of links) if (!placed.finish(end ?? attributes)) intact = false;

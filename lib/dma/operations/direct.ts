@@ -48,14 +48,14 @@ export class DirectOperations implements DmaOperations {
 
   /**
    * Whether a page of memory lies at or below `limit`. The kernel asks that only below 32 bits and takes every wider
-   * mask (dma_direct_supported), because it has a zone of low memory and swiotlb to fall back on; here the source is
-   * all there is, and a device that reaches none of it could never be given anything.
+   * mask (dma_direct_supported), because it has a zone of low memory and swiotlb to fall back on; here there is only
+   * the memory source, and a device that reaches none of it cannot be used.
    */
   supports(limit: number): boolean {
     return this.#memory.ranges.some(({ start }) => start + this.granule - 1 <= limit);
   }
 
-  /** What the memory knows of buffers of others; its own allocations start on a page. */
+  /** The memory source may know the page offset of foreign buffers; its own allocations start on a page. */
   pageOffset(buffer: ArrayBufferLike): number {
     return this.#memory.pageOffset?.(buffer) ?? 0;
   }

@@ -1,12 +1,12 @@
 /**
- * An I/O address space and what all devices in it share (struct iommu_domain):
+ * An I/O address space and the parts that all devices in it share (struct iommu_domain):
  *
- *      space     what is mapped where, for every device of the domain alike
- *      iova      one allocator of addresses: what one device was given no other is
+ *      space     the mappings, the same for every device of the domain
+ *      iova      one allocator of addresses: no two devices get the same address
  *      memory    where memory comes from
- *      own       which memory has which address already
+ *      own       memory that has an address already
  *
- * Masks, pools, mappings and mistakes are a device's own. The domain is closed with the last device in it.
+ * Masks, pools, mappings and dma-debug belong to each device. The domain is closed with the last device in it.
  */
 import { closedError } from '../../errors.ts';
 import type { AddressSpace, IovaRange } from '../../iommu/address-space.ts';
@@ -30,7 +30,7 @@ export class IommuDomain {
   readonly iova: IovaSource;
   /** @internal */
   readonly own: OwnMemory;
-  /** Of all devices in it: one may hold addresses that it does not use and another one needs. @internal */
+  /** The shrinkers of all devices: one may hold addresses that it does not use and that another one needs. @internal */
   readonly shrinkers = new Set<Shrinker>();
   /** Smallest piece of memory that can be given to a device by itself, bytes, a power of two. */
   readonly granule: number;
@@ -39,7 +39,7 @@ export class IommuDomain {
 
   /**
    * The domain owns `space` and `memory` from here on.
-   * @param makeIova makes what gives out addresses. Default: the kernel's order, those below 4 GiB first
+   * @param makeIova makes the allocator of addresses. Default: the kernel's order, those below 4 GiB first
    * @internal
    */
   constructor(
@@ -56,7 +56,7 @@ export class IommuDomain {
     this.own = new OwnMemory(this.granule);
   }
 
-  /** In the order in which they came. */
+  /** The devices, in the order in which they were attached. */
   get devices(): readonly DomainDevice[] {
     return [...this.#devices];
   }
@@ -65,13 +65,17 @@ export class IommuDomain {
     return this.#closed;
   }
 
-  /** A device is to see what is mapped here (iommu_attach_device). @throws DmaError ENODEV closed @internal */
+  /**
+   * Attach a device: it sees all mappings of the domain (iommu_attach_device).
+   * @throws DmaError ENODEV closed
+   * @internal
+   */
   attach(device: DomainDevice): void {
     if (this.#closed) throw closedError('the IOMMU domain');
     this.#devices.add(device);
   }
 
-  /** It has stopped (iommu_detach_device). The last one closes the domain. @internal */
+  /** Detach a device that has stopped (iommu_detach_device). The last one closes the domain. @internal */
   detach(device: DomainDevice): void {
     if (this.#devices.delete(device) && this.#devices.size === 0) this.close();
   }
@@ -80,7 +84,8 @@ export class IommuDomain {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // Views die before the mappings go: nobody may mistake memory the device has lost for memory it still sees.
+    // Views die before the mappings go: the driver must not take memory that the device has lost for memory that the
+    // device still sees.
     this.memory.close();
     this.space.close();
   }

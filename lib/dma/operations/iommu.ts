@@ -1,10 +1,10 @@
 /**
- * Operations behind an IOMMU: memory comes from anywhere, and we choose the address it has for the device
+ * Operations behind an IOMMU: memory comes from anywhere, and the library chooses its device address
  * (drivers/iommu/dma-iommu.c). Every allocation is mapped by itself and unmapped when released, so that a stale
  * descriptor hits nothing.
  *
- * Addresses and memory are the domain's, which other devices may be in: what this one was given is kept account of, so
- * that it can be taken back when the device is closed and the others go on.
+ * Addresses and memory belong to the domain, which other devices may share. This class records the ranges of its own
+ * device, so that they can be freed when the device is closed while the others go on.
  */
 import type { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
@@ -34,7 +34,7 @@ export class IommuOperations implements DmaOperations {
   readonly #space: AddressSpace;
   readonly #memory: MemorySource;
   readonly #iova: IovaSource;
-  /** What this device holds of the domain's addresses. */
+  /** The ranges of the domain's addresses that this device holds. */
   readonly #ranges = new LiveList<DeviceRange>();
   #gone: DmaError | undefined;
 
@@ -146,7 +146,7 @@ export class IommuOperations implements DmaOperations {
     this.#iova.free(range.address, range.span);
   }
 
-  /** Free the memory of a range that the device reaches no more, and return the addresses. */
+  /** Free the memory and the addresses of a range that is unmapped. */
   #giveBack(range: DeviceRange): void {
     for (const buffer of range.buffers) this.#memory.free(buffer);
     this.unreserve(range);
@@ -178,7 +178,7 @@ export class IommuOperations implements DmaOperations {
     this.#gone = error;
   }
 
-  /** Where the domain is closed too, that has taken back everything. */
+  /** Frees nothing when the domain is closed too: the domain has freed everything. */
   close(): void {
     if (this.domain.closed) return;
     for (const range of this.#ranges.all()) {

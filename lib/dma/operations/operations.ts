@@ -1,5 +1,5 @@
 /**
- * How memory gets a device address. The kernel has two answers and so do we: with an IOMMU we choose the address
+ * How memory gets a device address. As in the kernel there are two ways: with an IOMMU the library chooses the address
  * (dma-iommu; iommu.ts), without one the memory dictates it (dma-direct; direct.ts).
  */
 import { DmaError } from '../../errors.ts';
@@ -15,7 +15,7 @@ export interface DmaOperations {
   /** The address space that the device shares with others; undefined where there is none. */
   readonly domain: IommuDomain | undefined;
 
-  /** What has an address already. */
+  /** Memory that has a device address already. */
   readonly own: OwnMemory;
 
   /** Asked before an allocation or a reservation fails. */
@@ -36,7 +36,7 @@ export interface DmaOperations {
   /** The mask that would reach everything this device may ever be given (dma_get_required_mask). */
   readonly requiredMask: bigint;
 
-  /** Can any memory be placed at or below `limit`? Changes nothing (dma_supported). */
+  /** Whether memory can have an address at or below `limit` (dma_supported). Changes nothing. */
   supports(limit: number): boolean;
 
   /** Whether foreign memory can be given to the device in place: `reserve`, then `place`. */
@@ -63,8 +63,7 @@ export interface DmaOperations {
   allocatePieces(size: number, limit: number): DeviceRange;
 
   /**
-   * Take allocated memory from the device, then kill every view and recycle it: nothing the device still does can land
-   * in it.
+   * Unmap allocated memory, then kill every view and recycle the memory: a late access of the device cannot reach it.
    */
   release(range: DeviceRange): void;
 
@@ -75,25 +74,25 @@ export interface DmaOperations {
    */
   reserve(size: number, limit: number): DeviceRange | undefined;
 
-  /** Give the device whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
+  /** Map whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
   place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
 
   /**
-   * Give the device whole granules of a function's registers at a reserved address.
+   * Map whole granules of a function's registers at a reserved address.
    * @throws DmaError as AddressSpace.mapWindow · EREMOTEIO where `reachesRegisters` is false
    */
   placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void;
 
-  /** Take back what was placed in [address, address + size). */
+  /** Unmap everything in [address, address + size). */
   displace(address: number, size: number): void;
 
-  /** Return a range from `reserve`; what was placed there was displaced before. */
+  /** Free a range from `reserve`. The caller has unmapped it with `displace` before. */
   unreserve(range: DeviceRange): void;
 
-  /** The device is gone: whatever would give it something throws this error from here on. */
+  /** The device is gone: allocations, reservations and mappings throw this error from here on. */
   abandon(error: DmaError): void;
 
-  /** Release everything the device was ever given. */
+  /** Release everything that the device holds. */
   close(): void;
 }
 

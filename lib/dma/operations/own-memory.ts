@@ -1,8 +1,8 @@
 /**
- * Memory that came from the device itself, or from another one in its domain: coherent and noncoherent buffers, and what pools carve from them. It has
- * an address already, so that mapping it is arithmetic.
+ * Memory that came from the device itself, or from another one in its domain: coherent and noncoherent buffers, and
+ * what pools carve from them. It has an address already, so that mapping it is arithmetic.
  *
- *      view we handed out     --- a stamp on the view ---------->  address           (a few ns)
+ *      view that we made      --- a stamp on the view ---------->  address           (a few ns)
  *      any other view of it   --- its buffer, a WeakMap -------->  region + offset   (tens of ns: `.buffer` is a call)
  *      device address         --- two levels of Int32Array ----->  region            (a few ns)
  */
@@ -15,7 +15,7 @@ import type { DeviceRange } from './device-range.ts';
  */
 const STAMP = Symbol('userdma.address');
 
-/** What a view that we handed out carries. */
+/** The stamp of a view that this library made. */
 export interface Stamp {
   /** The view itself: a stamp copied to another object is not believed. */
   readonly view: Uint8Array;
@@ -45,7 +45,7 @@ export interface OwnRegionOptions {
   readonly coherent: boolean;
   /** What the device may do there, as DEVICE_READS and DEVICE_WRITES bits. Default: both. */
   readonly bits?: number | undefined;
-  /** Whether it was allocated for CPU and device to take turns, also where neither has to wait. Default false. */
+  /** Whether it was allocated as noncoherent memory, even if the device is coherent. Default false. */
   readonly noncoherent?: boolean | undefined;
   /**
    * Whether the driver declared it for the device: then its buffer holds other memory too, only views we handed out
@@ -150,7 +150,7 @@ export class OwnMemory {
     region.owner = undefined;
   }
 
-  /** `remove` of what is in this buffer, if anything. */
+  /** `remove` the region of this buffer, if there is one. */
   forget(buffer: ArrayBufferLike): void {
     const region = this.byBuffer.get(buffer);
     if (region !== undefined) this.remove(region);
@@ -176,7 +176,7 @@ export class OwnMemory {
       return stamp.bigAddress;
     }
     const region = ArrayBuffer.isView(view) ? this.byBuffer.get(view.buffer) : undefined;
-    // Of a detached buffer neither the length nor the offset of a DataView can be had.
+    // If the buffer is detached, reading the length or the offset of a DataView throws.
     if (region === undefined || region.buffer.byteLength === 0 || view.byteLength === 0) return undefined;
     return BigInt(region.address + view.byteOffset);
   }

@@ -1,7 +1,9 @@
-/** Memory and addresses that are held and not used, given back when something else needs them (the kernel's shrinkers). */
+/**
+ * Shrinkers free memory and addresses that are held but not used, when other code needs them (the kernel's shrinkers).
+ */
 import { DmaError } from '../../errors.ts';
 
-/** Gives back what it does not use; false when there was nothing. */
+/** Frees memory and addresses that are not in use; false when there were none. */
 export type Shrinker = () => boolean;
 
 /** Ask all of them; whether any gave something back. */
@@ -11,7 +13,10 @@ export function shrinkAll(shrinkers: ReadonlySet<Shrinker>): boolean {
   return any;
 }
 
-/** What `allocate` returns; asked again when there was no memory and a shrinker gave some back. @throws as `allocate` */
+/**
+ * What `allocate` returns; asked again when there was no memory and a shrinker gave some back.
+ * @throws as `allocate`
+ */
 export function withShrinking<T>(shrinkers: ReadonlySet<Shrinker>, allocate: () => T): T {
   try {
     return allocate();

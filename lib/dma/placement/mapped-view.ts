@@ -1,8 +1,8 @@
 /**
- * One view, mapped in place at addresses that its caller has reserved. An IOMMU maps whole granules only. The library's own
- * memory shares its granules with no other bytes. The first and the last granule of foreign memory may hold other bytes of the
- * program, which the device must not reach: these two go through bounce pages with zeros around the caller's bytes, as
- * dma_iova_link does for a device that is not trusted.
+ * One view, mapped in place at addresses that its caller has reserved. An IOMMU maps whole granules only. The library's
+ * own memory shares its granules with no other bytes. The first and the last granule of foreign memory may hold other
+ * bytes of the program, which the device must not reach: these two go through bounce pages with zeros around the
+ * caller's bytes, as dma_iova_link does for a device that is not trusted.
  *
  *      caller's memory   ....xx|xxxxxxxx|xxxxxxxx|xxx.....       x: mapped, . : other bytes of the program
  *                          |       |        |      |
@@ -93,7 +93,9 @@ export class MappedView {
     return this.#pieces.some(({ slot }) => slot >= 0);
   }
 
-  /** Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached. */
+  /**
+   * Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached.
+   */
   syncForCpu(offset: number, size: number): boolean {
     const { bounce, cache } = this.#pinning;
     let intact = true;
@@ -109,7 +111,9 @@ export class MappedView {
     return intact;
   }
 
-  /** Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached. */
+  /**
+   * Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached.
+   */
   syncForDevice(offset: number, size: number): boolean {
     let intact = true;
     if ((this.#bits & DEVICE_READS) !== 0) {
@@ -137,8 +141,8 @@ export class MappedView {
   }
 
   /**
-   * Unmap the memory, then copy out what the device wrote unless the attributes forbid it: in this order no write of the
-   * device is lost. The addresses stay reserved. False when the caller's buffer was detached.
+   * Unmap the memory, then copy out what the device wrote unless the attributes forbid it: in this order no write of
+   * the device is lost. The addresses stay reserved. False when the caller's buffer was detached.
    */
   finish(attributes: number): boolean {
     this.#pinning.operations.displace(this.address - this.#at, this.#span);

@@ -1,6 +1,7 @@
 /**
- * A list that the device reaches in place: the way 'pinned' of `mapSg`. One IOVA range holds the memory of every element, in
- * whole granules. If a granule of an element may also hold other bytes of the program, its edges are copied (mapped-view.ts).
+ * A list that the device reaches in place: the way 'pinned' of `mapSg`. One IOVA range holds the memory of every
+ * element, in whole granules. If a granule of an element may also hold other bytes of the program, its edges are copied
+ * (mapped-view.ts).
  */
 import { type Access, accessFor } from '../../iommu/access.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
@@ -91,8 +92,8 @@ export class PinnedList {
   }
 
   /**
-   * Unmap the memory, copy the edges out unless the attributes forbid it, and free the addresses. False when a buffer was
-   * detached while it was mapped.
+   * Unmap the memory, copy the edges out unless the attributes forbid it, and free the addresses. False when a buffer
+   * was detached while it was mapped.
    */
   release(attributes: number): boolean {
     let intact = true;
@@ -106,7 +107,10 @@ export class PinnedList {
     this.#operations.unreserve(this.#range);
   }
 
-  /** Neighbours both in memory and in the IOVA range become one mapping: mappings are expensive, and their number is limited. */
+  /**
+   * Neighbours both in memory and in the IOVA range become one mapping: mappings are expensive, and their number is
+   * limited.
+   */
   #placeAll(elements: readonly PinnedElement[], offsets: Float64Array, access: Access): void {
     const { granule } = this.#operations;
     for (let i = 0; i < elements.length; ) {

@@ -1,6 +1,7 @@
 /**
- * Foreign memory that the device reaches in place: the way 'pinned' of `mapSingle`. Each mapping reserves an IOVA range of its
- * own and pins the pages again, even if another mapping of the same buffer is live. Parts of pages go through bounce pages.
+ * Foreign memory that the device reaches in place: the way 'pinned' of `mapSingle`. Each mapping reserves an IOVA range
+ * of its own and pins the pages again, even if another mapping of the same buffer is live. Parts of pages go through
+ * bounce pages.
  *
  *      MappedView    one view at addresses that the caller has reserved                 mapped-view.ts
  *      PinnedView    a MappedView, and the IOVA range that it is mapped at              here
@@ -61,12 +62,16 @@ export class PinnedView {
     return this.#placed.hasEdges;
   }
 
-  /** Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached. */
+  /**
+   * Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached.
+   */
   syncForCpu(offset: number, size: number): boolean {
     return this.#placed.syncForCpu(offset, size);
   }
 
-  /** Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached. */
+  /**
+   * Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached.
+   */
   syncForDevice(offset: number, size: number): boolean {
     return this.#placed.syncForDevice(offset, size);
   }

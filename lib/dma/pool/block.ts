@@ -111,7 +111,7 @@ export class PoolBlock implements DmaPoolBlock {
     return next;
   }
 
-  /** Nobody will be handed this block again, and who has it can no longer use it. */
+  /** The pool never allocates this block again, and the driver that holds it can no longer use it. */
   revoke(): void {
     this.link = REVOKED;
   }
@@ -177,7 +177,7 @@ export class PoolBlock implements DmaPoolBlock {
     for (let index = at >> 3; index < end; index++) doubles[index] = 0;
   }
 
-  /** Every byte `value`, whatever the state of the block. Nothing happens once somebody has taken its memory. */
+  /** Every byte `value`, whatever the state of the block. Does nothing once the program has transferred its memory. */
   fill(value: number): void {
     const { chunk, at } = this;
     if (chunk.bytes.length > 0) chunk.bytes.fill(value, at, at + this.pool.size);
@@ -210,7 +210,7 @@ function viewOf(block: PoolBlock): Uint8Array<ArrayBuffer> {
   throw takenAway(block);
 }
 
-/** For a block whose memory somebody has taken. */
+/** The error for a block whose memory the program has transferred. */
 export function takenAway(block: PoolBlock): DmaError {
   return new DmaError(
     'EFAULT',

@@ -1,7 +1,7 @@
 /**
- * A pool that notices writes to blocks nobody holds (DMAPOOL_DEBUG): a stale descriptor of the device, or a driver
+ * A pool that notices writes to free blocks (DMAPOOL_DEBUG): by a device with a stale descriptor, or by a driver
  * that kept a view. The kernel logs and hands the block out; here `alloc` throws, and the block stays out of use,
- * because who wrote there once may write again. The next `alloc` takes another one.
+ * because the same device or driver may write there again. The next `alloc` takes another one.
  */
 import { DmaError } from '../../errors.ts';
 import { type DmaPoolBlock, hexAddress, type PoolBlock, takenAway } from './block.ts';

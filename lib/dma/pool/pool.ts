@@ -15,7 +15,7 @@ import type { Misuse } from '../words/misuse.ts';
 import { type DmaPoolBlock, hexAddress, PoolBlock, PoolChunk } from './block.ts';
 import { type PoolLayout, type PoolOptions, poolLayout } from './layout.ts';
 
-/** What a pool needs of the device it belongs to. */
+/** The device of a pool, as far as the pool needs it. */
 export interface PoolOwner {
   /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
   readonly granule: number;
@@ -29,7 +29,7 @@ export interface PoolOwner {
   forgetPool(pool: DmaPool): void;
 }
 
-/** What /sys/devices/.../pools shows of a pool, and the bytes it has taken. */
+/** The line of a pool in /sys/devices/.../pools, and the bytes that it has mapped. */
 export interface PoolStats {
   readonly name: string;
   /** Blocks out. */
@@ -78,10 +78,14 @@ export class DmaPool {
   /** Units to ask for next. */
   #next = 1;
   #end: PoolEnd | undefined;
-  /** Why no block is handed out any more, while all that are out can be given back. */
+  /** Why no more blocks are allocated; live blocks can still be freed. */
   #left: DmaError | undefined;
 
-  /** Use `DmaDevice.createPool`. @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks` @internal */
+  /**
+   * Use `DmaDevice.createPool`.
+   * @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks`
+   * @internal
+   */
   constructor(name: string, options: PoolOptions, owner: PoolOwner) {
     const { blocks = 0, grow = true, managed = false } = options;
     checkName(name);
@@ -108,8 +112,9 @@ export class DmaPool {
    * free the pool grows, under the coherent mask of that moment; blocks it has already stay in use when the mask
    * is narrowed.
    * @returns null when there is no memory, no address or no mapping left, or the pool does not grow
-   * @throws DmaError ENODEV once destroyed, or the device is gone · EFAULT in a poisoned pool: the block was written while it was free, or its
-   *   memory was taken away · EINVAL declared memory where `align` or `boundary` cannot be kept
+   * @throws DmaError ENODEV once destroyed, or the device is gone · EFAULT in a poisoned pool: the block was written
+   *   while it was free, or its memory was taken away · EINVAL declared memory where `align` or `boundary` cannot be
+   *   kept
    */
   alloc(): DmaPoolBlock | null {
     if (this.#top === END && !this.#refill()) return null;
@@ -194,7 +199,10 @@ export class DmaPool {
     for (const block of this.#blocks) block.index = END;
   }
 
-  /** The plain pool only throws it. `block` may be anything that was passed to `free`. @internal */
+  /**
+   * The error to throw: `error`. dma-debug overrides this. `block` may be anything that was passed to `free`.
+   * @internal
+   */
   refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
     return error;
   }
@@ -207,7 +215,7 @@ export class DmaPool {
   /** Called with each unit before its blocks are first handed out. @internal */
   protected prepare(_unit: Uint8Array): void {}
 
-  /** Never hand out a block again that is out now. @internal */
+  /** Take a block in use out of the pool for ever. @internal */
   protected discard(block: PoolBlock): void {
     block.revoke();
     this.#active--;

@@ -19,7 +19,7 @@ const SEEN = 1;
 const READY = 2;
 const UNFIT = 3;
 
-/** What one list copies in one direction. */
+/** The copies of one list in one direction. */
 export class SgBatch {
   private readonly copies = new CopyList();
   private state = UNSEEN;

@@ -1,6 +1,6 @@
 /**
- * Which elements of a list are copied side by side, so that the device has one segment of them: the rule of __finalise_sg,
- * applied before there are addresses.
+ * Which elements of a list are copied side by side, so that the device has one segment of them: the rule of
+ * __finalise_sg, applied before there are addresses.
  *
  *      elements       [  a 4 KiB  ][  b 4 KiB  ][ c 100 ]    [ d ]       b and c start, a and b end, with a granule
  *      bounce slots   |     a     |     b     |c........|    |d...|      one chain, and one element by itself

@@ -1,4 +1,4 @@
-/** What can go wrong with a list, in the codes that the kernel has for it. */
+/** The errors of lists, with the codes of dma_map_sgtable. */
 import { DmaError } from '../../errors.ts';
 
 /** The system would not pin the memory; a copy may still do. */

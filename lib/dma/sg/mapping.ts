@@ -19,7 +19,7 @@ import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import type { SgBatch } from './batch.ts';
 
-/** Whoever made the mapping. */
+/** The maker of a mapped list. */
 export interface SgOwner extends Refuser<SgRecord> {
   /** A record of this owner's, out of use. */
   newRecord(limits: SegmentLimits): SgRecord;
@@ -29,13 +29,13 @@ export interface SgOwner extends Refuser<SgRecord> {
   needSgSync(record: SgRecord): boolean;
 }
 
-/** Of a list that was not mapped one by one. */
+/** The parts of a list that was not mapped one by one. */
 export const NO_PARTS: readonly MappingRecord[] = [];
 
 /** The state of one mapped list. */
 export class SgRecord {
   state = UNMAPPED;
-  /** What the device is told. */
+  /** The segments that the driver tells the device. */
   readonly segments: SegmentList;
   /** Elements given. */
   nents = 0;
@@ -52,7 +52,7 @@ export class SgRecord {
   batchOut: SgBatch | undefined = undefined;
   /** Where all of them lie side by side, when they were given addresses of their own. */
   run: PinnedList | undefined = undefined;
-  /** What needs cache maintenance, and how long it was when it was mapped. */
+  /** Views that need cache maintenance, and their lengths when they were mapped. */
   readonly cached: Uint8Array[] = [];
   cachedLengths: readonly number[] = [];
   /** Live mappings, newest first. */
@@ -85,7 +85,7 @@ export class SgRecord {
     for (const part of this.parts) part.attributes = this.attributes;
   }
 
-  /** What the list and its elements do in one of its directions for once. @throws DmaError EINVAL not one of them */
+  /** Run `act` with the list and its elements in one direction only. @throws DmaError EINVAL not one of them */
   inDirection(direction: DmaDirection, act: () => void): void {
     const { bits, parts } = this;
     inDirection(this, direction, () => {

@@ -29,9 +29,9 @@ import { type SgMapping, type SgOwner, SgRecord } from './mapping.ts';
 import { mapParts, syncPartsForCpu, syncPartsForDevice, unmapParts } from './parts.ts';
 import { SgTable } from './table.ts';
 
-/** What a list needs of its device. */
+/** The device of the lists, as far as they need it. */
 export interface SgContext {
-  /** Of the device, for messages. */
+  /** Name of the device, for messages. */
   readonly name: string;
   readonly operations: DmaOperations;
   readonly own: OwnMemory;
@@ -73,7 +73,7 @@ export class ScatterGather implements SgOwner {
     return this.table.count;
   }
 
-  /** Ceiling of the mappings made from now on. */
+  /** Set the highest address of later mappings. */
   setLimit(limit: number): void {
     this.limit = limit;
   }
@@ -145,7 +145,7 @@ export class ScatterGather implements SgOwner {
     return new SgRecord(this, limits);
   }
 
-  /** The plain device only throws it. */
+  /** The error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _record: SgRecord, error: DmaError): DmaError {
     return error;
   }
@@ -217,12 +217,12 @@ export class ScatterGather implements SgOwner {
     let size = 0;
     let foreign = false;
     for (const view of views) {
-      // Mapping it by itself will find the words for it.
+      // The error comes from mapping this element by itself.
       if (!ArrayBuffer.isView(view)) return false;
       size += view.byteLength;
       foreign ||= this.own.stampOf(view) === undefined && this.own.regionOf(view.buffer) === undefined;
     }
-    // Memory of our own is never copied for being short: it is here because its own addresses would not do.
+    // Own memory is never copied because it is short. It comes here because its own addresses cannot be used.
     if (!foreign || this.streaming.worthPinning(size)) return true;
     return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.operations.pinsForeignMemory;
   }
@@ -234,7 +234,7 @@ export class ScatterGather implements SgOwner {
     const region = this.own.regionOf(buffer);
     const first = region?.address ?? this.operations.pageOffset(buffer);
     const start = (first + byteOffset) % this.operations.granule;
-    // The granules of our own memory hold nothing of anybody else's; of foreign memory they may.
+    // The library's own memory shares its granules with no other bytes. Foreign memory may.
     const edged = region === undefined && (start !== 0 || length % this.operations.granule !== 0);
     return { buffer, offset: byteOffset, start, length, edged: edged ? bytes : undefined };
   }
@@ -248,7 +248,7 @@ export class ScatterGather implements SgOwner {
     let offset = 0;
     for (let i = 0; i < views.length; i++) {
       const view = views[i]!;
-      // What cannot be mapped finds its words when it is mapped by itself.
+      // If an element cannot be mapped, the error comes from mapping it by itself.
       if (!ArrayBuffer.isView(view) || view.byteLength === 0 || !streaming.copies(view.byteLength)) continue;
       const { buffer } = view;
       if (buffer instanceof SharedArrayBuffer || (buffer as { resizable?: boolean }).resizable === true)

@@ -38,7 +38,7 @@ export class SgTable {
     this.live++;
   }
 
-  /** It is UNMAPPED from here on, and holds nothing of the caller's. */
+  /** The record is UNMAPPED from here on, and refers to no memory of the caller. */
   leave(record: SgRecord): void {
     const { previous, next } = record;
     if (previous === undefined) this.newest = next;

@@ -7,7 +7,8 @@
  *        sync for CPU        -             out, slice         out, slice
  *        unmap               -             out (*)            out (*)      (*) not with SKIP_CPU_SYNC
  *
- * The copy in for from-device keeps what the device does not write; without it, somebody else's bytes would come out.
+ * The copy in for from-device keeps the bytes that the device does not write. Without it, the caller would get old
+ * bytes of another mapping in their place.
  */
 
 import type { CacheMaintenance } from '../../cache.ts';
@@ -78,8 +79,8 @@ export class BouncedMappings {
   }
 
   /**
-   * Pieces of memory side by side, so that the device sees one: a mapping each, of which the last has the slots. All but
-   * the first start, and all but the last end, with a granule. @param pad where in its granule the first starts
+   * Pieces of memory side by side, so that the device sees one: a mapping each, of which the last has the slots. All
+   * but the first start, and all but the last end, with a granule. @param pad where in its granule the first starts
    * @throws DmaError EPERM, ENOMEM as `map`
    */
   mapChain(sources: readonly Uint8Array[], pad: number, bits: number, attributes: number): MappingRecord[] {

@@ -1,4 +1,4 @@
-/** What a device can take at once (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
+/** The limits of a device's mappings (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
 import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
@@ -9,7 +9,7 @@ const CACHED_GRANULES = 32;
 /** unsigned int min_align_mask; but bits of an address that bit operators reach. */
 const MAX_ALIGN_MASK = 2 ** 30 - 1;
 
-/** What the limits follow from. */
+/** The values that the limits are computed from. */
 export interface LimitSource {
   /** Bytes the IOMMU or the memory deals in, a power of two. */
   readonly granule: number;
@@ -80,8 +80,8 @@ export class DmaLimits {
   }
 
   /**
-   * No segment crosses a multiple of this + 1 (dma_get_seg_boundary), but for an element that lies across one wherever it
-   * is put, which is the caller's to avoid: dma-debug reports it. Default 4 GiB - 1, as PCI has it.
+   * No segment crosses a multiple of this + 1 (dma_get_seg_boundary), but for an element that lies across one wherever
+   * it is put, which is the caller's to avoid: dma-debug reports it. Default 4 GiB - 1, as PCI has it.
    */
   get segmentBoundary(): number {
     return this.#segmentBoundary;
@@ -101,8 +101,8 @@ export class DmaLimits {
   }
 
   /**
-   * dma_set_min_align_mask. Behind an IOMMU the kernel takes any, and fails every mapping once it exceeds the IOMMU's page
-   * (__iommu_dma_map: "Unsupported alignment constraint"); here it is refused at once. Without one any will do.
+   * dma_set_min_align_mask. Behind an IOMMU the kernel takes any, and fails every mapping once it exceeds the IOMMU's
+   * page (__iommu_dma_map: "Unsupported alignment constraint"); here it is refused at once. Without one any will do.
    * @throws DmaError EINVAL unless it is 0 or 2^n - 1; behind an IOMMU, below the granule
    */
   set minAlignMask(mask: number) {
@@ -116,8 +116,9 @@ export class DmaLimits {
   }
 
   /**
-   * Low bits that are 0 in every address the device takes: streaming mappings of memory that begins elsewhere are copied
-   * to where they are. The block layer does that for its drivers (blk_queue_dma_alignment, bio_copy_user_iov). Default 0.
+   * Low bits that are 0 in every address the device takes: streaming mappings of memory that begins elsewhere are
+   * copied to where they are. The block layer does that for its drivers (blk_queue_dma_alignment, bio_copy_user_iov).
+   * Default 0.
    */
   get dmaAlignment(): number {
     return this.#dmaAlignment;

@@ -1,8 +1,8 @@
 /**
  * A streaming mapping: the handle a driver holds, and the record behind it.
  *
- *      StreamingMapping   what the driver sees; it can do nothing but ask
- *      MappingRecord      what the mapping is, filled in and read by streaming.ts and scatter-gather
+ *      StreamingMapping   the driver's handle; every call asks the record
+ *      MappingRecord      its state, filled in and read by streaming.ts and scatter-gather
  *
  * The two are made together once, and recycled together: through a ring, so that a handle comes back only after at
  * least RING_MINIMUM others, and a second `unmap` finds it still unmapped.
@@ -27,7 +27,7 @@ export const MAPPED = 1;
 /** The device was closed over it. */
 export const REVOKED = 2;
 
-/** Whoever made the mapping. */
+/** The maker of a mapping. */
 export interface MappingOwner extends Refuser<MappingRecord> {
   /** A record of this owner's, out of use. */
   newRecord(): MappingRecord;
@@ -47,7 +47,7 @@ export class MappingRecord {
   bits = 0;
   attributes = 0;
   way: MappingWay = 'arithmetic';
-  /** The caller's bytes, exactly `size` of them; undefined for memory of our own, which nobody copies. */
+  /** The caller's bytes, exactly `size` of them; undefined for the library's own memory, which is never copied. */
   source: Uint8Array | undefined = undefined;
   /** The memory, when it is the device's own. */
   region: OwnRegion | undefined = undefined;
@@ -75,7 +75,7 @@ export class MappingRecord {
 }
 
 /**
- * Memory lent to the device by `DmaDevice.mapSingle` (dma_map_single): the CPU may not touch it until `unmap` or
+ * Memory mapped for the device by `DmaDevice.mapSingle` (dma_map_single): the CPU may not touch it until `unmap` or
  * `syncForCpu`. Handles are recycled; let go of one after `unmap`.
  */
 export class StreamingMapping {
@@ -151,7 +151,7 @@ export class StreamingMapping {
 
   /**
    * Take bytes [offset, offset + size) back for the CPU for now (dma_sync_single_range_for_cpu); nothing but these
-   * bytes changes. Default: all from `offset` on. Of no bytes there is nothing to do.
+   * bytes changes. Default: all from `offset` on. A sync of 0 bytes does nothing.
    * @param direction of a bidirectional mapping one way only: what the sync is about. Default: the mapping's.
    * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping, or not its direction · EINVAL the caller's buffer
    *   was detached
@@ -195,7 +195,7 @@ export class StreamingMapping {
   }
 }
 
-/** What a mapping does in one of its directions for once. @throws DmaError EINVAL not one of them */
+/** Run `act` with a mapping in one direction only. @throws DmaError EINVAL not one of them */
 export function inDirection(record: { bits: number }, direction: DmaDirection, act: () => void): void {
   const { bits } = record;
   const wanted = directionBits(direction);
@@ -279,7 +279,7 @@ export class MappingTable {
     return record;
   }
 
-  /** A record is UNMAPPED from here on, and holds nothing of the caller's. */
+  /** The record is UNMAPPED from here on, and refers to no memory of the caller. */
   give(record: MappingRecord): void {
     const { previous, next } = record;
     if (previous === undefined) this.newest = next;

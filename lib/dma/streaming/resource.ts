@@ -1,11 +1,11 @@
 /**
- * Registers of a function lent to a device, so that its DMA goes there instead of to memory (dma_map_resource): peer
- * to peer, or a device to itself. Nothing is copied or cached: all there is to a mapping is its addresses.
+ * Registers of a function, mapped for a device, so that its DMA goes there instead of to memory (dma_map_resource):
+ * peer to peer, or a device to itself. Nothing is copied or cached: a mapping consists of its addresses only.
  *
  *      device A --- address ---> IOMMU of A ---> BAR of B
  *
  * The kernel rounds a resource out to whole granules of the IOMMU, and the device reaches the neighbours too. Here
- * only whole granules are taken, so that the driver says what it gives away.
+ * only whole granules are taken, so that the driver names all registers that the device can reach.
  */
 
 import { describe } from '../../arguments.ts';
@@ -101,7 +101,7 @@ export class ResourceMappings implements MappingOwner {
     return false;
   }
 
-  /** The plain device only throws it. */
+  /** The error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
     return error;
   }

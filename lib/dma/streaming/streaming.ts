@@ -7,7 +7,7 @@
  *        address space can pin it                               pinned       in place; unaligned edges are copied
  *      everything else                                          bounced      copied (bounced.ts)
  *
- * Nothing is allocated for a mapping of the first and the last kind.
+ * An arithmetic or a bounced mapping allocates nothing.
  */
 
 import { describe } from '../../arguments.ts';
@@ -39,13 +39,13 @@ export interface StreamingOptions {
    * both once, when it first matters. Default 32 KiB.
    */
   readonly copybreak?: number | 'measure' | undefined;
-  /** How CPU and device are made to agree when they do not by themselves. Default: they do. */
+  /** Cache maintenance, for a device that is not coherent. Default: the device is coherent. */
   readonly cache?: CacheMaintenance | undefined;
   /** Does many copies in one call, for lists. Default: each is a call of its own. */
   readonly copyMany?: CopyMany | undefined;
 }
 
-/** What the device has to know of a mapping it makes. */
+/** The device of the mappings, as far as they need it. */
 export interface StreamingDevice {
   readonly name: string;
   readonly operations: DmaOperations;
@@ -57,11 +57,11 @@ export interface StreamingDevice {
 export class Streaming implements MappingOwner {
   readonly limits: DmaLimits;
   readonly bounce: BounceBuffer;
-  /** Everything is bounced, also what the device could reach. */
+  /** Whether all memory is bounced, even if the device can reach it. */
   readonly forced: boolean;
-  /** What it takes to give foreign memory to the device in place. */
+  /** Dependencies of an in-place mapping. */
   readonly pinning: PinningContext;
-  /** The same for memory that no cache is in front of. */
+  /** The same without cache maintenance, for coherent memory. */
   private readonly uncached: PinningContext;
   /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
   readonly copyMany: CopyMany | undefined;
@@ -117,7 +117,7 @@ export class Streaming implements MappingOwner {
     return this.table.count;
   }
 
-  /** Ceiling of the mappings made from now on. */
+  /** Set the highest address of later mappings. */
   setLimit(limit: number): void {
     this.limit = limit;
     this.bounce.setLimit(limit);
@@ -207,7 +207,7 @@ export class Streaming implements MappingOwner {
     return new MappingRecord(this);
   }
 
-  /** The plain device only throws it. */
+  /** The error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
     return error;
   }
@@ -218,7 +218,10 @@ export class Streaming implements MappingOwner {
     this.bounce.close();
   }
 
-  /** What a view carries that we handed out. @throws DmaError ENODEV the device is gone or closed · EINVAL no view */
+  /**
+   * The stamp of a view that this library made.
+   * @throws DmaError ENODEV the device is gone or closed · EINVAL no view
+   */
   protected stampOf(view: ArrayBufferView): Stamp | undefined {
     if (this.lifetime.ended) throw this.lifetime.error;
     if (!ArrayBuffer.isView(view)) throw notAView();
@@ -261,7 +264,7 @@ export class Streaming implements MappingOwner {
     return this.mapElsewhere(region, source, bits, attributes);
   }
 
-  /** Memory of our own whose address will not do: in place at another one, or copied. */
+  /** Own memory whose address the device cannot use: mapped in place at another address, or copied. */
   private mapElsewhere(
     region: OwnRegion,
     source: Uint8Array,
@@ -333,7 +336,7 @@ export class Streaming implements MappingOwner {
     return record;
   }
 
-  /** What can be copied, and what can be pinned where that is more. */
+  /** Bytes of the longest mapping that can be copied or, if that is longer, pinned. */
   private longestAligned(): number {
     const bounced = this.bounced.maxMappingSize;
     if (!this.pins) return bounced;

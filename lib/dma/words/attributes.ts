@@ -15,7 +15,7 @@ export const DMA_ATTR = {
   FORCE_CONTIGUOUS: 1 << 6,
   /** A hint to allocations; ignored by mappings. */
   ALLOC_SINGLE_PAGES: 1 << 7,
-  /** A failure is thrown all the same, but not reported anywhere else. */
+  /** A failure is thrown, but reported nowhere else. */
   NO_WARN: 1 << 8,
   /** Ignored: a user-space driver has one privilege level. */
   PRIVILEGED: 1 << 9,
@@ -31,7 +31,7 @@ const KNOWN = Object.values(DMA_ATTR).reduce((bits, bit) => bits | bit, 0);
 /** DMA_ATTR_WRITE_BARRIER (bit 0) and DMA_ATTR_NON_CONSISTENT (bit 3) are gone from the kernel. */
 const REMOVED = (1 << 0) | (1 << 3);
 
-/** @throws DmaError EINVAL for bits that mean nothing, any more or at all */
+/** @throws DmaError EINVAL for bits that have no meaning, or none any more */
 export function checkAttributes(attributes: number): void {
   if (
     Number.isSafeInteger(attributes) &&
@@ -48,8 +48,8 @@ export function checkAttributes(attributes: number): void {
 }
 
 /**
- * Attributes of a mapping that ends with `given` (dma_unmap_page_attrs): only whether the CPU's side is synced is a matter
- * of the end. @throws DmaError EINVAL
+ * Attributes of a mapping that ends with `given` (dma_unmap_page_attrs): only whether the CPU's side is synced is a
+ * matter of the end. @throws DmaError EINVAL
  */
 export function endAttributes(mapped: number, given: number): number {
   checkMemoryAttributes(given);

@@ -1,12 +1,12 @@
-/** How long a device hands things out, as all of its parts see it. */
+/** The lifetime of a device, which all of its parts share. */
 import { closedError, type DmaError } from '../../errors.ts';
 
 /**
- *      open      -> gone      the device left: nothing more is handed out, and what is out can be given back
- *      open, gone -> closed   everything was taken back
+ *      open      -> gone      the device is not there any more: no more allocations or mappings; live ones can be freed and unmapped
+ *      open, gone -> closed   everything was freed and unmapped
  */
 export class Lifetime {
-  /** Nothing is handed out any more. */
+  /** The device is gone or closed. */
   ended = false;
   /** The device was closed; before that it may have been gone. */
   closed = false;
@@ -18,7 +18,7 @@ export class Lifetime {
     this.#name = name;
   }
 
-  /** What a call that would hand something out throws now: ENODEV. */
+  /** The error of an allocation or a mapping now: ENODEV. */
   get error(): DmaError {
     return this.closed ? closedError(this.#name) : (this.#reason ?? closedError(this.#name));
   }

@@ -1,7 +1,7 @@
 /**
- * What is live, in the order in which it came: each entry carries its own links, so that one more costs the same among
- * none as among a hundred thousand. No Map or Set does that job for addresses: V8 keeps a deleted key in its hash chain
- * until the table is rehashed, and an allocator returns the same address again and again.
+ * Live entries, in the order in which they were added. Each entry carries its own links, so that adding and removing
+ * one takes the same time however many there are. No Map or Set does that job for addresses: V8 keeps a deleted key in
+ * its hash chain until the table is rehashed, and an allocator returns the same address again and again.
  *
  *      oldest <-> ... <-> ... <-> newest
  */

@@ -1,4 +1,7 @@
-/** What may be mapped: the bytes behind a view, as long as nobody can move or resize them under the device. */
+/**
+ * Memory that can be mapped: the bytes of a view, unless the program can move or resize them while the device uses
+ * them.
+ */
 import { constants } from 'node:buffer';
 import { DEVICE_WRITES } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
@@ -20,7 +23,7 @@ export function bytesOf(view: ArrayBufferView, buffer: ArrayBufferLike, bits: nu
   if ((buffer as { readonly resizable?: boolean }).resizable !== false) {
     throw notMappable('a view of resizable or shared memory', 'a view of a fixed ArrayBuffer');
   }
-  // ArrayBuffer.prototype.immutable, where the runtime has it: no copy would ever come out.
+  // ArrayBuffer.prototype.immutable, where the runtime has it: the bytes of the device could not be copied into it.
   if ((bits & DEVICE_WRITES) !== 0 && (buffer as { readonly immutable?: boolean }).immutable === true) {
     throw notMappable('immutable memory that the device may write', "'to-device', or memory that can change");
   }
@@ -29,18 +32,18 @@ export function bytesOf(view: ArrayBufferView, buffer: ArrayBufferLike, bits: nu
   return bytes;
 }
 
-/** For anything but a view. */
+/** The error for anything but a view. */
 export function notAView(): DmaError {
   return notMappable('no view of a buffer', 'a typed array, DataView or Buffer');
 }
 
-/** For a view without bytes. */
+/** The error for a view without bytes. */
 export function emptyView(): DmaError {
   return notMappable('an empty or detached view', 'at least one byte');
 }
 
 function otherBytesIn(view: ArrayBufferView, buffer: ArrayBufferLike): Uint8Array {
-  // On a detached buffer neither the offset of a DataView nor a new view can be had.
+  // If the buffer is detached, reading the offset of a DataView and making a new view throw.
   if (buffer.byteLength === 0) throw emptyView();
   // Only a DataView can be longer than a typed array.
   if (view.byteLength > constants.MAX_LENGTH) {
