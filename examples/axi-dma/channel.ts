@@ -104,12 +104,19 @@ export abstract class Channel {
     }
   }
 
-  /** Reject everything, begun or not. @param released the device can no longer reach the memory */
-  drop(errorFor: (transfer: Transfer) => unknown, released: boolean): void {
-    const dropped = [...this.active, ...this.#waiting];
+  /**
+   * Reject everything, begun or not. @param released the device can no longer reach the memory
+   * @returns the transfers whose memory is still mapped, because the device may reach it
+   */
+  drop(errorFor: (transfer: Transfer) => unknown, released: boolean): readonly Transfer[] {
+    const { active } = this;
+    const waiting = this.#waiting;
     this.#waiting = [];
     this.clear();
-    for (const transfer of dropped) transfer.fail(errorFor(transfer), released);
+    for (const transfer of active) transfer.fail(errorFor(transfer), released);
+    // The device was never told of these.
+    for (const transfer of waiting) transfer.fail(errorFor(transfer), true);
+    return released ? [] : active;
   }
 
   protected read(offset: number): number {

@@ -1,7 +1,7 @@
 /** Direct register mode: one buffer at a time, by its address and length (PG021, "Direct Register Mode"). */
 import { DmaError } from '../../lib/index.ts';
 import { Channel } from './channel.ts';
-import { channelError, hex } from './failure.ts';
+import { channelError, hex, tooManyBytes } from './failure.ts';
 import { REGISTER, STATUS } from './registers.ts';
 import { type Lent, Transfer } from './transfer.ts';
 
@@ -38,7 +38,12 @@ export class DirectChannel extends Channel {
   protected override collect(status: number): void {
     const [transfer] = this.active;
     if (transfer === undefined || (status & STATUS.complete) === 0) return;
-    transfer.moved = this.receives ? this.read(REGISTER.length) : transfer.size;
+    const moved = this.receives ? this.read(REGISTER.length) : transfer.size;
+    if (moved > transfer.size) {
+      this.owner.abandon(tooManyBytes(this.name, moved, transfer.size), transfer);
+      return;
+    }
+    transfer.moved = moved;
     this.clear();
     transfer.finish();
   }

@@ -42,7 +42,8 @@ export interface ReceiveChannel {
    *
    * With the scatter-gather engine a packet that is longer than the memory waits for more, and the core does not
    * interrupt: EOVERFLOW comes when a later `receive` lets the packet end.
-   * @throws DmaError as `send` · EOVERFLOW the packet was longer than the memory · EIO it ended before the last view
+   * @throws DmaError as `send` · EOVERFLOW the packet was longer than the memory · EIO it ended before the last view, or the
+   *   core says that it wrote more bytes than it was given
    */
   receive(into: Payload, options?: TransferOptions): Promise<number>;
 }
@@ -74,6 +75,10 @@ export class AxiDma {
   /** Why nothing can be transferred any more. */
   #dead: DmaError | undefined;
   #closed = false;
+  /** Closed, and the device can reach nothing of the driver's memory. */
+  #freed = false;
+  /** Failed, but the core did not come out of reset: their memory is mapped until it does. */
+  #stranded: Transfer[] = [];
 
   /**
    * Reset the core and set both channels going.
@@ -86,7 +91,8 @@ export class AxiDma {
     this.#dma = dma;
     this.#reset();
     dma.setMaskAndCoherent(dmaBitMask(settings.addressBits));
-    dma.limits.maxSegmentSize = 2 ** settings.lengthBits - 1;
+    // The driver cuts segments into descriptors itself: the longer they are, the fewer descriptors are needed.
+    dma.limits.maxSegmentSize = 2 ** 32 - 1;
     const owner: ChannelOwner = {
       registers,
       settings,
@@ -119,21 +125,27 @@ export class AxiDma {
   }
 
   /**
-   * Reset the core. Every packet under way is rejected with ECANCELED, and its memory is the caller's again.
+   * Reset the core. Every packet under way is rejected with ECANCELED, and its memory is the caller's again. A core that did
+   * not come out of reset before may do so now.
    * @throws DmaError ENODEV closed · ETIMEDOUT the core does not come out of reset
    */
   reset(): void {
-    this.#checkAlive();
+    if (this.#closed) this.#checkAlive();
+    this.#dead = undefined;
     this.#abandon(canceled('the core was reset'));
     this.#checkAlive();
   }
 
-  /** Stop the core, take back its memory, reject what was under way with ECANCELED. Harmless to call twice. */
+  /**
+   * Stop the core, take back its memory, reject what was under way with ECANCELED. A core that does not come out of reset may
+   * still use memory, which stays mapped: call this again when it does, or close the function. Harmless to call twice.
+   */
   close(): void {
-    if (this.#closed) return;
+    if (this.#freed) return;
     this.#closed = true;
     const failure = this.#stop(canceled('the driver was closed'));
-    if (!mayTouchMemory(failure)) for (const channel of this.#channels) channel.free();
+    this.#freed = !mayTouchMemory(failure);
+    if (this.#freed) for (const channel of this.#channels) channel.free();
     this.#dead = new DmaError('ENODEV', 'the driver is closed', { remedy: 'open the device again' });
   }
 
@@ -158,8 +170,10 @@ export class AxiDma {
     const released = !mayTouchMemory(failure);
     const others = culprit === undefined ? error : canceled('another packet failed', error);
     for (const channel of this.#channels) {
-      channel.drop((transfer) => (transfer === culprit ? error : others), released);
+      const left = channel.drop((transfer) => (transfer === culprit ? error : others), released);
+      this.#stranded.push(...left);
     }
+    if (released) for (const transfer of this.#stranded.splice(0)) transfer.takeBack();
     for (const line of this.#lines) {
       line.stop.abort(RESTARTED);
       line.stop = new AbortController();

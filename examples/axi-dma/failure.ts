@@ -31,6 +31,13 @@ export function channelError(channel: string, status: number, where: string): Dm
   return new DmaError(code, `${channel}: ${names.join(', ')} at ${where}`, { remedy });
 }
 
+/** The core counts more bytes than it was given memory for: no count of it can be believed. */
+export function tooManyBytes(channel: string, moved: number, length: number): DmaError {
+  return new DmaError('EIO', `${channel}: the core says that it moved ${moved} bytes of ${length}`, {
+    remedy: 'check lengthBits, and that the registers are those of an AXI DMA',
+  });
+}
+
 export function hex(address: number): string {
   return `0x${address.toString(16)}`;
 }

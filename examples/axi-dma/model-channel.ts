@@ -186,7 +186,8 @@ export abstract class ChannelModel {
     job.address += BigInt(moved);
     job.left -= moved;
     job.moved += moved;
-    if (moved > 0) this.#stepIn(moved / this.wires.bandwidth);
+    // A packet can end by a beat without a byte (TKEEP 0 with TLAST), which takes a clock all the same.
+    if (moved > 0 || job.ended) this.#stepIn(Math.max(1, moved / this.wires.bandwidth));
   }
 
   /** Undefined after an error. */

@@ -16,7 +16,7 @@ import { ChannelModel } from './model-channel.ts';
 import type { Job, Moved } from './model-job.ts';
 import type { Response, Wires } from './model-wires.ts';
 import { CHANNEL, DESCRIPTOR_CONTROL, DESCRIPTOR_STATUS, REGISTER_SPAN } from './registers.ts';
-import { LoopbackStream } from './stream.ts';
+import { LoopbackStream, type Stream } from './stream.ts';
 
 export interface AxiDmaModelOptions {
   /** Whether the core has the scatter-gather engine; if not it is in direct register mode. Default true. */
@@ -27,7 +27,9 @@ export interface AxiDmaModelOptions {
   readonly lengthBits?: number;
   /** Bytes that addresses have to be aligned to: those of a bus word without the data realignment engine. Default 1. */
   readonly alignment?: number;
-  /** Bytes the stream holds between the channels. Default 8,192. */
+  /** What is between the channels. Default: a loopback that holds `fifo` bytes. */
+  readonly stream?: Stream;
+  /** Bytes that the loopback holds. Default 8,192. */
   readonly fifo?: number;
   /** Of each channel, bytes a microsecond. Default 400: 32 bits at 100 MHz. */
   readonly bandwidth?: number;
@@ -37,9 +39,9 @@ export interface AxiDmaModelOptions {
 const RESET_TIME = 5;
 
 class Mm2sModel extends ChannelModel {
-  readonly #stream: LoopbackStream;
+  readonly #stream: Stream;
 
-  constructor(wires: Wires, stream: LoopbackStream) {
+  constructor(wires: Wires, stream: Stream) {
     super(wires);
     this.#stream = stream;
     stream.onRoom = () => this.wake();
@@ -65,13 +67,13 @@ class Mm2sModel extends ChannelModel {
 }
 
 class S2mmModel extends ChannelModel {
-  readonly #stream: LoopbackStream;
+  readonly #stream: Stream;
   /** The next bytes are the first of a packet. */
   #fresh = true;
   /** The packet in `job` began there. */
   #began = false;
 
-  constructor(wires: Wires, stream: LoopbackStream) {
+  constructor(wires: Wires, stream: Stream) {
     super(wires);
     this.#stream = stream;
     stream.onBytes = () => this.wake();
@@ -86,7 +88,7 @@ class S2mmModel extends ChannelModel {
     const beats = this.#stream.take(limit);
     if (beats === undefined) return 0;
     const { bytes, last } = beats;
-    const response = this.wires.write(job.address, bytes);
+    const response = bytes.length === 0 ? 'OKAY' : this.wires.write(job.address, bytes);
     if (response !== 'OKAY') return response;
     if (job.moved === 0) this.#began = this.#fresh;
     this.#fresh = job.ended = last;
@@ -112,19 +114,19 @@ export class AxiDmaModel implements DeviceModel {
   /** Memory that answers SLVERR, both ends inclusive; none as a rule. */
   broken: { readonly start: bigint; readonly end: bigint } | undefined;
 
-  readonly #options: Required<AxiDmaModelOptions>;
-  readonly #stream: LoopbackStream;
+  readonly #options: Required<Omit<AxiDmaModelOptions, 'stream'>>;
+  readonly #stream: Stream;
   #bus!: DeviceBus;
   #mm2s!: Mm2sModel;
   #s2mm!: S2mmModel;
   #levels = [false, false];
 
-  constructor(options: AxiDmaModelOptions = {}) {
+  constructor({ stream, ...options }: AxiDmaModelOptions = {}) {
     this.#options = {
       ...{ scatterGather: true, addressBits: 32, lengthBits: 14, alignment: 1, fifo: 8192, bandwidth: 400 },
       ...options,
     };
-    this.#stream = new LoopbackStream(this.#options.fifo);
+    this.#stream = stream ?? new LoopbackStream(this.#options.fifo);
   }
 
   attach(bus: DeviceBus): void {

@@ -8,7 +8,7 @@ import type { DmaDevice } from '../../lib/index.ts';
 import { DmaError } from '../../lib/index.ts';
 import { Channel, type ChannelOwner } from './channel.ts';
 import { DescriptorRing } from './descriptor-ring.ts';
-import { channelError, hex } from './failure.ts';
+import { channelError, hex, tooManyBytes } from './failure.ts';
 import {
   type CHANNEL,
   CONTROL,
@@ -77,7 +77,13 @@ export class RingChannel extends Channel {
       // What failed stays where it is: DMASR tells of it.
       if (status === undefined || status & DESCRIPTOR_ERRORS) return;
       this.#ring.take();
-      transfer.moved += status & LENGTH_MASK;
+      const moved = status & LENGTH_MASK;
+      const { length } = transfer.pieces[this.#done]!;
+      if (moved > length) {
+        this.owner.abandon(tooManyBytes(this.name, moved, length), transfer);
+        return;
+      }
+      transfer.moved += moved;
       const last = ++this.#done === transfer.pieces.length;
       if (this.receives && last !== ((status & DESCRIPTOR_STATUS.endOfFrame) !== 0)) {
         this.owner.abandon(outOfStep(transfer, last), transfer);

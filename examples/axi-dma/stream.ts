@@ -7,8 +7,24 @@ export interface Beats {
   readonly last: boolean;
 }
 
-export class LoopbackStream {
-  /** Called when the sender may find room, and when the receiver may find bytes. */
+/** What MM2S pushes packets into and S2MM takes them from: a loopback, or the model of a core between the two. */
+export interface Stream {
+  /** Set by the model, to be called when the sender may find room, and when the receiver may find bytes. */
+  onRoom: () => void;
+  onBytes: () => void;
+  /** Bytes that can be pushed now. */
+  readonly room: number;
+  push(beats: Beats): void;
+  /**
+   * At most `length` bytes of one packet, the oldest; undefined when there are none. Beats without bytes are the end of a
+   * packet, `last`.
+   */
+  take(length: number): Beats | undefined;
+  /** The core is reset. */
+  clear(): void;
+}
+
+export class LoopbackStream implements Stream {
   onRoom = (): void => {};
   onBytes = (): void => {};
 
@@ -21,18 +37,18 @@ export class LoopbackStream {
     this.#capacity = capacity;
   }
 
-  /** Bytes that can be pushed now. */
   get room(): number {
     return this.#capacity - this.#fill;
   }
 
   push(beats: Beats): void {
+    // Beats without bytes say nothing, unless the packet ends there.
+    if (beats.bytes.length === 0 && !beats.last) return;
     this.#queue.push(beats);
     this.#fill += beats.bytes.length;
     this.onBytes();
   }
 
-  /** At most `length` bytes of one packet, the oldest; undefined when there are none. */
   take(length: number): Beats | undefined {
     const [oldest] = this.#queue;
     if (oldest === undefined) return undefined;

@@ -49,13 +49,14 @@ export class Transfer {
     }
   }
 
-  /** @param released the device can no longer reach the memory; if it may, the memory stays mapped */
+  /** @param released the device can no longer reach the memory; if it may, the memory stays mapped until `takeBack` */
   fail(error: unknown, released: boolean): void {
-    if (released) this.#takeBack();
+    if (released) this.takeBack();
     this.#reject(error);
   }
 
-  #takeBack(): void {
+  /** Unmap the memory of a transfer that failed: the device can no longer reach it. Harmless to call twice. */
+  takeBack(): void {
     try {
       this.#lent[Symbol.dispose]();
     } catch (error) {

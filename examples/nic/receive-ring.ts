@@ -8,16 +8,19 @@
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
 import { countDone } from './done.ts';
-import { BUFFER_SHIFT, type Packet, type PacketPool } from './packet.ts';
+import { BUFFER_SHIFT, LONGEST_FRAME, type Packet, type PacketPool, SHORTEST_FRAME } from './packet.ts';
 import { DESCRIPTOR, DONE, END_OF_PACKET, RECEIVE_ERRORS, REGISTER, ReceiveDescriptor } from './registers.ts';
 import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
 
 // V8 folds a module's own constants, and loads imported ones.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
 const SHIFT = BUFFER_SHIFT;
-// A packet has one descriptor: the device drops those longer than standard frames (RCTL.LPE off), which fit a buffer.
+// A packet has one descriptor: the device drops those longer than standard frames (RCTL.LPE off), which fit a buffer. The
+// ring drops what the device passes all the same: a length beyond the buffer, or one that no ring would send on.
 const JUDGED = DONE | END_OF_PACKET | RECEIVE_ERRORS;
 const GOOD = DONE | END_OF_PACKET;
+const SHORTEST = SHORTEST_FRAME;
+const LENGTHS = LONGEST_FRAME - SHORTEST_FRAME;
 
 export class ReceiveRing implements Receiver {
   readonly #registers: Doorbell;
@@ -47,7 +50,7 @@ export class ReceiveRing implements Receiver {
     this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
   }
 
-  /** Descriptors that were no whole good packet. */
+  /** Descriptors that were no whole good packet, or whose length is that of no frame. */
   get dropped(): number {
     return this.#dropped;
   }
@@ -100,9 +103,11 @@ export class ReceiveRing implements Receiver {
     let received = 0;
     for (let i = 0; i < ready; i++) {
       const at = slot * WORDS;
-      if ((words[at + STATE]! & JUDGED) === GOOD) {
+      const length = words[at + LENGTH]! & 0xffff;
+      // One comparison for both ends: a negative number is a large one without its sign.
+      if ((words[at + STATE]! & JUDGED) === GOOD && (length - SHORTEST) >>> 0 <= LENGTHS) {
         const packet = packets[slots[slot]!]!;
-        packet.length = words[at + LENGTH]! & 0xffff;
+        packet.length = length;
         packet.held = true;
         batch[received++] = packet;
         const fresh = free[--available]!;

@@ -31,6 +31,11 @@ export interface NvmeOptions {
   readonly completions?: CompletionMode | readonly CompletionMode[];
   /** Milliseconds a command may take until it is aborted. Default 30,000, as the kernel's io_timeout. */
   readonly timeout?: number;
+  /**
+   * Milliseconds that the controller may take to start, to stop or to shut down, whatever it asks for. Default: what it asks
+   * for, which is at most 128 s to start or stop; a shutdown gets 5 to 50 s.
+   */
+  readonly patience?: number;
   /** Bytes of one command, a multiple of 4,096; fewer when the controller takes fewer. Default 2 MiB. */
   readonly maxTransfer?: number;
   /** Whether SGLs are used where the controller takes them. Default true. */
@@ -78,6 +83,8 @@ export class NvmeController {
    *   EIO, ETIMEDOUT it does not start · ENOMEM, ENOSPC no memory · NvmeError it refuses what it has to offer
    */
   static async open(fn: PciFunction, options: NvmeOptions = {}): Promise<NvmeController> {
+    checkClass(fn);
+    await ControllerRegisters.answer(fn);
     const controller = new NvmeController(fn, options);
     try {
       await controller.#start();
@@ -90,15 +97,16 @@ export class NvmeController {
 
   /** Use `open`. */
   private constructor(fn: PciFunction, options: NvmeOptions) {
-    checkClass(fn);
     const { timeout = DEFAULT_TIMEOUT } = options;
     checkCount('queues', options.queues ?? 1, 65_535);
     checkCount('depth', options.depth ?? DEFAULT_DEPTH, 65_535);
     checkCount('timeout', timeout, 2 ** 31 - 1);
+    const { patience = 2 ** 31 - 1 } = options;
+    checkCount('patience', patience, 2 ** 31 - 1);
     checkCount('maxTransfer', (options.maxTransfer ?? DEFAULT_TRANSFER) / TRANSFER_UNIT, 2 ** 20);
     this.fn = fn;
     this.#options = options;
-    this.#registers = new ControllerRegisters(fn);
+    this.#registers = new ControllerRegisters(fn, patience);
     fn.dma.setMaskAndCoherent(dmaBitMask(64));
     this.memory = new TransferMemory(fn.dma, this.#registers.pageSize);
     try {
@@ -231,8 +239,9 @@ export class NvmeController {
   /** Each is kept as it is made: `#release` gives back those there are when there is no memory for the next. */
   #makeQueues(count: number): void {
     const { depth = DEFAULT_DEPTH, completions = 'interrupt' } = this.#options;
-    const entries = Math.min(depth + 1, this.#registers.capabilities.maxEntries);
-    for (let id = 1; id <= count; id++) {
+    const { capabilities, queueLimit } = this.#registers;
+    const entries = Math.min(depth + 1, capabilities.maxEntries);
+    for (let id = 1; id <= Math.min(count, queueLimit); id++) {
       const mode = typeof completions === 'string' ? completions : (completions[id - 1] ?? 'interrupt');
       this.#queues.push(this.#newQueue(id, entries, mode === 'poll' ? undefined : this.#interrupt(id)));
     }
@@ -306,6 +315,7 @@ export class NvmeController {
 
   async #shutDown(): Promise<void> {
     const closed = new DmaError('ENODEV', `${this.fn.address} is closed`, { remedy: 'open it again' });
+    const { fn } = this;
     const alive = this.#state === 'live';
     for (const queue of this.#queues) queue.refuse(closed);
     this.#error ??= closed;
@@ -315,7 +325,9 @@ export class NvmeController {
         // What is left fails because of this, not because its queue is deleted.
         for (const queue of this.#queues) queue.pause();
         for (const { pair } of this.#queues) await this.admin.deleteQueues(pair);
-        await this.#registers.shutDown(this.identity.shutdownTime);
+        await this.#registers.shutDown(this.identity.shutdownTime).catch((error) => {
+          throw notShutDown(fn, error);
+        });
         await this.#registers.disable();
       }
     } finally {
@@ -387,6 +399,14 @@ function canceled(message: string, cause?: unknown): DmaError {
 
 function isGone(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'ENODEV';
+}
+
+function notShutDown({ address }: PciFunction, cause: unknown): unknown {
+  if (!(cause instanceof DmaError) || cause.code === 'ENODEV') return cause;
+  return new DmaError(cause.code, `${address} was closed, but not shut down`, {
+    remedy: 'see the cause; what was written since the last flush may be lost with the power',
+    cause,
+  });
 }
 
 function broken({ address }: PciFunction, cause: unknown): DmaError {

@@ -28,6 +28,8 @@ const RANGE_BYTES = 16;
 const DEALLOCATE = 1 << 2;
 /** Blocks of one command: its number is of 16 bits, 0 means 1. */
 const COMMAND_BLOCKS = 65_536;
+/** LBADS is 9 or more for a format that exists (NVM Command Set 1.0, figure 98). */
+const SHORTEST_BLOCK = 512;
 
 /**
  * All methods reject with DmaError EINVAL for ranges that are none, NvmeError when the controller refuses, ETIMEDOUT when it
@@ -41,8 +43,8 @@ export class Namespace {
   readonly #host: NamespaceHost;
 
   /**
-   * @throws DmaError EINVAL the controller has no such namespace now · EOPNOTSUPP its blocks have metadata, or are longer than
-   *   a command
+   * @throws DmaError EINVAL the controller has no such namespace now · EOPNOTSUPP its blocks have metadata, are shorter than
+   *   512 bytes, or longer than a command
    */
   constructor(host: NamespaceHost, id: number, identity: NamespaceIdentity) {
     checkIdentity(host, id, identity);
@@ -204,6 +206,11 @@ function checkIdentity(host: NamespaceHost, id: number, identity: NamespaceIdent
   if (metadataSize !== 0) {
     throw new DmaError('EOPNOTSUPP', `the blocks of namespace ${id} have metadata`, {
       remedy: 'format it without',
+    });
+  }
+  if (blockSize < SHORTEST_BLOCK) {
+    throw new DmaError('EOPNOTSUPP', `the blocks of namespace ${id} have ${blockSize} bytes`, {
+      remedy: `format it with blocks of ${SHORTEST_BLOCK} bytes or more`,
     });
   }
   const most = Math.min(host.maxTransfer, host.memory.dma.limits.maxBounceSize);
