@@ -109,14 +109,11 @@ export abstract class Channel {
    * @returns the transfers whose memory is still mapped, because the device may reach it
    */
   drop(errorFor: (transfer: Transfer) => unknown, released: boolean): readonly Transfer[] {
-    const { active } = this;
-    const waiting = this.#waiting;
+    const dropped = [...this.active, ...this.#waiting];
     this.#waiting = [];
     this.clear();
-    for (const transfer of active) transfer.fail(errorFor(transfer), released);
-    // The device was never told of these.
-    for (const transfer of waiting) transfer.fail(errorFor(transfer), true);
-    return released ? [] : active;
+    for (const transfer of dropped) transfer.fail(errorFor(transfer), released);
+    return released ? [] : dropped;
   }
 
   protected read(offset: number): number {

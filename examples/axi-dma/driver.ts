@@ -127,7 +127,8 @@ export class AxiDma {
   /**
    * Reset the core. Every packet under way is rejected with ECANCELED, and its memory is the caller's again. A core that did
    * not come out of reset before may do so now.
-   * @throws DmaError ENODEV closed · ETIMEDOUT the core does not come out of reset
+   * @throws DmaError ENODEV closed, or no AXI DMA of that mode is at these registers · ETIMEDOUT the core does not come out of
+   *   reset
    */
   reset(): void {
     if (this.#closed) this.#checkAlive();
@@ -165,7 +166,10 @@ export class AxiDma {
 
   /** In this order: no DMA may be under way when memory is given back. @returns why the core cannot be used again */
   #stop(error: unknown, culprit?: Transfer): DmaError | undefined {
-    const failure = attempt(() => this.#reset());
+    const failure = attempt(() => {
+      this.#reset();
+      this.#checkMode();
+    });
     this.#dead ??= failure;
     const released = !mayTouchMemory(failure);
     const others = culprit === undefined ? error : canceled('another packet failed', error);
@@ -189,6 +193,14 @@ export class AxiDma {
     }
     throw new DmaError('ETIMEDOUT', 'the core does not come out of reset', {
       remedy: 'check that all its clocks run, and that its registers are where you say',
+    });
+  }
+
+  /** A core that says something else of itself than at first would never end a transfer. @throws DmaError ENODEV */
+  #checkMode(): void {
+    if (hasScatterGather(this.#registers) === this.scatterGather) return;
+    throw new DmaError('ENODEV', 'the core is in another mode than when it was opened', {
+      remedy: 'check its registers, and open it again',
     });
   }
 

@@ -24,7 +24,7 @@ interface Place {
 }
 
 export class Liar<M extends DeviceModel = DeviceModel> extends WrappedModel<M> {
-  lying = false;
+  #lying = false;
   readonly #random: Random;
   readonly #rates: Readonly<Record<Kind, number>>;
   readonly #vectors: number;
@@ -32,6 +32,8 @@ export class Liar<M extends DeviceModel = DeviceModel> extends WrappedModel<M> {
   readonly #stuck = new Map<number, { readonly value: number; left: number }>();
   readonly #before = new Map<number, number>();
   readonly #places: Place[] = [];
+  /** What the device does too late, unless it becomes honest before. */
+  readonly #late = new Set<() => void>();
 
   constructor(model: M, random: Random) {
     super(model);
@@ -48,10 +50,25 @@ export class Liar<M extends DeviceModel = DeviceModel> extends WrappedModel<M> {
     };
   }
 
+  get lying(): boolean {
+    return this.#lying;
+  }
+
+  /** A device that is honest again does at once what it has put off, so that nothing of it comes later. */
+  set lying(lying: boolean) {
+    this.#lying = lying;
+    if (!lying) for (const action of this.#late) action();
+  }
+
+  override reset(): void {
+    this.#late?.clear();
+    super.reset();
+  }
+
   override read(bar: number, offset: number, width: Width): number {
     const truth = super.read(bar, offset, width);
     const stuck = this.#stuck.get(offset);
-    if (this.lying && stuck !== undefined && stuck.left-- > 0) return stuck.value % 2 ** (8 * width);
+    if (this.#lying && stuck !== undefined && stuck.left-- > 0) return stuck.value % 2 ** (8 * width);
     const answer = this.#lies('reads') ? this.#register(offset, truth, width) : truth;
     this.#before.set(offset, truth);
     return answer;
@@ -80,13 +97,20 @@ export class Liar<M extends DeviceModel = DeviceModel> extends WrappedModel<M> {
   }
 
   protected override after(microseconds: number, action: () => void): void {
-    const factor = this.#lies('time') ? 10 ** (this.#random.below(9) - 3) : 1;
-    super.after(microseconds * factor, action);
+    if (!this.#lies('time')) {
+      super.after(microseconds, action);
+      return;
+    }
+    const once = (): void => {
+      if (this.#late.delete(once)) action();
+    };
+    this.#late.add(once);
+    super.after(microseconds * 10 ** (this.#random.below(9) - 3), once);
   }
 
   #lies(what: Kind): boolean {
     const rate = this.#rates[what];
-    return this.lying && rate > 0 && this.#random.below(rate) === 0;
+    return this.#lying && rate > 0 && this.#random.below(rate) === 0;
   }
 
   #register(offset: number, truth: number, width: Width): number {
@@ -172,12 +196,12 @@ export class Liar<M extends DeviceModel = DeviceModel> extends WrappedModel<M> {
 
   #later(action: () => void): void {
     super.after(1 + this.#random.below(1000), () => {
-      if (this.lying) action();
+      if (this.#lying) action();
     });
   }
 
   #remember(address: bigint, bytes: Uint8Array): void {
-    if (!this.lying) return;
+    if (!this.#lying) return;
     this.#places[this.#random.below(REMEMBERED)] = { address, bytes: Uint8Array.from(bytes.subarray(0, 64)) };
   }
 }
