@@ -1,11 +1,15 @@
 /**
- * Checks of the arguments of public functions: one place for them, so that the same mistake gets the same words everywhere.
- * Every check throws DmaError EINVAL. They belong at the border of the library; behind it values are what their types say.
+ * Checks of the arguments of public functions: one place for them, so that the same mistake gets the same words
+ * everywhere. Every check throws DmaError EINVAL. They belong at the border of the library; behind it values are what
+ * their types say.
  */
 import { constants } from 'node:buffer';
 import { DmaError } from './errors.ts';
 
-/** Throws DmaError EINVAL unless `value` is what it is to be. @param what its name, e.g. `the size of a coherent buffer` */
+/**
+ * Throws DmaError EINVAL unless `value` is what it is to be.
+ * @param what its name, e.g. `the size of a coherent buffer`
+ */
 export type Check = (value: unknown, what: string) => void;
 
 /** A check for each option. An option that is undefined counts as not given. */
@@ -16,7 +20,9 @@ const LONGEST_TEXT = 60;
 /** An option name with more wrong letters than this is another name, not a slip. */
 const MOST_WRONG_LETTERS = 2;
 
-/** A value as a message shows it, with its type where the type may be the mistake: `the string '4096'`, `the bigint 5n`. */
+/**
+ * A value as a message shows it, with its type where the type may be the mistake: `the string '4096'`, `the bigint 5n`.
+ */
 export function describe(value: unknown): string {
   switch (typeof value) {
     case 'string':
@@ -113,8 +119,8 @@ export function oneOf(...values: readonly unknown[]): Check {
 export function checkedLater(): void {}
 
 /**
- * An options object, or undefined: every option has a name that exists, and passes its check. A name that does not exist is
- * refused, so that a slip of the pen does not silently mean the default.
+ * An options object, or undefined: every option has a name that exists, and passes its check. A name that does not
+ * exist is refused, so that a slip of the pen does not silently mean the default.
  * @param what the function or the option they belong to
  */
 export function checkOptions<Options>(

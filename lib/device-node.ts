@@ -18,7 +18,8 @@ export function under(root: string, path: string): string {
 
 /**
  * A descriptor for reading and writing that does not block, close-on-exec; the caller closes it.
- * @throws DmaError ENODEV it is not there, or has no device behind it · EACCES no permission · EMFILE · what its driver says
+ * @throws DmaError ENODEV it is not there, or has no device behind it · EACCES no permission · EMFILE · what its driver
+ *   says
  */
 export function openNode({ path, absent, rule }: DeviceNode): number {
   try {

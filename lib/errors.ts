@@ -85,7 +85,7 @@ export function goneError(what: string): DmaError {
   });
 }
 
-/** For what a listener threw: an uncaught exception, as from a timer, and not the error of whoever told it. */
+/** Makes the error of a listener an uncaught exception, as one from a timer: the caller of the listener must go on. */
 export function throwUncaught(error: unknown): void {
   queueMicrotask(() => {
     throw error;

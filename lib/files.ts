@@ -1,6 +1,6 @@
 /**
- * Files of /sys and /proc. All answer "nothing" for what is absent, vanishes meanwhile, or may not be looked at, and throw
- * DmaError EMFILE when no descriptor is left: what they would say then is not so.
+ * Files of /sys and /proc. All answer "nothing" for what is absent, vanishes meanwhile, or may not be looked at, and
+ * throw DmaError EMFILE when no descriptor is left: what they would say then is not so.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { DmaError } from './errors.ts';

@@ -1,6 +1,6 @@
 /**
- * Memory that a simulated device writes: each look at it takes simulated time, as each read of a register does, so that a
- * loop which polls it ends. Real memory is never entered here.
+ * Memory that a simulated device writes: each look at it takes simulated time, as each read of a register does, so that
+ * a loop which polls it ends. Real memory is never entered here.
  */
 const looks = new WeakMap<ArrayBufferLike, () => void>();
 

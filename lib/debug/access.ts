@@ -1,12 +1,13 @@
 /**
- * Whether a device may do what it does, told at each access of a simulated device before any byte moves.
+ * Judges each access of a simulated device before any byte moves: whether the device may do it.
  *
- *      every byte    inside something that lets the device do it         fine
- *                    inside something that does not                      whose turn it is, direction, not synced
- *                    beside something, or where something has been       outside, after its release
+ *      every byte    inside a mapping or allocation that allows it       fine
+ *                    inside one that does not allow it                   owner, direction, not synced
+ *                    beside one, or where one has been                   outside, after its release
  *                    nowhere                                             unowned; the nearest is named
  *
- * Of several things that hold a byte (a mapping of noncoherent memory, say) one that allows it is enough.
+ * A byte may be in several of them, for example in noncoherent memory and in a mapping of it. One that allows it is
+ * enough.
  */
 
 import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
@@ -23,10 +24,13 @@ import { isNew, Once } from './once.ts';
 import type { WatchedMemory } from './watch.ts';
 import { bytes, did, hex, lost, place, thing } from './wording.ts';
 
-/** What a device can be given: bytes that change hands, or memory that both may use at any time. */
+/**
+ * Memory that a device can reach: bytes whose owner changes by syncs, or memory that CPU and device may use at any
+ * time.
+ */
 export type Reachable = LentBytes | HeldEntry;
 
-/** The other devices in the domain; undefined for one that nobody watches, of which only the IOMMU knows. */
+/** The other devices in the domain; undefined for one without dma-debug, of which only the IOMMU knows. */
 export type Neighbours = () => Iterable<Pick<AccessJudge, 'allows'> | undefined>;
 
 /** Bytes [start, end) of the bus that the device should have left alone. */
@@ -34,7 +38,7 @@ interface Complaint {
   readonly kind: ReportKind;
   readonly start: number;
   readonly end: number;
-  /** What it has to do with. */
+  /** The mapping or allocation concerned. */
   readonly one: Reachable | Entry | undefined;
   readonly message: string;
 }
@@ -44,14 +48,14 @@ const NEIGHBOURHOOD = 4096;
 
 /** Judges each access of a simulated device by what the driver has given to the device. */
 export class AccessJudge {
-  /** What the device has been given. */
+  /** The memory that the device can reach. */
   readonly reachable = new AddressIndex<Reachable>();
 
   readonly #debug: DmaDebug;
   readonly #memory: WatchedMemory;
   readonly #neighbours: Neighbours;
   readonly #once = new Once();
-  /** The device was seen to do something with bus mastering off. */
+  /** Whether an access with bus mastering off was reported. */
   #masterless = false;
 
   constructor(debug: DmaDebug, memory: WatchedMemory, neighbours: Neighbours) {
@@ -72,7 +76,7 @@ export class AccessJudge {
       this.#complain(access, this.#unowned(access, start, end));
       return;
     }
-    // Nearly always: there is one thing, and it allows it.
+    // The usual case: one mapping or allocation holds all bytes, and allows the access.
     if (access.fault === undefined && touched.some((one) => allowsAll(one, start, end, access))) return;
     const allowed = new ByteRanges();
     const known = new ByteRanges();
@@ -94,7 +98,7 @@ export class AccessJudge {
       quiet = false;
       this.#complain(access, complaint);
     }
-    // The hardware refused what the driver had every right to ask for.
+    // The IOMMU refused an access that the driver allows.
     if (quiet && access.fault !== undefined) this.#complain(access, refused(access, this.#at(start)));
   }
 
@@ -119,7 +123,7 @@ export class AccessJudge {
     return false;
   }
 
-  /** What lies in [start, end), blocks of pools that are out among them. */
+  /** Mappings and allocations in [start, end), with the allocated blocks of pools. */
   #touched(start: number, end: number): Reachable[] {
     const found = this.reachable.touching(start, end - start);
     for (let at = start; at < end; ) {
@@ -134,7 +138,7 @@ export class AccessJudge {
     return this.reachable.touching(address, 1)[0];
   }
 
-  /** Bytes [from, to) are nobody's. */
+  /** The complaint about bytes [from, to), which no device of the domain may reach. */
   #unknown(access: DeviceAccess, from: number, to: number): Complaint {
     const start = Number(access.address);
     const [before] = from > start ? this.#touched(from - 1, from) : [];
@@ -158,7 +162,7 @@ export class AccessJudge {
 
   #unowned(access: DeviceAccess, start: number, end: number): Complaint {
     const slot = this.#memory.bounce.holds(start);
-    const where = slot ? 'in a bounce slot nobody has mapped' : 'that it was never given';
+    const where = slot ? 'in a bounce slot without a mapping' : 'that it was never given';
     const entry = this.reachable.nearest(start);
     return {
       kind: access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned',
@@ -179,7 +183,7 @@ export class AccessJudge {
     return `tell it an address of what is mapped; the nearest is ${thing(nearest)}, ${bytes(distanceTo(nearest, address))} away`;
   }
 
-  /** What the device would have met had nobody cut off the high bits of an address. */
+  /** The memory whose address has these low 32 bits: the driver may have cut off the high ones. */
   #sameLowBits(address: number): Reachable | undefined {
     for (const one of this.reachable.all) {
       if (one.address >= 2 ** 32 && address >>> 0 >= one.address >>> 0) {
@@ -189,7 +193,7 @@ export class AccessJudge {
     return undefined;
   }
 
-  /** Everything fails then, interrupts among it: what has to do with nothing is no news after the first. */
+  /** With bus mastering off everything fails, interrupts too. An access that no mapping holds is reported only once. */
   #complainOfMaster(access: DeviceAccess): void {
     const one = this.#at(Number(access.address));
     if (one === undefined && this.#masterless) return;
@@ -226,14 +230,14 @@ function addAllowed(
   allowed.add(from - (from % granule), to + ((granule - (to % granule)) % granule));
 }
 
-/** Why the device may not do it in the part of a thing that is [from, to) on the bus; undefined when it may. */
+/** Why `one` forbids the access to its part [from, to) on the bus; undefined when it allows it. */
 function refusal(one: Reachable, from: number, to: number, access: DeviceAccess): Complaint | undefined {
   if (one instanceof LentBytes) return lentRefusal(one, from, to, access);
   const state = one instanceof HeldEntry ? one.handle : undefined;
   return state instanceof IovaState ? linkRefusal(one, state, from, to, access) : undefined;
 }
 
-/** Whether all of [from, to) on the bus is in it, and the device may do it there. */
+/** Whether `one` holds all of [from, to) on the bus, and allows the access there. */
 function allowsAll(one: Reachable, from: number, to: number, access: DeviceAccess): boolean {
   const { address } = one;
   if (from < address || to > address + one.size) return false;
@@ -307,7 +311,7 @@ function outside(access: DeviceAccess, one: Reachable, start: number, end: numbe
   return { kind: 'device-outside-mapping', start, end, one, message };
 }
 
-/** A block that nobody has, and nobody is known to have had. */
+/** A free block that was never handed out. */
 function unused(access: DeviceAccess, one: Entry, start: number, end: number): Complaint {
   const kind = access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned';
   const message = `${did(access)} ${place(one, start, end)} that is free; alloc() it before the device starts`;

@@ -1,4 +1,4 @@
-/** What lies at a device address, among ranges that come and go and may overlap. */
+/** Ranges of device addresses that come and go and may overlap, found by address. */
 import { SpanIndex } from './span-index.ts';
 
 export interface AddressRange {

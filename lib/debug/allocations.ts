@@ -1,4 +1,4 @@
-/** Allocations that are entered in the ledger, and whose changes of hands are watched. */
+/** Allocations that are entered in the ledger, and whose syncs are watched. */
 
 import { directionBits } from '../direction.ts';
 import { type AllocatingDevice, Allocations, type Held } from '../dma/buffers/allocations.ts';

@@ -1,6 +1,6 @@
 /**
- * IOMMU faults of hardware, and what they have to do with. The kernel's log says where the device failed and how, at best
- * to the page; the ledger knows what is there, was there last, or is closest.
+ * IOMMU faults of hardware, and the mappings that they concern. The kernel's log says where the device failed and how,
+ * at best to the page. The ledger finds the mapping that is there, was there last, or is closest.
  */
 import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
@@ -57,7 +57,7 @@ export class Attribution {
     });
   }
 
-  /** What forbids it, else what was there last. */
+  /** The mapping that forbids the access, or else the one that was there last. */
   #find(fault: Fault, start: number): Entry | undefined {
     const { ledger } = this.#debug;
     const needed = neededFor(fault);

@@ -1,6 +1,6 @@
 /**
- * Who took the blocks of a pool, and who freed them. A pair costs a few nanoseconds: beside those whose site is kept,
- * all a block leaves is that it is none of them.
+ * The call sites that allocate and free the blocks of a pool. A pair of calls costs a few nanoseconds: for a block
+ * whose site is not kept, only that fact is recorded.
  */
 import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import { addressOf, PoolBlock } from '../dma/pool/block.ts';

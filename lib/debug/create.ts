@@ -9,7 +9,8 @@ import { type DebugOptions, debugOptions } from './options.ts';
 import { SimulationWatch } from './simulation-watch.ts';
 
 /**
- * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says anything
+ * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says
+ *   anything
  * @throws DmaError EINVAL options
  */
 export function createDevice(
@@ -22,9 +23,9 @@ export function createDevice(
 }
 
 /**
- * A real device, of which what can be known is looked at if it is debugged.
- * @param wanted as for `createDevice`; by default it is not @param faults of its IOMMU, if it has one; opened only when it
- *   is @throws DmaError EINVAL options
+ * A device on real hardware. With dma-debug it has a watch of the memory that it shares with the CPU.
+ * @param wanted as for `createDevice`; by default it is not @param faults of its IOMMU, if it has one; opened only when
+ *   it is @throws DmaError EINVAL options
  */
 export function createHardwareDevice(
   options: DmaDeviceOptions,
@@ -36,7 +37,7 @@ export function createHardwareDevice(
   return dma;
 }
 
-/** What `createHardwareDevice` does once the device is there. */
+/** The second half of `createHardwareDevice`: adds the watch and the faults to a device. */
 export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void {
   if (!(dma instanceof DebugDmaDevice)) return;
   const { debug } = dma;
@@ -52,7 +53,7 @@ function* neighboursOf(dma: DmaDevice): Generator<SimulationWatch | undefined> {
   }
 }
 
-/** What looks at the accesses of a simulated device from now on; undefined when it is not debugged. */
+/** The observer of a simulated device's accesses; undefined without dma-debug. */
 export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   if (!(dma instanceof DebugDmaDevice)) return undefined;
   const watch = new SimulationWatch(dma.debug, dma.memory, () => neighboursOf(dma));
@@ -60,7 +61,7 @@ export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
   return (access) => watch.access(access);
 }
 
-/** What reports a message interrupt for a vector that the driver has never armed; undefined when it is not debugged. */
+/** The function that reports a message interrupt for a vector that is not armed; undefined without dma-debug. */
 export function watchInterrupts(dma: DmaDevice): ((kind: string, vector: number) => void) | undefined {
   if (!(dma instanceof DebugDmaDevice)) return undefined;
   const { debug } = dma;

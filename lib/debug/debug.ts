@@ -1,6 +1,6 @@
 /**
- * dma-debug of one device (kernel/dma/debug.c): what its parts tell it becomes entries of the ledger and reports. It
- * changes nothing of what they do.
+ * dma-debug of one device (kernel/dma/debug.c): the device's parts tell it about mappings and mistakes, and it makes
+ * entries of the ledger and reports of them. It does not change their behaviour.
  *
  *      DebugDmaDevice   device.ts                       hands out and closes
  *      its parts        streaming, lists, resources, pool
@@ -38,7 +38,7 @@ export class DmaDebug implements DmaDebugView {
   watch: Watch | undefined = undefined;
   /** Pools that were not destroyed. */
   readonly pools = new Set<WatchedPool>();
-  /** Brings in what the kernel's log has; undefined in a simulation. */
+  /** Reads IOMMU faults from the kernel's log; undefined in a simulation. */
   attribution: Attribution | undefined = undefined;
 
   readonly #print: boolean;
@@ -106,7 +106,7 @@ export class DmaDebug implements DmaDebugView {
     this.#reports.length = 0;
   }
 
-  /** A mistake was made. Undefined when the driver filter keeps it from being reported; it counts all the same. */
+  /** A mistake was made. Undefined when the driver filter keeps it from being reported; it counts nevertheless. */
   report(mistake: Mistake): DmaReport | undefined {
     const report = new Report(this.name, mistake, this.ledger.makers);
     this.#errorCount++;
@@ -121,7 +121,7 @@ export class DmaDebug implements DmaDebugView {
     return report;
   }
 
-  /** A handle was used as it must not be. @returns `error`, which will be thrown */
+  /** A driver misused a handle. @returns `error`, which will be thrown */
   refused(misuse: Misuse, entry: Entry | undefined, error: DmaError): DmaError {
     this.mistake(misuse, error.message, entry);
     return error;
@@ -133,7 +133,7 @@ export class DmaDebug implements DmaDebugView {
     this.report({ kind, message: `${this.name}: ${message}`, entry, mistakeAt: 'now' });
   }
 
-  /** The device is closing: what it still has is reported, once for each place it came from. */
+  /** The device is closing: live mappings and allocations are reported, once for each call site. */
   reportPending(): void {
     const blocks = [...this.pools].filter(({ managed }) => !managed).flatMap((pool) => pool.out());
     for (const mistake of pendingMistakes(this.name, [...this.ledger, ...blocks])) this.report(mistake);
@@ -169,7 +169,7 @@ function describeConflict(conflict: Conflict, entry: Entry, other: Entry): strin
   return `${both} share a cache line that the device may write: what either side wrote there can be lost; ${remedy}`;
 }
 
-/** What a listener throws is uncaught: the call that is reported must end as it would have. */
+/** An error of a listener becomes an uncaught exception: it must not change the call that is reported. */
 function tell(listener: (report: DmaReport) => void, report: DmaReport): void {
   try {
     listener(report);

@@ -1,4 +1,4 @@
-/** What the ledger knows of something that the device was given. The record of a mapping is its own entry. */
+/** An entry of the ledger: a mapping or an allocation. The record of a mapping is its own entry. */
 
 import { DEVICE_READS, DEVICE_WRITES, directionOf } from '../direction.ts';
 import type { Held } from '../dma/buffers/allocations.ts';
@@ -15,19 +15,19 @@ export interface Entry {
   readonly size: number;
   /** DEVICE_READS and DEVICE_WRITES bits. */
   readonly bits: number;
-  /** Of mappings. */
+  /** The way of a mapping; undefined for an allocation. */
   readonly way: MappingWay | undefined;
   /** Where it was made; undefined when that was not kept. */
   readonly birth: Site | undefined;
-  /** Where it was given back. */
+  /** Where it was unmapped or freed. */
   readonly death: Site | undefined;
   /** Number of its entering or, once over, of its leaving among all those of the device. */
   readonly serial: number;
-  /** False once given back. */
+  /** False once unmapped or freed. */
   readonly live: boolean;
 }
 
-/** Something that was allocated: all that is not a mapping. */
+/** The entry of an allocation. */
 export class HeldEntry implements Entry {
   readonly handle: Held | PoolBlock;
   readonly type: EntryType;
@@ -62,7 +62,7 @@ export interface Place {
   readonly bits?: number;
 }
 
-/** As the public sees it. */
+/** The entry as `DmaDebugView.dump` shows it. */
 export function describeEntry(entry: Entry): DmaEntry {
   const { type, address, size, bits, way, birth } = entry;
   return {

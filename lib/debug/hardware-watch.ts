@@ -1,11 +1,11 @@
 /**
- * Watches real hardware, whose accesses nobody sees. What can be known is whether the CPU wrote to memory while the device
- * had it:
+ * Watches real hardware, whose accesses no software sees. It finds out whether the CPU wrote to memory while the device
+ * owned it:
  *
- *      copied, and the device only reads       the copy is what the CPU's bytes were
+ *      copied, and the device only reads       compared with the device's copy
  *      copied, and the device writes           compared with a copy of our own, which no device touches
  *      in place, and the device only reads     the same
- *      in place, and the device writes         there is no telling them apart
+ *      in place, and the device writes         the two cannot be told apart
  */
 import { DEVICE_READS } from '../direction.ts';
 import type { DmaDebug } from './debug.ts';
@@ -128,7 +128,10 @@ export class HardwareWatch implements Watch {
   }
 }
 
-/** The bytes of a bounced mapping that the device only reads differ from the device's copy: either side may have written. */
+/**
+ * The bytes of a bounced mapping that the device only reads differ from the device's copy: either side may have
+ * written.
+ */
 function eitherWrote(
   entry: DebugRecord | DebugSgRecord,
   where: string,

@@ -1,6 +1,6 @@
 /**
- * Bytes of the CPU's that no device touches, because it has a copy of them or only reads: whatever changes in them while
- * the device owns them, the CPU changed.
+ * Bytes of the CPU's that no device touches, because it has a copy of them or only reads: if they change while
+ * the device owns them, the CPU has changed them.
  */
 import { crc32 } from 'node:zlib';
 import { ByteRanges } from './byte-ranges.ts';
@@ -49,7 +49,7 @@ export class KeptBytes {
     this.crc = crc32(source);
   }
 
-  /** They are what they are: all of them have just become the device's. */
+  /** Keep the bytes as they are now: the device has just become the owner of all of them. */
   renew(): void {
     if (this.detached) return;
     if (this.snapshot !== undefined) this.snapshot.set(this.source);
@@ -62,7 +62,7 @@ export class KeptBytes {
     this.source = NOTHING;
   }
 
-  /** Whether they are as they were when they became the device's, or nobody can tell. */
+  /** Whether the bytes are unchanged since the device owns them, or a change cannot be found. */
   get unchanged(): boolean {
     if (this.detached || !this.cpu.empty) return true;
     const { source, before } = this;

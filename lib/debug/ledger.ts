@@ -1,5 +1,5 @@
 /**
- * What the device has been given and not given back (the hash of kernel/dma/debug.c), and what was given back lately. The
+ * The live mappings and allocations of a device (the hash of kernel/dma/debug.c), and those that ended lately. The
  * entry of a mapping is its record, which is recycled with it: nothing is allocated for a mapping.
  *
  *      live     mappings in the tables of lib/dma, allocations here
@@ -104,7 +104,7 @@ export class Ledger {
     return entry;
   }
 
-  /** What is known of something that was allocated, also of late. */
+  /** The entry of a live allocation, or of one that was freed lately. */
   heldBy(handle: unknown): HeldEntry | undefined {
     const entry = this.held.get(handle);
     if (entry !== undefined) return entry;
@@ -113,7 +113,7 @@ export class Ledger {
     );
   }
 
-  /** What is live and holds this device address: a mapping rather than an allocation, the newest first. */
+  /** The live entry that holds this device address: a mapping rather than an allocation, the newest first. */
   find(address: number): Entry | undefined {
     let found: Entry | undefined;
     for (const entry of this) {
@@ -133,7 +133,7 @@ export class Ledger {
     return found;
   }
 
-  /** What is live and closest to this device address. */
+  /** The live entry that is closest to this device address. */
   nearest(address: number): Entry | undefined {
     let found: Entry | undefined;
     let least = Number.POSITIVE_INFINITY;
@@ -148,7 +148,7 @@ export class Ledger {
     return found;
   }
 
-  /** What is live, oldest first. */
+  /** The live entries, oldest first. */
   [Symbol.iterator](): Iterator<Entry> {
     if (this.disabled) return [][Symbol.iterator]();
     const live: Entry[] = [...this.held.values()];

@@ -1,14 +1,14 @@
 /**
- * Bytes that CPU and device take turns with: a mapping, an element of a mapped list, or noncoherent memory. Whose each
- * of them is, and what was in them when they changed hands last.
+ * Bytes that CPU and device own in turn: a mapping, an element of a mapped list, or noncoherent memory. For each byte:
+ * its owner, and its value when the owner changed last.
  *
  *      offset    0                                             size
  *      owner     |dddddddddddddddd|cccccccc|dddddddddddddddddd|      `cpu` has the bytes that are the CPU's
- *      unsynced  |......|wwwwwww|.............................|      written by the device, and the CPU does not know
- *      before    |what the CPU had when they changed hands ...|
+ *      unsynced  |......|wwwwwww|.............................|      written by the device, not synced for the CPU
+ *      before    |the CPU's bytes at the last change of owner |
  *
- * What the CPU finds may differ from `before` only where the device wrote, and then it is what the device wrote: in
- * place at once, behind a copy or a cache after the next sync. Everything else the CPU did.
+ * The CPU may find values other than `before` only where the device wrote, and then the device's values: in place at
+ * once, behind a copy or a cache after the next sync. The CPU made every other change.
  */
 import type { AddressRange, Indexed } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
@@ -33,7 +33,7 @@ export class LentBytes implements AddressRange, Indexed {
   place = -1;
   /** Offsets that are the CPU's now; the others are the device's. */
   readonly cpu = new ByteRanges();
-  /** Offsets that the device wrote and nobody has synced for the CPU. */
+  /** Offsets that the device wrote and the driver has not synced for the CPU. */
   readonly unsynced = new ByteRanges();
 
   /** Kinds of mistakes that were reported of it, or of any element of the list that it is in. */
@@ -44,7 +44,7 @@ export class LentBytes implements AddressRange, Indexed {
   private overwritten = false;
   private changedUnseen = false;
   private taken = false;
-  /** The CPU's bytes; undefined when nobody looks at contents. */
+  /** The CPU's bytes; undefined when contents are not watched. */
   private source: Uint8Array | undefined = undefined;
   private before: Buffer | undefined = undefined;
   /** What the device wrote last, where it did: anything where it did not. */
@@ -79,14 +79,17 @@ export class LentBytes implements AddressRange, Indexed {
     this.told = this.ownTold;
   }
 
-  /** The device wrote some bytes twice, and the driver has never synced any for the CPU: if it read them, they were stale. */
+  /**
+   * The device wrote some bytes twice, and the driver has never synced any for the CPU: if it read them, they were
+   * stale.
+   */
   get missed(): boolean {
     return this.overwritten && !this.taken;
   }
 
   /**
-   * The same of a mapping, where the second write changed the bytes. A driver that has a transfer done again gets the same
-   * bytes again, and makes no mistake.
+   * The same of a mapping, where the second write changed the bytes. A driver that has a transfer done again gets the
+   * same bytes again, and makes no mistake.
    */
   get missedChange(): boolean {
     return this.changedUnseen && !this.taken;
@@ -115,7 +118,10 @@ export class LentBytes implements AddressRange, Indexed {
     this.written.set(bytes, start);
   }
 
-  /** What the CPU changed in [start, end) since it changed hands; undefined when that is nothing, or nobody can tell. */
+  /**
+   * The bytes of [start, end) that the CPU changed while the device owned them; undefined if none, or if that is
+   * unknown.
+   */
   changed(start: number, end: number): Changed | undefined {
     const { source } = this;
     // Detached meanwhile: there is nothing left to compare.
@@ -142,7 +148,7 @@ export class LentBytes implements AddressRange, Indexed {
     return first < 0 ? undefined : { start: first, end: last + 1, count };
   }
 
-  /** The device writes bytes again that nobody has synced for the CPU. */
+  /** The device writes bytes again that the driver has not synced for the CPU. */
   private overwrite(start: number, end: number, bytes: Uint8Array): void {
     this.overwritten = true;
     const { written } = this;

@@ -1,4 +1,4 @@
-/** Who makes mappings of which kind: what a report has to say of one whose own site was not kept. */
+/** Call sites by kind of mapping: a report names them for a mapping whose own site was not kept. */
 import { directionOf } from '../direction.ts';
 import type { Entry } from './entry.ts';
 import { describeSite, type Site } from './sites.ts';

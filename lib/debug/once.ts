@@ -7,7 +7,9 @@ const MOST_PLACES = 1024;
 
 /** Remembers what was reported, so that one mistake is reported once. */
 export class Once {
-  /** Entries are used again for other things: the number tells them apart. Those of pool blocks are made when asked for. */
+  /**
+   * Entries are used again for other things: the number tells them apart. Those of pool blocks are made when asked for.
+   */
   readonly #told = new WeakMap<object, { readonly serial: number; readonly mistakes: Set<string> }>();
   readonly #places = new Set<string>();
 
@@ -33,8 +35,8 @@ export class Once {
 }
 
 /**
- * What is one mistake and not two: its kind, and the place of its first byte in the mapping, in pieces of `size` bytes. The
- * same mistake in each element of a list is one.
+ * What is one mistake and not two: its kind, and the place of its first byte in the mapping, in pieces of `size` bytes.
+ * The same mistake in each element of a list is one.
  */
 export function mistakeKey(kind: ReportKind, offset: number, size: number): string {
   return `${kind} ${Math.floor(offset / size)}`;

@@ -4,7 +4,8 @@ import type { Stacks } from './sites.ts';
 
 export interface DebugOptions {
   /**
-   * Things tracked at once (dma_debug_entries); beyond, tracking ends for good. Default: as many as there is memory for.
+   * Things tracked at once (dma_debug_entries); beyond, tracking ends for good. Default: as many as there is memory
+   * for.
    */
   readonly entries?: number;
   /** Print every report (all_errors). Default false. */
@@ -14,8 +15,8 @@ export interface DebugOptions {
   /** Report only mistakes made in source files whose path contains this (dma_debug_driver). Default: all. */
   readonly driverFilter?: string | undefined;
   /**
-   * Whose stacks are kept: 'all', 'none', or 'sampled': the first 4,096 and every 1,024th after them. Default 'sampled'.
-   * The stack of a mistake is always exact.
+   * Whose stacks are kept: 'all', 'none', or 'sampled': the first 4,096 and every 1,024th after them. Default
+   * 'sampled'. The stack of a mistake is always exact.
    */
   readonly stacks?: Stacks;
   /** Compare the contents of what the CPU must not change. Default true. */
@@ -25,7 +26,8 @@ export interface DebugOptions {
 }
 
 /**
- * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says anything
+ * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says
+ *   anything
  * @returns undefined: do not debug
  * @throws DmaError EINVAL entries
  */

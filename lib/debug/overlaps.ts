@@ -1,13 +1,13 @@
 /**
- * Mappings that get in each other's way, by the bytes the CPU has there (active_cacheline_insert of kernel/dma/debug.c).
+ * Mappings that conflict, found by the bytes that they share (active_cacheline_insert of kernel/dma/debug.c).
  * The kernel compares the first cache line of each; here all bytes count.
  *
  *      both written by the device, bytes in common      overlapping-mappings, also where caches are coherent
  *      one written by the device, a cache line shared   shared-cache-line, where caches are kept by hand
  *
- * Bytes have a number: those of the device's own memory their device address, which all devices in its domain share; those
- * of other buffers one from above all addresses, the same for every device of the process. So what two devices are lent
- * at once is found as well, as in the kernel, whose tree is the machine's.
+ * Bytes have a number: those of the device's own memory their device address, which all devices in its domain share;
+ * those of other buffers one from above all addresses, the same for every device of the process. So what two devices
+ * are lent at once is found as well, as in the kernel, whose tree is the machine's.
  */
 
 import { DEVICE_WRITES } from '../direction.ts';
@@ -23,14 +23,14 @@ const FOREIGN = 2 ** 51;
 /** Buffers are numbered at least so far apart, and by multiples of it. */
 const APART = 4096;
 
-/** What devices may write of memory that is nobody's own, byte by byte, and where each buffer's numbers start. */
+/** The foreign memory that devices may write, byte by byte, and where each buffer's numbers start. */
 const foreignWritten = new SpanIndex<Entry>();
 const foreignBases = new WeakMap<ArrayBufferLike, number>();
 let nextForeign = FOREIGN;
 /** The same of memory that is the own of the devices in one domain. */
 const ownWritten = new WeakMap<OwnMemory, SpanIndex<Entry>>();
 
-/** Attributes with which a driver says that it knows. */
+/** Attributes with which a driver says that the overlap is intended. */
 const KNOWN = DMA_ATTR.SKIP_CPU_SYNC | DMA_ATTR.DEBUGGING_IGNORE_CACHELINES | DMA_ATTR.REQUIRE_COHERENT;
 
 /** Said of a new mapping and an older one. */
@@ -42,7 +42,7 @@ export type OnConflict = (conflict: Conflict, entry: Entry, other: Entry) => voi
 export class Overlaps {
   private readonly own: OwnMemory;
   private readonly onConflict: OnConflict;
-  /** What the devices in the domain may write of its own memory, byte by byte. */
+  /** The domain's own memory that its devices may write, byte by byte. */
   private readonly written: SpanIndex<Entry>;
   /** What has its cache lines kept by hand, in whole lines; undefined on a coherent device. */
   private readonly cached: SpanIndex<Entry> | undefined;
@@ -66,7 +66,7 @@ export class Overlaps {
 
   /**
    * Bytes [start, start + size) are lent to the device.
-   * @returns what `leave` takes; -1 when the device does not write them, which cannot get in anybody's way
+   * @returns what `leave` takes; -1 when the device does not write them, so that they conflict with no other mapping
    */
   enter(entry: Entry, start: number, size: number, attributes: number): number {
     if ((entry.bits & DEVICE_WRITES) === 0) return -1;

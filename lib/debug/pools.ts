@@ -1,4 +1,4 @@
-/** Pools that know who took their blocks, and report what they refuse. */
+/** Pools that record the call sites of their blocks, and report mistakes. */
 import type { ReportKind } from '../dma/debug-view.ts';
 import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import type { DmaPoolBlock, PoolBlock } from '../dma/pool/block.ts';
@@ -95,7 +95,7 @@ export function debugPool(
   return new (options.poison === true ? DebugPoisonedPool : DebugPool)(debug, name, options, owner);
 }
 
-/** Whatever `action` does; an error with this code is reported before it goes on its way. */
+/** Run `action`; an error with this code is reported before it is thrown on. */
 function reporting<T>(
   debug: DmaDebug,
   code: ErrnoName,

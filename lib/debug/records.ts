@@ -1,4 +1,4 @@
-/** The records of mappings as the ledger keeps them: those of lib/dma, and what is known of them besides. */
+/** The records of mappings in the ledger: those of lib/dma, with the fields of dma-debug. */
 import type { EntryType } from '../dma/debug-view.ts';
 import { SgRecord } from '../dma/sg/mapping.ts';
 import { MAPPED, MappingRecord } from '../dma/streaming/mapping.ts';
@@ -7,7 +7,7 @@ import type { KeptBytes } from './kept-bytes.ts';
 import type { LentBytes } from './lent-bytes.ts';
 import type { Site } from './sites.ts';
 
-/** Of a list that is not mapped. */
+/** The views of a list that is not mapped. */
 export const NO_VIEWS: readonly ArrayBufferView[] = [];
 
 /** A streaming mapping's record with the fields that dma-debug needs. */
@@ -23,7 +23,9 @@ export class DebugRecord extends MappingRecord implements Entry {
   /** Where its bytes and its cache lines are among those of others (overlaps.ts); -1 when they are not. */
   place = -1;
   linePlace = -1;
-  /** What whoever watches knows of its bytes, in a simulation and with hardware; undefined when that is nothing. */
+  /**
+   * The state of its bytes that a watch keeps, in a simulation and on hardware; undefined when they are not watched.
+   */
   lent: LentBytes | undefined = undefined;
   kept: KeptBytes | undefined = undefined;
 
@@ -35,7 +37,7 @@ export class DebugRecord extends MappingRecord implements Entry {
 /** A mapped list's record with the fields that dma-debug needs. */
 export class DebugSgRecord extends SgRecord implements Entry {
   readonly type = 'scatter-gather';
-  /** What was given, while it is mapped. */
+  /** The caller's views, while it is mapped. */
   views: readonly ArrayBufferView[] = NO_VIEWS;
   birth: Site | undefined = undefined;
   death: Site | undefined = undefined;
@@ -43,7 +45,7 @@ export class DebugSgRecord extends SgRecord implements Entry {
   entered = false;
   readonly places: number[] = [];
   readonly linePlaces: number[] = [];
-  /** What is known of the bytes of its elements, in a simulation. */
+  /** The state of the bytes of its elements, in a simulation. */
   readonly lent: LentBytes[] = [];
 
   /** Of the first segment, also of a list that is over. */

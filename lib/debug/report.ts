@@ -7,12 +7,12 @@ import type { Entry } from './entry.ts';
 import type { Makers } from './makers.ts';
 import { captureMistake, describeSite, type Site } from './sites.ts';
 
-/** What is known of a mistake. What it does not say, its entry does. */
+/** A mistake. The facts that it lacks come from its entry. */
 export interface Mistake {
   readonly kind: ReportKind;
   /** For people, with the remedy. */
   readonly message: string;
-  /** What it was done to. */
+  /** The mapping or allocation concerned. */
   readonly entry?: Entry | undefined;
   readonly address?: number | bigint | undefined;
   readonly size?: number | undefined;
@@ -37,7 +37,7 @@ export class Report implements DmaReport {
   readonly #birth: Site | undefined;
   readonly #death: Site | undefined;
   readonly #mistake: Site | undefined;
-  /** Who made things of this kind, when it is not known who made this one. */
+  /** Call sites that make mappings of this kind, when the site of this one was not kept. */
   readonly #makers: (() => string | undefined) | undefined;
 
   constructor(device: string, mistake: Mistake, makers: Makers) {

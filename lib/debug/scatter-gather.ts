@@ -1,4 +1,4 @@
-/** Mapped lists that are entered in the ledger, and their segments held against what the device claims. */
+/** Mapped lists that are entered in the ledger, and whose segments are compared with the device's limits. */
 import { DEVICE_WRITES, type DmaDirection } from '../direction.ts';
 import type { SegmentLimits } from '../dma/placement/segments.ts';
 import type { SgRecord } from '../dma/sg/mapping.ts';
@@ -54,7 +54,7 @@ export class DebugScatterGather extends ScatterGather {
     watch?.syncedForDevice(record as DebugSgRecord, 0, record.size);
   }
 
-  /** Other devices go on: what this one was lent is in nobody's way any more. */
+  /** The mappings of a closed device no longer conflict with those of other devices. */
   override close(): void {
     const { overlaps } = this.elements;
     for (const { places } of this.table as Iterable<DebugSgRecord>) {

@@ -2,9 +2,9 @@
  * Watches a simulated device, whose every access is known: whether it may do it (access.ts), and whether CPU and device
  * keep to their turns (lent-bytes.ts).
  *
- *      map, syncForDevice    the bytes are the device's    what the device wrote before, somebody must have taken
+ *      map, syncForDevice    the device owns the bytes     the driver must have synced what the device wrote before
  *      device reads, writes                                the CPU must not have changed them
- *      syncForCpu, unmap     the bytes are the CPU's       nor until now
+ *      syncForCpu, unmap     the CPU owns the bytes        nor until now
  */
 
 import { DEVICE_WRITES } from '../direction.ts';
@@ -28,7 +28,7 @@ import { bytes, thing } from './wording.ts';
 /** Bytes of a mapping in which the same mistake is told once: a cache line. */
 const PLACE = 64;
 
-/** In whose time a mistake comes to light: a call of the driver has a stack that says where. */
+/** Who notices a mistake: a call of the driver, which has a stack, or an access of the device. */
 type Noticed = 'driver' | 'device';
 
 /** Watches a simulated device: each of its accesses, and the contents of the memory that it shares with the CPU. */
@@ -192,7 +192,7 @@ export class SimulationWatch implements Watch {
       const coherent = this.#isCoherent(view, record.region);
       // Nothing changes hands: the buffer or block that it is in stands for it.
       if (coherent && way === 'arithmetic') return;
-      // Where both may write at any time, contents say nothing.
+      // If both may write at any time, a change of the contents is no mistake.
       if (this.#contents && !coherent) source = record.source ?? viewedBytes(view);
     }
     record.lent = this.#lend(record, address, size, bits, source);
@@ -223,7 +223,7 @@ export class SimulationWatch implements Watch {
     }
   }
 
-  /** Nobody has told the device's side of an incoherent machine yet: the driver promised to. */
+  /** With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself. */
   #expectSync(piece: LentBytes, attributes: number): void {
     const skips = (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
     if (skips && this.#memory.cache !== undefined) piece.take(0, piece.size);
@@ -236,7 +236,7 @@ export class SimulationWatch implements Watch {
     return region !== undefined && !region.noncoherent;
   }
 
-  /** The device does something with its bytes, and the CPU must not have. */
+  /** The device uses its bytes: the CPU must not have changed them. */
   #use(piece: LentBytes, { access, size, bytes: data }: DeviceAccess, start: number): void {
     const from = Math.max(0, start - piece.address);
     const to = Math.min(piece.size, start + size - piece.address);
@@ -247,7 +247,7 @@ export class SimulationWatch implements Watch {
     piece.write(from, data.subarray(skipped, skipped + to - from));
   }
 
-  /** Nothing the device owns in [from, to) was changed by the CPU. */
+  /** Checks that the CPU changed no byte of [from, to) that the device owns. */
   #checkUntouched(
     piece: LentBytes,
     from: number,
@@ -271,7 +271,7 @@ export class SimulationWatch implements Watch {
     this.#checkMissed(piece);
   }
 
-  /** Of a mapping that the device wrote to again and again, the driver took something in between. */
+  /** Checks that the driver synced a mapping between two writes of the device. */
   #checkMissed(piece: LentBytes): void {
     if (!piece.missedChange || piece.entry.way === undefined) return;
     const changed = { start: 0, end: piece.size, count: piece.size };
@@ -281,7 +281,7 @@ export class SimulationWatch implements Watch {
     this.#tell('not-synced-for-cpu', piece, changed, `${message}; ${remedy}`, 'driver');
   }
 
-  /** What the CPU wrote to its own bytes since syncForCpu will not be overwritten by unmap. */
+  /** Checks that unmap will not overwrite bytes that the CPU wrote after syncForCpu. */
   #checkKept(piece: LentBytes, attributes: number): void {
     if (piece.cpu.empty) return;
     if ((piece.bits & DEVICE_WRITES) === 0 || (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0) return;
@@ -294,13 +294,13 @@ export class SimulationWatch implements Watch {
     });
   }
 
-  /** What the device wrote to [from, to), the CPU was given. */
+  /** Checks that the driver synced the bytes of [from, to) that the device wrote. */
   #checkTaken(piece: LentBytes, from: number, to: number, fate: string): void {
     if (piece.unsynced.empty) return;
     const lost = piece.unsynced.firstIn(from, to);
     if (lost === undefined) return;
     const changed = { ...lost, count: lost.end - lost.start };
-    const message = `${what(changed)} of ${thing(piece)} that the device wrote: ${fate}, and nobody took them`;
+    const message = `${what(changed)} of ${thing(piece)} that the device wrote: ${fate}, and the driver never synced them`;
     const remedy = 'syncForCpu before reading what the device wrote';
     this.#tell('not-synced-for-cpu', piece, changed, `${message}; ${remedy}`, 'driver');
   }

@@ -1,7 +1,7 @@
 /**
  * Where in the program something was done. Capturing a stack takes microseconds, a hundred times what a mapping does:
- * the first mappings of a device have theirs, of the many after them every so many. Nothing is formatted before
- * somebody asks.
+ * the first mappings of a device have theirs, of the many after them every so many. A stack is formatted only
+ * when a report of it is read.
  */
 
 /** A captured stack. */
@@ -10,9 +10,9 @@ export type Site = Error;
 /** Which stacks are captured: every one, those of the first and then a few, none. */
 export type Stacks = 'all' | 'sampled' | 'none';
 
-/** Frames kept of what is done all the time. Some of them are this library's own, which nobody is shown. */
+/** Frames kept of what is done all the time. Some of them are this library's own, and are left out of reports. */
 const DEPTH = 10;
-/** Of a mistake, which may cost. */
+/** Frames kept of a mistake, which is rare. */
 const MISTAKE_DEPTH = 40;
 
 /** Where the caller is now. */
@@ -57,7 +57,9 @@ function ownFolder(): string {
   return folder;
 }
 
-/** `at captureSite (file:///a/lib/debug/sites.js:15:16)` -> `file:///a/lib/`; the published package has chunks instead. */
+/**
+ * `at captureSite (file:///a/lib/debug/sites.js:15:16)` -> `file:///a/lib/`; the published package has chunks instead.
+ */
 function folderIn(frame: string): string {
   const end = frame.search(/debug[/\\]sites\.[jt]s|chunks[/\\]userdma-\w+\.js/);
   const start = frame.includes('(') ? frame.indexOf('(') + 1 : frame.indexOf('at ') + 3;

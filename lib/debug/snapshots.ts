@@ -1,6 +1,6 @@
 /**
- * Memory for copies of what changes hands. A copy lives as long as a mapping, and the next mapping is of about the same
- * size: what was given back is used again, the last first, which is still in the processor's caches.
+ * Memory for copies of bytes that the device owns. A copy lives as long as a mapping, and the next mapping is of about
+ * the same size: what was given back is used again, the last first, which is still in the processor's caches.
  */
 
 /** Copies of 64 bytes or less are of one size, those of more than 1 MiB are made anew. */

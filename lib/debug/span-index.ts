@@ -7,7 +7,9 @@
  * A question looks at two buckets for each class there is. Nothing is allocated for a range once the tables have grown.
  */
 
-/** Ranges of 64 bytes or less are one class where nothing else is said; there are 32, the last has all that are longer. */
+/**
+ * Ranges of 64 bytes or less are one class where nothing else is said; there are 32, the last has all that are longer.
+ */
 const SMALLEST = 6;
 const CLASSES = 32;
 /** Powers of two that a range may be as long as, at most. */

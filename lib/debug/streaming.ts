@@ -10,7 +10,7 @@ import { DebugRecord } from './records.ts';
 
 /** The streaming mappings of a device, each entered in the ledger of dma-debug. */
 export class DebugStreaming extends Streaming {
-  /** Which mappings get in each other's way, those of lists included. */
+  /** The live mappings that may conflict, those of lists included. */
   readonly overlaps: Overlaps;
   private readonly debug: DmaDebug;
 
@@ -76,7 +76,7 @@ export class DebugStreaming extends Streaming {
     watch.syncedForDevice(record as DebugRecord, offset, size);
   }
 
-  /** Other devices go on: what this one was lent is in nobody's way any more. */
+  /** The mappings of a closed device no longer conflict with those of other devices. */
   override close(): void {
     const { overlaps } = this;
     for (const record of this.table as Iterable<DebugRecord>) {

@@ -1,6 +1,6 @@
 /**
- * What looks at bytes and at who owns them, beyond the ledger's bookkeeping. The parts of a device under debugging call
- * it around what they do; which of the two it is, or none, is decided when the device is opened.
+ * A watch looks at bytes and their owners, which the ledger does not. The parts of a device with dma-debug call it
+ * before and after each sync and unmap. Which of the two it is, or none, is decided when the device is opened.
  *
  *      SimulationWatch   knows each access of the device, and the contents of memory (simulation-watch.ts)
  *      HardwareWatch     knows the contents of what is copied, and of small memory in place (hardware-watch.ts)
@@ -13,12 +13,12 @@ import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import type { HeldEntry } from './entry.ts';
 import type { DebugRecord, DebugSgRecord } from './records.ts';
 
-/** What changes hands by syncs. */
+/** Memory whose owner changes by syncs. */
 export type Shared = DebugRecord | DebugSgRecord | NoncoherentBuffer | NoncontiguousBuffer;
 
 /** The memory of the device that is watched. */
 export interface WatchedMemory {
-  /** What the devices of the domain have allocated. */
+  /** The memory that the devices of the domain have allocated. */
   readonly own: OwnMemory;
   /** Where the device's copies are. */
   readonly bounce: BounceBuffer;

@@ -31,14 +31,15 @@ export interface InterruptAccess {
   unmaskIntx(): void;
   /**
    * Do to an armed vector what the device would do, without it: for tests of what is behind it.
-   * @throws DmaError EOPNOTSUPP the system offers no such thing · EINVAL the vector is not armed · ENODEV closed, or gone
+   * @throws DmaError EOPNOTSUPP the system offers no such thing · EINVAL the vector is not armed · ENODEV closed, or
+   *   gone
    */
   trigger(kind: InterruptKind, vector: number): void;
   /** Whether armed vectors keep the process alive. */
   setRef(kind: InterruptKind, vector: number, ref: boolean): void;
   /**
-   * A call of `Interrupt.wait` now waits for the vector, or none does any more: a simulation can tell that the wait is in
-   * vain.
+   * A call of `Interrupt.wait` now waits for the vector, or none does any more: a simulation can tell that the wait is
+   * in vain.
    */
   setWaiting?(kind: InterruptKind, vector: number, waiting: boolean): void;
   /** Why no interrupt comes as things stand, e.g. `nothing is scheduled`. Undefined where that is not known. */

@@ -6,16 +6,16 @@ import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.t
 
 export interface IntxOptions {
   /**
-   * Let the line fire again by itself after each interrupt: in the next turn of the event loop after somebody was told
-   * of it, so that listeners have returned, and code that waited has come to its next wait. A device that was not
+   * Let the line fire again by itself after each interrupt: in the turn of the event loop after a listener or a
+   * wait got it, so that listeners have returned, and code that waited has come to its next wait. A device that was not
    * serviced by then holds the line up, and interrupts again. Default false: `unmask` does it.
    */
   readonly autoUnmask?: boolean;
 }
 
 /**
- * One armed vector. Interrupts that arrive while nobody waits are counted and handed to the next `wait`, so that
- * *arm, start the device, wait* loses none. The process stays alive for it only while somebody waits or listens.
+ * One armed vector. Interrupts that arrive while no call waits are counted and returned by the next `wait`, so that
+ * *arm, start the device, wait* loses none. It keeps the process alive only while a wait or a listener is active.
  */
 export class Interrupt {
   readonly kind: InterruptKind;
@@ -66,8 +66,8 @@ export class Interrupt {
   }
 
   /**
-   * The next interrupt; resolves with how many came since the last `wait` (they coalesce). Resolves at once when
-   * some are already there. Rejects with `signal.reason` when aborted, with DmaError EINVAL for bad options, ETIMEDOUT when
+   * The next interrupt; resolves with how many came since the last `wait` (they coalesce). Resolves at once when some
+   * are already there. Rejects with `signal.reason` when aborted, with DmaError EINVAL for bad options, ETIMEDOUT when
    * `timeout` milliseconds have passed, ENODEV when the vector is closed or the device is gone.
    */
   wait(options: WaitOptions = {}): Promise<number> {
@@ -123,7 +123,8 @@ export class Interrupt {
     if (this.#closed) throw this.#closedError();
     if (this.#failure !== undefined) throw this.#failure;
     checkListener(listener);
-    // An interrupt that nobody was told of has left the line masked, and the device waits: it is to interrupt again.
+    // An interrupt that no listener and no wait got has left the line masked. Unmask it, so that the device interrupts
+    // again.
     if (this.#pending > 0) this.#told();
     this.#listeners.add(listener);
     this.#updateRef();
@@ -144,7 +145,7 @@ export class Interrupt {
   }
 
   /**
-   * Do what the device does when it interrupts, without it (a loopback test): whoever waits or listens is told, from the
+   * Do what the device does when it interrupts, without it (a loopback test): waits and listeners get it from the
    * event loop. @throws DmaError ENODEV closed, or the device is gone · EOPNOTSUPP UIO
    */
   trigger(): void {
@@ -186,7 +187,7 @@ export class Interrupt {
     }
   }
 
-  /** Whoever was told services the device now: listeners at once, code that waited before the loop turns. */
+  /** The driver services the device now: listeners at once, code that waited before the loop turns. */
   #told(): void {
     if (!this.#autoUnmask || this.#unmasking !== undefined) return;
     this.#unmasking = setImmediate(() => {
@@ -195,7 +196,7 @@ export class Interrupt {
       try {
         this.#access.unmaskIntx();
       } catch (error) {
-        // A device that has just gone: whoever waits is told so.
+        // If the device has just gone, the waits reject with its error.
         if (!(error instanceof DmaError && error.code === 'ENODEV')) throw error;
       }
     });

@@ -1,4 +1,6 @@
-/** One call of `Interrupt.wait`: it ends with an interrupt, an error, its signal or its timeout, whichever comes first. */
+/**
+ * One call of `Interrupt.wait`: it ends with an interrupt, an error, its signal or its timeout, whichever comes first.
+ */
 import { argumentError, checkMethods, checkOptions, type OptionChecks } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { InterruptKind } from './access.ts';

@@ -98,7 +98,7 @@ export class Buddy {
     return target << order;
   }
 
-  /** Take exactly `pages`, aligned to their power of two `order`: a free block of that order, its tail given back. */
+  /** Take exactly `pages`, aligned to their power of two `order`: a free block of that order, its tail freed. */
   takeExact(order: number, pages: number, last: number): number {
     const page = this.take(order, pages, last);
     if (page >= 0) this.release(page + pages, page + (1 << order));

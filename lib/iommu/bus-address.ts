@@ -1,6 +1,6 @@
 /**
- * An address as a device puts it on the bus: whole, or in two halves of 32 bits as descriptors have it. A number above 2^31
- * costs V8 an allocation each time it is handed to a function that is not inlined; two halves never do.
+ * An address as a device puts it on the bus: whole, or in two halves of 32 bits as descriptors have it. A number above
+ * 2^31 costs V8 an allocation each time it is handed to a function that is not inlined; two halves never do.
  */
 
 const WORD = 2 ** 32;

@@ -1,4 +1,4 @@
-/** What a simulated device does on the bus, told to whoever watches it (lib/debug/access.ts). */
+/** The accesses of a simulated device, as dma-debug sees them (lib/debug/access.ts). */
 import type { Fault, FaultLog } from './fault.ts';
 
 /** One access, before any byte of it moves. */
@@ -12,7 +12,10 @@ export interface DeviceAccess {
   readonly bytes: Uint8Array | undefined;
   /** The first thing that will keep some of it from happening; undefined when nothing does. */
   readonly fault: Fault | undefined;
-  /** Bytes of the pieces that the device reads whole, whatever it needs of them: 1 for a device that reads what it needs. */
+  /**
+   * Bytes of the pieces that the device reads whole, whatever it needs of them: 1 for a device that reads what it
+   * needs.
+   */
   readonly readGranule: number;
   /** What the device is doing, in words, as far as its model tells. */
   readonly about: () => string | undefined;

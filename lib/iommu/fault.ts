@@ -5,9 +5,9 @@ export interface Fault {
   readonly address: bigint;
   /** Bytes that failed; 0 when it is not about bytes. */
   readonly size: number;
-  /** What the device tried. A read got zeros, a write was dropped. Some hardware does not say which: unknown. */
+  /** The kind of access. A read got zeros, a write was dropped. Some hardware does not say which: unknown. */
   readonly access: 'read' | 'write' | 'unknown';
-  /** One of `FAULT`, or what a device model or the kernel has to say. */
+  /** One of `FAULT`, or the words of a device model or of the kernel. */
   readonly reason: string;
   /** What a simulated device was doing, when its model has told: which command, which descriptor. */
   readonly about?: string;

@@ -1,6 +1,6 @@
 /**
- * I/O virtual addresses, those above 4 GiB first, as Linux gives them with iommu.forcedac=1: a driver that drops the high
- * half of an address passes on nearly every machine otherwise, since there is room below for a long time.
+ * I/O virtual addresses, those above 4 GiB first, as Linux gives them with iommu.forcedac=1: a driver that drops the
+ * high half of an address passes on nearly every machine otherwise, since there is room below for a long time.
  */
 import type { IovaRange } from './address-space.ts';
 import { IovaAllocator, type IovaSource } from './iova.ts';

@@ -13,7 +13,7 @@ export interface Memlock {
 
 const CAP_IPC_LOCK = 14n;
 
-/** What Linux says of this process; undefined where /proc cannot be read. */
+/** The limit of this process, from /proc; undefined where that cannot be read. */
 export function readMemlock(root = ''): Memlock | undefined {
   try {
     return parseMemlock(

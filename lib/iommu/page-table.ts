@@ -1,5 +1,5 @@
 /**
- * Two-level page table: constant time from an address to what is mapped there.
+ * Two-level page table: constant time from an address to the mapping there.
  *
  *      address   |  block number (a Map)  | page in block | offset in page |
  *                         |                      |
@@ -30,12 +30,12 @@ export class PageTable<T> {
     this.#pageSize = pageSize;
   }
 
-  /** What is mapped at the page that holds `address`. */
+  /** The mapping of the page that holds `address`. */
   get(address: number): T | undefined {
     return this.page(Math.floor(address / this.#pageSize));
   }
 
-  /** What is mapped at page number `page`. */
+  /** The mapping of page number `page`. */
   page(page: number): T | undefined {
     const number = Math.floor(page / PAGES_PER_BLOCK);
     const block = this.#blocks.get(number);

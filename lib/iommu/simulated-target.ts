@@ -1,5 +1,5 @@
 /**
- * What a mapping of a simulated IOMMU leads to: memory, or the registers of a function. Offsets count from the first
+ * The target of a mapping of a simulated IOMMU: memory, or the registers of a function. Offsets count from the first
  * byte of the mapping.
  */
 import { DmaError } from '../errors.ts';
@@ -83,7 +83,7 @@ export abstract class SimulatedRegisters implements MmioWindow {
 }
 
 /**
- * What is behind a window, when bytes [offset, offset + size) of it can be mapped.
+ * The registers behind a window, when bytes [offset, offset + size) of it can be mapped.
  * @throws DmaError as AddressSpace.mapWindow
  */
 export function registersBehind(window: MmioWindow, offset: number, size: number): SimulatedRegisters {

@@ -16,7 +16,7 @@ import { FAULT, type Fault, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
 import { MemoryTarget, RegisterTarget, registersBehind, type Target } from './simulated-target.ts';
 
-/** What Intel VT-d with 39-bit addresses reports: the MSI range 0xfee00000-0xfeefffff is reserved. */
+/** The ranges that Intel VT-d with 39-bit addresses reports: the MSI range 0xfee00000-0xfeefffff is reserved. */
 const INTEL_RANGES: readonly IovaRange[] = [
   { start: 0, end: 0xfedfffff },
   { start: 0xfef00000, end: 0x7fffffffff },
@@ -33,7 +33,7 @@ export interface SimulatedAddressSpaceOptions {
   readonly pinsForeignMemory?: boolean;
   /** Where in its page the first byte of a buffer lies, as hardware would have it. Default: at its start. */
   readonly pageOffset?: (buffer: ArrayBufferLike) => number;
-  /** What the device sees of bytes [offset, offset + size) of a buffer. Default: what the CPU sees. */
+  /** The device's view of bytes [offset, offset + size) of a buffer. Default: what the CPU sees. */
   readonly deviceView?: (buffer: ArrayBufferLike, offset: number, size: number) => Uint8Array;
   /** Why an access fails where nothing is mapped. Default `FAULT.notMapped`. */
   readonly nothingThere?: string;
@@ -96,7 +96,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     this.#table = new PageTable(pageSize);
   }
 
-  /** What is mapped now. */
+  /** The number and the bytes of the mappings. */
   get stats(): { readonly mappings: number; readonly bytes: number } {
     return { mappings: this.#mappings.size, bytes: this.#bytes };
   }

@@ -120,7 +120,9 @@ export class Type1AddressSpace implements AddressSpace {
     return this.ranges.every(({ start, end }) => now.some((one) => one.start <= start && end <= one.end));
   }
 
-  /** Once the last function of its groups was removed from the system, the kernel has taken back every mapping itself. */
+  /**
+   * Once the last function of its groups was removed from the system, the kernel has taken back every mapping itself.
+   */
   get #deserted(): boolean {
     return typeof this.#native.vfioIommuInfo(this.#container) === 'number';
   }

@@ -19,7 +19,9 @@ export interface AddressedMemory extends MemorySource {
   /** Bytes there may be in all, where the memory grows. Default: what is in `ranges` now. */
   readonly capacity?: number;
 
-  /** How CPU and device are made to agree where they do not by themselves; what a DmaDevice uses unless told otherwise. */
+  /**
+   * How CPU and device are made to agree where they do not by themselves; what a DmaDevice uses unless told otherwise.
+   */
   readonly cache?: CacheMaintenance | undefined;
 
   /**

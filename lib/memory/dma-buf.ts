@@ -48,8 +48,8 @@ export class DmaBuf {
   }
 
   /**
-   * The descriptor, close-on-exec, to hand to V4L2, DRM or a child process (`stdio`). It stays this object's: whoever
-   * keeps it duplicates it. @throws DmaError ENODEV closed
+   * The descriptor, close-on-exec, to hand to V4L2, DRM or a child process (`stdio`). This object owns it: a program
+   * that keeps it must duplicate it. @throws DmaError ENODEV closed
    */
   get fd(): number {
     this.#checkOpen();
@@ -63,8 +63,8 @@ export class DmaBuf {
   /**
    * Its bytes, the same ArrayBuffer every time. Between `beginCpuAccess` and `endCpuAccess` they are what the devices
    * see. Memory behind it may be uncached and slow to read; that is the exporter's choice.
-   * @throws DmaError EACCES the descriptor is for reading only · EOPNOTSUPP its exporter lets nobody map it · ENOMEM
-   *   too large for one ArrayBuffer, or no address space · ENODEV closed
+   * @throws DmaError EACCES the descriptor is for reading only · EOPNOTSUPP its exporter does not let it be mapped ·
+   *   ENOMEM too large for one ArrayBuffer, or no address space · ENODEV closed
    */
   map(): ArrayBuffer {
     this.#checkOpen();
@@ -99,8 +99,8 @@ export class DmaBuf {
   }
 
   /**
-   * Let go: every view of its bytes has length 0 afterwards, and the descriptor is closed. Who else has one keeps the
-   * memory. Harmless to call twice.
+   * Close it: every view of its bytes has length 0 afterwards, and the descriptor is closed. The memory lives on while
+   * other descriptors of it are open. Harmless to call twice.
    */
   close(): void {
     if (this.#closed) return;
@@ -137,7 +137,7 @@ export class DmaBuf {
 }
 
 /**
- * A dma-buf that somebody else made, by its descriptor, of which a duplicate is taken: `fd` stays the caller's.
+ * A dma-buf of another driver or process, by its descriptor. The descriptor is duplicated: `fd` stays the caller's.
  * @throws DmaError EINVAL no descriptor of a dma-buf · EBADF not open · EMFILE no descriptor is left · ENOSYS no addon
  */
 export function importDmaBuf(fd: number): DmaBuf {

@@ -85,7 +85,8 @@ export class DmaHeapMemory implements MemorySource {
   free(buffer: ArrayBuffer): void {
     const dmaBuf = this.#of(buffer);
     this.#live.delete(buffer);
-    // Memory of its own: somebody who stole the buffer is left with zeros, and nobody is given its pages.
+    // The memory is a dma-buf of its own: a program that transferred the buffer sees zeros, and its pages are not used
+    // again.
     dmaBuf.close();
   }
 
@@ -100,7 +101,8 @@ export class DmaHeapMemory implements MemorySource {
   }
 
   /**
-   * The dma-buf that an allocation is, to be closed by the caller; the pages live as long as anybody has it.
+   * The dma-buf that an allocation is, to be closed by the caller; the pages live as long as one of its descriptors is
+   * open.
    * @throws DmaError EINVAL not a live allocation of this memory · EMFILE
    */
   exportDmaBuf(buffer: ArrayBuffer): DmaBuf {

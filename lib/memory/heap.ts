@@ -76,7 +76,7 @@ export class HeapMemory implements MemorySource {
       });
     }
     this.#live.delete(buffer);
-    // Detached before: someone took the bytes. They stay charged until close, as quarantined memory would.
+    // Detached before: the program transferred the bytes. They stay charged until close, as quarantined memory would.
     if (buffer.byteLength === 0) return;
     this.#used -= live.charge;
     detach(buffer);
@@ -106,7 +106,7 @@ function detach(buffer: ArrayBuffer): void {
   try {
     transferAway(buffer);
   } catch {
-    // Untransferable: its owner keeps the bytes, which nobody else is ever given.
+    // Untransferable: its owner keeps the bytes, which are never allocated again.
   }
 }
 

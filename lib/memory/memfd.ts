@@ -45,14 +45,14 @@ interface Run {
   readonly region: Region;
   readonly page: number;
   readonly pages: number;
-  /** Whether somebody outside may hold its pages. */
+  /** Whether another process or driver may hold its pages. */
   shared: boolean;
 }
 
-/** All that is open in this environment. */
+/** The open ones of this environment. */
 const opened = new Set<MemfdMemory>();
 
-/** The memory that a live allocation is of. */
+/** The MemfdMemory of a live allocation. */
 export function memfdMemoryOf(buffer: ArrayBufferLike): MemfdMemory | undefined {
   for (const memory of opened) if (memory.fileOf(buffer) !== undefined) return memory;
   return undefined;
@@ -87,7 +87,7 @@ export class MemfdMemory implements MemorySource {
     return this.#fallback;
   }
 
-  /** Bytes kept out of reuse because somebody still holds them. */
+  /** Bytes that are not used again because the program or another process still holds them. */
   get quarantined(): number {
     return this.#quarantined;
   }
@@ -129,7 +129,7 @@ export class MemfdMemory implements MemorySource {
     return { fd: this.#addon.regionFd(run.region.handle), offset: run.page * this.pageSize };
   }
 
-  /** From here on somebody else may hold the pages of a live allocation, for as long as they like. */
+  /** Mark a live allocation: another process or driver may hold its pages from here on, for any time. */
   share(buffer: ArrayBufferLike): void {
     const run = this.#live.get(buffer as ArrayBuffer);
     if (run !== undefined) run.shared = true;
@@ -158,7 +158,7 @@ export class MemfdMemory implements MemorySource {
     return { region, page: region.runs.take(pages), pages, shared: false };
   }
 
-  /** Whether nobody else can hold the pages of a run, or could, and has been left with the old ones. */
+  /** Whether the pages of a run can be used again: no other process holds them, or they were replaced by new ones. */
   #isOurs({ region, page, pages, shared }: Run): boolean {
     if (!shared) return true;
     const replaced = this.#addon.regionReplace(region.handle, page * this.pageSize, pages * this.pageSize);

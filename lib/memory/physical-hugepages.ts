@@ -5,7 +5,7 @@
  *      (vm.nr_hugepages)                 of one or   without a gap in      runs of pages
  *                                        more        physical memory       below a limit
  *
- * The addresses come from /proc/self/pagemap, which takes root. Nothing protects anybody: a device that is given a wrong
+ * The addresses come from /proc/self/pagemap, which takes root. There is no protection: a device that is given a wrong
  * address reaches whatever is there, and one that still runs when this memory goes back to the kernel writes into
  * memory of others. The kernel promises to keep huge pages where they are only as long as it has no reason to move
  * them (memory that is unplugged, `echo 1 > /proc/sys/vm/compact_memory` with movable huge pages); a machine that does
@@ -76,7 +76,7 @@ export class PhysicalHugepages implements AddressedMemory {
     return this.#zones[0]?.range.end ?? 0;
   }
 
-  /** Bytes kept out of reuse because somebody still holds them. */
+  /** Bytes that are not used again because the program still holds them. */
   get quarantined(): number {
     return this.#quarantined;
   }

@@ -25,8 +25,8 @@ export interface MemorySource {
 
   /**
    * Give an allocation back; every view of it has length 0 afterwards. No device may have it mapped any more.
-   * A buffer that arrives already detached was taken by someone (`transfer()`): its memory is kept out of reuse
-   * until `close`, so that the thief never sees another allocation's bytes.
+   * A buffer that arrives already detached was transferred by the program (`transfer()`): its memory is not used
+   * again until `close`, so that the program never sees another allocation's bytes there.
    * @throws DmaError EINVAL when the buffer is not a live allocation of this source
    */
   free(buffer: ArrayBuffer): void;
@@ -40,7 +40,7 @@ export interface MemorySource {
 
 /**
  * What the CPU does with memory that a device reaches without seeing the CPU's caches: 'coherent' memory it leaves
- * uncached, so that both see each other's writes; 'noncoherent' memory it caches, and somebody has to sync. To a
+ * uncached, so that both see each other's writes; 'noncoherent' memory it caches, and the driver has to sync it. To a
  * device that does see the caches both are the same.
  */
 export type Coherence = 'coherent' | 'noncoherent';

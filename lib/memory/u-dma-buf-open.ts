@@ -39,9 +39,9 @@ const MODE_ALWAYS = 4;
  * 'coherent' memory is uncached, and `sync_mode` of the buffer is set to 3 unless it is 2.
  *
  * @param name as in /sys/class/u-dma-buf, e.g. `udmabuf0`
- * @throws DmaError EINVAL no name · ENODEV module, buffer or node absent · EOPNOTSUPP its device is behind a translating
- *   IOMMU · EIO /sys or the node make no sense · EACCES no permission · EBUSY in use · ENXIO the node
- *   has fewer bytes than /sys says · ENOSYS addon not built
+ * @throws DmaError EINVAL no name · ENODEV module, buffer or node absent · EOPNOTSUPP its device is behind a
+ *   translating IOMMU · EIO /sys or the node make no sense · EACCES no permission · EBUSY in use · ENXIO the node has
+ *   fewer bytes than /sys says · ENOSYS addon not built
  */
 export function openUDmaBuf(name: string, options: OpenUDmaBufOptions = {}): UDmaBufMemory {
   const { root = '/', cached = true } = options;

@@ -24,7 +24,10 @@ export interface UDmaBufFacts {
   readonly address: number;
   /** Bytes. */
   readonly size: number;
-  /** What O_SYNC does to a mapping, 0 to 3 (left cached, uncached, write-combining, as dma_mmap_coherent); 4 more: always. */
+  /**
+   * What O_SYNC does to a mapping, 0 to 3 (left cached, uncached, write-combining, as dma_mmap_coherent); 4 more:
+   * always.
+   */
   readonly syncMode: number;
   /** Whether its device sees the CPU's caches. */
   readonly coherent: boolean;

@@ -30,7 +30,9 @@ import { PageRuns } from './page-runs.ts';
 import type { Coherence } from './source.ts';
 import type { SyncChannel } from './u-dma-buf-sync.ts';
 
-/** Bytes that a longer allocation is aligned to where more cannot be had: as the kernel's CMA (CONFIG_CMA_ALIGNMENT). */
+/**
+ * Bytes that a longer allocation is aligned to where more cannot be had: as the kernel's CMA (CONFIG_CMA_ALIGNMENT).
+ */
 const LEAST_ALIGN = 2 ** 20;
 
 export interface UDmaBufParts {
@@ -103,7 +105,7 @@ export class UDmaBufMemory implements AddressedMemory {
     return this.#runs.free * this.pageSize;
   }
 
-  /** Bytes kept out of reuse because somebody still holds them. */
+  /** Bytes that are not used again because the program or another process still holds them. */
   get quarantined(): number {
     return this.#quarantined;
   }
@@ -147,8 +149,8 @@ export class UDmaBufMemory implements AddressedMemory {
   }
 
   /**
-   * A dma-buf over the pages of a live allocation (U_DMA_BUF_IOCTL_EXPORT), for another driver or process. Whoever has it
-   * reaches the pages for as long as it is open, so that they are not given out again before this memory is closed.
+   * A dma-buf over the pages of a live allocation (U_DMA_BUF_IOCTL_EXPORT), for another driver or process. It
+   * reaches the pages for as long as it is open, so that they are not allocated again before this memory is closed.
    * @throws DmaError EINVAL not a live allocation of this memory · EOPNOTSUPP the module is too old · EMFILE
    */
   exportDmaBuf(buffer: ArrayBuffer): DmaBuf {
@@ -165,7 +167,7 @@ export class UDmaBufMemory implements AddressedMemory {
     }
   }
 
-  /** Harmless to call twice. The module keeps the buffer: what a device still does hits nobody else's memory. */
+  /** Harmless to call twice. The module keeps the buffer: a late access of the device hits no other memory. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -29,10 +29,10 @@ interface Piece {
 }
 
 /**
- * A dma-buf of memory that a device behind VFIO allocated; of several pieces, one after the other. It is independent
- * of the allocation: after `free()` the device does not reach the pages any more, but whoever has the dma-buf, in
- * whatever process, still sees the same ones, which are never given out again. (`free()` clears them where they are part
- * of a transparent huge page: /sys/kernel/mm/transparent_hugepage/shmem_enabled, usually `never`.)
+ * A dma-buf of memory that a device behind VFIO allocated; of several pieces, one after the other. It is independent of
+ * the allocation: after `free()` the device does not reach the pages any more, but every holder of the dma-buf, in any
+ * process, still sees the same ones, which are never allocated again. (`free()` clears them where they are part of a
+ * transparent huge page: /sys/kernel/mm/transparent_hugepage/shmem_enabled, usually `never`.)
  * @throws DmaError EINVAL not such memory, not whole pages, or over a limit of the driver · ENODEV there is no udmabuf
  *   driver · EACCES no permission · ENOMEM, EMFILE
  */

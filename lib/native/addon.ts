@@ -34,9 +34,9 @@ export interface RegionFunctions {
    */
   regionCarve(region: Handle, offset: number, length: number): ArrayBuffer | number;
   /**
-   * Puts new zeroed pages in the place of [offset, offset + length), whole pages of the region's own size; whoever
-   * else holds the old ones, a dma-buf, keeps them. -ENOMEM: they are gone, and no new ones are there. -EBUSY: they are
-   * cleared and still there, being parts of a transparent huge page that somebody holds. -EOPNOTSUPP: not memory of
+   * Puts new zeroed pages in the place of [offset, offset + length), whole pages of the region's own size. A
+   * dma-buf that holds the old ones keeps them. -ENOMEM: they are gone, and no new ones are there. -EBUSY: they are
+   * cleared and still there, as parts of a transparent huge page that another holder has. -EOPNOTSUPP: not memory of
    * regionCreate.
    */
   regionReplace(region: Handle, offset: number, length: number): number;
@@ -53,8 +53,8 @@ export interface RegionFunctions {
 export interface CopyFunctions {
   /**
    * The first `count` copies of a list, in order: five numbers each, which are the target's buffer and offset, the
-   * source's buffer and offset, and the bytes. A buffer is its place among the (up to six) arguments. All of them, and 0;
-   * or none, and -EINVAL: a buffer is missing, detached, shared or too short, or a copy has no bytes.
+   * source's buffer and offset, and the bytes. A buffer is its place among the (up to six) arguments. All of them, and
+   * 0; or none, and -EINVAL: a buffer is missing, detached, shared or too short, or a copy has no bytes.
    */
   copyBatch(copies: Uint32Array, count: number, ...buffers: (ArrayBufferLike | undefined)[]): number;
 }
@@ -93,7 +93,7 @@ export interface InterruptFunctions {
   interruptRef(interrupt: Handle, ref: boolean): number;
 }
 
-/** What takes a device otherwise. */
+/** Functions that stand in for a device in tests. */
 export interface TestingFunctions {
   /** Signals an interrupt `count` times, as a device would. */
   signal(interrupt: Handle, count: number): number;

@@ -1,7 +1,7 @@
 /** dma-bufs, as `native/dma_buf.cc` exports them. The conventions are those of addon.ts. */
 import type { Handle } from './addon.ts';
 
-/** DMA_BUF_SYNC_*: what the CPU is about to do, or has done when END is added. */
+/** DMA_BUF_SYNC_*: the access that the CPU begins, or ends when END is added. */
 export const DMA_BUF_SYNC = { read: 1, write: 2, end: 4 } as const;
 
 export interface DmaBufFunctions {
@@ -21,7 +21,7 @@ export interface DmaBufFunctions {
   dmaBufFd(dmaBuf: Handle): number;
   /**
    * An external ArrayBuffer of its first `bytes` bytes, once. -EEXIST: the second time. -EACCES: the descriptor is for
-   * reading only. -EINVAL also: its exporter lets nobody map it.
+   * reading only. -EINVAL also: its exporter does not let it be mapped.
    */
   dmaBufMap(dmaBuf: Handle, bytes: number): ArrayBuffer | number;
   /** DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC flags, as often as it is interrupted. */

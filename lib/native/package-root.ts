@@ -1,4 +1,7 @@
-/** Where this package lies, for the addon: beside the code that runs, or, when that is in a bundle, where Node.js finds it. */
+/**
+ * Where this package lies, for the addon: beside the code that runs, or, when that is in a bundle, where Node.js finds
+ * it.
+ */
 import { existsSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';

@@ -1,4 +1,6 @@
-/** The processors that the addon is written for: its register accesses are single instructions (native/mmio_access.h). */
+/**
+ * The processors that the addon is written for: its register accesses are single instructions (native/mmio_access.h).
+ */
 const PROCESSORS: readonly string[] = ['x64', 'arm64'];
 
 /** Why there can be no addon on this machine, in words; undefined where there can be one. */

@@ -18,7 +18,7 @@ export const U_DMA_BUF_DIRECTION = { bidirectional: 0, 'to-device': 1, 'from-dev
 export interface UDmaBufFunctions {
   /**
    * A region over the first `size` bytes (whole pages) of a node. `uncached` opens it with O_SYNC. `lock`: -EBUSY when
-   * somebody else has it open with `lock`; the lock is given up with the region. -ENXIO: a regular file that is too
+   * another process has it open with `lock`; the lock is given up with the region. -ENXIO: a regular file that is too
    * short.
    */
   uDmaBufOpen(path: string, size: number, uncached: boolean, lock: boolean): Handle;

@@ -6,7 +6,7 @@ export interface UioFunctions {
    * A window for the mmio functions over `size` bytes that begin `start` bytes (a multiple of 8) into the page at
    * `position` of an open file: a UIO device, or resourceN of a PCI function. Without `mapped` each access is a pread
    * or pwrite, which is how I/O ports are reached. The file may be closed afterwards. Close the window when it is done
-   * with: nobody else does.
+   * with: no other code closes it.
    */
   fileWindowOpen(fd: number, position: number, start: number, size: number, mapped: boolean): Handle;
   fileWindowClose(window: Handle): number;

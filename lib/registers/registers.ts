@@ -9,8 +9,8 @@ import { DmaError, type ErrnoName } from '../errors.ts';
 
 /**
  * All methods throw DmaError: EINVAL offset outside the registers, not a multiple of the width, or a value wider than
- * the access · EPERM the host keeps these registers to itself · EIO the device did not answer · ENODEV closed, or the device is gone ·
- * EOPNOTSUPP 64 bits in one access, of registers that the kernel does not map into the process.
+ * the access · EPERM the host keeps these registers to itself · EIO the device did not answer · ENODEV closed, or the
+ * device is gone · EOPNOTSUPP 64 bits in one access, of registers that the kernel does not map into the process.
  */
 export abstract class Registers {
   /** Bytes. */

@@ -8,8 +8,8 @@
  * store with everything after the load, on every processor that runs V8: x86-64 makes the store an `xchg`, arm64 makes
  * the two an `stlr` and an `ldar`, which do not pass each other.
  *
- * On arm64 this holds among processors ("inner shareable"). A device may be in a wider domain: once the addon is loaded,
- * which hardware needs, it adds the kernel's own `dmb osh`.
+ * On arm64 this holds among processors ("inner shareable"). A device may be in a wider domain: once the addon is
+ * loaded, which hardware needs, it adds the kernel's own `dmb osh`.
  */
 
 /** Processors that keep loads among themselves and stores among themselves in order. */
@@ -24,8 +24,8 @@ export function useNativeBarrier(barrier: () => void): void {
 }
 
 /**
- * A full barrier (mb, dma_mb): every access of memory before it is done before any after it, a store before a later load
- * too. For drivers that publish something and then ask whether the device still wants to be told, as virtio's do.
+ * A full barrier (mb, dma_mb): every access of memory before it is done before any after it, a store before a later
+ * load too. For drivers that publish something and then ask whether the device still wants to be told, as virtio's do.
  */
 export function mb(): void {
   Atomics.store(word, 0, 0);

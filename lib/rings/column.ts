@@ -3,8 +3,8 @@
  * memory, made of an index and two constants: no view and no garbage comes of it.
  *
  * Plain loads may be merged or dropped by V8 as any load of memory may. What the *device* writes while the CPU polls it
- * is read with `load`, which is neither, and keeps later loads behind it (dma_rmb): once it shows that the descriptor is
- * the CPU's, its other fields are read plainly.
+ * is read with `load`, which is neither, and keeps later loads behind it (dma_rmb): once it shows that the descriptor
+ * is the CPU's, its other fields are read plainly.
  */
 
 import { describe } from '../arguments.ts';
@@ -19,7 +19,9 @@ export interface Column {
   set(element: number, value: number): void;
   /** As `get`, once and whole, before every later load (smp_load_acquire, dma_rmb): for what the device writes. */
   load(element: number): number;
-  /** As `set`, once and whole, after every earlier store (dma_wmb, smp_store_release): for what the device waits for. */
+  /**
+   * As `set`, once and whole, after every earlier store (dma_wmb, smp_store_release): for what the device waits for.
+   */
   store(element: number, value: number): void;
 }
 

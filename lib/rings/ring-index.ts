@@ -4,8 +4,8 @@ import { DmaError } from '../errors.ts';
 
 export interface RingIndexOptions {
   /**
-   * Count freely in so many bits, 8, 16 or 32, as the indices of a virtio ring do: `count` goes on beyond the last entry, and
-   * wraps where these bits do. A full ring can be told from an empty one then. Default: `count` is `index`.
+   * Count freely in so many bits, 8, 16 or 32, as the indices of a virtio ring do: `count` goes on beyond the last
+   * entry, and wraps where these bits do. A full ring can be told from an empty one then. Default: `count` is `index`.
    */
   readonly bits?: 8 | 16 | 32;
 }
@@ -26,7 +26,8 @@ export class RingIndex {
 
   /**
    * At entry 0 of so many, the first time round.
-   * @throws DmaError EINVAL no such ring; a ring that counts freely has a power of two of entries, which its bits can count
+   * @throws DmaError EINVAL no such ring; a ring that counts freely has a power of two of entries, which its bits can
+   *   count
    */
   constructor(entries: number, options: RingIndexOptions = {}) {
     checkOptions<RingIndexOptions>(options, 'RingIndex', CHECKS);
@@ -45,14 +46,17 @@ export class RingIndex {
     return this.#index;
   }
 
-  /** What the ring is told, or tells: entries ever passed, in as many bits as the ring counts; without the option, `index`. */
+  /**
+   * What the ring is told, or tells: entries ever passed, in as many bits as the ring counts; without the option,
+   * `index`.
+   */
   get count(): number {
     return this.#count;
   }
 
   /**
-   * 1 the first time round, then 0, 1, ...: what a device that marks its entries with a phase bit writes there now, in a
-   * ring that was zeroed (NVMe 4.6, and the wrap counters of others).
+   * 1 the first time round, then 0, 1, ...: what a device that marks its entries with a phase bit writes there now, in
+   * a ring that was zeroed (NVMe 4.6, and the wrap counters of others).
    */
   get phase(): 0 | 1 {
     return this.#phase;

@@ -15,7 +15,9 @@ export const GENERIC_PCI_DRIVER = 'uio_pci_generic';
 
 /** Unmasks the line, and owns what it opened for that. */
 export interface Rearm {
-  /** @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone · EACCES the kernel forbids it (lockdown) */
+  /**
+   * @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone · EACCES the kernel forbids it (lockdown)
+   */
   rearm(): void;
   close(): void;
 }
@@ -47,7 +49,9 @@ function writeOne(node: string, fd: number): void {
   }
 }
 
-/** Of a PCI function: its command register with the bit that masks INTx, and the register that says which line it has. */
+/**
+ * Of a PCI function: its command register with the bit that masks INTx, and the register that says which line it has.
+ */
 const COMMAND = 0x04;
 const INTX_DISABLE = 1 << 10;
 const INTERRUPT_PIN = 0x3d;
