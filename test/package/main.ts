@@ -5,7 +5,7 @@
  *
  * Exit status 0: every cell passed.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
@@ -47,6 +47,7 @@ function main(): number {
     options: { tarball: { type: 'string' } },
   });
   const work = mkdtempSync(join(tmpdir(), 'userdma-package-'));
+  chmodSync(work, 0o755); // one cell is another user, who has to reach its project
   try {
     const tarball = values.tarball ?? pack(packageRoot(), work);
     const table = new Table({ head: ['project', 'result'], style: { head: [], border: [] } });

@@ -22,7 +22,7 @@ export function pack(root: string, work: string): string {
     mkdirSync(dirname(join(copy, name)), { recursive: true });
     writeFileSync(join(copy, name), '');
   }
-  execFileSync('npm', ['pack', '--pack-destination', work], {
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', work], {
     cwd: copy,
     stdio: ['ignore', 'ignore', 'inherit'],
   });

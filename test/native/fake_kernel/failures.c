@@ -1,8 +1,9 @@
-// Makes the Nth allocation of the addon fail: its calls of operator new, and of the functions of libc that
-// give descriptors and mappings (interpose.c). Node.js itself gets everything: it ends the process without
-// memory.
+// Makes the Nth allocation of the addon fail: its calls of operator new and malloc, and of the functions of
+// libc that give descriptors and mappings (interpose.c). Node.js itself gets everything: it ends the process
+// without memory.
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -62,4 +63,13 @@ void* _Znwm(size_t size) {
 void* _Znam(size_t size) {
   static allocation next;
   return allocate(&next, "_Znam", size, __builtin_return_address(0));
+}
+
+/** The published addons have operator new within them, where nothing gets between; it calls malloc. */
+void* malloc(size_t size) {
+  static allocation next;
+  if (next == NULL) next = (allocation)dlsym(RTLD_NEXT, "malloc");
+  if (!fk_fails(__builtin_return_address(0))) return next(size);
+  errno = ENOMEM;
+  return NULL;
 }
