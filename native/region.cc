@@ -150,7 +150,7 @@ bool StillThere(int fd, uint64_t offset, uint64_t length) {
   return data >= 0 && static_cast<uint64_t>(data) < offset + length;
 }
 
-/** Hole and fallocate: the pages that were there stay with whoever else holds them. */
+/** Punches a hole and allocates anew: other holders of the old pages keep them. */
 napi_value RegionReplace(Call& call) {
   const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
   if (mapping == nullptr) return call.Return(-EBADF);

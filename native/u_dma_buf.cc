@@ -27,7 +27,7 @@ int RegionFile(const Call& call) {
   return mapping == nullptr ? -1 : mapping->fd.get();
 }
 
-/** Opens `path` and maps its first `size` bytes. `lock`: and nobody else may who asks for the lock too. */
+/** Opens `path` and maps its first `size` bytes. `lock`: refuses if another process has the lock. */
 int Open(const char* path, uint64_t size, bool uncached, bool lock, std::shared_ptr<Mapping>* out) {
   auto mapping = std::make_shared<Mapping>();
   mapping->fd.Reset(open(path, O_RDWR | O_CLOEXEC | (uncached ? O_SYNC : 0)));
@@ -103,7 +103,7 @@ napi_value UDmaBufSyncRange(Call& call) {
   return call.Return(Ioctl(fd, kUDmaBufSetSync, &sync));
 }
 
-/** uDmaBufSetMode(region, mode): 0 or -errno. For mappings made from now on, whoever makes them. */
+/** uDmaBufSetMode(region, mode): 0 or -errno. It counts for all later mappings, of any process. */
 napi_value UDmaBufSetMode(Call& call) {
   const int fd = RegionFile(call);
   if (fd < 0) return call.Return(-EBADF);

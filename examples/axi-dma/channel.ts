@@ -16,7 +16,7 @@ export interface ChannelOwner {
   readonly registers: Registers;
   readonly settings: Settings;
   lend(payload: Payload, direction: 'to-device' | 'from-device'): Lent;
-  /** A transfer was begun: somebody has to wait for the interrupt. */
+  /** A transfer was begun: the driver has to wait for the interrupt. */
   watch(channel: Channel): void;
   /** Reset the core and fail everything under way: `culprit` with `error`, the others with ECANCELED. */
   abandon(error: unknown, culprit?: Transfer): void;
@@ -76,13 +76,13 @@ export abstract class Channel {
     try {
       this.#beginWaiting();
     } catch (error) {
-      // Its registers do not answer, or there is a mistake here: nobody knows what the core has begun.
+      // The registers do not answer, or this code has a bug: it is unknown what the core has begun.
       this.owner.abandon(error, transfer);
     }
     try {
       return await transfer.done;
     } catch (error) {
-      // Whoever aborts several at once wants to hear that of each.
+      // A caller that aborts several at once gets the reason from each of them.
       signal?.throwIfAborted();
       throw error;
     } finally {

@@ -38,12 +38,13 @@ export interface SendChannel {
 /** Stream to memory. */
 export interface ReceiveChannel {
   /**
-   * Receive one packet; a list takes one packet, which fills all its views but the last. Resolves with the bytes received.
+   * Receive one packet; a list takes one packet, which fills all its views but the last. Resolves with the bytes
+   * received.
    *
    * With the scatter-gather engine a packet that is longer than the memory waits for more, and the core does not
    * interrupt: EOVERFLOW comes when a later `receive` lets the packet end.
-   * @throws DmaError as `send` · EOVERFLOW the packet was longer than the memory · EIO it ended before the last view, or the
-   *   core says that it wrote more bytes than it was given
+   * @throws DmaError as `send` · EOVERFLOW the packet was longer than the memory · EIO it ended before the last view,
+   *   or the core says that it wrote more bytes than it was given
    */
   receive(into: Payload, options?: TransferOptions): Promise<number>;
 }
@@ -51,7 +52,7 @@ export interface ReceiveChannel {
 /** Reads of DMACR until a reset that does not end is given up; it takes some tens of clocks. */
 const RESET_READS = 100_000;
 
-/** The reason for waking whoever waits for an interrupt that will not come. */
+/** The reason with which waits for an interrupt that will not come are ended. */
 const RESTARTED = new DmaError('ECANCELED', 'the core was reset');
 
 /** One interrupt and the channels it may be for. */
@@ -125,10 +126,10 @@ export class AxiDma {
   }
 
   /**
-   * Reset the core. Every packet under way is rejected with ECANCELED, and its memory is the caller's again. A core that did
-   * not come out of reset before may do so now.
-   * @throws DmaError ENODEV closed, or no AXI DMA of that mode is at these registers · ETIMEDOUT the core does not come out of
-   *   reset
+   * Reset the core. Every packet under way is rejected with ECANCELED, and its memory is the caller's again. A core
+   * that did not come out of reset before may do so now.
+   * @throws DmaError ENODEV closed, or no AXI DMA of that mode is at these registers · ETIMEDOUT the core does not come
+   *   out of reset
    */
   reset(): void {
     if (this.#closed) this.#checkAlive();
@@ -138,8 +139,9 @@ export class AxiDma {
   }
 
   /**
-   * Stop the core, take back its memory, reject what was under way with ECANCELED. A core that does not come out of reset may
-   * still use memory, which stays mapped: call this again when it does, or close the function. Harmless to call twice.
+   * Stop the core, take back its memory, reject what was under way with ECANCELED. A core that does not come out of
+   * reset may still use memory, which stays mapped: call this again when it does, or close the function. Harmless to
+   * call twice.
    */
   close(): void {
     if (this.#freed) return;

@@ -11,7 +11,7 @@ const MEANING: Readonly<Record<ErrorName, { code: ErrnoName; remedy: string }>> 
   },
   SGIntErr: {
     code: 'EIO',
-    remedy: 'the descriptor was complete already: was the ring written by somebody else?',
+    remedy: 'the descriptor was complete already: did other code write to the ring?',
   },
   SGSlvErr: { code: 'EIO', remedy: 'the memory of the ring refused the access' },
   SGDecErr: {

@@ -16,8 +16,8 @@ export interface Stream {
   readonly room: number;
   push(beats: Beats): void;
   /**
-   * At most `length` bytes of one packet, the oldest; undefined when there are none. Beats without bytes are the end of a
-   * packet, `last`.
+   * At most `length` bytes of one packet, the oldest; undefined when there are none. Beats without bytes are the end of
+   * a packet, `last`.
    */
   take(length: number): Beats | undefined;
   /** The core is reset. */

@@ -160,7 +160,7 @@ export class Edu {
   /** Stop the device, give back what was taken from it, release the function. Harmless to call twice. */
   close(): void {
     try {
-      // Freed memory may be anybody's: no DMA must be under way any more.
+      // Freed memory is used again: no DMA must be under way any more.
       if (!this.fn.closed) this.fn.clearMaster();
       this.page[Symbol.dispose]();
     } finally {

@@ -34,8 +34,8 @@ export class Controller {
   }
 
   /**
-   * No interrupt, no DMA, then a reset ("Software Reset", "Master Disable"). Every register that matters is written at the
-   * start all the same: QEMU before 8.0 only restores the MAC address.
+   * No interrupt, no DMA, then a reset ("Software Reset", "Master Disable"). Every register that matters is written at
+   * the start all the same: QEMU before 8.0 only restores the MAC address.
    * @throws DmaError EIO it does not end
    */
   halt(): void {

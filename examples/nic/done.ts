@@ -1,10 +1,10 @@
 /**
  * How many descriptors the device is done with, in as few looks as possible.
  *
- * It writes them back in their order (datasheet, 7.1.8), and nothing it writes overtakes what it wrote before, since the
- * driver turns relaxed ordering off: one that is done vouches for all before it. So the last of a batch is looked at
- * first, by `Atomics.load`, which V8 neither merges nor moves later loads before; when it is done, everything before it
- * can be read plainly, and a load that costs as much as half a packet is made once a batch. When it is not, halving
+ * It writes them back in their order (datasheet, 7.1.8), and nothing it writes overtakes what it wrote before, since
+ * the driver turns relaxed ordering off: one that is done vouches for all before it. So the last of a batch is looked
+ * at first, by `Atomics.load`, which V8 neither merges nor moves later loads before; when it is done, everything before
+ * it can be read plainly, and a load that costs as much as half a packet is made once a batch. When it is not, halving
  * finds how far the device has got.
  */
 import { DESCRIPTOR, DONE } from './registers.ts';

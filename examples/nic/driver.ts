@@ -1,7 +1,7 @@
 /**
- * A driver for Intel's 82574 (Intel 82574 GbE Controller Family Datasheet, revision 3.4), which Linux and QEMU call e1000e:
- * one receive and one transmit ring, polled or by MSI-X, and MAC loopback for trying it without a network. Written
- * against PciFunction: nothing in it knows whether the device is real or simulated.
+ * A driver for Intel's 82574 (Intel 82574 GbE Controller Family Datasheet, revision 3.4), which Linux and QEMU call
+ * e1000e: one receive and one transmit ring, polled or by MSI-X, and MAC loopback for trying it without a network.
+ * Written against PciFunction: nothing in it knows whether the device is real or simulated.
  *
  *      const nic = new E1000e(await openPci('0000:03:00.0'), { loopback: true });
  *      const batch: Packet[] = [];
@@ -89,7 +89,7 @@ export class E1000e implements Receiver, Transmitter {
     fn.onReleaseRequest(() => this.#rest());
   }
 
-  /** Packets that nobody holds. */
+  /** Packets that are free. */
   get available(): number {
     return this.#pool.available;
   }
@@ -134,8 +134,8 @@ export class E1000e implements Receiver, Transmitter {
   }
 
   /**
-   * Wait until a packet is there; while none is free to take its place, `receive` returns 0 all the same. The device
-   * interrupts only while somebody waits: once, and is then masked until the next wait, so that polling under load
+   * Wait until a packet is there; while none is free to take its place, `receive` returns 0 nevertheless. The device
+   * interrupts only while a call waits: once, and is then masked until the next wait, so that polling under load
    * costs no interrupts.
    * @throws what `signal` says · DmaError ENODEV closed, or the device is gone
    */
@@ -143,7 +143,10 @@ export class E1000e implements Receiver, Transmitter {
     while (!this.#receive.ready) await this.#interrupt(this.#receiveInterrupt, CAUSE.receive, signal);
   }
 
-  /** Wait until `count` packets can be sent. As `waitToReceive`. @throws DmaError EINVAL more than the ring ever takes */
+  /**
+   * Wait until `count` packets can be sent. As `waitToReceive`.
+   * @throws DmaError EINVAL more than the ring ever takes
+   */
   async waitToTransmit(count = 1, { signal }: WaitOptions = {}): Promise<void> {
     if (!Number.isInteger(count) || count < 1 || count > this.#transmit.capacity) {
       throw new DmaError('EINVAL', `room for ${String(count)} packets`, {
@@ -165,8 +168,9 @@ export class E1000e implements Receiver, Transmitter {
   }
 
   /**
-   * Reset the device in the middle of whatever it does, and start it again. Packets that were in the rings are lost, and
-   * their buffers free; those the caller holds stay the caller's. Whoever waits goes on waiting, for what comes after it.
+   * Reset the device in the middle of whatever it does, and start it again. Packets that were in the rings are lost,
+   * and their buffers free; those the caller holds stay the caller's. Calls that wait go on waiting, for packets that
+   * come after it.
    * @throws DmaError EIO the reset does not end · ENODEV closed, or the device is gone
    */
   reset(): void {

@@ -130,7 +130,7 @@ function sizeOf(number: number): number {
   return SIZES.from + (number % (SIZES.to - SIZES.from + 1));
 }
 
-/** To a unicast address that nobody has, with IEEE 802's type for experiments. */
+/** A packet to a unicast address that no station has, with IEEE 802's type for experiments. */
 function fill(packet: Packet, number: number, length: number): void {
   const { bytes } = packet;
   bytes.fill(0, 0, HEADER);

@@ -1,6 +1,6 @@
 /**
- * The two queues of the model (datasheet, 7.1 and 7.2). The driver owns the descriptors from tail to head, the device those
- * from head to tail.
+ * The two queues of the model (datasheet, 7.1 and 7.2). The driver owns the descriptors from tail to head, the device
+ * those from head to tail.
  */
 import type { DeviceBus } from '../../lib/sim/index.ts';
 import { BUFFER_BYTES } from './packet.ts';

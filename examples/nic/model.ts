@@ -1,7 +1,7 @@
 /**
- * A model of the 82574 as a user of the simulation writes one: what the driver uses of it, with a wire that the test holds
- * the other end of. Interrupts are by MSI-X; they are not throttled (ITR, EITR), there is one queue each way, and of
- * the filters there are the first address, broadcast and the promiscuous ones.
+ * A model of the 82574 as a user of the simulation writes one: what the driver uses of it, with a wire that the test
+ * holds the other end of. Interrupts are by MSI-X; they are not throttled (ITR, EITR), there is one queue each way, and
+ * of the filters there are the first address, broadcast and the promiscuous ones.
  */
 import { crc32 } from 'node:zlib';
 import {
@@ -157,7 +157,7 @@ export class E1000eModel implements DeviceModel {
     );
   }
 
-  /** Words 0 to 2 are the MAC address; nobody here reads the others. */
+  /** Words 0 to 2 are the MAC address; the driver does not read the others. */
   #eeprom(word: number): number {
     const { address } = this.#options;
     const data = word < 3 ? address[2 * word]! | (address[2 * word + 1]! << 8) : 0xffff;

@@ -2,9 +2,10 @@
  * Packets and the memory they lie in: one region, mapped once, cut into buffers. A packet object is made once and goes
  * round with its buffer.
  *
- *      pool -> receive ring -> driver's user -> transmit ring -> pool          whoever holds it may use it
+ *      pool -> receive ring -> driver's user -> transmit ring -> pool          its holder may use it
  *
- * No buffer crosses a page. A device would not mind, but QEMU, behind its IOMMU, silently sends nothing of one that does.
+ * No buffer crosses a page. A device would not mind, but QEMU, behind its IOMMU, silently sends nothing of one that
+ * does.
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
 
@@ -59,12 +60,14 @@ export class PacketPool {
   /** All there are, by their index. */
   readonly packets: readonly Packet[];
   /**
-   * Address of the first one's buffer, bits 0 to 31 as a signed number, which V8 needs no object for; the others follow.
-   * Bits 32 to 63 of all of them: their memory is aligned to its size, rounded up to a power of two.
+   * Address of the first one's buffer, bits 0 to 31 as a signed number, which V8 needs no object for; the others
+   * follow. Bits 32 to 63 of all of them: their memory is aligned to its size, rounded up to a power of two.
    */
   readonly low: number;
   readonly high: number;
-  /** Those that are free, up to `available`; the one that came back last is the first to go. Rings take and put here. */
+  /**
+   * Those that are free, up to `available`; the one that came back last is the first to go. Rings take and put here.
+   */
   readonly free: number[];
   available: number;
   readonly #memory: CoherentBuffer;

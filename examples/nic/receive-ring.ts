@@ -15,8 +15,8 @@ import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from 
 // V8 folds a module's own constants, and loads imported ones.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
 const SHIFT = BUFFER_SHIFT;
-// A packet has one descriptor: the device drops those longer than standard frames (RCTL.LPE off), which fit a buffer. The
-// ring drops what the device passes all the same: a length beyond the buffer, or one that no ring would send on.
+// A packet has one descriptor: the device drops those longer than standard frames (RCTL.LPE off), which fit a buffer.
+// The ring drops what the device passes all the same: a length beyond the buffer, or one that no ring would send on.
 const JUDGED = DONE | END_OF_PACKET | RECEIVE_ERRORS;
 const GOOD = DONE | END_OF_PACKET;
 const SHORTEST = SHORTEST_FRAME;
@@ -61,7 +61,10 @@ export class ReceiveRing implements Receiver {
     return countDone(this.#words, this.#next, this.#entries, 1) > 0;
   }
 
-  /** Fill it, and tell the device where it is, whose receiver is off. @throws DmaError ENOMEM too few packets are free */
+  /**
+   * Fill it, and tell the device where it is, whose receiver is off.
+   * @throws DmaError ENOMEM too few packets are free
+   */
   start(): void {
     const entries = this.#entries;
     if (this.#pool.available < entries) {

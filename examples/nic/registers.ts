@@ -1,7 +1,7 @@
 /**
  * Registers and descriptors of Intel's 82574 as the driver and the model use them (Intel 82574 GbE Controller Family
- * Datasheet, revision 3.4: chapter 10 "Driver Programing Interface" for registers, chapter 7 "Inline Functions" for descriptors). BAR 0,
- * 32 bits each.
+ * Datasheet, revision 3.4: chapter 10 "Driver Programing Interface" for registers, chapter 7 "Inline Functions" for
+ * descriptors). BAR 0, 32 bits each.
  */
 import { struct, u16, u32, u64 } from '../../lib/index.ts';
 
@@ -122,8 +122,8 @@ export const TRANSMIT_CONTROL = {
 export const ADDRESS_VALID = (1 << 31) >>> 0;
 
 /**
- * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"): what the device writes back
- * leaves the address of the buffer alone, and is two words at most. The whole family has had them since the 82540.
+ * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"): what the device writes
+ * back leaves the address of the buffer alone, and is two words at most. The whole family has had them since the 82540.
  */
 export const ReceiveDescriptor = struct(16, {
   address: u64(0),
@@ -141,8 +141,8 @@ export const TransmitDescriptor = struct(16, {
 });
 
 /**
- * The same by 32-bit words, for the few loops where each nanosecond counts: columns check each access, and V8 leaves one
- * array in its registers but not four.
+ * The same by 32-bit words, for the few loops where each nanosecond counts: columns check each access, and V8 leaves
+ * one array in its registers but not four.
  */
 export const DESCRIPTOR = {
   words: 4,

@@ -10,8 +10,8 @@ export interface Doorbell {
 /** Something packets come from: a ring, or a NIC. */
 export interface Receiver {
   /**
-   * The next packets that are there, into the first places of `batch`; they are the caller's then, who passes each of them
-   * to `transmit` or frees it. Never waits.
+   * The next packets that are there, into the first places of `batch`; they are the caller's then, who passes each of
+   * them to `transmit` or frees it. Never waits.
    * @param max packets wanted; default: as many as the batch has places
    * @returns how many; 0 when none is there, or every packet of the pool is out
    * @throws DmaError EINVAL max · ENODEV closed, or the device is gone
@@ -22,11 +22,11 @@ export interface Receiver {
 /** Something packets go to. */
 export interface Transmitter {
   /**
-   * Send `count` packets of `batch`, from place `from` on, in that order. Those that are taken belong to the device, which
-   * gives them back to their pool by itself; the others stay the caller's. Never waits.
+   * Send `count` packets of `batch`, from place `from` on, in that order. Those that are taken belong to the device,
+   * which gives them back to their pool by itself; the others stay the caller's. Never waits.
    * @returns how many were taken: fewer when the ring is full
-   * @throws DmaError EINVAL a part that the batch does not have, or a packet that is not the caller's, or of another pool, or
-   *   not 14 to 1,518 bytes long; then none is taken · ENODEV closed, or the device is gone
+   * @throws DmaError EINVAL a part that the batch does not have, or a packet that is not the caller's, or of another
+   *   pool, or not 14 to 1,518 bytes long; then none is taken · ENODEV closed, or the device is gone
    */
   transmit(batch: readonly Packet[], from?: number, count?: number): number;
 }

@@ -1,6 +1,7 @@
 /**
- * A queue pair whose commands are promises. What finds no room waits its turn; what is submitted in one turn of the event
- * loop is told by one doorbell; completions are noticed by interrupt, or by looking at each turn while some are awaited.
+ * A queue pair whose commands are promises. What finds no room waits its turn; what is submitted in one turn of the
+ * event loop is told by one doorbell; completions are noticed by interrupt, or by looking at each turn while some are
+ * awaited.
  */
 import { DmaError, type Interrupt } from '../../lib/index.ts';
 import type { Command } from './commands.ts';
@@ -11,8 +12,8 @@ import { NvmeError } from './status.ts';
 /** Something that wants a place in a queue. One that was not submitted yet is abandoned like one that was. */
 export interface Submission extends Completion {
   /**
-   * Put it into the pair, which has room; what goes wrong before that is its own to report. Returns false when there is no
-   * memory for it now: `again` is called when there may be.
+   * Put it into the pair, which has room; what goes wrong before that is its own to report. Returns false when there is
+   * no memory for it now: `again` is called when there may be.
    */
   submit(pair: QueuePair, again: () => void): boolean;
 }
@@ -85,8 +86,8 @@ export class CommandQueue {
 
   /**
    * @param interrupt armed; several queues may share one
-   * @param fail told when the controller cannot be trusted any more: its registers do not answer, or it completed what
-   *   nobody asked for
+   * @param fail told when the controller cannot be trusted any more: its registers do not answer, or it completed a
+   *   command that was not submitted
    */
   constructor(pair: QueuePair, interrupt: Interrupt | undefined, fail: (error: DmaError) => void) {
     this.pair = pair;
@@ -117,7 +118,8 @@ export class CommandQueue {
   /**
    * Do a command. Resolves with dword 0 of its completion.
    * @param lent its memory, which is taken back when the command ends, before the promise tells
-   * @throws NvmeError the controller completed it with an error · DmaError ETIMEDOUT · ECANCELED reset · ENODEV closed, gone
+   * @throws NvmeError the controller completed it with an error · DmaError ETIMEDOUT · ECANCELED reset · ENODEV closed,
+   *   gone
    */
   execute(command: Command, what: string, lent?: Lent): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -201,7 +203,7 @@ export class CommandQueue {
     }
   }
 
-  /** At each turn, while something is awaited that nobody interrupts for. */
+  /** Looks at each turn of the event loop, while a command is awaited for which no interrupt comes. */
   #keepLooking(): void {
     if (this.interrupt !== undefined || this.#looking) return;
     this.#looking = true;

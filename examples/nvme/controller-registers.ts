@@ -17,12 +17,15 @@ const PAGE = 4096;
 /** The largest page of a host that there is: a controller that takes none as small has to be refused, as Linux does. */
 const LARGEST_PAGE = 65_536;
 /**
- * Milliseconds that a shutdown may take: at least the first, as the kernel's driver gives (nvme_core.shutdown_timeout), and at
- * most the second, whatever the controller asks for (RTD3E goes to 71 minutes).
+ * Milliseconds that a shutdown may take: at least the first, as the kernel's driver gives (nvme_core.shutdown_timeout),
+ * and at most the second, whatever the controller asks for (RTD3E goes to 71 minutes).
  */
 const SHORTEST_SHUTDOWN = 5000;
 const LONGEST_SHUTDOWN = 50_000;
-/** Milliseconds in which the registers have to answer before the controller has said how long it takes: the shortest CAP.TO. */
+/**
+ * Milliseconds in which the registers have to answer before the controller has said how long it takes: the shortest
+ * CAP.TO.
+ */
 const FIRST_ANSWER = 500;
 
 export class ControllerRegisters {
@@ -35,8 +38,8 @@ export class ControllerRegisters {
 
   /**
    * @param patience milliseconds that starting, stopping and shutting down may take, whatever the controller asks for
-   * @throws DmaError EOPNOTSUPP not a controller of NVM namespaces, or its pages are larger than those of any host · EIO what
-   *   it says of itself is impossible, or its registers answer all ones · ENODEV it is gone
+   * @throws DmaError EOPNOTSUPP not a controller of NVM namespaces, or its pages are larger than those of any host ·
+   *   EIO what it says of itself is impossible, or its registers answer all ones · ENODEV it is gone
    */
   constructor(fn: PciFunction, patience: number) {
     this.#fn = fn;
@@ -101,8 +104,8 @@ export class ControllerRegisters {
 
   /**
    * Start it with this admin queue (3.5.1); it was disabled before.
-   * @throws DmaError EIO it reports a fatal error, or its registers answer all ones · ETIMEDOUT it does not start · ENODEV it is
-   *   gone
+   * @throws DmaError EIO it reports a fatal error, or its registers answer all ones · ETIMEDOUT it does not start ·
+   *   ENODEV it is gone
    */
   async enable({ depth, submissions, completions }: QueuePair): Promise<void> {
     const bar = this.#bar;
@@ -119,8 +122,8 @@ export class ControllerRegisters {
 
   /**
    * Tell it that power may go: everything is written to its media (3.6.1).
-   * @param milliseconds what the controller asks for (RTD3E); it gets no more than the kernel's shortest time unless it says that
-   *   its shutdown is under way (CSTS.SHST)
+   * @param milliseconds what the controller asks for (RTD3E); it gets no more than the kernel's shortest time unless it
+   *   says that its shutdown is under way (CSTS.SHST)
    * @throws DmaError ETIMEDOUT, EIO, ENODEV as `disable`
    */
   async shutDown(milliseconds: number): Promise<void> {
@@ -150,8 +153,8 @@ export class ControllerRegisters {
   }
 
   /**
-   * Wait for a status. Controllers answer all ones for some milliseconds when CC.EN changes: as long as configuration space
-   * answers, that is a wait like any other.
+   * Wait for a status. Controllers answer all ones for some milliseconds when CC.EN changes: as long as configuration
+   * space answers, that is a wait like any other.
    */
   async #until(what: string, timeout: number, done: (status: number) => boolean): Promise<void> {
     const deadline = performance.now() + timeout;

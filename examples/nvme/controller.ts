@@ -1,6 +1,6 @@
 /**
- * A driver for NVMe controllers on PCI Express (NVM Express Base 2.0 or 1.4c, NVMe over PCIe Transport 1.0). Written once
- * against PciFunction and DmaDevice: it drives a disk through VFIO, or a simulated one.
+ * A driver for NVMe controllers on PCI Express (NVM Express Base 2.0 or 1.4c, NVMe over PCIe Transport 1.0). Written
+ * once against PciFunction and DmaDevice: it drives a disk through VFIO, or a simulated one.
  *
  *      await using nvme = await NvmeController.open(await openPci('0000:01:00.0'));
  *      const [disk] = await nvme.namespaces();
@@ -32,8 +32,8 @@ export interface NvmeOptions {
   /** Milliseconds a command may take until it is aborted. Default 30,000, as the kernel's io_timeout. */
   readonly timeout?: number;
   /**
-   * Milliseconds that the controller may take to start, to stop or to shut down, whatever it asks for. Default: what it asks
-   * for, which is at most 128 s to start or stop; a shutdown gets 5 to 50 s.
+   * Milliseconds that the controller may take to start, to stop or to shut down, whatever it asks for. Default: what it
+   * asks for, which is at most 128 s to start or stop; a shutdown gets 5 to 50 s.
    */
   readonly patience?: number;
   /** Bytes of one command, a multiple of 4,096; fewer when the controller takes fewer. Default 2 MiB. */
@@ -79,8 +79,8 @@ export class NvmeController {
 
   /**
    * Take over an opened function, which `close` closes; when this fails it is left to the caller.
-   * @throws DmaError ENODEV not an NVMe controller, or it does not answer · EOPNOTSUPP no NVM command set · EINVAL options ·
-   *   EIO, ETIMEDOUT it does not start · ENOMEM, ENOSPC no memory · NvmeError it refuses what it has to offer
+   * @throws DmaError ENODEV not an NVMe controller, or it does not answer · EOPNOTSUPP no NVM command set · EINVAL
+   *   options · EIO, ETIMEDOUT it does not start · ENOMEM, ENOSPC no memory · NvmeError it refuses what it has to offer
    */
   static async open(fn: PciFunction, options: NvmeOptions = {}): Promise<NvmeController> {
     checkClass(fn);
@@ -174,8 +174,8 @@ export class NvmeController {
   }
 
   /**
-   * Reset the controller, and the function where that is possible, and begin anew with the same queues. Commands under way
-   * end with ECANCELED; those that wait for their turn are done afterwards. When it fails the controller is dead.
+   * Reset the controller, and the function where that is possible, and begin anew with the same queues. Commands under
+   * way end with ECANCELED; those that wait for their turn are done afterwards. When it fails the controller is dead.
    * @throws DmaError as `open`, or the error that it is dead of
    */
   reset(): Promise<void> {
@@ -184,7 +184,8 @@ export class NvmeController {
 
   /**
    * Commands under way may end, others fail with ENODEV; then the controller is shut down, and the function closed.
-   * Harmless to call twice. @throws DmaError of a controller that does not shut down; everything is released all the same
+   * Harmless to call twice. @throws DmaError of a controller that does not shut down; everything is released all the
+   * same
    */
   close(): Promise<void> {
     this.#close ??= this.#shutDown();
@@ -205,7 +206,7 @@ export class NvmeController {
     return [
       () => gone.removeEventListener('abort', onGone),
       fn.onError(() => this.#recover(new DmaError('EIO', failed, { remedy: 'issue the command again' }))),
-      // It is closed whether it shuts down or not; whoever calls `close` hears how it went.
+      // It is closed whether it shuts down or not; the caller of `close` gets the error.
       fn.onReleaseRequest(() => this.close().catch(() => {})),
     ];
   }
@@ -272,7 +273,7 @@ export class NvmeController {
   /** Begin anew, unless that is what failed, or the end was near anyway. */
   #recover(error: DmaError): void {
     const mayRestart = this.#state === 'live' && this.#error === undefined;
-    // Whoever waits hears of it; the controller is dead when it fails.
+    // The waiting commands get the error; if the restart fails, the controller is dead.
     if (mayRestart) this.#restart(canceled(`${this.fn.address} was reset`, error)).catch(() => {});
     else this.#die(error);
   }

@@ -1,4 +1,6 @@
-/** What a controller and its namespaces say of themselves (NVM Express Base 2.0, 5.17.2; NVM Command Set 1.0, 4.1.5). */
+/**
+ * What a controller and its namespaces say of themselves (NVM Express Base 2.0, 5.17.2; NVM Command Set 1.0, 4.1.5).
+ */
 import type { SglSupport } from './sgl.ts';
 
 export const IDENTIFY_BYTES = 4096;

@@ -122,7 +122,8 @@ class Lane implements Completion {
 
 /**
  * Put the load on a queue that nothing else uses.
- * @throws NvmeError a command fails · DmaError EINVAL a load that the queue cannot have · ENOMEM, or the device does not answer
+ * @throws NvmeError a command fails · DmaError EINVAL a load that the queue cannot have · ENOMEM, or the device does
+ *   not answer
  */
 export async function measure(
   nvme: NvmeController,

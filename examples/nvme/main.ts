@@ -79,7 +79,7 @@ function open(): Promise<PciFunction> {
 function checkOverwrite(): void {
   if (flags.device === SIMULATION || flags.overwrite) return;
   throw new DmaError('EPERM', `this would overwrite data on ${flags.device}`, {
-    remedy: 'pass --overwrite if nobody needs it',
+    remedy: 'pass --overwrite if the data is not needed',
   });
 }
 

@@ -79,8 +79,8 @@ export class TransferMemory {
   }
 
   /**
-   * Lend memory to the controller for a command; for many, one after the other, when it is the device's own, of which no
-   * copies are made. @throws DmaError what `DmaDevice.mapSingle` and `mapSg` throw
+   * Lend memory to the controller for a command; for many, one after the other, when it is the device's own, of which
+   * no copies are made. @throws DmaError what `DmaDevice.mapSingle` and `mapSg` throw
    */
   lend(payload: Payload, direction: DmaDirection): Lent {
     const { dma } = this;
@@ -91,8 +91,8 @@ export class TransferMemory {
   }
 
   /**
-   * `lend`, to a command that is sure to end: `done` takes it back. Returns undefined when there is not enough of something
-   * now that other commands have, of whatever queue: `again` is called once when one of them is done.
+   * `lend`, to a command that is sure to end: `done` takes it back. Returns undefined when there is not enough of
+   * something now that other commands have, of whatever queue: `again` is called once when one of them is done.
    */
   lendTillDone(payload: Payload, direction: DmaDirection, again: () => void): Lent | undefined {
     try {

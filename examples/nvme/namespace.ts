@@ -32,9 +32,9 @@ const COMMAND_BLOCKS = 65_536;
 const SHORTEST_BLOCK = 512;
 
 /**
- * All methods reject with DmaError EINVAL for ranges that are none, NvmeError when the controller refuses, ETIMEDOUT when it
- * takes too long, ECANCELED when it was reset meanwhile, and ENODEV once it is closed or gone. The memory is the caller's
- * again when a promise has settled, not before.
+ * All methods reject with DmaError EINVAL for ranges that are none, NvmeError when the controller refuses, ETIMEDOUT
+ * when it takes too long, ECANCELED when it was reset meanwhile, and ENODEV once it is closed or gone. The memory is
+ * the caller's again when a promise has settled, not before.
  */
 export class Namespace {
   /** 1 and up. */
@@ -43,8 +43,8 @@ export class Namespace {
   readonly #host: NamespaceHost;
 
   /**
-   * @throws DmaError EINVAL the controller has no such namespace now · EOPNOTSUPP its blocks have metadata, are shorter than
-   *   512 bytes, or longer than a command
+   * @throws DmaError EINVAL the controller has no such namespace now · EOPNOTSUPP its blocks have metadata, are shorter
+   *   than 512 bytes, or longer than a command
    */
   constructor(host: NamespaceHost, id: number, identity: NamespaceIdentity) {
     checkIdentity(host, id, identity);

@@ -1,6 +1,6 @@
 /**
- * Pages of PRP entries or SGL descriptors, one page of the controller each, from a DmaPool. Views of them are made once:
- * a page that comes back is handed out again, the last one first.
+ * Pages of PRP entries or SGL descriptors, one page of the controller each, from a DmaPool. Views of them are made
+ * once: a page that comes back is handed out again, the last one first.
  */
 import {
   type ArrayOf,

@@ -30,7 +30,8 @@ export function fitsPrps(pieces: readonly Piece[], pageSize: number): boolean {
 }
 
 /**
- * Describe the pieces, which `fitsPrps`. @param lists takes the pages of the list, for as long as the command is under way
+ * Describe the pieces, which `fitsPrps`. @param lists takes the pages of the list, for as long as the command is under
+ * way
  * @throws DmaError ENOMEM
  */
 export function describeByPrps(

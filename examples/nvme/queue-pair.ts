@@ -26,7 +26,9 @@ import { headDoorbell, tailDoorbell } from './registers.ts';
 export interface Completion {
   /** @param status bits 15:1 of the status field, 0 when it succeeded @param result dword 0 */
   complete(status: number, result: number): void;
-  /** The controller will not do it any more, nor touch its memory: it was reset or closed, or is gone. Submits nothing. */
+  /**
+   * The controller will not do it any more, nor touch its memory: it was reset or closed, or is gone. Submits nothing.
+   */
   abandon(error: DmaError): void;
   /** It takes too long, and is going to be aborted: what it fails with then. */
   expire?(error: DmaError): void;
@@ -63,7 +65,10 @@ export class QueuePair {
   readonly #cq: ArrayOf<typeof CompletionEntry>;
   readonly #tail: RingIndex;
   readonly #head: RingIndex;
-  /** The tail and the head that the controller knows of: the same value again is an error of ours (Base 2.0, figure 146). */
+  /**
+   * The tail and the head that the controller knows of: the same value again is an error of ours (Base 2.0, figure
+   * 146).
+   */
   #rungTail = 0;
   #rungHead = 0;
   /** Identifiers that are free, as a stack. */
@@ -181,7 +186,10 @@ export class QueuePair {
     return id;
   }
 
-  /** Tell the controller of everything submitted since the last time. @throws DmaError ENODEV, EIO it does not answer */
+  /**
+   * Tell the controller of everything submitted since the last time.
+   * @throws DmaError ENODEV, EIO it does not answer
+   */
   ring(): void {
     const { index } = this.#tail;
     if (index === this.#rungTail || this.#paused) return;
@@ -190,9 +198,10 @@ export class QueuePair {
   }
 
   /**
-   * Take what the controller has completed, and tell it so by one doorbell. Whoever is called back may submit and ring.
+   * Take what the controller has completed, and tell it so by one doorbell. A callback may submit commands and ring the
+   * doorbell.
    * @returns commands that were completed
-   * @throws DmaError EIO the controller completed what nobody asked for · ENODEV, EIO it does not answer
+   * @throws DmaError EIO the controller completed a command that was not submitted · ENODEV, EIO it does not answer
    */
   poll(): number {
     if (this.#paused) return 0;
@@ -215,7 +224,7 @@ export class QueuePair {
     return count;
   }
 
-  /** Whoever uses it finds it full, and nothing completed, until `resume`: the controller is being reset, or is no more. */
+  /** Until `resume` the pair is full and completes nothing: the controller is being reset, or is gone. */
   pause(): void {
     this.#paused = true;
   }

@@ -1,6 +1,7 @@
 /**
- * Scatter gather lists (NVM Express Base 2.0, 4.1.2). Where the controller takes them, a piece is one descriptor however
- * long it is, and one piece needs no list at all; pieces may start and end anywhere, or at dwords if the controller says so.
+ * Scatter gather lists (NVM Express Base 2.0, 4.1.2). Where the controller takes them, a piece is one descriptor
+ * however long it is, and one piece needs no list at all; pieces may start and end anywhere, or at dwords if the
+ * controller says so.
  *
  *      one piece      command: [ data block ]
  *      several        command: [ last segment ] -> page: [ data block | data block | ... ]
@@ -34,7 +35,8 @@ export function mostDescriptors(pageSize: number): number {
 }
 
 /**
- * Describe the pieces, which `fitsSgl`. @param lists takes the page of the list, for as long as the command is under way
+ * Describe the pieces, which `fitsSgl`. @param lists takes the page of the list, for as long as the command is under
+ * way
  * @throws DmaError ENOMEM
  */
 export function describeBySgl(

@@ -1,4 +1,6 @@
-/** One read or write of any length: cut into commands, each of which lends its part of the memory while it is under way. */
+/**
+ * One read or write of any length: cut into commands, each of which lends its part of the memory while it is under way.
+ */
 import type { DmaError } from '../../lib/index.ts';
 import type { CommandQueue, Submission } from './command-queue.ts';
 import { IO } from './commands.ts';

@@ -1,6 +1,6 @@
 /**
- * What takes too long (nvme_timeout of the kernel's driver): first the queue is looked at, for the interrupt may have been
- * lost; then the command is aborted; and when even that does not end it, the controller is reset.
+ * What takes too long (nvme_timeout of the kernel's driver): first the queue is looked at, for the interrupt may have
+ * been lost; then the command is aborted; and when even that does not end it, the controller is reset.
  *
  * No timer is set for a command: a clock turns a few times in the time that a command may take, and ages all of them.
  */
@@ -79,7 +79,7 @@ export class Watch {
   }
 }
 
-/** Somebody closed the function without the driver. */
+/** The error when the program closed the function and not the driver. */
 function closed(fn: PciFunction): DmaError {
   return new DmaError('ENODEV', `${fn.address} was closed`, { remedy: 'close the controller instead' });
 }

@@ -1,6 +1,6 @@
 /**
- * A driver for virtio block devices of version 1.0 and later: one split virtqueue, by MSI-X. Written against PciFunction:
- * nothing in it knows whether the device is real or simulated.
+ * A driver for virtio block devices of version 1.0 and later: one split virtqueue, by MSI-X. Written against
+ * PciFunction: nothing in it knows whether the device is real or simulated.
  *
  *      await using disk = await VirtioBlk.open(await openPci('0000:08:00.0'));
  *      await disk.write(0, new Uint8Array(4096));
@@ -70,8 +70,8 @@ export class VirtioBlk {
 
   /**
    * Take over an opened function, reset it, and start it. On failure the function is closed.
-   * @throws DmaError EINVAL options · ENODEV no virtio block device of version 1.0 · EOPNOTSUPP it goes around the IOMMU ·
-   *   ENOMEM, ENOSPC no memory, or no MSI-X vector · EIO it does not answer as it should
+   * @throws DmaError EINVAL options · ENODEV no virtio block device of version 1.0 · EOPNOTSUPP it goes around the
+   *   IOMMU · ENOMEM, ENOSPC no memory, or no MSI-X vector · EIO it does not answer as it should
    */
   static async open(fn: PciFunction, options: VirtioBlkOptions = {}): Promise<VirtioBlk> {
     try {
@@ -245,7 +245,7 @@ export class VirtioBlk {
     });
   }
 
-  /** What the device does wrong while nobody waits for it ends every request. */
+  /** A mistake of the device while no call waits for it ends every request. */
   #guard(work: () => void): void {
     if (this.#failure !== undefined) return;
     try {

@@ -1,4 +1,6 @@
-/** A split virtqueue (2.7), the device's side: it reads descriptors and both rings by DMA, and trusts nothing in them. */
+/**
+ * A split virtqueue (2.7), the device's side: it reads descriptors and both rings by DMA, and trusts nothing in them.
+ */
 import type { DeviceBus } from '../../lib/sim/index.ts';
 import { COMMON, DESCRIPTOR_FLAG, NO_NOTIFICATION } from './registers.ts';
 

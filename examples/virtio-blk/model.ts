@@ -1,7 +1,7 @@
 /**
- * A model of QEMU's virtio-blk-pci as a user of the simulation writes one: a modern device with one split virtqueue. Its
- * disk is in memory. It keeps to the specification where a driver could tell: features are settled before queues are,
- * only what was settled is done, and a chain that cannot be brings the device into trouble (2.1.2).
+ * A model of QEMU's virtio-blk-pci as a user of the simulation writes one: a modern device with one split virtqueue.
+ * Its disk is in memory. It keeps to the specification where a driver could tell: features are settled before queues
+ * are, only what was settled is done, and a chain that cannot be brings the device into trouble (2.1.2).
  */
 import {
   type BarDescription,

@@ -1,6 +1,6 @@
 /**
- * A split virtqueue (2.7), the driver's side: a table of descriptors, a ring of the chains that the device may take, and
- * a ring of those it has used. Both indices count freely in 16 bits.
+ * A split virtqueue (2.7), the driver's side: a table of descriptors, a ring of the chains that the device may take,
+ * and a ring of those it has used. Both indices count freely in 16 bits.
  *
  *      add      descriptors, then the entry of the available ring, then its index: the device sees them in this order
  *      publish  the index, and then, behind a full barrier, whether the device wants to be told
@@ -108,8 +108,8 @@ export class VirtQueue {
   }
 
   /**
-   * Make a chain of these pieces: those that the device reads, then those that it writes. Returns its number, which `reap`
-   * tells when the device is done. There must be that many free descriptors.
+   * Make a chain of these pieces: those that the device reads, then those that it writes. Returns its number, which
+   * `reap` tells when the device is done. There must be that many free descriptors.
    */
   add(reads: readonly Piece[], writes: readonly Piece[]): number {
     const head = this.#firstFree;

@@ -1,4 +1,6 @@
-/** Registers, rings and requests (Virtual I/O Device 1.2: 2.7 split virtqueues, 4.1 PCI transport, 5.2 block device). */
+/**
+ * Registers, rings and requests (Virtual I/O Device 1.2: 2.7 split virtqueues, 4.1 PCI transport, 5.2 block device).
+ */
 import { struct, u8, u16, u32, u64 } from '../../lib/index.ts';
 
 export const RED_HAT = 0x1af4;

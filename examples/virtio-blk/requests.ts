@@ -1,6 +1,7 @@
 /**
- * Requests of a block device under way in one virtqueue (5.2.6). Each has a head that the device reads and a byte of status
- * that it writes, in memory that belongs to the first descriptor of its chain, and lends the caller's memory in between.
+ * Requests of a block device under way in one virtqueue (5.2.6). Each has a head that the device reads and a byte of
+ * status that it writes, in memory that belongs to the first descriptor of its chain, and lends the caller's memory in
+ * between.
  */
 import {
   type ArrayOf,
@@ -74,8 +75,8 @@ export class Requests {
   }
 
   /**
-   * Give a request to the device; it has to be notified. Returns the promise of its end, or undefined when there is no room
-   * now. @throws DmaError what `mapSg` throws
+   * Give a request to the device; it has to be notified. Returns the promise of its end, or undefined when there is no
+   * room now. @throws DmaError what `mapSg` throws
    */
   add(request: Request): Promise<void> | undefined {
     const { type, payload } = request;

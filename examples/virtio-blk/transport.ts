@@ -46,7 +46,10 @@ export class VirtioPci {
     bar.write8(offset + COMMON.status, this.status | bits);
   }
 
-  /** Bring the device to rest (4.1.4.3.2): it has forgotten its queues when this returns. @throws DmaError EIO it does not */
+  /**
+   * Bring the device to rest (4.1.4.3.2): it has forgotten its queues when this returns.
+   * @throws DmaError EIO it does not
+   */
   async reset(): Promise<void> {
     const { bar, offset } = this.#common;
     bar.write8(offset + COMMON.status, 0);

@@ -25,7 +25,7 @@ export async function reset(address: string, { json, hot }: { json: boolean; hot
   console.log(`${report.kind} reset of ${report.functions.join(', ')}`);
 }
 
-/** Bytes that are shown when nobody says how many. */
+/** Bytes that are shown by default. */
 const SHOWN = 256;
 
 export async function regs(

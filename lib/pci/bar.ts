@@ -5,7 +5,7 @@ import { isRegister, type RegisterNames, type Registers, registerError } from '.
 import type { BarRange, MsixCapability } from './capabilities/standard.ts';
 import { PCI_COMMAND } from './header.ts';
 
-/** Of the MSI-X capability. */
+/** The places that the MSI-X capability names. */
 export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
 
 export interface BarInfo {
@@ -18,7 +18,7 @@ export interface BarInfo {
   readonly prefetchable: boolean;
   /**
    * The MSI-X table, which is the host's to access, and its pending bits, which are its to write. Default: none.
-   * EPERM is what else touches them.
+   * Other accesses to them throw EPERM.
    */
   readonly reserved?: readonly ReservedBytes[];
 }
@@ -33,7 +33,7 @@ export interface Bar extends Registers {
   readonly window: MmioWindow | undefined;
 }
 
-/** What errors of accesses to a BAR say. */
+/** The names that errors of accesses to a BAR use. */
 export function barNames({ index, size }: BarInfo): RegisterNames {
   return {
     name: `BAR ${index}`,
@@ -48,7 +48,7 @@ export function decodeBits(bars: readonly (Bar | undefined)[]): number {
   return bars.reduce((bits, bar) => bits | (bar === undefined ? 0 : PCI_COMMAND[bar.info.kind]), 0);
 }
 
-/** What of a BAR is the host's, by where the MSI-X capability says that table and pending bits are. */
+/** The bytes of a BAR that belong to the host: the MSI-X table and pending bits, where the capability says. */
 export function reservedBytes(msix: MsixPlace | undefined, bar: number): readonly ReservedBytes[] {
   if (msix === undefined) return [];
   const { table, pending } = msix;
@@ -63,7 +63,7 @@ export function reservedBytes(msix: MsixPlace | undefined, bar: number): readonl
   ];
 }
 
-/** Whether an access touches what it may not. */
+/** Whether an access touches bytes that it must not. */
 export function touchesReserved(
   reserved: readonly ReservedBytes[],
   offset: number,
@@ -76,7 +76,7 @@ export function touchesReserved(
   return false;
 }
 
-/** The error that a write is going to get because of its place in a BAR; undefined for none. */
+/** The error of a write because of its place in a BAR; undefined when the place is right. */
 export function barWriteError(info: BarInfo, offset: number, width: number): DmaError | undefined {
   if (!isRegister(offset, width, info.size)) return barAccessError(info, offset, width, 'EINVAL');
   const reserved = touchesReserved(info.reserved ?? [], offset, width, true);

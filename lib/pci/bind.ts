@@ -1,6 +1,7 @@
 /**
- * Giving a PCI function to vfio-pci or another driver, and back to its former one (Documentation/ABI/testing/sysfs-bus-pci:
- * driver_override, unbind, drivers_probe). The former driver is remembered in /run/userdma until the next boot.
+ * Giving a PCI function to vfio-pci or another driver, and back to its former one
+ * (Documentation/ABI/testing/sysfs-bus-pci: driver_override, unbind, drivers_probe). The former driver is remembered in
+ * /run/userdma until the next boot.
  */
 import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,8 +35,8 @@ export interface Bound {
 
 /**
  * Binds a function to a driver for user space.
- * @throws DmaError EINVAL malformed address, name or user · ENODEV no such function, or no such driver · EBUSY this machine
- *   uses it · EACCES not root · EIO the driver refused it; it is back with its former driver
+ * @throws DmaError EINVAL malformed address, name or user · ENODEV no such function, or no such driver · EBUSY this
+ *   machine uses it · EACCES not root · EIO the driver refused it; it is back with its former driver
  */
 export function bindPci(text: string, options: BindOptions = {}): Bound {
   const { driver = 'vfio-pci', force = false, root = '' } = options;
@@ -72,8 +73,8 @@ export function bindPci(text: string, options: BindOptions = {}): Bound {
 
 /**
  * Takes a function from its driver for user space and lets the kernel find it one: the former one when it is known.
- * @throws DmaError EINVAL malformed address · ENODEV no such function · EBUSY it is not bound to a driver for user space
- *   · EACCES not root
+ * @throws DmaError EINVAL malformed address · ENODEV no such function · EBUSY it is not bound to a driver for user
+ *   space · EACCES not root
  */
 export function unbindPci(text: string, { root = '' }: Pick<BindOptions, 'root'> = {}): Bound {
   const { address, driver } = existing(text, root);

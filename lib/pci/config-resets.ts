@@ -17,7 +17,7 @@ const ADVANCED_CONTROL = 4;
 const ADVANCED_FLR = 1 << 0;
 const POWER_CONTROL = 4;
 
-/** Configuration space that tells of resets. */
+/** Configuration space that reports resets. */
 export class ConfigWithResets implements ConfigAccess {
   readonly size: number;
   readonly #access: ConfigAccess;

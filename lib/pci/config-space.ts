@@ -39,14 +39,14 @@ interface Decoder<T> {
 const STANDARD_END = 0x100;
 
 /** Revision and class code in one: no device has a class of all ones. */
-const NOBODY = 0xffff_ffff;
+const ALL_ONES = 0xffff_ffff;
 
 /**
- * Whether a device answers: what nobody drives reads all ones on the bus. The vendor would not tell, VFIO shows it from
- * memory (init_pci_cap_basic_perm).
+ * Whether a device answers: without one, a read on the bus returns all ones. The vendor id is of no use for this,
+ * because VFIO returns it from memory (init_pci_cap_basic_perm).
  */
 export function answers(config: ConfigAccess): boolean {
-  return config.read(PCI_HEADER.revisionId, 4) !== NOBODY;
+  return config.read(PCI_HEADER.revisionId, 4) !== ALL_ONES;
 }
 
 /** Every access throws DmaError: EINVAL outside the space or misaligned · ENODEV function closed. */
@@ -99,7 +99,7 @@ export class ConfigSpace {
     return this.read8(PCI_HEADER.classCode) | (this.read16(PCI_HEADER.classCode + 1) << 8);
   }
 
-  /** Bytes; 0 when nobody set it. PCI Express functions do not use it. */
+  /** Bytes; 0 when it was never set. PCI Express functions do not use it. */
   get cacheLineSize(): number {
     return 4 * this.read8(PCI_HEADER.cacheLineSize);
   }
@@ -132,7 +132,7 @@ export class ConfigSpace {
     return this.read16(PCI_HEADER.subsystemId);
   }
 
-  /** What the firmware noted of the line's routing; means nothing to the device. */
+  /** The firmware's note about the routing of the line. The device does not use it. */
   get interruptLine(): number {
     return this.read8(PCI_HEADER.interruptLine);
   }
@@ -212,7 +212,7 @@ export class ConfigSpace {
 
   /**
    * The extended capability list (PCI Express 5.0, 7.6.3); empty for 256 bytes. A list that loops or leaves the space
-   * ends there, as does one that nobody answers.
+   * ends there, and so does one that the device does not answer.
    */
   extendedCapabilities(): Generator<ExtendedCapability> {
     return extendedCapabilities(this);

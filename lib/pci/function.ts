@@ -23,7 +23,7 @@ export class PciFunction {
   readonly interrupts: Interrupts;
   readonly dma: DmaDevice;
   readonly #transport: PciTransport;
-  /** The same without telling of resets, for what tells of them itself. */
+  /** Configuration space that reports no resets, for code that reports them itself. */
   readonly #quietConfig: ConfigSpace;
   readonly #presence: Presence;
   readonly #resets: Resets;
@@ -50,7 +50,7 @@ export class PciFunction {
     this.interrupts = new Interrupts(transport.interrupts);
     this.#resets = new Resets(transport, this.#quietConfig, this.interrupts);
     this.#presence = new Presence(transport, dma, releaseGrace, (functions) => {
-      // Not the fault of whoever asked for it.
+      // The function that asked for the reset must not fail because of this one.
       attempt(() => this.#resets.recover('hot', functions));
     });
   }
@@ -106,7 +106,10 @@ export class PciFunction {
     this.config.command |= PCI_COMMAND.master;
   }
 
-  /** Stop it from starting any more (pci_clear_master). A device that is gone does none. @throws DmaError ENODEV closed */
+  /**
+   * Stop it from starting any more (pci_clear_master). A device that is gone does none.
+   * @throws DmaError ENODEV closed
+   */
   clearMaster(): void {
     if (this.#closed) throw this.#closedError();
     this.#stop();
@@ -126,9 +129,9 @@ export class PciFunction {
   /**
    * Reset the bus or slot of this function, and every function on it: as `reset` for each of them. Those that this
    * process has open are told by `onReset`. Blocks for as long as the kernel takes, a second or so.
-   * @throws DmaError EOPNOTSUPP its bus cannot be reset (a root bus) · EPERM it would hit functions whose IOMMU group this
-   *   process does not hold · EAGAIN busy · EIO it failed, and they may have been reset all the same: `onReset` tells
-   *   so then, too · ENODEV closed, or gone
+   * @throws DmaError EOPNOTSUPP its bus cannot be reset (a root bus) · EPERM it would hit functions whose IOMMU group
+   *   this process does not hold · EAGAIN busy · EIO it failed, and they may have been reset nevertheless: `onReset` is
+   *   called then, too · ENODEV closed, or gone
    */
   hotReset(): ResetReport {
     if (this.#closed) throw this.#closedError();
@@ -136,7 +139,7 @@ export class PciFunction {
   }
 
   /**
-   * Call `listener` after each reset of this function, whoever asked for it: `reset`, `hotReset` of this function or of
+   * Call `listener` after each reset of this function, whatever caused it: `reset`, `hotReset` of this function or of
    * another one on its bus, the way out of D3hot, a write of configuration space that resets (not through
    * `openPciUnsafe`). Returns a function that ends that.
    */
@@ -144,7 +147,10 @@ export class PciFunction {
     return this.#resets.listen(listener);
   }
 
-  /** D0 for a function without power management; D3cold when nobody answers. @throws DmaError ENODEV closed, or gone */
+  /**
+   * D0 for a function without power management; D3cold when the device does not answer.
+   * @throws DmaError ENODEV closed, or gone
+   */
   get powerState(): PowerState {
     if (!answers(this.#transport.config)) return 'D3cold';
     return this.config.powerManagement?.state ?? 'D0';
@@ -152,8 +158,9 @@ export class PciFunction {
 
   /**
    * Change the power state, and wait for as long as that takes (pci_set_power_state). In D3hot every access of memory
-   * registers is EIO (of I/O ports, all ones on hardware), and the function starts neither DMA nor interrupts: bring it to rest before. A function whose
-   * `config.powerManagement.noSoftReset` is false has lost its registers when it is back in D0: that is reported as a reset.
+   * registers is EIO (of I/O ports, all ones on hardware), and the function starts neither DMA nor interrupts: bring it
+   * to rest before. A function whose `config.powerManagement.noSoftReset` is false has lost its registers when it is
+   * back in D0: that is reported as a reset.
    * @returns what was reset, or undefined when nothing was
    * @throws DmaError EINVAL it has no such state, or not on this way · EOPNOTSUPP no power management · EIO it does not
    *   change · ENODEV closed, or gone
@@ -165,8 +172,8 @@ export class PciFunction {
   }
 
   /**
-   * Aborts when the device is gone, with the DmaError ENODEV that every wait and every call fails with from then on: pass
-   * it to whatever waits. Memory and mappings stay as they are until `close`, and can be given back.
+   * Aborts when the device is gone, with the DmaError ENODEV that every wait and every call fails with from then on:
+   * pass it to whatever waits. Memory and mappings stay as they are until `close`, and can be given back.
    */
   get gone(): AbortSignal {
     return this.#presence.gone;
@@ -181,9 +188,10 @@ export class PciFunction {
   }
 
   /**
-   * Call `listener` when the system wants the function back (VFIO's REQ): it is about to be unplugged, or to be given to
-   * another driver. Bring the device to rest there; once all listeners have settled, or after the `releaseGrace` of
-   * `openPci`, or at once when there is none, the function is let go and `gone` aborts. Returns a function that ends it.
+   * Call `listener` when the system wants the function back (VFIO's REQ): it is about to be unplugged, or to be given
+   * to another driver. Bring the device to rest there; once all listeners have settled, or after the `releaseGrace` of
+   * `openPci`, or at once when there is none, the function is released and `gone` aborts. Returns a function that ends
+   * it.
    */
   onReleaseRequest(listener: () => unknown): () => void {
     return this.#presence.onReleaseRequest(listener);
@@ -200,8 +208,8 @@ export class PciFunction {
   }
 
   /**
-   * Stop the device, take back every vector, view and mapping, let it go. Afterwards every view has length 0 and
-   * every call on what belonged to the function throws ENODEV or EINVAL. Harmless to call twice.
+   * Stop the device, free every vector, view and mapping, and release the device. Afterwards every view has length 0
+   * and every call on what belonged to the function throws ENODEV or EINVAL. Harmless to call twice.
    */
   close(): void {
     if (this.#closed) return;

@@ -1,4 +1,6 @@
-/** The type 0 header of configuration space: where its registers are, and their bits (PCI Local Bus 3.0, 6.1 and 6.2). */
+/**
+ * The type 0 header of configuration space: where its registers are, and their bits (PCI Local Bus 3.0, 6.1 and 6.2).
+ */
 
 /** Offsets. */
 export const PCI_HEADER = {

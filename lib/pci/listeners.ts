@@ -5,7 +5,7 @@ import { checkListener } from '../arguments.ts';
 export class Listeners<Listener extends (...event: never[]) => unknown> {
   readonly #all = new Set<Listener>();
 
-  /** Returns a function that ends it: the listener is not called any more. @throws DmaError EINVAL no function */
+  /** Returns a function that removes the listener. @throws DmaError EINVAL no function */
   add(listener: Listener): () => void {
     checkListener(listener);
     this.#all.add(listener);
@@ -13,8 +13,9 @@ export class Listeners<Listener extends (...event: never[]) => unknown> {
   }
 
   /**
-   * Call all, once whoever asks has returned. Each by itself: what one throws is an uncaught exception, as from a timer,
-   * and the others are told all the same. Who has ended it by then is not.
+   * Call all listeners, after the caller of this function has returned. Each runs by itself: an error of one is an
+   * uncaught exception, as from a timer, and the others are called nevertheless. One that was removed by then is not
+   * called.
    */
   tell(...event: Parameters<Listener>): void {
     for (const listener of this.#all) {
@@ -28,7 +29,7 @@ export class Listeners<Listener extends (...event: never[]) => unknown> {
     return this.#all.values();
   }
 
-  /** Nobody is told anything any more. */
+  /** Remove all listeners. */
   clear(): void {
     this.#all.clear();
   }

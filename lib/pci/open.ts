@@ -18,8 +18,9 @@ const NO_HARDWARE: readonly ErrnoName[] = ['ENODEV', 'ENOSYS'];
  * Open a function for a driver. Bus mastering is off, memory decode is on, no interrupt is armed, masks are 32-bit.
  *
  * @param target `domain:bus:device.function`, e.g. `0000:00:10.0`, of a function bound to vfio-pci; or a source
- * @throws DmaError EINVAL malformed address, options · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to another
- *   driver or in use · EAGAIN being reset or taken away · EPERM group not viable · EACCES no permission · ENOSYS addon not built
+ * @throws DmaError EINVAL malformed address, options · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to
+ *   another driver or in use · EAGAIN being reset or taken away · EPERM group not viable · EACCES no permission ·
+ *   ENOSYS addon not built
  */
 export async function openPci(
   target: string | PciSource,

@@ -36,7 +36,7 @@ export async function changePowerState(
   const forgets = !pm.noSoftReset;
   if (state === 'D3hot' && forgets && !restoresConfiguration) {
     throw new DmaError('EOPNOTSUPP', `${address} would come back from D3hot without its configuration`, {
-      remedy: 'nobody restores it here: open the function through VFIO',
+      remedy: 'only VFIO restores it: open the function through VFIO',
     });
   }
   pm.writeState(state);

@@ -2,10 +2,10 @@
  * Whether a function's device is there, and what its driver is told while it goes:
  *
  *      release request --- listeners settle, or the grace time is over, or there is none ---+
- *      a register that reads all ones, a configuration access that finds nobody ------------+---> gone
+ *      a register that reads all ones, a configuration access without an answer ------------+---> gone
  *      a simulated device that is pulled out -----------------------------------------------+
  *
- * Gone is for good: whoever wants the device when it is back opens it again.
+ * A function that is gone stays so: when the device is back, the driver opens it again.
  */
 import { setMaxListeners } from 'node:events';
 import { describe } from '../arguments.ts';
@@ -15,7 +15,7 @@ import { answers } from './config-space.ts';
 import { Listeners } from './listeners.ts';
 import type { PciTransport } from './transport.ts';
 
-/** Milliseconds. The kernel asks again after ten seconds, and whoever removes the device waits. */
+/** Milliseconds. The kernel asks again after ten seconds, and the removal of the device waits. */
 const DEFAULT_GRACE = 2000;
 
 /** Whether the device of a function is there, and the requests to release it. */
@@ -65,7 +65,10 @@ export class Presence {
     return this.#releaseListeners.add(listener);
   }
 
-  /** Ask the device. The function is gone when it does not answer. @throws DmaError as an access of configuration space */
+  /**
+   * Ask the device. The function is gone when it does not answer.
+   * @throws DmaError as an access of configuration space
+   */
   check(): boolean {
     const { signal } = this.#gone;
     if (signal.aborted) return false;
@@ -79,7 +82,7 @@ export class Presence {
     return !signal.aborted;
   }
 
-  /** Nobody is told anything any more. */
+  /** Remove all listeners. */
   close(): void {
     this.#errorListeners.clear();
     this.#releaseListeners.clear();

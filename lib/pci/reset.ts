@@ -7,8 +7,8 @@
  *
  * The kernel saves configuration space before each of them and restores it afterwards, messages of MSI and MSI-X
  * included (pci_dev_save_and_disable, pci_restore_state; vfio_pci_set_power_state), and eventfds are not touched:
- * interrupts that had come are still there, and every vector is armed as it was. What is left to do here is INTx, which
- * may have been masked for an interrupt that nobody will service any more.
+ * interrupts that had come are still there, and every vector is armed as it was. Only INTx is left to do here: it
+ * may be masked for an interrupt that the driver will not service any more.
  */
 import type { InterruptKind } from '../interrupts/access.ts';
 import type { Interrupts } from '../interrupts/interrupt.ts';
@@ -55,7 +55,7 @@ export class Resets {
     try {
       return this.recover('hot', this.#transport.hotReset());
     } catch (error) {
-      // Whoever listens has to start the device anew then, too.
+      // The listeners have to start the device anew then, too.
       if (mayHaveReset(error)) this.recover('hot', [this.#transport.address]);
       throw error;
     }
@@ -86,7 +86,7 @@ export class Resets {
     return report;
   }
 
-  /** Nobody is told anything any more. */
+  /** Remove all listeners. */
   close(): void {
     this.#listeners.clear();
   }

@@ -40,7 +40,10 @@ export interface FunctionEvents {
 export interface RomAccess {
   /** Bytes. */
   readonly size: number;
-  /** All of it that there is. @throws DmaError EIO it does not answer · ENODEV closed, or gone · EACCES no permission */
+  /**
+   * All of it that there is.
+   * @throws DmaError EIO it does not answer · ENODEV closed, or gone · EACCES no permission
+   */
   read(): Uint8Array;
 }
 
@@ -61,13 +64,13 @@ export interface PciTransport {
    */
   reset(): void;
   /**
-   * Reset the bus or slot of the function; the addresses of all functions that were. Those of the others that this process
-   * has open are told by their `FunctionEvents`.
-   * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM functions would be hit that this process does not hold ·
-   *   EAGAIN busy · EIO it failed, and they may have been reset all the same · ENODEV closed, or gone
+   * Reset the bus or slot of the function; the addresses of all functions that were. Those of the others that this
+   * process has open are told by their `FunctionEvents`.
+   * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM functions would be hit that this process does not hold
+   *   · EAGAIN busy · EIO it failed, and they may have been reset all the same · ENODEV closed, or gone
    */
   hotReset(): readonly string[];
-  /** Whether somebody restores configuration space when the function comes back from D3hot. */
+  /** Whether the kernel (VFIO) restores configuration space when the function comes back from D3hot. */
   readonly restoresConfiguration: boolean;
   /** Tell of these from now on. Nothing of it keeps the process alive. To be called once. */
   watch(events: FunctionEvents): void;
@@ -111,9 +114,10 @@ export interface OpenOptions {
    */
   readonly debug?: boolean | DebugOptions;
   /**
-   * The domain of another function, `PciFunction.domain`, that this one is to share: one address space and one memory for
-   * both, so that an address which either was given is valid for both. Default: one of its own; functions of one IOMMU
-   * group, which the IOMMU does not tell apart, always share one. Where memory comes from is settled by the first of them.
+   * The domain of another function, `PciFunction.domain`, that this one is to share: one address space and one memory
+   * for both, so that an address which either was given is valid for both. Default: one of its own; functions of one
+   * IOMMU group, which the IOMMU does not tell apart, always share one. Where memory comes from is settled by the first
+   * of them.
    */
   readonly domain?: IommuDomain;
   /**

@@ -1,4 +1,7 @@
-/** What a model answers a register read with. A wrong answer is a mistake of the model, and the error says so by its name. */
+/**
+ * What a model answers a register read with. A wrong answer is a mistake of the model, and the error says so by its
+ * name.
+ */
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { DeviceModel, Width } from './model.ts';

@@ -54,7 +54,10 @@ export class SimulatedCache implements CacheMaintenance {
     this.#pageOffset = pageOffset;
   }
 
-  /** What the device sees of bytes [offset, offset + size) of a buffer. @throws DmaError ENOMEM too long to be cached */
+  /**
+   * What the device sees of bytes [offset, offset + size) of a buffer.
+   * @throws DmaError ENOMEM too long to be cached
+   */
   deviceView(buffer: ArrayBufferLike, offset: number, size: number): Uint8Array {
     const cached = this.#find(buffer);
     if (cached === undefined) return new Uint8Array(buffer, offset, size);

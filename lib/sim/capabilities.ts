@@ -68,7 +68,8 @@ export function extendedCapabilities({
 function msiCapability(vectors: number): CapabilityDescription {
   const image = new Image(14);
   const most = Math.log2(vectors);
-  // vfio-pci keeps a copy of its own, all of which can be written, but for the enable bit and vectors that are not there.
+  // vfio-pci keeps a copy of its own, all of which can be written, but for the enable bit and vectors that are not
+  // there.
   const granted = ((1 << Math.ceil(Math.log2(most + 1))) - 1) << 4;
   image.put(2, 2, (most << 1) | MSI_64BIT, 0x8e | granted);
   image.put(4, 4, 0, 0xffffffff);

@@ -96,7 +96,10 @@ export class SimulatedConfigSpace implements ConfigAccess {
     return before === D3HOT && this.#awake && this.#losesRegisters ? 'power' : undefined;
   }
 
-  /** Whether the function is in D0. In any other state it answers nothing but configuration accesses, and starts nothing. */
+  /**
+   * Whether the function is in D0. In any other state it answers nothing but configuration accesses, and starts
+   * nothing.
+   */
   get awake(): boolean {
     return this.#awake;
   }

@@ -1,4 +1,7 @@
-/** What a simulated machine is like where the program does not say: plain, or hard on the driver in the tests of drivers. */
+/**
+ * What a simulated machine is like where the program does not say: plain, or hard on the driver in the tests of
+ * drivers.
+ */
 import type { SimulateOptions } from './simulate.ts';
 
 let defaults: SimulateOptions = {};

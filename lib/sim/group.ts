@@ -1,6 +1,6 @@
 /**
- * IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or not.
- * They are on one bus, and are hot reset together.
+ * IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or
+ * not. They are on one bus, and are hot reset together.
  */
 import { IommuDomain } from '../dma/operations/domain.ts';
 import { DmaError } from '../errors.ts';
@@ -62,7 +62,10 @@ export class SimulatedGroup {
     });
   }
 
-  /** Functions of the device that the one at `address` belongs to: itself, and those that differ in the last digit. @internal */
+  /**
+   * Functions of the device that the one at `address` belongs to: itself, and those that differ in the last digit.
+   * @internal
+   */
   functionsOf(address: string): readonly GroupMember[] {
     return this.#members.filter((member) => deviceOf(member.address) === deviceOf(address));
   }
@@ -70,7 +73,8 @@ export class SimulatedGroup {
   /**
    * A function of the group is being opened: the domain it will be in.
    * @param wanted the domain that the caller of `openPci` asked for @param make makes one for the group
-   * @throws DmaError EBUSY the group is in another domain · EINVAL that domain is of another world · ENODEV it is closed
+   * @throws DmaError EBUSY the group is in another domain · EINVAL that domain is of another world · ENODEV it is
+   *   closed
    * @internal
    */
   enter(wanted: IommuDomain | undefined, make: () => SimulatedDomain): SimulatedDomain {

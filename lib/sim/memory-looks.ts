@@ -1,6 +1,6 @@
 /**
- * Time passes while a driver polls memory that the devices of a simulated machine write. Where nothing is scheduled on any of
- * them no look will ever find anything new: the loop is told so, as it would never end.
+ * Time passes while a driver polls memory that the devices of a simulated machine write. Where nothing is scheduled on
+ * any of them no look will ever find anything new: the loop is told so, as it would never end.
  */
 import { DmaError } from '../errors.ts';
 import type { SimulatedClock } from './clock.ts';

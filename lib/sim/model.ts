@@ -34,13 +34,14 @@ export interface FunctionDescription {
   /** More extended capabilities of an Express function, in this order. */
   readonly extended?: readonly ExtendedDescription[];
   /**
-   * More standard capabilities, in this order, behind those that the fields above make: a vendor's (9), the subsystem of
-   * a bridge (13). Default: none.
+   * More standard capabilities, in this order, behind those that the fields above make: a vendor's (9), the subsystem
+   * of a bridge (13). Default: none.
    */
   readonly capabilities?: readonly CapabilityDescription[];
   /**
-   * Bytes of the pieces that the device reads whole, whatever it needs of them: a power of two up to 4096, e.g. the beat of an
-   * AXI master. What it reads beside a mapping in a piece of the mapping is no mistake then; what it writes is. Default 1.
+   * Bytes of the pieces that the device reads whole, whatever it needs of them: a power of two up to 4096, e.g. the
+   * beat of an AXI master. What it reads beside a mapping in a piece of the mapping is no mistake then; what it writes
+   * is. Default 1.
    */
   readonly readGranule?: number;
   /** Expansion ROM: a power of two of at least 2048 bytes. Default: none. */
@@ -130,14 +131,14 @@ export interface DeviceModel {
   write(bar: number, offset: number, width: Width, value: number): void;
 
   /**
-   * Called when a driver has let the device go: its function was closed, or is gone. For a model that holds something of the
-   * host's, e.g. a file or a socket. The device stays in its slot, and may be opened again without a `reset`.
+   * Called when a driver has let the device go: its function was closed, or is gone. For a model that holds something
+   * of the host's, e.g. a file or a socket. The device stays in its slot, and may be opened again without a `reset`.
    */
   close?(): void;
 
   /**
-   * What the device is doing now, e.g. which descriptor it is at, in words: asked for when something goes wrong, for the
-   * fault's `about`. Undefined, or no such method: nothing to say.
+   * What the device is doing now, e.g. which descriptor it is at, in words: asked for when something goes wrong, for
+   * the fault's `about`. Undefined, or no such method: nothing to say.
    */
   activity?(): string | undefined;
 
@@ -152,14 +153,14 @@ export interface DeviceBus {
    * Read memory: zeros where it may not. Faults are recorded; so is any DMA while the driver has not enabled bus
    * mastering. False when not all of it was there, which not every device is told: PCI Express answers a read with an
    * error and a write with nothing, an AXI interconnect both with DECERR.
-   * @param high bits 32 to 63, for an `address` that is the low half alone, signed or not: descriptors have addresses like
-   *   that, and no access leaves garbage then
+   * @param high bits 32 to 63, for an `address` that is the low half alone, signed or not: descriptors have addresses
+   *   like that, and no access leaves garbage then
    */
   dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean;
   /**
    * Write memory; nothing changes where the device may not write. As `dmaRead`.
-   * @param relaxed the write has the attribute Relaxed Ordering: it may pass earlier writes if the driver has enabled that in
-   *   Device Control and the device lags (`SimulateOptions.lag`). Default false
+   * @param relaxed the write has the attribute Relaxed Ordering: it may pass earlier writes if the driver has enabled
+   *   that in Device Control and the device lags (`SimulateOptions.lag`). Default false
    */
   dmaWrite(address: bigint | number, from: Uint8Array, high?: number, relaxed?: boolean): boolean;
 
@@ -175,9 +176,9 @@ export interface DeviceBus {
   lower(): void;
 
   /**
-   * Run `action` once, `microseconds` of simulated time from now (more than 0; less than 1 counts as 1). A reset cancels
-   * it. Time passes at 1 us for each register read, and jumps to the next action whenever the driver is idle; it stands still
-   * while the function is closed.
+   * Run `action` once, `microseconds` of simulated time from now (more than 0; less than 1 counts as 1). A reset
+   * cancels it. Time passes at 1 us for each register read, and jumps to the next action whenever the driver is idle;
+   * it stands still while the function is closed.
    * @throws DmaError EINVAL no such time
    */
   after(microseconds: number, action: () => void): void;

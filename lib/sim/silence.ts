@@ -1,6 +1,7 @@
 /**
- * A wait for an interrupt that no device will send, as things stand: nothing is scheduled in the simulation. It may still be
- * right, since a test can make the device do something later, so that it is a warning of the process and no error.
+ * A wait for an interrupt that no device will send, as things stand: nothing is scheduled in the simulation. It may
+ * still be right, since a test can make the device do something later, so that it is a warning of the process and no
+ * error.
  */
 import process from 'node:process';
 

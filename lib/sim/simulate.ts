@@ -54,16 +54,16 @@ export interface SimulateOptions {
   readonly onFault?: (fault: Fault) => void;
   /**
    * The IOMMU group of another function, `SimulatedSource.group`, that this one is in too: the IOMMU does not tell them
-   * apart, so that while both are open they share a domain. Functions whose addresses differ in the last digit alone are
-   * those of one device: their headers say so, and they are pulled out together. Default: one of its own.
+   * apart, so that while both are open they share a domain. Functions whose addresses differ in the last digit alone
+   * are those of one device: their headers say so, and they are pulled out together. Default: one of its own.
    */
   readonly group?: SimulatedGroup;
   /** What goes wrong, and when. Default: nothing that the model or the driver does not do. */
   readonly inject?: FaultInjector;
   /**
-   * Whether the device lags, as PCI Express lets it: register writes of the driver and writes of the device are under way for
-   * some time, and time passes in the calls that unmap, free and close. It is random, and repeatable by its seed.
-   * Default: it does not lag; it does after `checkDmaAfterEach` of userdma/testing.
+   * Whether the device lags, as PCI Express lets it: register writes of the driver and writes of the device are under
+   * way for some time, and time passes in the calls that unmap, free and close. It is random, and repeatable by its
+   * seed. Default: it does not lag; it does after `checkDmaAfterEach` of userdma/testing.
    */
   readonly lag?: boolean | LagOptions;
   /**
@@ -82,14 +82,14 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
   /** What the device did wrong or was not allowed to do, the newest thousand, oldest first, over all openings. */
   readonly faults: readonly Fault[];
   /**
-   * Pull the device out, as a card is pulled out of a running machine, with all of its functions: every access and every
-   * wait of the driver fails with ENODEV from here on, and the device reaches nothing. Memory stays as it is until the function is closed.
-   * Harmless to call twice.
+   * Pull the device out, as a card is pulled out of a running machine, with all of its functions: every access and
+   * every wait of the driver fails with ENODEV from here on, and the device reaches nothing. Memory stays as it is
+   * until the function is closed. Harmless to call twice.
    */
   unplug(): void;
   /**
-   * Ask the driver for the device, as the kernel does before it removes one (PciFunction.onReleaseRequest). Resolves when
-   * it was let go; it is in its slot still.
+   * Ask the driver for the device, as the kernel does before it removes one (PciFunction.onReleaseRequest). Resolves
+   * when it was let go; it is in its slot still.
    */
   requestRelease(): Promise<void>;
   /** Tell the driver of an error that the system could not correct (PciFunction.onError). */

@@ -10,15 +10,15 @@ import { describeReports, failure, reportsOf } from './reports.ts';
 export type AfterEach = (hook: () => void) => unknown;
 
 /**
- * A machine that does everything that hardware may do to a driver, and that few machines do: the device lags, addresses are
- * above 4 GiB where the mask has them, and the program's own memory starts near the end of a page.
+ * A machine that does everything that hardware may do to a driver, and that few machines do: the device lags, addresses
+ * are above 4 GiB where the mask has them, and the program's own memory starts near the end of a page.
  */
 export const HARD_MACHINE: SimulateOptions = { lag: true, forceDac: true, foreignPageOffset: 4080 };
 
 export interface DmaCheckOptions {
   /**
-   * What `simulate` makes in this file from now on, where it is not told otherwise. Default: `HARD_MACHINE`; `{}` is the
-   * machine that `simulate` makes by itself.
+   * What `simulate` makes in this file from now on, where it is not told otherwise. Default: `HARD_MACHINE`; `{}` is
+   * the machine that `simulate` makes by itself.
    */
   readonly machine?: SimulateOptions;
 }
@@ -33,9 +33,9 @@ export interface DmaCheck {
 
 /**
  * Fail each test that leaves a function open (it is closed then, so that the next test can have it) or whose functions
- * have reports of dma-debug, closed ones included. Functions opened without debugging are only checked for being closed.
- * Call it once per file, before the tests; they must not run concurrently, since what is open is one per process. Machines
- * that are simulated from then on are hard on the driver, see `DmaCheckOptions`.
+ * have reports of dma-debug, closed ones included. Functions opened without debugging are only checked for being
+ * closed. Call it once per file, before the tests; they must not run concurrently, since what is open is one per
+ * process. Machines that are simulated from then on are hard on the driver, see `DmaCheckOptions`.
  *
  *     import { afterEach } from 'vitest'; // or 'node:test'
  *     checkDmaAfterEach(afterEach);

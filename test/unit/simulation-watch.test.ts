@@ -255,7 +255,7 @@ describe.each(WORLDS)('debugging a simulated device, %s', (_name, options) => {
     expect(kinds()).toEqual(['device-outside-mapping']);
     write(mapping.dmaAddress - 65_536n, 1);
     expect(kinds()).toEqual(['device-wrote-unowned']);
-    expect(message()).toMatch(/in a bounce slot nobody has mapped/);
+    expect(message()).toMatch(/in a bounce slot without a mapping/);
     mapping.unmap();
   });
 

@@ -42,7 +42,7 @@ export function* capabilities(config: ConfigSpace): Generator<Capability> {
   while (offset >= FIRST_CAPABILITY && offset < FIRST_EXTENDED_CAPABILITY && !seen.has(offset)) {
     seen.add(offset);
     const id = config.read8(offset);
-    if (id === 0xff) return; // nobody answers
+    if (id === 0xff) return; // no device answers
     yield { id, offset };
     offset = config.read8(offset + 1) & ~3;
   }

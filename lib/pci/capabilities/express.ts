@@ -164,7 +164,9 @@ export class ExpressCapability extends CapabilityRegisters {
     return !this.#hasSecond ? 0 : this.read32(DEVICE_CAPABILITIES_2) & 0xf;
   }
 
-  /** Whether it has the second set of registers: version 1 has none, and they may be cut off by the end of the space. */
+  /**
+   * Whether it has the second set of registers: version 1 has none, and they may be cut off by the end of the space.
+   */
   get #hasSecond(): boolean {
     return this.version >= 2 && this.offset + DEVICE_CONTROL_2 + 2 <= STANDARD_END;
   }

@@ -29,17 +29,17 @@ export interface OpenPciUnsafeOptions {
 
 /**
  * UNSAFE: open a PCI function without an IOMMU. Nothing stands between the device and the memory of this machine: a
- * wrong address in a register, a descriptor that is stale, a length that is too long, and the device reads or overwrites
- * the kernel, other programs, or the disk cache. It needs root, and a process that is killed while a transfer is under
- * way leaves the device writing to memory that others own by then. Use `openPci` (VFIO) wherever there is an IOMMU; this
- * is for boards without one, and devices that are trusted with everything.
+ * wrong address in a register, a descriptor that is stale, a length that is too long, and the device reads or
+ * overwrites the kernel, other programs, or the disk cache. It needs root, and a process that is killed while a
+ * transfer is under way leaves the device writing to memory that others own by then. Use `openPci` (VFIO) wherever
+ * there is an IOMMU; this is for boards without one, and devices that are trusted with everything.
  *
- * Bus mastering is off, memory decode on, no interrupt armed, masks are 32-bit. The function has INTx while it is bound to
- * uio_pci_generic, and no interrupt when no driver is bound to it; never MSI.
+ * Bus mastering is off, memory decode on, no interrupt armed, masks are 32-bit. The function has INTx while it is bound
+ * to uio_pci_generic, and no interrupt when no driver is bound to it; never MSI.
  *
  * @param address `domain:bus:device.function`, e.g. `0000:01:00.0`
- * @throws DmaError EINVAL malformed address · ENODEV absent · EBUSY bound to another driver · EPERM behind an IOMMU that
- *   translates · EACCES not root · EIO its files make no sense · ENOSYS addon not built
+ * @throws DmaError EINVAL malformed address · ENODEV absent · EBUSY bound to another driver · EPERM behind an IOMMU
+ *   that translates · EACCES not root · EIO its files make no sense · ENOSYS addon not built
  */
 export async function openPciUnsafe(address: string, options: OpenPciUnsafeOptions): Promise<PciFunction> {
   return openPci({ open: () => openSysfs(parseAddress(address), options) });

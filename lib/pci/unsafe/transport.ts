@@ -134,7 +134,8 @@ export class SysfsTransport implements PciTransport {
   }
 
   /**
-   * A function that no driver has enabled decodes nothing; whoever had it last may have left it so too, or bus master.
+   * A function that no driver has enabled decodes nothing; its last driver may have left it so, too, or with bus
+   * mastering on.
    */
   #enable(resources: readonly (BarResource | undefined)[]): void {
     if (!this.#bound()) {

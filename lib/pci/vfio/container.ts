@@ -1,6 +1,6 @@
 /**
- * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. The node of
- * a group can be opened once on the whole system.
+ * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. The node
+ * of a group can be opened once on the whole system.
  *
  *      domain      container /dev/vfio/vfio
  *        group     /dev/vfio/N, attached         one or more

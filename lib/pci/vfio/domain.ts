@@ -3,8 +3,8 @@
  *
  *      container   /dev/vfio/vfio, with the groups of its functions attached     (container.ts)
  *
- * The registry of groups (group.ts) decides which domain a function goes to; the transport of a function reads from here
- * whether a hot reset would hit functions that this program does not hold.
+ * The registry of groups (group.ts) decides which domain a function goes to; the transport of a function reads from
+ * here whether a hot reset would hit functions that this program does not hold.
  */
 import { IommuDomain } from '../../dma/operations/domain.ts';
 import { DmaError } from '../../errors.ts';

@@ -21,8 +21,8 @@ export class VfioGroup {
   }
 
   /**
-   * Opens a function: in the domain that its group is in already, or else in the domain that is wanted, or else in a new
-   * one. The function counts as open from here on, until `release`.
+   * Opens a function: in the domain that its group is in already, or else in the domain that is wanted, or else in a
+   * new one. The function counts as open from here on, until `release`.
    * @returns its group, and the device, which belongs to the caller
    * @throws DmaError as `openPci`; nothing has changed then
    */

@@ -145,7 +145,7 @@ export class VfioInterrupts implements InterruptAccess {
     if (kind === 'intx') return 1;
     const limit = this.limit(kind);
     if (this.#native.vfioIrqResizable(this.#device, VFIO_IRQ[kind]) !== 1) return this.#allocate(kind, limit);
-    // The kind cannot be on without any. Vectors that nobody arms cost the system nothing then.
+    // The kind cannot be on without any. Vectors that are not armed cost the system nothing then.
     this.#allocate(kind, 1);
     return limit;
   }

@@ -7,8 +7,8 @@
  *      virtio_iommu virtio0: page fault from EP 128 at 0x600000 [W]
  *      arm-smmu-v3 9050000.smmuv3: event 0x10 received:      and the four words of the event, a line each
  *
- * A line may be missing: all of these are rate-limited, and an IOMMU drops what comes while a fault is pending. Where the
- * log may not be read (kernel.dmesg_restrict without CAP_SYSLOG), there are no faults to be had, and no error.
+ * A line may be missing: all of these are rate-limited, and an IOMMU drops what comes while a fault is pending. Where
+ * the log may not be read (kernel.dmesg_restrict without CAP_SYSLOG), there are no faults to be had, and no error.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import type { Fault } from '../../iommu/fault.ts';

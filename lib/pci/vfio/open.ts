@@ -5,8 +5,8 @@
  *      group, domain     whose address space its device will see (group.ts, domain.ts)
  *      device            opened by the domain (container.ts)
  *
- * The device belongs to the transport, the domain to the devices in it. Either may be closed first: the device is stopped,
- * or the mappings are gone, before the other one ends.
+ * The device belongs to the transport, the domain to the devices in it. Either may be closed first: the device is
+ * stopped, or the mappings are gone, before the other one ends.
  */
 import { createHardwareDevice } from '../../debug/create.ts';
 import { loadAddon } from '../../native/load.ts';

@@ -48,7 +48,8 @@ export class VfioTransport implements PciTransport {
    * Decoding of the BARs that the function has is on afterwards; bus mastering is left as it was, off.
    * @param device belongs to this object from here on, unless the constructor throws
    * @param group told when the device is let go, and closed with this object
-   * @throws DmaError ENODEV the device has gone · EIO configuration space does not answer · ENOMEM a BAR cannot be mapped
+   * @throws DmaError ENODEV the device has gone · EIO configuration space does not answer · ENOMEM a BAR cannot be
+   *   mapped
    */
   constructor(native: Addon, device: Handle, address: string, group: GroupOfFunction) {
     this.#native = native;
@@ -92,7 +93,10 @@ export class VfioTransport implements PciTransport {
     return functions;
   }
 
-  /** A reset failed. Of a device that was pulled out the kernel says all kinds of things. @throws DmaError ENODEV gone */
+  /**
+   * A reset failed. Of a device that was pulled out the kernel says all kinds of things.
+   * @throws DmaError ENODEV gone
+   */
   #checkThere(): void {
     if (this.#closed || answers(this.config)) return;
     this.leave();

@@ -173,8 +173,8 @@ class InjectedDeviceBus implements DeviceBus {
   }
 
   /**
-   * An interrupt without a cause. One that would not reach the driver is not sent, or the driver would be blamed for it:
-   * bus mastering is off, or the vector is not armed.
+   * An interrupt without a cause. One that would not reach the driver is not sent, or the driver would be blamed for
+   * it: bus mastering is off, or the vector is not armed.
    */
   raiseSpurious(vector: number): void {
     if (!this.#bus.messages || this.#bus.delivers(vector)) this.#pulse(vector);

@@ -137,7 +137,10 @@ export class FaultInjector {
     this.#slot = slot;
   }
 
-  /** An opportunity for a fault of this kind: the conditions of the rule that strikes, undefined when none does. @internal */
+  /**
+   * An opportunity for a fault of this kind: the conditions of the rule that strikes, undefined when none does.
+   * @internal
+   */
   strike(kind: FaultKind): FaultTiming | undefined {
     const rules = this.#rules.get(kind);
     if (rules === undefined || this.#slot === undefined) return undefined;

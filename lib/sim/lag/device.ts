@@ -1,5 +1,6 @@
 /**
- * A device that lags, whatever its model is: it stands between the driver and the model, and between the model and the bus.
+ * A device that lags, whatever its model is: it stands between the driver and the model, and between the model and the
+ * bus.
  *
  *      driver                                                                      model
  *        |  register write   -->  under way  ---------------------------------->    |
@@ -7,8 +8,8 @@
  *        |  <-----------------------------------  under way  <--  DMA write, MSI    |
  *        |  <--  all DMA writes before it arrive, then memory is read  <-- DMA read |
  *
- * Two things may change places here if, and only if, PCI Express lets them (PCI Express 5.0, 2.4.1, table 2-39):
- * a posted write does not pass another one unless it is relaxed; a read, and the answer to a read, pass no posted write;
+ * Two things may change places here if, and only if, PCI Express lets them (PCI Express 5.0, 2.4.1, table 2-39): a
+ * posted write does not pass another one unless it is relaxed; a read, and the answer to a read, pass no posted write;
  * an INTx line of a conventional function is a wire, and has no order with anything.
  */
 import type { LaggingDevice, SimulatedBus, SlotBus } from '../bus.ts';
@@ -91,7 +92,10 @@ export class LaggingModel implements FrontModel, LaggingDevice {
     this.#up.flush();
   }
 
-  /** The driver took something away from the device and goes on, now or later. @param free memory, which may be anything next */
+  /**
+   * The driver took something away from the device and goes on, now or later.
+   * @param free memory, which may be anything next
+   */
   pause(free: boolean): void {
     const pause = free ? 'long' : this.#lag.pause();
     if (pause === 'long') this.settle();

@@ -5,8 +5,8 @@ import { generator } from '../inject/rule.ts';
 
 export interface LagOptions {
   /**
-   * All that is random follows from this number, a whole number below 2^32: the same seed makes the same device, as long as
-   * the driver does the same. Default: USERDMA_LAG_SEED, or 1.
+   * All that is random follows from this number, a whole number below 2^32: the same seed makes the same device, as
+   * long as the driver does the same. Default: USERDMA_LAG_SEED, or 1.
    */
   readonly seed?: number;
   /** The longest time that a write is under way, in simulated microseconds. Default 100. */

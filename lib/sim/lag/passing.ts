@@ -6,7 +6,10 @@ import type { DeviceParts } from '../../dma/parts.ts';
 import type { MemoryLooks } from '../memory-looks.ts';
 import type { LaggingModel } from './device.ts';
 
-/** For `DmaDevice`'s `alter`: what takes time is replaced on this one device; its classes stay as they are for all others. */
+/**
+ * For `DmaDevice`'s `alter`: what takes time is replaced on this one device; its classes stay as they are for all
+ * others.
+ */
 export function passTimeIn(parts: DeviceParts, lagging: LaggingModel): DeviceParts {
   const unmapped = (): void => lagging.pause(false);
   const freed = (): void => lagging.pause(true);

@@ -1,7 +1,7 @@
 /**
- * Posted writes that are under way in one direction of a link. The writer does not wait for them; each write arrives some
- * time later. They arrive in the order in which they were made, with one exception: a relaxed one may pass those before it
- * (PCI Express 5.0, 2.4.1, table 2-39, entries A2a and A2b).
+ * Posted writes that are under way in one direction of a link. The writer does not wait for them; each write arrives
+ * some time later. They arrive in the order in which they were made, with one exception: a relaxed one may pass those
+ * before it (PCI Express 5.0, 2.4.1, table 2-39, entries A2a and A2b).
  */
 import type { Scheduled, SimulatedClock } from '../clock.ts';
 import type { Lag } from './options.ts';

@@ -46,7 +46,9 @@ const ALL_ONES_64 = 2n ** 64n - 1n;
 export interface EduOptions {
   /** Address bits the DMA engine drives; it cuts off the others, silently on real wires. Default 28. */
   readonly dmaBits?: number;
-  /** Simulated microseconds of a transfer; 0: it is over when the register write returns. Default 100,000, as QEMU's. */
+  /**
+   * Simulated microseconds of a transfer; 0: it is over when the register write returns. Default 100,000, as QEMU's.
+   */
   readonly transferTime?: number;
   /** Simulated microseconds of a factorial. Default 10. */
   readonly factorialTime?: number;
@@ -205,7 +207,9 @@ export class EduModel implements DeviceModel {
     if (slice !== undefined) this.#bus.dmaWrite(this.#clamp(this.#destination, 'write'), slice);
   }
 
-  /** The part of the buffer a transfer names by its address, or undefined when no part of the buffer has that address. */
+  /**
+   * The part of the buffer a transfer names by its address, or undefined when no part of the buffer has that address.
+   */
   #slice(inside: bigint, memory: bigint, access: 'read' | 'write'): Uint8Array | undefined {
     const start = inside - BUFFER_START;
     if (start >= 0n && start + this.#count <= BUFFER_SIZE) {

@@ -12,7 +12,7 @@ export class Command {
   entry = 0;
   /** First word of the completion. */
   result = 0;
-  /** Runs it; made once, for whoever calls later. */
+  /** Runs it; made once, for a later call. */
   readonly run: () => void;
   readonly #view = new DataView(this.bytes.buffer);
 

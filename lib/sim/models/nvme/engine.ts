@@ -118,7 +118,7 @@ export class Engine {
     } else this.#post(queue, cid, status, result);
   }
 
-  /** As `complete`, of one that nobody was serving. */
+  /** As `complete`, for a command that is not being carried out. */
   completeNow(queue: SubmissionQueue, cid: number, status: number, result: number): void {
     this.complete(queue, cid, status, result);
     this.#activity.idle();

@@ -16,14 +16,14 @@ export class AsynchronousEvents {
   readonly #complete: (cid: number, result: number) => void;
   readonly #requests: number[] = [];
   readonly #queued: { readonly type: number; readonly result: number }[] = [];
-  /** Types that were told and whose log page nobody has read since: a bit each. */
+  /** Types that were reported and whose log page the host has not read since: a bit each. */
   #masked = 0;
 
   constructor(complete: (cid: number, result: number) => void) {
     this.#complete = complete;
   }
 
-  /** Whether somebody waits. */
+  /** Whether the host waits for an event. */
   get awaited(): boolean {
     return this.#requests.length > 0;
   }

@@ -11,9 +11,9 @@
  *              then    MSI-X table and pending bits           the host's
  *
  * Where it differs from QEMU 7.2 a driver that keeps to the specification does not see it: FLR clears all registers
- * (QEMU keeps AQA, ASQ and ACQ), PRP1 has to be a multiple of 4, a Write whose data cannot be read fails with Data Transfer
- * Error (QEMU writes whatever it has), and what it cannot do (Format, Copy, Verify, timestamps, virtual functions)
- * it does not claim to.
+ * (QEMU keeps AQA, ASQ and ACQ), PRP1 has to be a multiple of 4, a Write whose data cannot be read fails with Data
+ * Transfer Error (QEMU writes whatever it has), and what it cannot do (Format, Copy, Verify, timestamps, virtual
+ * functions) it does not claim to.
  */
 import { describe } from '../../../arguments.ts';
 import { DmaError } from '../../../errors.ts';
@@ -56,8 +56,8 @@ export interface NvmeOptions {
   /** MDTS: the largest command moves 4096 << this bytes; 0: no limit. Default 7. */
   readonly maxTransfer?: number;
   /**
-   * Simulated microseconds of an I/O command; its data moves at the end of them. Default 0: all is done when the doorbell
-   * write returns.
+   * Simulated microseconds of an I/O command; its data moves at the end of them. Default 0: all is done when the
+   * doorbell write returns.
    */
   readonly latency?: number;
   /** At most 20 characters. Default `simulated`. */

@@ -14,7 +14,7 @@ const SLAB = 2 ** 21;
 const DEFAULT_CAPACITY = 128 * 2 ** 20;
 const LARGEST = 2 ** 52;
 
-/** What was never written; nobody writes here. */
+/** The contents of a page that was never written. It is never changed. */
 const ZEROS = new Uint8Array(MEDIA_PAGE);
 
 export interface NvmeNamespaceOptions {

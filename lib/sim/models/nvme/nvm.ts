@@ -106,7 +106,9 @@ export class NvmCommands {
     return same ? STATUS.success : STATUS.compareFailure;
   }
 
-  /** Ranges may be deallocated. As QEMU does, one that is not all there is left alone without an error; it is reported. */
+  /**
+   * Ranges may be deallocated. As QEMU does, one that is not all there is left alone without an error; it is reported.
+   */
   #manage(command: Command, namespace: NvmeNamespace): number {
     if ((command.cdw11 & DEALLOCATE) === 0) return STATUS.success;
     const ranges = new DataView(new ArrayBuffer(RANGE * ((command.cdw10 & 0xff) + 1)));

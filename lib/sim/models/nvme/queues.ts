@@ -15,7 +15,10 @@ export interface QueueMemory {
 abstract class Queue {
   readonly id: number;
   readonly entries: number;
-  /** Of the next entry that whoever reads it reads, and whoever writes it writes. */
+  /**
+   * The next slot to read (`head`) and to write (`tail`): the device reads submission queues and writes completion
+   * queues.
+   */
   head = 0;
   tail = 0;
   readonly #low: number;

@@ -1,6 +1,6 @@
 /**
- * Scatter gather lists (NVM Express 1.4, 4.4): a descriptor in the command that is a data block, or leads to a segment of
- * descriptors, the last of which may lead to the next segment. As QEMU's controller, this one knows data blocks,
+ * Scatter gather lists (NVM Express 1.4, 4.4): a descriptor in the command that is a data block, or leads to a segment
+ * of descriptors, the last of which may lead to the next segment. As QEMU's controller, this one knows data blocks,
  * segments and last segments; a single block may be longer than the data, a list may not.
  */
 import type { Command } from './command.ts';
