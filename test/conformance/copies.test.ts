@@ -74,6 +74,8 @@ async function checkTable(
   attributes: number,
 ): Promise<void> {
   const { dma } = open;
+  // Strictly bounced, the device cannot look at what it may only write.
+  const looks = !world.strict || reads(direction);
   const what = `${direction}, slice ${offset}+${size}, attributes ${attributes}`;
   const source = new Guarded(700);
   const { view } = source;
@@ -91,23 +93,25 @@ async function checkTable(
   assert.equal(dma.bounceStats.bytesIn - bytesIn, 700, `${what}: copied in at map`);
   // Whoever skips a sync on such a device has to make up for it.
   if (attributes !== 0 && !world.coherent) mapping.syncForDevice();
-  sameBytes(await device(open, mapping), a, `${what}: the device after map`);
+  if (looks) sameBytes(await device(open, mapping), a, `${what}: the device after map`);
 
   view.set(b);
-  sameBytes(await device(open, mapping), a, `${what}: the device after the CPU wrote`);
+  if (looks) sameBytes(await device(open, mapping), a, `${what}: the device after the CPU wrote`);
   mapping.syncForDevice(offset, size);
   const given = reads(direction) ? overlay(a, b.subarray(offset, offset + size), offset) : a;
-  sameBytes(await device(open, mapping), given, `${what}: the device after sync for device`);
+  if (looks) sameBytes(await device(open, mapping), given, `${what}: the device after sync for device`);
   sameBytes(view, b, `${what}: the CPU after sync for device`);
 
   // A device that is not coherent and writes where it must not leaves bytes that nobody will look for.
-  const written = writes(direction) || world.coherent;
+  const written = writes(direction) || (world.coherent && !world.strict);
   if (written) await open.write(mapping.dmaAddress, c);
   sameBytes(view, b, `${what}: the CPU after the device wrote`);
   mapping.syncForCpu(offset, size);
   const taken = writes(direction) ? overlay(b, c.subarray(offset, offset + size), offset) : b;
   sameBytes(view, taken, `${what}: the CPU after sync for CPU`);
-  sameBytes(await device(open, mapping), written ? c : given, `${what}: the device after sync for CPU`);
+  if (looks) {
+    sameBytes(await device(open, mapping), written ? c : given, `${what}: the device after sync for CPU`);
+  }
 
   const last = d.subarray(offset, offset + size);
   if (written) await open.write(mapping.dmaAddress + BigInt(offset), last);

@@ -45,7 +45,9 @@ for (const world of worlds) {
           assert.ok(mapping.dmaAddress + 100n <= 2n ** BigInt(bits), `${bits} bits`);
           assert.ok((await open.read(mapping.dmaAddress, 1)).length === 1);
         }
-        using list = dma.mapSg([new Uint8Array(100), new Uint8Array(50)], 'to-device');
+        // Strictly bounced, two are two pages, and there may be one.
+        const views = [new Uint8Array(100), ...(world.strict ? [] : [new Uint8Array(50)])];
+        using list = dma.mapSg(views, 'to-device');
         assert.ok(list.segments.every(({ dmaAddress }) => dmaAddress < 2n ** BigInt(bits)));
         list.unmap();
         const ring = dma.allocCoherent(PAGE);

@@ -1,7 +1,7 @@
 /** What the device may not do, and what it must not see: page permissions, edges, and what is unmapped. */
 import { assert, describe, it } from '../harness.ts';
-import { foreignPages, PAGE, pattern, sameBytes } from './bytes.ts';
-import { COPYBREAK, worlds } from './worlds.ts';
+import { DIRECTIONS, foreignPages, overlay, PAGE, pattern, reads, sameBytes, writes } from './bytes.ts';
+import { COPYBREAK, type OpenWorld, worlds } from './worlds.ts';
 
 const LONG = COPYBREAK + 3000;
 
@@ -119,5 +119,92 @@ for (const world of worlds) {
         two.unmap();
       }
     });
+
+    it('gives strictly bounced memory by direction, from map to unmap, and nothing beside it', async () => {
+      if (!world.translated) {
+        await assert.rejects(world.open('strict'), { code: 'EOPNOTSUPP' });
+        return;
+      }
+      using open = await world.open('strict');
+      const { dma } = open;
+      const size = 300;
+      const [before, bytes, after] = [1, 2, 3].map((seed) => pattern(size, seed)) as [Bytes, Bytes, Bytes];
+      const gone = dma.mapSingle(before, 'bidirectional');
+      const { dmaAddress: slot } = gone;
+      gone.unmap();
+      await refusedTo(open, slot, 'before map');
+      for (const direction of DIRECTIONS) {
+        using left = dma.mapSingle(before, 'to-device');
+        const mapping = dma.mapSingle(bytes, direction);
+        using right = dma.mapSingle(after, 'to-device');
+        const { dmaAddress: address } = mapping;
+        const all = [left.dmaAddress, address, right.dmaAddress];
+        assert.equal(new Set(all.map((one) => one / BigInt(PAGE))).size, 3, 'pages');
+        if (reads(direction))
+          sameBytes(await open.read(address, size), pattern(size, 2), `${direction} read`);
+        // Not every IOMMU can forbid reading: those that the simulation has do.
+        else if (world.simulated) await refusedTo(open, address, direction, ['read']);
+        if (writes(direction)) {
+          await open.write(address + 10n, new Uint8Array(9).fill(0xee));
+          mapping.syncForCpu();
+          sameBytes(bytes, overlay(pattern(size, 2), new Uint8Array(9).fill(0xee), 10), `${direction} write`);
+          mapping.syncForDevice();
+        } else {
+          await refusedTo(open, address, direction, ['write']);
+          sameBytes(await open.read(address, size), pattern(size, 2), 'after a write that is refused');
+        }
+        const pageAfter = (address / BigInt(PAGE) + 1n) * BigInt(PAGE);
+        if (!all.some((one) => one / BigInt(PAGE) === pageAfter / BigInt(PAGE))) {
+          await refusedTo(open, pageAfter, 'beside');
+        }
+        mapping.unmap();
+        const kept = Uint8Array.from(bytes);
+        await refusedTo(open, address, 'after unmap');
+        sameBytes(bytes, kept, 'bytes after unmap');
+        bytes.set(pattern(size, 2));
+      }
+      // What the device wrote beside the bytes, in the page that was its own, nobody finds later.
+      const first = dma.mapSingle(bytes.subarray(0, 100), 'bidirectional');
+      await open.write(first.dmaAddress + 3000n, new Uint8Array(50).fill(0xee));
+      first.unmap();
+      using second = dma.mapSingle(bytes.subarray(0, 100), 'to-device');
+      sameBytes(await open.read(second.dmaAddress + 3000n, 50), new Uint8Array(50), 'beside');
+      assert.equal(dma.bounceStats.usedSlots, 2, 'slots: whole pages');
+    });
+
+    it('gives strictly bounced lists by direction, from map to unmap', async () => {
+      if (!world.translated) return;
+      using open = await world.open('strict');
+      const { dma } = open;
+      const pieces = Array.from({ length: 5 }, (_, i) => pattern(700 + i, i));
+      const list = dma.mapSg(pieces, 'to-device');
+      const places = list.segments.map(({ dmaAddress, length }) => ({ dmaAddress, length }));
+      const seen: Uint8Array[] = [];
+      for (const { dmaAddress, length } of places) seen.push(await open.read(dmaAddress, length));
+      sameBytes(Buffer.concat(seen), Buffer.concat(pieces), 'the list');
+      for (const { dmaAddress } of places) await refusedTo(open, dmaAddress, 'to-device', ['write']);
+      list.unmap();
+      for (const { dmaAddress } of places) await refusedTo(open, dmaAddress, 'after unmap');
+      assert.equal(dma.bounceStats.usedSlots, 0);
+    });
   });
+}
+
+type Bytes = Uint8Array<ArrayBuffer>;
+
+/** The device reads zeros and its writes go nowhere; where faults can be seen, there is one for each access. */
+async function refusedTo(
+  { faults, read, write, dma }: OpenWorld,
+  address: bigint,
+  when: string,
+  accesses: readonly ('read' | 'write')[] = ['read', 'write'],
+): Promise<void> {
+  const { simulated } = worlds[0]!;
+  for (const access of accesses) {
+    const before = faults.length;
+    if (access === 'write') await write(address, new Uint8Array(16).fill(0xdd));
+    else if (simulated) sameBytes(await read(address, 16), new Uint8Array(16), `read ${when}`);
+    if (simulated) assert.equal(faults.length, before + 1, `faults of a ${access} ${when}`);
+  }
+  dma.debug?.clear();
 }

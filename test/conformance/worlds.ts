@@ -6,7 +6,13 @@
 import { existsSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
 import { createDevice } from '../../lib/debug/create.ts';
-import { type DmaDevice, dmaBitMask, openPci, type PciFunction } from '../../lib/index.ts';
+import {
+  type BounceOptions,
+  type DmaDevice,
+  dmaBitMask,
+  openPci,
+  type PciFunction,
+} from '../../lib/index.ts';
 import { FaultLog } from '../../lib/iommu/fault.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../../lib/pci/transport.ts';
@@ -40,6 +46,8 @@ export interface World {
   readonly coherent: boolean;
   /** Whether everything is bounced. */
   readonly forced: boolean;
+  /** Whether what is bounced is kept apart, by direction. */
+  readonly strict: boolean;
   /** Address bits of streaming mappings, and of coherent memory: where they differ, the latter is out of reach. */
   readonly streamingBits: number;
   readonly coherentBits: number;
@@ -47,9 +55,11 @@ export interface World {
   readonly requiredBits: number;
   /** As the function comes: default masks, no bus mastering. */
   openFunction(): Promise<PciFunction>;
-  /** With the masks of this world, and a device that masters the bus. */
-  open(): Promise<OpenWorld>;
+  /** With the masks of this world, and a device that masters the bus. @param isolation where not that of the world */
+  open(isolation?: Isolation): Promise<OpenWorld>;
 }
+
+type Isolation = BounceOptions['isolation'];
 
 /** Whether own memory is above the streaming mask. */
 export function isNarrow({ streamingBits, coherentBits }: World): boolean {
@@ -68,15 +78,25 @@ interface Traits extends Pick<World, 'forced' | 'streamingBits' | 'coherentBits'
   readonly debug?: boolean;
   /** Bytes of the bounce buffer, where it is not the default. */
   readonly bounceTotal?: number;
+  /** Whether bounced mappings are kept apart, where it is not the default. */
+  readonly isolation?: Isolation;
 }
 
 const PLAIN: Traits = { forced: false, streamingBits: 32, coherentBits: 32 };
 const FORCED: Traits = { ...PLAIN, forced: true };
 const NARROW: Traits = { ...PLAIN, streamingBits: 28, coherentBits: 40 };
 
-function openOptions({ forced, debug, bounceTotal }: Traits) {
-  const bounce = { force: forced, ...(bounceTotal !== undefined && { total: bounceTotal }) };
+function openOptions({ forced, debug, bounceTotal, isolation }: Traits) {
+  const bounce = {
+    force: forced,
+    ...(bounceTotal !== undefined && { total: bounceTotal }),
+    ...(isolation !== undefined && { isolation }),
+  };
   return { streaming: { copybreak: COPYBREAK, bounce }, ...(debug === false && { debug }) };
+}
+
+function isolated(traits: Traits, isolation: Isolation = traits.isolation): Traits {
+  return isolation === undefined ? traits : { ...traits, isolation };
 }
 
 function setMasks({ dma }: PciFunction, { streamingBits, coherentBits }: Traits): void {
@@ -114,12 +134,13 @@ function simulation(name: string, traits: Traits, options: SimulateOptions = {})
   return {
     ...traits,
     name: `simulated, ${name}`,
+    strict: traits.isolation === 'strict',
     simulated: true,
     translated: options.iommu !== false,
     coherent: options.coherent !== false,
     requiredBits: options.iommu === false ? 35 : 32,
     openFunction: () => openPci(source(), openOptions(traits)),
-    open: () => openMaster(source(), traits),
+    open: (isolation) => openMaster(source(), isolated(traits, isolation)),
   };
 }
 
@@ -170,12 +191,13 @@ function board(name: string, coherent: boolean): World {
   return {
     ...ON_BOARD,
     name: `u-dma-buf, ${name}`,
+    strict: false,
     simulated: true,
     translated: false,
     coherent,
     requiredBits: BUFFER.bits,
     openFunction: () => openPci(new Board(coherent), openOptions(ON_BOARD)),
-    open: () => openMaster(new Board(coherent), ON_BOARD),
+    open: (isolation) => openMaster(new Board(coherent), isolated(ON_BOARD, isolation)),
   };
 }
 
@@ -220,8 +242,8 @@ async function write(edu: Edu, to: bigint, bytes: Uint8Array): Promise<void> {
 
 function hardware(name: string, traits: Traits, address: string): World {
   const openFunction = () => openPci(address, openOptions(traits));
-  const open = async (): Promise<OpenWorld> => {
-    const fn = await openFunction();
+  const open = async (isolation?: Isolation): Promise<OpenWorld> => {
+    const fn = await openPci(address, openOptions(isolated(traits, isolation)));
     const edu = new Edu(fn, { dmaBits: traits.coherentBits });
     setMasks(fn, traits);
     return {
@@ -243,6 +265,7 @@ function hardware(name: string, traits: Traits, address: string): World {
   return {
     ...traits,
     name: `${process.env.USERDMA_VM ?? 'vfio'}, ${name}`,
+    strict: false,
     simulated: false,
     translated: true,
     coherent: true,
@@ -263,6 +286,12 @@ const simulations: readonly World[] = [
   simulation('IOMMU, forced bounce', FORCED),
   simulation('IOMMU, incoherent, forced bounce', FORCED, { coherent: false }),
   simulation('direct, forced bounce', FORCED, { iommu: false }),
+  simulation('IOMMU, strict', { ...PLAIN, isolation: 'strict' }),
+  simulation(
+    'IOMMU, incoherent, forced bounce, strict',
+    { ...FORCED, isolation: 'strict' },
+    { coherent: false },
+  ),
   simulation('IOMMU, without dma-debug', { ...PLAIN, debug: false }),
   simulation(
     'direct, incoherent, without dma-debug',

@@ -44,6 +44,12 @@ export interface BounceOptions {
   readonly maxMapping?: number;
   /** Bounce all memory, even if the device can reach it (swiotlb=force). Default false. */
   readonly force?: boolean;
+  /**
+   * 'strict' gives the device each bounced mapping by itself, whole pages of it, by its direction, from map to unmap, as
+   * the kernel does for a device that it does not trust. That costs two calls of the IOMMU. Default 'fast': all slots stay
+   * mapped.
+   */
+  readonly isolation?: 'fast' | 'strict';
 }
 
 export interface BounceStats {
@@ -76,7 +82,7 @@ export class BounceBuffer {
   /** Bytes of the longest mapping that there is ever room for under the mask. */
   maxMapping = 0;
 
-  private readonly operations: DmaOperations;
+  protected readonly operations: DmaOperations;
   private readonly cache: CacheMaintenance | undefined;
   private readonly slots: BounceSlots;
   /** Bytes of the longest mapping, whatever the mask. */
@@ -260,6 +266,11 @@ export class BounceBuffer {
     this.operations.shrinkers.delete(this.shrink);
   }
 
+  /** Memory of a chunk. @throws DmaError as DmaOperations.allocate */
+  protected allocate(size: number, limit: number): DeviceRange {
+    return this.operations.allocate(size, limit, 'read-write', 'noncoherent');
+  }
+
   private chunkOf(slot: number): BounceChunk {
     return this.chunks[this.places[slot]!]!;
   }
@@ -272,6 +283,8 @@ export class BounceBuffer {
 
   /** Clears bytes for the device too: if the zeros stayed in the CPU's cache, the device would read the old bytes. */
   private zero(arena: Uint8Array, start: number, end: number): void {
+    // Lines that the CPU holds may be older than what the device wrote.
+    this.cache?.syncForCpu(arena.buffer, start, end - start, 'from-device');
     arena.fill(0, start, end);
     this.cache?.syncForDevice(arena.buffer, start, end - start, 'to-device');
   }
@@ -321,7 +334,7 @@ export class BounceBuffer {
     const size = 2 ** (order + SLOT_SHIFT);
     this.growing = true;
     try {
-      allocation = this.operations.allocate(size, this.limit, 'read-write', 'noncoherent');
+      allocation = this.allocate(size, this.limit);
     } finally {
       this.growing = false;
     }

@@ -23,11 +23,11 @@ import type { MappingRecord, MappingTable } from './mapping.ts';
 
 /** The mappings of memory that is copied to and from the bounce buffer. */
 export class BouncedMappings {
-  private readonly operations: DmaOperations;
-  private readonly bounce: BounceBuffer;
-  private readonly table: MappingTable;
+  protected readonly operations: DmaOperations;
+  protected readonly bounce: BounceBuffer;
+  protected readonly table: MappingTable;
   private readonly limits: DmaLimits;
-  private readonly cache: CacheMaintenance | undefined;
+  protected readonly cache: CacheMaintenance | undefined;
   private readonly translated: boolean;
 
   constructor(

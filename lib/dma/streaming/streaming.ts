@@ -18,6 +18,7 @@ import { BounceBuffer, type BounceOptions } from '../bounce/bounce.ts';
 import type { CopyMany } from '../bounce/copy-list.ts';
 import { longestView } from '../bounce/room.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
+import { isStrict, StrictBounceBuffer } from '../bounce/strict.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion, Stamp } from '../operations/own-memory.ts';
 import type { PinningContext } from '../placement/mapped-view.ts';
@@ -31,6 +32,7 @@ import { BouncedMappings } from './bounced.ts';
 import { DEFAULT_COPYBREAK, measureCopybreak } from './copybreak.ts';
 import { DmaLimits } from './limits.ts';
 import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import { StrictBouncedMappings } from './strict.ts';
 
 export interface StreamingOptions {
   readonly bounce?: BounceOptions | undefined;
@@ -98,7 +100,8 @@ export class Streaming implements MappingOwner {
     this.pins = operations.pinsForeignMemory && !this.forced;
     this.copybreak = this.pins ? checkCopybreak(copybreak ?? DEFAULT_COPYBREAK) : Number.POSITIVE_INFINITY;
     this.measured = !this.pins || copybreak !== 'measure';
-    this.bounce = new BounceBuffer(operations, limit, bounce, cache);
+    const strict = isStrict(bounce, operations);
+    this.bounce = new (strict ? StrictBounceBuffer : BounceBuffer)(operations, limit, bounce, cache);
     this.pinning = { operations, bounce: this.bounce, cache };
     this.uncached = { operations, bounce: this.bounce, cache: undefined };
     this.limits = new DmaLimits({
@@ -109,7 +112,8 @@ export class Streaming implements MappingOwner {
       maxBounceSize: () => this.bounced.maxMappingSize,
     });
     this.arithmetic = new ArithmeticMappings(this.table, cache);
-    this.bounced = new BouncedMappings(operations, this.bounce, this.table, this.limits, cache);
+    const Bounced = strict ? StrictBouncedMappings : BouncedMappings;
+    this.bounced = new Bounced(operations, this.bounce, this.table, this.limits, cache);
   }
 
   /** Mappings that are live. */

@@ -1,0 +1,45 @@
+/**
+ * The bounce buffer of `isolation: 'strict'`: its memory has addresses, but the device finds nothing there until a mapping
+ * is placed (streaming/strict.ts). Only whole granules can be placed, so that no two runs have one in common.
+ */
+import { describe } from '../../arguments.ts';
+import { DmaError } from '../../errors.ts';
+import type { DeviceRange } from '../operations/device-range.ts';
+import type { DmaOperations } from '../operations/operations.ts';
+import { BounceBuffer, type BounceOptions } from './bounce.ts';
+
+export class StrictBounceBuffer extends BounceBuffer {
+  override take(size: number, pad: number, align: number): number {
+    return super.take(size, pad, Math.max(align, this.operations.granule));
+  }
+
+  /** Whoever has it next finds zeros around its bytes, and nothing that the device wrote there. */
+  override give(slot: number): void {
+    this.giveSoiled(slot);
+  }
+
+  protected override allocate(size: number, limit: number): DeviceRange {
+    const range = super.allocate(size, limit);
+    // Zeros until here.
+    this.operations.displace(range.address, range.span);
+    return range;
+  }
+}
+
+/**
+ * Whether bounced mappings are kept apart.
+ * @throws DmaError EINVAL no such isolation · EOPNOTSUPP strict, and there is no IOMMU to keep it
+ */
+export function isStrict({ isolation = 'fast' }: BounceOptions, operations: DmaOperations): boolean {
+  if (isolation === 'fast') return false;
+  if (isolation !== 'strict') {
+    throw new DmaError('EINVAL', `bounce.isolation is ${describe(isolation)}`, {
+      remedy: `pass 'fast' or 'strict'`,
+    });
+  }
+  if (operations.domain !== undefined) return true;
+  throw new DmaError('EOPNOTSUPP', `bounce.isolation is 'strict', and no IOMMU is there to keep it`, {
+    remedy:
+      'open the function by VFIO with an IOMMU, or leave the option out: nothing keeps the device from any memory',
+  });
+}

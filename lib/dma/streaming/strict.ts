@@ -1,0 +1,70 @@
+/**
+ * Bounced mappings of `isolation: 'strict'` (iommu_dma_map_page of drivers/iommu/dma-iommu.c for a device that is not
+ * trusted, with iommu.strict=1): the device reaches the granules of a mapping by its direction, once they are filled, and no
+ * more before anything is copied out.
+ *
+ *      run of slots     |0000xxxx|xxxxxxxx|xx000000|00000000|     x: bytes of the mapping
+ *      for the device   |<---- the mapping's own ->| nothing
+ */
+import { accessFor } from '../../iommu/access.ts';
+import { BouncedMappings } from './bounced.ts';
+import type { MappingRecord } from './mapping.ts';
+
+export class StrictBouncedMappings extends BouncedMappings {
+  override map(source: Uint8Array, bits: number, attributes: number): MappingRecord {
+    const record = super.map(source, bits, attributes);
+    this.placeAll([record]);
+    return record;
+  }
+
+  /** The pieces have no granule in common. */
+  override mapChain(
+    sources: readonly Uint8Array[],
+    pad: number,
+    bits: number,
+    attributes: number,
+  ): MappingRecord[] {
+    const records = super.mapChain(sources, pad, bits, attributes);
+    this.placeAll(records);
+    return records;
+  }
+
+  override unmap(record: MappingRecord): boolean {
+    this.operations.displace(record.address - this.lead(record), this.spanOf(record));
+    return super.unmap(record);
+  }
+
+  /** All or none, and then the slots and the records are given back. */
+  private placeAll(records: readonly MappingRecord[]): void {
+    const { operations, bounce, table } = this;
+    let placed = 0;
+    try {
+      for (const record of records) {
+        const { slot, slotOffset, address, bits } = record;
+        const lead = this.lead(record);
+        const { buffer } = bounce.arena(slot);
+        const offset = bounce.arenaOffset(slot) + slotOffset - lead;
+        operations.place(address - lead, buffer, offset, this.spanOf(record), accessFor(bits));
+        placed++;
+      }
+    } catch (error) {
+      for (const record of records.slice(0, placed)) {
+        operations.displace(record.address - this.lead(record), this.spanOf(record));
+      }
+      bounce.give(records[0]!.slot);
+      for (const record of records) table.give(record);
+      throw error;
+    }
+  }
+
+  /** Where in its granule the first byte lies. */
+  private lead({ slotOffset }: MappingRecord): number {
+    return slotOffset % this.operations.granule;
+  }
+
+  /** Bytes of its granules. */
+  private spanOf(record: MappingRecord): number {
+    const { granule } = this.operations;
+    return Math.ceil((this.lead(record) + record.size) / granule) * granule;
+  }
+}
