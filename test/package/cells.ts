@@ -15,15 +15,26 @@ const BODY = `
   const ring = fn.dma.allocCoherent(4096);
   if (ring.buffer.byteLength !== 4096) throw new Error('no memory');
   fn.close();
+  const nvme = await NvmeController.open(await openPci(simulate(new NvmeModel())));
+  await nvme.close();
+  for (const model of [E1000eModel, AxiDmaModel, VirtioBlkModel]) (await openPci(simulate(new model()))).close();
   if (process.platform === 'linux') new MemfdMemory().close();
   console.log('works');
 `;
 const IMPORTS = `import { MemfdMemory, openPci } from 'userdma';
-import { EduModel, simulate } from 'userdma/sim';
+import { EduModel, NvmeModel, simulate } from 'userdma/sim';
+import { NvmeController } from 'userdma/nvme';
+import { E1000eModel } from 'userdma/nic';
+import { AxiDmaModel } from 'userdma/axi-dma';
+import { VirtioBlkModel } from 'userdma/virtio-blk';
 `;
 const ESM = `${IMPORTS}${BODY}`;
 const CJS = `const { MemfdMemory, openPci } = require('userdma');
-const { EduModel, simulate } = require('userdma/sim');
+const { EduModel, NvmeModel, simulate } = require('userdma/sim');
+const { NvmeController } = require('userdma/nvme');
+const { E1000eModel } = require('userdma/nic');
+const { AxiDmaModel } = require('userdma/axi-dma');
+const { VirtioBlkModel } = require('userdma/virtio-blk');
 (async () => {${BODY}})();
 `;
 

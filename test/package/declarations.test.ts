@@ -8,7 +8,10 @@ import { afterAll, describe, expect, it } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TSC = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin', 'tsc');
-const ENTRIES = ['index', 'sim/index', 'testing/index'];
+const ENTRIES = [
+  ...['lib/index', 'lib/sim/index', 'lib/testing/index'],
+  ...['nvme', 'nic', 'axi-dma', 'virtio-blk'].map((driver) => `examples/${driver}/index`),
+];
 
 /** Declared members of a class that a driver must not see, and the file of their declaration. */
 const INTERNAL = [
@@ -42,16 +45,13 @@ describe('published declarations', () => {
       config,
       JSON.stringify({
         extends: join(ROOT, 'tsconfig.json'),
-        include: [join(ROOT, 'lib')],
-        compilerOptions: { rootDir: join(ROOT, 'lib'), outDir: out },
+        include: [join(ROOT, 'lib'), join(ROOT, 'examples')],
+        compilerOptions: { rootDir: ROOT, outDir: folder },
       }),
     );
     expect(compile('-p', config, ...emit)).toBe('');
     const program = join(folder, 'program.ts');
-    writeFileSync(
-      program,
-      ENTRIES.map((entry, i) => `export * as e${i} from './lib/${entry}.js';\n`).join(''),
-    );
+    writeFileSync(program, ENTRIES.map((entry, i) => `export * as e${i} from './${entry}.js';\n`).join(''));
     const strict = ['--strict', '--skipLibCheck', 'false', '--noEmit'];
     const target = ['--target', 'es2022', '--lib', 'es2023,esnext.disposable', '--module', 'nodenext'];
     expect(compile(program, '--ignoreConfig', ...strict, ...target, '--types', 'node')).toBe('');
