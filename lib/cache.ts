@@ -12,9 +12,11 @@ export interface CacheMaintenance {
   /** Bytes of the longest cache line involved, a power of two (dma_get_cache_alignment). */
   readonly lineSize: number;
 
-  /** What the CPU wrote reaches the device: lines are cleaned, whatever the direction (arch_sync_dma_for_device). */
+  /**
+   * Make the CPU's writes visible to the device: lines are cleaned, whatever the direction (arch_sync_dma_for_device).
+   */
   syncForDevice(buffer: ArrayBufferLike, offset: number, size: number, direction: DmaDirection): void;
 
-  /** What the device wrote reaches the CPU: lines are dropped, unless 'to-device' (arch_sync_dma_for_cpu). */
+  /** Make the device's writes visible to the CPU: lines are dropped, unless 'to-device' (arch_sync_dma_for_cpu). */
   syncForCpu(buffer: ArrayBufferLike, offset: number, size: number, direction: DmaDirection): void;
 }

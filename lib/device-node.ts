@@ -5,7 +5,7 @@ import { DmaError, type ErrnoName, errnoName } from './errors.ts';
 
 export interface DeviceNode {
   readonly path: string;
-  /** What to do when it is not there. */
+  /** The remedy when the node is not there. */
   readonly absent: string;
   /** The match keys of a udev rule for it, e.g. `KERNEL=="udmabuf"`. */
   readonly rule: string;

@@ -10,7 +10,7 @@ export const DEVICE_READS = 1;
 export const DEVICE_WRITES = 2;
 
 /**
- * What the device does with the memory, as bits.
+ * The direction as bits: DEVICE_READS and DEVICE_WRITES.
  * @throws DmaError EINVAL for anything that is no direction, as the kernel's BUG_ON(!valid_dma_direction(dir))
  */
 export function directionBits(direction: DmaDirection): number {

@@ -40,7 +40,7 @@ const NAME_OF = new Map<number, ErrnoName>(
 );
 
 export interface DmaErrorOptions {
-  /** What the reader can do about it; appended to the message after a semicolon. */
+  /** The remedy: an instruction to the reader, appended to the message after a semicolon. */
   readonly remedy?: string | undefined;
   /** The system call or ioctl that failed, e.g. `VFIO_IOMMU_MAP_DMA`. */
   readonly syscall?: string | undefined;

@@ -5,7 +5,7 @@
 //      a heap of the kernel --DMA_HEAP_ALLOC----+--> dma-buf ---> fd     V4L2, DRM, another process
 //      fd of another driver or process ---dup---'            '--> mmap   one ArrayBuffer
 //
-// Who may hold what: the handle table owns the descriptor until dmaBufClose; the kernel keeps the pages until
+// Ownership: the handle table owns the descriptor until dmaBufClose; the kernel keeps the pages until
 // the last descriptor and the last mapping of the dma-buf, in whatever process, are gone. The ArrayBuffer
 // shares the mapping, as that of a region does (region.h): closing puts anonymous memory in its place.
 #pragma once

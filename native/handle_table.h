@@ -1,4 +1,4 @@
-// Integer handles: what JavaScript holds instead of pointers.
+// Integer handles, which JavaScript holds instead of pointers.
 //
 //   bits 52..19    18..16   15......0
 //   generation      kind      slot

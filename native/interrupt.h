@@ -10,10 +10,10 @@
 
 namespace userdma {
 
-/** Reads what `file` has to tell: events since it last did, 0 for none, -errno when it never will again. */
+/** Reads `file`: the events since the last call, 0 for none, or -errno when there will be no more. */
 using TakeEvents = int64_t (*)(int file, uint32_t* seen);
 
-/** What an interrupt watches. */
+/** The file that an interrupt watches. */
 struct InterruptFile {
   Fd file;  // not blocking
   TakeEvents take = nullptr;

@@ -21,7 +21,7 @@ struct MappedMemory {
   std::shared_ptr<void> held;  // keeps it alive; nullptr for memory of our regions, which needs no hold
 };
 
-/** What is held for the mappings of one address space, by IOVA. */
+/** The memory that is held for the mappings of one address space, by IOVA. */
 using HeldMemory = std::map<uint64_t, std::shared_ptr<void>>;
 
 /** Releases what was held for the mappings that start in [iova, iova + size). */
@@ -30,7 +30,7 @@ void Release(HeldMemory& held, uint64_t iova, uint64_t size);
 /**
  * Three arguments from `index` on: a buffer, an offset, a size. The memory may run past the end of the buffer
  * only into the rest of its last page, when that page is part of one of our regions: there the allocation
- * owns whole pages. Any other memory behind the end belongs to someone else. 0, -EINVAL, or -EOPNOTSUPP for
+ * owns whole pages. Any other memory behind the end is not the caller's. 0, -EINVAL, or -EOPNOTSUPP for
  * memory in none of our regions that cannot be held.
  */
 int BufferMemory(const Call& call, size_t index, MappedMemory* out);

@@ -5,7 +5,7 @@
 // The memfd is shared rather than private so that a fork cannot move pages away from the device, and so that
 // a udmabuf can be made of it. Shrink and grow are sealed: no access can SIGBUS.
 //
-// Who may hold what: the handle table owns the Mapping until regionRevoke; every ArrayBuffer carved from it,
+// Ownership: the handle table owns the Mapping until regionRevoke; every ArrayBuffer carved from it,
 // also one whose backing store was stolen by transfer(), shares it. Revoking puts anonymous memory in place
 // of the file, so late views touch nothing that a device or another allocation sees; the addresses are given
 // back only when the last of them is gone.

@@ -1,4 +1,4 @@
-// What becomes of a register access that the device does not answer.
+// Turns the SIGBUS of a register access that the device does not answer into an error.
 //
 // A process has one handler of SIGBUS. The guard puts its own in front of the one that it finds when a window
 // to registers is made, and hands on every SIGBUS that is not of a register access. A handler that the

@@ -16,7 +16,7 @@ namespace userdma {
 /** Part of a region that the kernel lets us map. */
 using SparseArea = vfio_region_sparse_mmap_area;
 
-/** What VFIO_DEVICE_GET_REGION_INFO says of one region. */
+/** The facts of VFIO_DEVICE_GET_REGION_INFO about one region. */
 struct VfioRegion {
   uint64_t size = 0;    // bytes; 0 when there is none
   uint64_t offset = 0;  // in the device file

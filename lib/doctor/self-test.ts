@@ -1,6 +1,6 @@
 /**
- * What can be tested of a function without knowing the device: the kernel's side of interrupts, memory and registers. The
- * device itself is not told to do anything, and bus mastering stays off.
+ * What can be tested of a function without knowing the device: the kernel's side of interrupts, memory and registers.
+ * The device itself is not told to do anything, and bus mastering stays off.
  */
 import type { InterruptKind } from '../interrupts/access.ts';
 import { readMemlock } from '../iommu/memlock.ts';

@@ -1,4 +1,4 @@
-/** What a device may do with memory that is mapped for it. */
+/** The accesses that a device may make to memory that is mapped for it. */
 
 /** Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
 export type Access = 'read' | 'write' | 'read-write';
@@ -6,7 +6,7 @@ export type Access = 'read' | 'write' | 'read-write';
 const BY_DIRECTION: readonly Access[] = ['read', 'read', 'write', 'read-write'];
 
 /**
- * What the IOMMU must allow for a direction (dma_info_to_prot).
+ * The access that the IOMMU must allow for a direction (dma_info_to_prot).
  * @param bits of `directionBits`
  */
 export function accessFor(bits: number): Access {

@@ -8,7 +8,7 @@ export interface DeviceAccess {
   /** Bytes, at least 1. */
   readonly size: number;
   readonly access: 'read' | 'write';
-  /** What it writes; undefined for a read. */
+  /** The bytes that the device writes; undefined for a read. */
   readonly bytes: Uint8Array | undefined;
   /** The first thing that will keep some of it from happening; undefined when nothing does. */
   readonly fault: Fault | undefined;
@@ -17,7 +17,7 @@ export interface DeviceAccess {
    * needs.
    */
   readonly readGranule: number;
-  /** What the device is doing, in words, as far as its model tells. */
+  /** The device's activity in words, as far as its model tells it. */
   readonly about: () => string | undefined;
 }
 

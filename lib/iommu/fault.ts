@@ -9,7 +9,7 @@ export interface Fault {
   readonly access: 'read' | 'write' | 'unknown';
   /** One of `FAULT`, or the words of a device model or of the kernel. */
   readonly reason: string;
-  /** What a simulated device was doing, when its model has told: which command, which descriptor. */
+  /** The activity of a simulated device, if its model tells it: which command, which descriptor. */
   readonly about?: string;
 }
 
@@ -32,7 +32,7 @@ export class FaultLog {
   readonly #limit: number;
   readonly #onFault: (fault: Fault) => void;
   #total = 0;
-  /** What the device is doing, asked at each fault. */
+  /** The device's activity in words, asked at each fault. */
   about: () => string | undefined = () => undefined;
 
   /** @param limit faults kept; older ones are forgotten */
@@ -63,7 +63,7 @@ export class FaultLog {
   }
 }
 
-/** The same fault, that a text shows as `describeFault` does. Nothing else of it changes. */
+/** A fault whose text form is that of `describeFault`. Nothing else changes. */
 function describable(fault: Fault): Fault {
   return Object.defineProperty(fault, 'toString', { value: () => describeFault(fault), enumerable: false });
 }

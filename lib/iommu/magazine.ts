@@ -61,7 +61,7 @@ export class Magazines {
     return this.pop(this.lowTop + order, 0);
   }
 
-  /** The same from 4 GiB up. */
+  /** As `popLow`, from 4 GiB up. */
   popHigh(order: number): number {
     return this.pop(this.top + order, this.highBottom);
   }

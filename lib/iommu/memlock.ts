@@ -37,7 +37,7 @@ function parseMemlock(status: string, limits: string): Memlock | undefined {
   };
 }
 
-/** What to do when `size` more bytes could not be locked; undefined when the limit was not the reason. */
+/** The remedy when `size` more bytes could not be locked; undefined when the limit was not the reason. */
 export function memlockRemedy(size: number, memlock: Memlock | undefined): string | undefined {
   if (memlock === undefined || memlock.locked + size <= memlock.limit) return undefined;
   const needed = Math.ceil((memlock.locked + size) / 1024);

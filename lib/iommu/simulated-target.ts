@@ -77,7 +77,7 @@ export abstract class SimulatedRegisters implements MmioWindow {
   abstract readonly closed: boolean;
   /** Whether it answers accesses: memory decode is on. */
   abstract readonly decodes: boolean;
-  /** Of the model, at a multiple of `width`. */
+  /** Reads the model's register at a multiple of `width`. */
   abstract read(offset: number, width: RegisterWidth): number;
   abstract write(offset: number, width: RegisterWidth, value: number): void;
 }

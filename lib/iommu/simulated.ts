@@ -278,7 +278,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return whole;
   }
 
-  /** What answers at `at`, up to which address the answer holds, and why it is a refusal if it is one. */
+  /** The mapping at `at`, the address up to which the result holds, and the reason if the access is refused. */
   #resolve(at: number, access: 'read' | 'write'): { mapping?: Mapping; end: number; reason: string } {
     const mapping = this.#table.get(at);
     if (mapping === undefined) {

@@ -101,7 +101,7 @@ export class Spans {
     return page < 0 ? -1 : page * this.pageSize;
   }
 
-  /** The same from 4 GiB up. */
+  /** As `takeLow`, from 4 GiB up. */
   takeHigh(order: number, pages: number, exact: boolean): number {
     if (this.limitSpan < 1) return -1;
     for (;;) {

@@ -20,7 +20,7 @@ import { memlockRemedy, readMemlock } from './memlock.ts';
 import { usableRanges } from './usable-ranges.ts';
 import { VfioWindow } from './vfio-window.ts';
 
-/** What the native functions return for a bad argument. */
+/** The result of the native functions for a bad argument. */
 const EINVAL = -22;
 
 type Type1Functions = Pick<
@@ -222,7 +222,7 @@ function isResizable(buffer: ArrayBufferLike): boolean {
   return (buffer as { readonly resizable?: boolean } | undefined)?.resizable === true;
 }
 
-/** What VFIO_IOMMU_MAP_DMA says of addresses, whatever is to be mapped there. */
+/** The errors of VFIO_IOMMU_MAP_DMA that concern the addresses, for memory and registers alike. */
 function refusal(code: ErrnoName, iova: number, size: number): DmaError {
   switch (code) {
     case 'EEXIST':

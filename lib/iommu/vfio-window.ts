@@ -5,7 +5,7 @@ import type { MmioWindow, ReservedBytes } from './address-space.ts';
 /** Registers of a function that VFIO can map for the DMA of another device. */
 export class VfioWindow implements MmioWindow {
   readonly size: number;
-  /** Of the mmio functions. */
+  /** The handle of the mmio functions. */
   readonly handle: Handle;
   readonly reserved: readonly ReservedBytes[];
 

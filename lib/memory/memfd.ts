@@ -24,9 +24,9 @@ export interface MemfdMemoryOptions {
 
 /** Where the bytes of an allocation are in a file. */
 export interface MemoryFile {
-  /** Of a sealed memfd; it stays the memory's. */
+  /** The descriptor of a sealed memfd. The memory owns it. */
   readonly fd: number;
-  /** Of the first byte, whole pages. */
+  /** Offset of the first byte, whole pages. */
   readonly offset: number;
 }
 
@@ -214,7 +214,7 @@ export class MemfdMemory implements MemorySource {
   }
 }
 
-/** What the native functions return when there is no memory, or no huge pages of a size. */
+/** The results of the native functions when there is no memory, or there are no huge pages of a size. */
 const ENOMEM = -12;
 const ENODEV = -19;
 

@@ -28,7 +28,7 @@ export function physicalAddresses(virtual: number, pages: number, pageSize: numb
   });
 }
 
-/** What the file does not have reads as zeros: no page is there. */
+/** Reads entries. Those beyond the end of the file are zeros: no page is there. */
 function readEntries(position: number, length: number): Buffer {
   const bytes = Buffer.alloc(length);
   try {

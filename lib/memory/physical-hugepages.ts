@@ -31,7 +31,7 @@ export interface PhysicalHugepagesOptions {
 /** Memory of one region without a gap. */
 interface Zone {
   readonly region: Handle;
-  /** Of its first byte, in the region. */
+  /** Offset of its first byte in the region. */
   readonly offset: number;
   /** Physical, both ends inclusive. */
   readonly range: IovaRange;

@@ -39,8 +39,8 @@ export interface MemorySource {
 }
 
 /**
- * What the CPU does with memory that a device reaches without seeing the CPU's caches: 'coherent' memory it leaves
- * uncached, so that both see each other's writes; 'noncoherent' memory it caches, and the driver has to sync it. To a
+ * How the CPU treats memory when the device does not see the CPU's caches: it does not cache 'coherent' memory, so that
+ * both see each other's writes; it caches 'noncoherent' memory, and the driver has to sync it. To a
  * device that does see the caches both are the same.
  */
 export type Coherence = 'coherent' | 'noncoherent';

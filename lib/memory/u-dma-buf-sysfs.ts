@@ -1,5 +1,5 @@
 /**
- * What Linux says about a u-dma-buf, read from /sys before its node is touched, and why it cannot be used if so.
+ * The facts about a u-dma-buf in /sys, read before its node is opened, and the reason if it cannot be used.
  *
  *      /sys/class/u-dma-buf/<name>/phys_addr  size  sync_mode  dma_coherent  ioctl_version  ...
  *      /sys/class/udmabuf/<name>/             the same, with old versions of the module
@@ -25,7 +25,7 @@ export interface UDmaBufFacts {
   /** Bytes. */
   readonly size: number;
   /**
-   * What O_SYNC does to a mapping, 0 to 3 (left cached, uncached, write-combining, as dma_mmap_coherent); 4 more:
+   * The effect of O_SYNC on a mapping, 0 to 3 (left cached, uncached, write-combining, as dma_mmap_coherent); 4 more:
    * always.
    */
   readonly syncMode: number;

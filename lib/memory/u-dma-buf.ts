@@ -46,11 +46,11 @@ export interface UDmaBufParts {
   readonly control: Handle;
   /** All of it, as 'coherent' allocations see it. */
   readonly coherent: Handle;
-  /** The same as 'noncoherent' ones do; undefined when these see it alike. */
+  /** All of it, as 'noncoherent' allocations see it; undefined when that is the same region. */
   readonly cached?: Handle | undefined;
-  /** Of a cache line, bytes. */
+  /** Bytes of a cache line. */
   readonly lineSize: number;
-  /** Of a device that does not see the CPU's caches. */
+  /** Keeps the caches right, for a device that does not see them. */
   readonly channel?: SyncChannel | undefined;
 }
 
@@ -63,7 +63,7 @@ interface Run {
   exported: boolean;
 }
 
-/** What `openUDmaBuf` opens. Memory for one DmaDevice: `new DmaDevice({ name, memory, cache: memory.cache })`. */
+/** The memory that `openUDmaBuf` opens, for one DmaDevice: `new DmaDevice({ name, memory, cache: memory.cache })`. */
 export class UDmaBufMemory implements AddressedMemory {
   readonly name = 'u-dma-buf';
   /** As in /dev, e.g. `udmabuf0`. */
@@ -204,8 +204,8 @@ export class UDmaBufMemory implements AddressedMemory {
   }
 
   /**
-   * What earlier uses left in the cache: it must not be written back over uncached memory later, nor be found in place
-   * of what was written there meanwhile.
+   * Removes the lines that earlier uses left in the cache: they must not be written back over uncached memory later,
+   * nor be found in place of what was written there meanwhile.
    */
   #evict(page: number, pages: number, cached: boolean): void {
     const { channel } = this.#parts;

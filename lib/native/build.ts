@@ -7,7 +7,7 @@ import { buildFolder } from './load.ts';
 
 const COMPILERS = ['g++', 'c++', 'clang++'];
 
-/** What is missing to compile the addon, in words; empty when nothing is. */
+/** The tools that are missing to compile the addon, in words; empty when none is. */
 export function missingTools(env: NodeJS.ProcessEnv = process.env): string[] {
   const compilers = env.CXX === undefined ? COMPILERS : [env.CXX];
   const missing: string[] = [];
@@ -57,7 +57,7 @@ export interface Built {
   readonly status: number;
   /** The file; undefined when it could not be built. */
   readonly addon?: string;
-  /** What the compiler said, or what is missing. */
+  /** The output of the compiler, or the missing tools. */
   readonly output: string;
 }
 

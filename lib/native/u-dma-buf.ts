@@ -1,7 +1,7 @@
 /** u-dma-buf nodes, as `native/u_dma_buf.cc` exports them. The conventions are those of addon.ts. */
 import type { Handle } from './addon.ts';
 
-/** What the module says about itself and a node (U_DMA_BUF_IOCTL_GET_DRV_INFO, GET_DEV_INFO). */
+/** The module's facts about itself and a node (U_DMA_BUF_IOCTL_GET_DRV_INFO, GET_DEV_INFO). */
 export interface UDmaBufInfo {
   /** 1: syncs; 2: export too. */
   readonly ioctlVersion: number;

@@ -4,7 +4,7 @@
  */
 import type { Handle } from './addon.ts';
 
-/** What the type1 IOMMU of a container can do (VFIO_IOMMU_GET_INFO). */
+/** The abilities of a container's type1 IOMMU (VFIO_IOMMU_GET_INFO). */
 export interface Type1Info {
   /** Bit n is set when pages of 2^n bytes can be mapped. */
   readonly pageSizes: bigint;
@@ -83,7 +83,7 @@ export interface VfioFunctions {
   vfioDeviceClose(device: Handle): number;
   /** -EINVAL: there is no reset that touches this function alone; -EAGAIN: busy. */
   vfioDeviceReset(device: Handle): number;
-  /** What a hot reset resets: group, segment, bus, devfn, ... -ENODEV: there is no such reset. */
+  /** The functions that a hot reset resets: group, segment, bus, devfn, ... -ENODEV: there is no such reset. */
   vfioHotResetInfo(device: Handle): readonly number[] | number;
   /**
    * Resets the bus or slot of the function, with everything on it. -EPERM: some of it is in a group that this

@@ -24,7 +24,7 @@ export interface BindOptions {
   readonly root?: string;
 }
 
-/** What was done. */
+/** The result of a binding. */
 export interface Bound {
   readonly address: string;
   /** Its driver now. */

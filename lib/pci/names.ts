@@ -7,7 +7,7 @@ const FILES = ['/usr/share/misc/pci.ids', '/usr/share/hwdata/pci.ids', '/var/lib
 export interface PciNames {
   vendor(vendorId: number): string | undefined;
   device(vendorId: number, deviceId: number): string | undefined;
-  /** Of base class and sub-class. @param classCode base class, sub-class and programming interface, 24 bits */
+  /** The name of base class and sub-class. @param classCode base class, sub-class and programming interface, 24 bits */
   classOf(classCode: number): string | undefined;
 }
 

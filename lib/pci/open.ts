@@ -6,7 +6,7 @@ import type { OpenedFunction, OpenOptions, PciSource } from './transport.ts';
 
 export interface OpenPciOptions extends OpenOptions {
   /**
-   * What to open instead where there is no such hardware (ENODEV, or ENOSYS: addon not built). Never used for
+   * The source to open instead where there is no such hardware (ENODEV, or ENOSYS: addon not built). Never used for
    * a device that is there but busy, bound elsewhere or not permitted.
    */
   readonly fallback?: () => PciSource;

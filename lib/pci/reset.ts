@@ -20,7 +20,7 @@ import { mayHaveReset, type PciTransport } from './transport.ts';
 
 export type ResetKind = 'function' | 'hot' | 'power';
 
-/** What a reset did to a function, and what it leaves to its driver. */
+/** The effect of a reset on a function, and the work that it leaves to the driver. */
 export interface ResetReport {
   readonly kind: ResetKind;
   /** Addresses of all functions that were reset, this one first. */
@@ -29,7 +29,7 @@ export interface ResetReport {
   readonly rearmed: readonly { readonly kind: InterruptKind; readonly vector: number }[];
   /** Whether the function may start DMA, as before. */
   readonly busMaster: boolean;
-  /** What the driver has to do, in sentences. */
+  /** The work of the driver, in sentences. */
   readonly redo: readonly string[];
 }
 

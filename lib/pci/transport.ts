@@ -24,7 +24,7 @@ export interface ConfigAccess {
   write(offset: number, width: 1 | 2 | 4, value: number): void;
 }
 
-/** What happens to a function without its driver's doing. Called from the event loop, or inside an access. */
+/** Events of a function that its driver did not cause. Called from the event loop, or inside an access. */
 export interface FunctionEvents {
   /** The system saw an error of the function that it could not correct (VFIO's ERR). */
   error(): void;
@@ -88,7 +88,7 @@ export function mayHaveReset(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'EIO';
 }
 
-/** What a way of opening a function must bring: the registers and the memory, composed. */
+/** An opened function: its registers and its memory. Every way of opening a function returns one. */
 export interface OpenedFunction {
   readonly transport: PciTransport;
   readonly dma: DmaDevice;

@@ -1,4 +1,4 @@
-/** What this machine would lose with a PCI function: mounted disks, swap, its way to the network, its screen. */
+/** The uses that this machine has for a PCI function: mounted disks, swap, its way to the network, its screen. */
 import { realpathSync } from 'node:fs';
 import { basename } from 'node:path';
 import { linkTarget, listFolder, readText } from '../files.ts';

@@ -91,15 +91,15 @@ export function registerValue64(value: bigint): bigint {
   });
 }
 
-/** What the errors of some registers say. */
+/** The words for the errors of some registers. */
 export interface RegisterNames {
   /** `BAR 0`, `map 1 of uio0`. */
   readonly name: string;
   /** Bytes. */
   readonly size: number;
-  /** What to do when the device does not answer. */
+  /** The remedy when the device does not answer. */
   readonly silence: string;
-  /** What to do instead of an access to registers that are the host's. */
+  /** The remedy for an access to registers that belong to the host. */
   readonly instead?: string;
 }
 

@@ -86,7 +86,7 @@ function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint
 
     index(element: number): number {
       const index = element * this.stride + this.at;
-      // Of freed memory the length is 0.
+      // The length of freed memory is 0.
       if (element >>> 0 !== element || index >= this.words.length) throw noElement(element);
       return index;
     }

@@ -18,7 +18,7 @@ const MOST_ENTRIES = 2 ** 30;
 /** A producer's or consumer's place in a ring, with the phase or wrap bit that goes with it. */
 export class RingIndex {
   readonly entries: number;
-  /** What `count` is below. */
+  /** The upper limit of `count`, exclusive. */
   readonly #range: number;
   #index = 0;
   #count = 0;
@@ -47,8 +47,8 @@ export class RingIndex {
   }
 
   /**
-   * What the ring is told, or tells: entries ever passed, in as many bits as the ring counts; without the option,
-   * `index`.
+   * The number that driver and device exchange: entries ever passed, in as many bits as the ring counts; without the
+   * option, `index`.
    */
   get count(): number {
     return this.#count;

@@ -27,7 +27,7 @@ export interface Field<C extends Column | WideColumn = Column | WideColumn> {
   readonly offset: number;
   /** Bytes. */
   readonly width: number;
-  /** What its offset is a multiple of. */
+  /** Its offset is a multiple of this. */
   readonly align: number;
   /** The field in all elements of an array. */
   over(placement: Placement): C;

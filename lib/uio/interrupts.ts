@@ -12,7 +12,7 @@ import type { UioFunctions } from '../native/uio.ts';
 type Native = Pick<InterruptFunctions, 'interruptClose' | 'interruptRef'> &
   Pick<UioFunctions, 'uioInterruptCreate'>;
 
-/** What is particular to one device. */
+/** The parts that differ from device to device. */
 export interface UioLine {
   /** `uio0`. */
   readonly node: string;

@@ -16,7 +16,7 @@ import { UioInterrupts } from './interrupts.ts';
 import { type Rearm, rearmOf } from './rearm.ts';
 import { eventCount, type UioFacts, type UioMap } from './sysfs.ts';
 
-/** What there was too little of, and how to have more. */
+/** Remedies for the resources that can run out. */
 const SCARCE: Partial<Record<ErrnoName, string>> = {
   EMFILE: 'raise the limit of open files (ulimit -n)',
   ENOMEM: 'free address space, or raise ulimit -v',
@@ -37,7 +37,7 @@ export class PlatformDevice {
   readonly node: string;
   /** As its kernel driver calls it. */
   readonly name: string;
-  /** What `registers` takes, by index. */
+  /** The maps, by the index that `registers` takes. */
   readonly maps: readonly UioMap[];
   readonly #parts: PlatformDeviceParts;
   readonly #windows = new Map<number, { readonly window: Handle; readonly registers: Registers }>();

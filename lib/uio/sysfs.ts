@@ -1,5 +1,5 @@
 /**
- * What Linux says about its UIO devices (Documentation/driver-api/uio-howto.rst), read from /sys/class/uio. `root` is
+ * The facts about UIO devices (Documentation/driver-api/uio-howto.rst), read from /sys/class/uio. `root` is
  * a prefix put before every absolute path, so that a recorded tree can stand for a machine.
  */
 import { existsSync } from 'node:fs';

@@ -12,7 +12,7 @@ export const PCI_CAPABILITY = {
   advancedFeatures: 0x13,
 } as const;
 
-/** The same for extended capabilities, of functions with 4096 bytes. */
+/** Ids of extended capabilities, for functions with 4096 bytes of configuration space. */
 export const PCI_EXTENDED_CAPABILITY = {
   aer: 0x01,
   serialNumber: 0x03,
@@ -26,7 +26,7 @@ export const PCI_EXTENDED_CAPABILITY = {
 
 export interface Capability {
   readonly id: number;
-  /** Of the capability's first byte in configuration space. */
+  /** Offset of the capability's first byte in configuration space. */
   readonly offset: number;
 }
 
@@ -65,7 +65,7 @@ export function* extendedCapabilities(config: ConfigSpace): Generator<ExtendedCa
 
 /** One capability at its offset. Every property of the classes below it reads the device. */
 export abstract class CapabilityRegisters {
-  /** Of its first byte in configuration space. */
+  /** Offset of its first byte in configuration space. */
   readonly offset: number;
   protected readonly config: ConfigSpace;
 

@@ -34,7 +34,7 @@ const LINK_CAPABILITIES = 0x0c;
 const LINK_STATUS = 0x12;
 const DEVICE_CAPABILITIES_2 = 0x24;
 const DEVICE_CONTROL_2 = 0x28;
-/** Of the part of configuration space that standard capabilities are in. */
+/** The end of the part of configuration space that holds standard capabilities. */
 const STANDARD_END = 0x100;
 
 const FUNCTION_LEVEL_RESET = 1 << 28;
@@ -82,10 +82,10 @@ const TIMEOUTS: Readonly<Record<number, CompletionTimeout>> = {
 
 /** The PCI Express capability of a function. */
 export class ExpressCapability extends CapabilityRegisters {
-  /** Of version 1, to the end of what every function has. */
+  /** Bytes of version 1, to the end of the registers that every function has. */
   static readonly bytes = 20;
 
-  /** Of the capability: 1 or 2. */
+  /** Version of the capability: 1 or 2. */
   get version(): number {
     return this.read16(CAPABILITIES) & 0xf;
   }

@@ -19,7 +19,7 @@ const PM_PME_STATUS = 1 << 15;
 export class PowerManagement extends CapabilityRegisters {
   static readonly bytes = 8;
 
-  /** Of the specification: 1 to 3; 3 is 1.2. */
+  /** Version of the specification: 1 to 3; 3 is 1.2. */
   get version(): number {
     return this.read16(PM_CAPABILITIES) & 7;
   }
@@ -121,7 +121,7 @@ const MSIX_ENTRY = 16;
 /** A part of a BAR. */
 export interface BarRange {
   readonly bar: number;
-  /** Of its first byte in the BAR. */
+  /** Offset of its first byte in the BAR. */
   readonly offset: number;
   /** Bytes. */
   readonly size: number;
@@ -164,7 +164,7 @@ export class MsixCapability extends CapabilityRegisters {
   }
 }
 
-/** What a vendor added (PCI Local Bus 3.0, 6.7 and appendix H): id, next, length, then its own bytes. */
+/** A capability of the vendor's own (PCI Local Bus 3.0, 6.7 and appendix H): id, next, length, then its own bytes. */
 export class VendorCapability extends CapabilityRegisters {
   static readonly bytes = 3;
 

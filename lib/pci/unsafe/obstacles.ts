@@ -1,4 +1,4 @@
-/** What stands in the way of driving a function around the kernel, and the fix. */
+/** Obstacles to driving a function without VFIO, each with its remedy. */
 import { existsSync } from 'node:fs';
 import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';

@@ -53,7 +53,7 @@ export class SysfsTransport implements PciTransport {
   readonly rom: RomAccess | undefined;
   readonly #native: Addon;
   readonly #folder: string;
-  /** What gives back what was taken, in the order of taking. */
+  /** The undo steps, in the order of the steps that they undo. */
   readonly #undo: (() => void)[] = [];
   #events: FunctionEvents | undefined;
   #closed = false;
@@ -234,7 +234,7 @@ export class SysfsTransport implements PciTransport {
   }
 }
 
-/** Of a file of a function that is there: when it is missing, the function has gone meanwhile. */
+/** The error of a function's file: when it is missing, the function is gone. */
 function codeOf(cause: unknown): ErrnoName {
   const code = errnoName((cause as NodeJS.ErrnoException).errno ?? 0);
   return code === 'ENOENT' ? 'ENODEV' : code;

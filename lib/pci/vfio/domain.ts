@@ -25,13 +25,13 @@ export abstract class VfioDomain extends IommuDomain {
   abstract leaveGroup(group: number): void;
 
   /**
-   * Of a function that a hot reset hits: undefined when this program holds it, else where it is, in words.
+   * Where a function is that a hot reset hits, in words; undefined when this program holds it.
    * @param id as `vfioHotResetInfo` tells it
    */
   abstract elsewhere(id: number): string | undefined;
 }
 
-/** What the caller of `openPci` wants of a function's domain. */
+/** The wishes of `openPci`'s caller for a function's domain. */
 export interface DomainWish {
   readonly domain?: IommuDomain | undefined;
   readonly hugepages: HugePages;

@@ -12,7 +12,7 @@ type Native = Pick<VfioFunctions, 'vfioHotResetInfo' | 'vfioHotReset'>;
 
 interface Affected {
   readonly address: string;
-  /** Of its group, or of the device in its domain: the way it was opened decides. */
+  /** Number of its group, or of the device in its domain, depending on how it was opened. */
   readonly id: number;
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the kernel's log says of IOMMU faults of one function. There is no other way to learn of them from user space:
+ * The IOMMU faults of one function in the kernel's log. There is no other way to learn of them from user space:
  * the device is not told, and VFIO passes nothing on.
  *
  *      DMAR: [DMA Write NO_PASID] Request device [00:10.0] fault addr 0x600000 [fault reason 0x05] PTE Write access ...

@@ -1,5 +1,5 @@
 /**
- * What the kernel tells of a function without being asked, by eventfds: ERR, an error of PCI Express that it could not
+ * The events of a function that the kernel signals by eventfds: ERR, an error of PCI Express that it could not
  * correct; REQ, that it wants the function back and waits for its file to be closed (vfio_pci_core.c). It repeats REQ
  * every ten seconds.
  */

@@ -21,7 +21,7 @@ import { hotReset, hotResetScope } from './hot-reset.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
-/** What a transport needs of the group that its function is in. */
+/** The group of a transport's function, as far as the transport needs it. */
 export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close' | 'elsewhere'>;
 
 /** The transport of a function that is opened through VFIO. */
@@ -237,7 +237,7 @@ class VfioConfig implements ConfigAccess {
   #checked(result: number): number {
     if (result >= 0) return result;
     const code = errnoName(result);
-    // What the kernel says of a device that was pulled out.
+    // The errors of the kernel for a device that was pulled out.
     if (code === 'ENODEV') this.#going.leave();
     const gone = this.#going.gone();
     if (gone !== undefined) throw gone;
