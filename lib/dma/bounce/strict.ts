@@ -8,12 +8,13 @@ import type { DeviceRange } from '../operations/device-range.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import { BounceBuffer, type BounceOptions } from './bounce.ts';
 
+/** A bounce buffer whose memory the device reaches only while a mapping is in it. */
 export class StrictBounceBuffer extends BounceBuffer {
   override take(size: number, pad: number, align: number): number {
     return super.take(size, pad, Math.max(align, this.operations.granule));
   }
 
-  /** Whoever has it next finds zeros around its bytes, and nothing that the device wrote there. */
+  /** The next mapping in these slots has zeros around its bytes, and no bytes that the device wrote there. */
   override give(slot: number): void {
     this.giveSoiled(slot);
   }

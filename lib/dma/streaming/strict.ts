@@ -10,6 +10,7 @@ import { accessFor } from '../../iommu/access.ts';
 import { BouncedMappings } from './bounced.ts';
 import type { MappingRecord } from './mapping.ts';
 
+/** Bounced mappings that the device reaches in whole granules, by direction, only until they are copied out. */
 export class StrictBouncedMappings extends BouncedMappings {
   override map(source: Uint8Array, bits: number, attributes: number): MappingRecord {
     const record = super.map(source, bits, attributes);
