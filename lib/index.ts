@@ -89,6 +89,7 @@ export type {
   ConfigAccess,
   OpenedFunction,
   OpenOptions,
+  PciDescriptor,
   PciSource,
   PciTransport,
   RomAccess,

@@ -55,6 +55,7 @@ napi_value Init(napi_env env, napi_value exports) {
   InitInterrupt(env, exports, testing);
   InitUio(env, exports);
   InitMappedMemory(env, exports);
+  InitIommufd(env, exports);
   InitVfioContainer(env, exports);
   InitVfioDevice(env, exports);
   InitUDmaBuf(env, exports);

@@ -51,6 +51,8 @@ struct MmioWindow;     // mmio.h
 struct Interrupt;      // interrupt.h
 struct VfioContainer;  // vfio_container.cc
 struct VfioDevice;     // vfio_device.cc
+struct Ioas;           // iommufd.h
+class Fd;              // fd.h
 
 /** Destroyed with the environment, members in reverse order: devices stop before the memory they know goes.
  */
@@ -64,6 +66,9 @@ struct Addon {
 
   HandleTable<Mapping> regions{1};
   HandleTable<VfioContainer> containers{2};
+  HandleTable<Ioas> ioases{7};
+  /** Open as long as one of them is. */
+  std::weak_ptr<const Fd> iommufd;
   HandleTable<VfioDevice> devices{3};
   HandleTable<MmioWindow> windows{4};
   HandleTable<Interrupt> interrupts{5};
@@ -186,6 +191,7 @@ void InitMmio(napi_env env, napi_value exports, napi_value testing);
 void InitInterrupt(napi_env env, napi_value exports, napi_value testing);
 void InitUio(napi_env env, napi_value exports);
 void InitMappedMemory(napi_env env, napi_value exports);
+void InitIommufd(napi_env env, napi_value exports);
 void InitVfioContainer(napi_env env, napi_value exports);
 void InitVfioDevice(napi_env env, napi_value exports);
 void InitUDmaBuf(napi_env env, napi_value exports);

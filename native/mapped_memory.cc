@@ -55,7 +55,8 @@ int BufferMemory(const Call& call, size_t index, MappedMemory* out) {
   if (!OffsetAndSize(call, index + 1, &offset, &out->size)) return -EINVAL;
   if (!call.Buffer(index, &data, &length) || offset >= length) return -EINVAL;
   out->start = static_cast<char*>(data) + offset;
-  const bool ours = call.addon->FindRegion(out->start, out->size) != nullptr;
+  out->region = call.addon->FindRegion(out->start, out->size);
+  const bool ours = out->region != nullptr;
   if (out->size > length - offset) {
     const uint64_t page = static_cast<uint64_t>(sysconf(_SC_PAGESIZE));
     const uint64_t whole = (length + page - 1) / page * page;

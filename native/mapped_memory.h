@@ -18,7 +18,8 @@ namespace userdma {
 struct MappedMemory {
   char* start = nullptr;
   uint64_t size = 0;
-  std::shared_ptr<void> held;  // keeps it alive; nullptr for memory of our regions, which needs no hold
+  const Mapping* region = nullptr;  // ours, where it is in one
+  std::shared_ptr<void> held;       // keeps it alive; nullptr for memory of our regions, which needs no hold
 };
 
 /** The memory that is held for the mappings of one address space, by IOVA. */

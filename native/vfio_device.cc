@@ -15,6 +15,7 @@
 
 #include "addon.h"
 #include "interrupt.h"
+#include "iommufd_abi.h"
 #include "mmio.h"
 #include "vfio_container.h"
 #include "vfio_info.h"
@@ -71,9 +72,15 @@ napi_value DeviceReset(Call& call) {
 /** Functions of one hot reset at most: 32 devices of 8 functions on a bus. */
 constexpr uint32_t kMaxAffected = 256;
 
+/** The functions that a hot reset hits. `group_id` of each is a device id when `by_device` is set. */
+struct Affected {
+  bool by_device = false;
+  std::vector<vfio_pci_dependent_device> functions;
+};
+
 /** What a hot reset of `fd` resets; 0 or -errno. The kernel says how many there are where there is no room.
  */
-int ReadAffected(int fd, std::vector<vfio_pci_dependent_device>* affected) {
+int ReadAffected(int fd, Affected* out) {
   std::vector<char> bytes(sizeof(vfio_pci_hot_reset_info));
   for (;;) {
     vfio_pci_hot_reset_info info = {};
@@ -85,8 +92,10 @@ int ReadAffected(int fd, std::vector<vfio_pci_dependent_device>* affected) {
     if (info.count > kMaxAffected) return -EOVERFLOW;
     const size_t needed = sizeof info + info.count * sizeof(vfio_pci_dependent_device);
     if (error == 0 && needed <= bytes.size()) {
-      affected->resize(info.count);
-      if (info.count > 0) std::memcpy(affected->data(), bytes.data() + sizeof info, needed - sizeof info);
+      out->by_device = (info.flags & kHotResetDevId) != 0;
+      out->functions.resize(info.count);
+      if (info.count > 0)
+        std::memcpy(out->functions.data(), bytes.data() + sizeof info, needed - sizeof info);
       return 0;
     }
     if (needed <= bytes.size()) return -EIO;  // it cannot want less than it was given
@@ -94,18 +103,23 @@ int ReadAffected(int fd, std::vector<vfio_pci_dependent_device>* affected) {
   }
 }
 
-/** vfioHotResetInfo(device): [group, segment, bus, devfn, ...]; -ENODEV where nothing can be reset this way.
+/**
+ * vfioHotResetInfo(device): [id, segment, bus, devfn, ...]; -ENODEV where nothing can be reset this way. `id`
+ * is the group of a function, or, when `device` was opened without a group, 0 or more for a function that is
+ * bound to the same iommufd (or shares a group with one), -1 for any other.
  */
 napi_value HotResetInfo(Call& call) {
   const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
   if (device == nullptr) return call.Return(-EBADF);
-  std::vector<vfio_pci_dependent_device> affected;
+  Affected affected;
   if (const int error = ReadAffected(device->file->get(), &affected)) return call.Return(error);
   napi_value list = nullptr;
   napi_create_array(call.env, &list);
   uint32_t index = 0;
-  for (const vfio_pci_dependent_device& one : affected) {
-    napi_set_element(call.env, list, index++, call.Return(one.group_id));
+  for (const vfio_pci_dependent_device& one : affected.functions) {
+    const int64_t id =
+        affected.by_device ? static_cast<int32_t>(one.group_id) : static_cast<int64_t>(one.group_id);
+    napi_set_element(call.env, list, index++, call.Return(id));
     napi_set_element(call.env, list, index++, call.Return(one.segment));
     napi_set_element(call.env, list, index++, call.Return(one.bus));
     napi_set_element(call.env, list, index++, call.Return(one.devfn));
@@ -120,10 +134,12 @@ napi_value HotResetInfo(Call& call) {
 napi_value HotReset(Call& call) {
   const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
   if (device == nullptr) return call.Return(-EBADF);
-  std::vector<vfio_pci_dependent_device> affected;
+  Affected affected;
   if (const int error = ReadAffected(device->file->get(), &affected)) return call.Return(error);
-  std::vector<int32_t> fds;
-  for (const vfio_pci_dependent_device& one : affected) {
+  std::vector<int32_t>
+      fds;  // of the groups; none when the kernel knows the devices of the caller by their iommufd
+  for (const vfio_pci_dependent_device& one : affected.functions) {
+    if (affected.by_device) break;
     const int fd = HeldGroup(*call.addon, one.group_id);
     if (fd < 0) return call.Return(-EPERM);
     if (std::find(fds.begin(), fds.end(), fd) == fds.end()) fds.push_back(fd);
@@ -374,8 +390,9 @@ napi_value IrqUnmask(Call& call) {
 
 }  // namespace
 
-int64_t AdoptDevice(Addon& addon, Fd descriptor) {
+int64_t AdoptDevice(Addon& addon, Fd descriptor, std::shared_ptr<void> space) {
   auto device = std::make_shared<VfioDevice>();
+  device->space = std::move(space);
   const int fd = descriptor.get();
   device->file = std::make_shared<const Fd>(std::move(descriptor));
   vfio_device_info info = {};

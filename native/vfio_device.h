@@ -26,6 +26,7 @@ struct VfioRegion {
 
 /** Open windows keep the file, and with it the device, open: they go first. */
 struct VfioDevice {
+  std::shared_ptr<void> space;  // the address space that it is attached to, when it owns a share; goes last
   std::shared_ptr<const Fd> file;
   std::vector<VfioRegion> regions;  // by index: BAR 0-5, ROM, configuration space, ...
   std::vector<Handle> windows;      // what vfioBarOpen gave out
@@ -36,6 +37,6 @@ struct VfioDevice {
  * or -errno: -ENODEV it is no PCI function, -EMFILE the handle table is full. `descriptor` is closed on
  * failure.
  */
-int64_t AdoptDevice(Addon& addon, Fd descriptor);
+int64_t AdoptDevice(Addon& addon, Fd descriptor, std::shared_ptr<void> space = nullptr);
 
 }  // namespace userdma

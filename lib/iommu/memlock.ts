@@ -1,5 +1,6 @@
 /**
- * The locked-memory limit, which every DMA mapping of this process counts against (RLIMIT_MEMLOCK; mm->locked_vm).
+ * The locked-memory limit, which every DMA mapping of this process counts against (RLIMIT_MEMLOCK). type1 counts for each
+ * process (mm->locked_vm), iommufd for each user (user->locked_vm), so there other processes of the user count too.
  * Pages mapped at two addresses count twice, huge pages count too; a process with CAP_IPC_LOCK has no limit.
  */
 import { readFileSync } from 'node:fs';
@@ -13,10 +14,14 @@ export interface Memlock {
 
 const CAP_IPC_LOCK = 14n;
 
+/** Where the kernel counts the pages that it pinned for a process: type1 as locked memory, iommufd as pinned memory. */
+export type LockedMemory = 'VmLck' | 'VmPin';
+
 /** The limit of this process, from /proc; undefined where that cannot be read. */
-export function readMemlock(root = ''): Memlock | undefined {
+export function readMemlock(counter: LockedMemory, root = ''): Memlock | undefined {
   try {
     return parseMemlock(
+      counter,
       readFileSync(`${root}/proc/self/status`, 'utf8'),
       readFileSync(`${root}/proc/self/limits`, 'utf8'),
     );
@@ -25,8 +30,8 @@ export function readMemlock(root = ''): Memlock | undefined {
   }
 }
 
-function parseMemlock(status: string, limits: string): Memlock | undefined {
-  const locked = /^VmLck:\s+(\d+) kB$/m.exec(status)?.[1];
+function parseMemlock(counter: LockedMemory, status: string, limits: string): Memlock | undefined {
+  const locked = new RegExp(`^${counter}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1];
   const capabilities = /^CapEff:\s+([0-9a-f]+)$/m.exec(status)?.[1];
   const limit = /^Max locked memory\s+(\d+|unlimited)\s/m.exec(limits)?.[1];
   if (locked === undefined || capabilities === undefined || limit === undefined) return undefined;

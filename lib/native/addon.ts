@@ -6,6 +6,7 @@
  * reused, and belong to the environment (main thread or worker) that made them.
  */
 import type { DmaBufFunctions } from './dma-buf.ts';
+import type { IommufdFunctions } from './iommufd.ts';
 import type { UDmaBufFunctions } from './u-dma-buf.ts';
 import type { UioFunctions } from './uio.ts';
 import type { VfioFunctions } from './vfio.ts';
@@ -115,6 +116,7 @@ export interface Addon
     UioFunctions,
     DmaBufFunctions,
     UDmaBufFunctions,
+    IommufdFunctions,
     VfioFunctions {
   /** For tests only: undefined unless the environment had USERDMA_TESTING when the addon was loaded. */
   readonly testing: TestingFunctions;

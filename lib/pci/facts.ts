@@ -29,6 +29,10 @@ export interface FunctionFacts {
   readonly iommu: boolean;
   /** Whether /dev/vfio/vfio is there. */
   readonly vfio: boolean;
+  /** Whether /dev/iommu is there. */
+  readonly iommufd: boolean;
+  /** The node of the function itself, /dev/vfio/devices/vfioN; undefined where the kernel only has nodes of groups. */
+  readonly node: string | undefined;
 }
 
 /** A folder for each function of the machine. */
@@ -53,6 +57,8 @@ export function readFacts(text: string, root = ''): FunctionFacts {
       listFolder(`${root}/sys/class/iommu`).length > 0 ||
       listFolder(`${root}/sys/kernel/iommu_groups`).length > 0,
     vfio: existsSync(`${root}/dev/vfio/vfio`),
+    iommufd: existsSync(`${root}/dev/iommu`),
+    node: nodeOf(address, root),
   };
 }
 
@@ -66,6 +72,12 @@ export function holders(node: string, root = ''): string[] {
   return listFolder(`${root}/proc`)
     .filter((pid) => /^\d+$/.test(pid) && holds(`${root}/proc/${pid}`, node))
     .map((pid) => (Number(pid) === process.pid ? 'this process' : `${commandOf(pid, root)} (pid ${pid})`));
+}
+
+/** The node through which a function is opened without its group. */
+export function nodeOf(address: string, root = ''): string | undefined {
+  const name = listFolder(`${root}${DEVICES}/${address}/vfio-dev`)[0];
+  return name === undefined ? undefined : `/dev/vfio/devices/${name}`;
 }
 
 function groupMembers(group: number, root: string): GroupMember[] {

@@ -2,7 +2,7 @@
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { PciFunction } from './function.ts';
 import { checkGrace } from './presence.ts';
-import type { OpenedFunction, OpenOptions, PciSource } from './transport.ts';
+import type { OpenedFunction, OpenOptions, PciDescriptor, PciSource } from './transport.ts';
 
 export interface OpenPciOptions extends OpenOptions {
   /**
@@ -17,18 +17,19 @@ const NO_HARDWARE: readonly ErrnoName[] = ['ENODEV', 'ENOSYS'];
 /**
  * Open a function for a driver. Bus mastering is off, memory decode is on, no interrupt is armed, masks are 32-bit.
  *
- * @param target `domain:bus:device.function`, e.g. `0000:00:10.0`, of a function bound to vfio-pci; or a source
+ * @param target `domain:bus:device.function`, e.g. `0000:00:10.0`, of a function bound to vfio-pci; or its open node; or
+ *   a source
  * @throws DmaError EINVAL malformed address, options · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to
  *   another driver or in use · EAGAIN being reset or taken away · EPERM group not viable · EACCES no permission ·
  *   ENOSYS addon not built
  */
 export async function openPci(
-  target: string | PciSource,
+  target: string | PciDescriptor | PciSource,
   options: OpenPciOptions = {},
 ): Promise<PciFunction> {
   const { fallback, ...rest } = options;
   checkGrace(rest.releaseGrace);
-  if (typeof target !== 'string') return track(target, rest);
+  if (typeof target !== 'string' && 'open' in target) return track(target, rest);
   try {
     // Loaded on demand: a program that only simulates never touches the addon.
     const { openVfio } = await import('./vfio/open.ts');

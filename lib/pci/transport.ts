@@ -99,7 +99,27 @@ export interface PciSource {
   open(options: OpenOptions): OpenedFunction;
 }
 
+/**
+ * The open node of a function, for a program that may not open it: `openPci({ fd })`. A program with the rights opens
+ * /dev/vfio/devices/vfioN and passes the descriptor on.
+ */
+export interface PciDescriptor {
+  /**
+   * It belongs to the function from here on, and is closed with it, or when opening fails. A descriptor that is of no
+   * function is left alone (EINVAL).
+   */
+  readonly fd: number;
+  /** An open /dev/iommu, where the program may not open that either. It stays the caller's. */
+  readonly iommufd?: number;
+}
+
 export interface OpenOptions {
+  /**
+   * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6 or newer)
+   * or 'container' (/dev/vfio/vfio). Default: the one that works, iommufd where both do; `PciFunction.domain.name` says
+   * which (`iommufd` or `type1`). A function that joins a domain uses that of the domain.
+   */
+  readonly iommu?: 'iommufd' | 'container';
   /**
    * Take memory from huge pages (vfio only). Default false. With true or a size, allocations throw DmaError ENOMEM when
    * too few are reserved and ENODEV when there is no such size; with 'prefer' ordinary pages are taken then, and a

@@ -76,7 +76,7 @@ describe('the locked-memory limit', () => {
     ['8388608             ', '0000000000008000', 8388608],
   ])('%s with capabilities %s', (limit, capabilities, expected) => {
     const root = proc(limit, capabilities);
-    expect(readMemlock(root)).toEqual({ locked: 1024 * 1024, limit: expected });
+    expect(readMemlock('VmLck', root)).toEqual({ locked: 1024 * 1024, limit: expected });
     rmSync(root, { recursive: true });
   });
 
@@ -91,6 +91,6 @@ describe('the locked-memory limit', () => {
     expect(memlockRemedy(4096, { locked: 0, limit: 8192 })).toBeUndefined();
     expect(memlockRemedy(4096, { locked: 1 << 30, limit: Number.POSITIVE_INFINITY })).toBeUndefined();
     expect(memlockRemedy(4096, undefined)).toBeUndefined();
-    expect(readMemlock('/nowhere')).toBeUndefined();
+    expect(readMemlock('VmLck', '/nowhere')).toBeUndefined();
   });
 });

@@ -49,7 +49,7 @@ function oneLineMirrors(text: string): Mirror[] {
 }
 
 /** The system's Debian archive: its path ends in /debian, unlike that of security updates and of third parties. */
-function systemMirror(): Mirror {
+export function systemMirror(): Mirror {
   const folder = '/etc/apt/sources.list.d';
   const more = existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
   const mirrors = ['/etc/apt/sources.list', ...more].filter(existsSync).flatMap((path) => {
@@ -67,7 +67,7 @@ function systemMirror(): Mirror {
 }
 
 /** apt confined to `folder`, seeing `suite` of `mirror` and nothing else. */
-class PrivateApt {
+export class PrivateApt {
   readonly #folder: string;
   readonly #options: string[];
 
@@ -104,7 +104,7 @@ class PrivateApt {
   /** Fetches the package `name` depends on and returns the file. */
   download(name: string): string {
     this.#run('apt-get', 'update', '--error-on=any');
-    const dependency = /Depends: (linux-image-\S+)/.exec(this.#run('apt-cache', 'depends', name))?.[1];
+    const dependency = /Depends: (linux-\S+)/.exec(this.#run('apt-cache', 'depends', name))?.[1];
     if (dependency === undefined) throw new Error(`no ${name} in this suite`);
     this.#run('apt-get', 'download', dependency);
     const file = readdirSync(this.#folder).find((entry) => entry.endsWith('.deb'));
@@ -139,7 +139,7 @@ function fetch(cache: string, root: string, suite: string, mirror: Mirror): void
   }
 }
 
-function reason(error: unknown): string {
+export function reason(error: unknown): string {
   const { stderr, code, message } = error as { stderr?: string; code?: string; message: string };
   if (code === 'ENOENT') return message;
   const lines = (stderr || message).trim().split('\n');

@@ -34,6 +34,8 @@ export interface Machine {
   /** Modules loaded after the root is mounted, in this order, with their parameters. */
   readonly modules: readonly string[];
   readonly devices: readonly Device[];
+  /** Which kernel it boots: the one that is found (kernel.ts), or our own (own-kernel.ts). Default 'found'. */
+  readonly kernel?: 'found' | 'own';
   /** QEMU's `-m`. Default 1G. */
   readonly memory?: string;
   /** Whether guest programs may talk to QEMU's monitor (QMP), by the virtio port `userdma.monitor`. Default false. */
@@ -252,6 +254,26 @@ export const machines: readonly Machine[] = [
     devices: expressDevices,
     monitor: true,
     shared: ['nvme', 'nic', 'pci', 'virtio-blk'],
+  },
+  {
+    // Our own kernel opens every function without its group; the container is there too.
+    name: 'iommufd',
+    iommu: 'intel',
+    clock: 'jumps',
+    kernel: 'own',
+    modules: [],
+    devices: [edu, wideEdu, ...sharedGroup],
+    shared: ['conformance', 'edu', 'mistakes'],
+  },
+  {
+    name: 'iommufd-pcie',
+    iommu: 'intel',
+    clock: 'host',
+    kernel: 'own',
+    modules: [],
+    devices: expressDevices,
+    monitor: true,
+    shared: ['nvme', 'nic', 'pci'],
   },
   {
     name: 'no-vfio',

@@ -9,6 +9,7 @@ import { openVfio } from '../../lib/pci/vfio/open.ts';
 // While it may still be read: the checkout can be in a folder that nobody else may enter.
 loadAddon();
 
+const iommu = process.env.USERDMA_TEST_IOMMU as 'iommufd' | undefined;
 const [address = '', uid = ''] = process.argv.slice(2);
 process.setgroups!([]);
 process.setgid!(Number(uid));
@@ -16,7 +17,7 @@ process.setuid!(Number(uid));
 
 const result: { code?: string; message?: string; small?: boolean } = {};
 try {
-  const { transport, dma } = openVfio(address);
+  const { transport, dma } = openVfio(address, iommu === undefined ? {} : { iommu });
   try {
     dma.allocCoherent(128 * 1024);
   } catch (error) {

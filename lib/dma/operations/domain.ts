@@ -61,6 +61,11 @@ export class IommuDomain {
     return [...this.#devices];
   }
 
+  /** How its addresses are mapped, for people: `iommufd`, `type1` (VFIO's container) or `simulated`. */
+  get name(): string {
+    return this.space.name;
+  }
+
   get closed(): boolean {
     return this.#closed;
   }

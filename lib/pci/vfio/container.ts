@@ -6,7 +6,7 @@
  *        group     /dev/vfio/N, attached         one or more
  *          device  VFIO_GROUP_GET_DEVICE_FD      one or more of each
  */
-import type { DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import { Type1AddressSpace } from '../../iommu/type1.ts';
 import type { HugePages } from '../../memory/hugepages.ts';
 import { MemfdMemory } from '../../memory/memfd.ts';
@@ -15,10 +15,11 @@ import { VFIO_GROUP_VIABLE } from '../../native/vfio.ts';
 import { type FunctionFacts, holders } from '../facts.ts';
 import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError, type OpenStep, openError } from './diagnose.ts';
-import { VfioDomain } from './domain.ts';
+import { type Target, VfioDomain } from './domain.ts';
 
 /** A domain of VFIO: a container, and the groups in it. */
 export class ContainerDomain extends VfioDomain {
+  readonly interface = 'container';
   declare readonly space: Type1AddressSpace;
   readonly #native: Addon;
   readonly #container: Handle;
@@ -54,7 +55,8 @@ export class ContainerDomain extends VfioDomain {
     }
   }
 
-  openDevice(facts: FunctionFacts): Handle {
+  openDevice({ facts, descriptor }: Target): Handle {
+    if (descriptor !== undefined) throw noDescriptor(facts);
     const group = facts.group!;
     const isNew = !this.#groups.has(group);
     if (isNew) this.#addGroup(facts);
@@ -83,6 +85,12 @@ export class ContainerDomain extends VfioDomain {
     this.leaveGroup(facts.group!);
     throw domainError(facts, EINVAL);
   }
+}
+
+function noDescriptor({ address }: FunctionFacts): DmaError {
+  return new DmaError('EINVAL', `${address}: a descriptor cannot join a domain of VFIO's container`, {
+    remedy: 'open the first function of the domain with iommu: "iommufd", or this one by its address',
+  });
 }
 
 /** Opens the node of the function's group, for the container. */

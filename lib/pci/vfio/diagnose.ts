@@ -24,7 +24,7 @@ export function diagnose(facts: FunctionFacts): DmaError | undefined {
   if (facts.group === undefined) return noGroup(facts);
   if (!isVfioDriver(facts.driver))
     return facts.driver === undefined ? unbound(facts) : taken(facts, facts.driver);
-  if (!facts.vfio) return noModule();
+  if (!facts.vfio && !(facts.iommufd && facts.node !== undefined)) return noModule();
   return obstacles(facts).length > 0 ? notViable(facts) : undefined;
 }
 

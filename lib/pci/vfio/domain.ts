@@ -2,6 +2,7 @@
  * A domain of functions behind VFIO. How it opens them is its own affair:
  *
  *      container   /dev/vfio/vfio, with the groups of its functions attached     (container.ts)
+ *      iommufd     an IOAS of /dev/iommu, with its functions attached            (iommufd.ts)
  *
  * The registry of groups (group.ts) decides which domain a function goes to; the transport of a function reads from
  * here whether a hot reset would hit functions that this program does not hold.
@@ -12,14 +13,26 @@ import type { HugePages } from '../../memory/hugepages.ts';
 import type { Handle } from '../../native/addon.ts';
 import type { FunctionFacts } from '../facts.ts';
 
+/** Interfaces of the kernel through which VFIO gives a device an address space. */
+export type IommuInterface = 'iommufd' | 'container';
+
+/** A function to be opened. */
+export interface Target {
+  readonly facts: FunctionFacts;
+  /** The open node of the function, when the caller passed one in; it belongs to the domain's device from then on. */
+  readonly descriptor?: number | undefined;
+}
+
 /** A domain that can open devices through VFIO. */
 export abstract class VfioDomain extends IommuDomain {
+  abstract readonly interface: IommuInterface;
+
   /**
    * Opens a function whose device sees this domain's address space from then on.
    * @returns a device of the vfio functions; it belongs to the caller
    * @throws DmaError as `openPci`; nothing has changed then
    */
-  abstract openDevice(facts: FunctionFacts): Handle;
+  abstract openDevice(target: Target): Handle;
 
   /** Lets go of an IOMMU group. All of its devices are closed. */
   abstract leaveGroup(group: number): void;
@@ -35,10 +48,12 @@ export abstract class VfioDomain extends IommuDomain {
 export interface DomainWish {
   readonly domain?: IommuDomain | undefined;
   readonly hugepages: HugePages;
+  /** Undefined: any. */
+  readonly iommu?: IommuInterface | undefined;
 }
 
-/** The domain that a function is to join. @throws DmaError EINVAL not of VFIO, or other memory · ENODEV closed */
-export function checkWanted(address: string, domain: IommuDomain, hugepages: HugePages): VfioDomain {
+/** The domain that a function is to join. @throws DmaError EINVAL not of VFIO, or not as wished · ENODEV closed */
+export function checkWanted(address: string, domain: IommuDomain, wish: DomainWish): VfioDomain {
   if (!(domain instanceof VfioDomain)) {
     throw new DmaError('EINVAL', `${address} cannot be in a domain that is not of VFIO`, {
       remedy: 'pass the domain of a function that is open through VFIO',
@@ -49,12 +64,18 @@ export function checkWanted(address: string, domain: IommuDomain, hugepages: Hug
       remedy: 'open it before the last function of the domain is closed',
     });
   }
-  checkMemory(address, domain, hugepages);
+  checkWish(address, domain, wish);
   return domain;
 }
 
-/** @throws DmaError EINVAL the caller insists on huge pages, and the domain's memory has none */
-export function checkMemory(address: string, { memory }: IommuDomain, hugepages: HugePages): void {
+/** @throws DmaError EINVAL the domain uses another interface than the caller wants, or memory without huge pages */
+export function checkWish(address: string, domain: VfioDomain, { hugepages, iommu }: DomainWish): void {
+  if (iommu !== undefined && iommu !== domain.interface) {
+    throw new DmaError('EINVAL', `${address}: the domain is of ${domain.interface}, not of ${iommu}`, {
+      remedy: 'leave the option iommu out, or close the other functions of the domain first',
+    });
+  }
+  const { memory } = domain;
   if (hugepages === false || hugepages === 'prefer' || memory.name === 'hugetlb') return;
   throw new DmaError('EINVAL', `${address}: the memory of the domain is not of huge pages`, {
     remedy: 'ask for them where the first function of the domain is opened',

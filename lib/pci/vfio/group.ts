@@ -5,7 +5,7 @@
 import { DmaError } from '../../errors.ts';
 import type { Handle } from '../../native/addon.ts';
 import type { FunctionFacts } from '../facts.ts';
-import { checkMemory, checkWanted, type DomainWish, type VfioDomain } from './domain.ts';
+import { checkWanted, checkWish, type DomainWish, type Target, type VfioDomain } from './domain.ts';
 
 const opened = new Map<number, VfioGroup>();
 
@@ -27,10 +27,11 @@ export class VfioGroup {
    * @throws DmaError as `openPci`; nothing has changed then
    */
   static enter(
-    facts: FunctionFacts,
+    target: Target,
     wish: DomainWish,
     makeDomain: () => VfioDomain,
   ): { group: VfioGroup; device: Handle } {
+    const { facts } = target;
     const number = facts.group!;
     const known = opened.get(number);
     if (known !== undefined) known.#checkJoin(facts, wish);
@@ -38,7 +39,7 @@ export class VfioGroup {
     group.#functions.add(facts.address);
     opened.set(number, group);
     try {
-      return { group, device: group.domain.openDevice(facts) };
+      return { group, device: group.domain.openDevice(target) };
     } catch (error) {
       group.release(facts.address);
       group.close();
@@ -65,7 +66,8 @@ export class VfioGroup {
     return this.domain.elsewhere(id);
   }
 
-  #checkJoin(facts: FunctionFacts, { domain = this.domain, hugepages }: DomainWish): void {
+  #checkJoin(facts: FunctionFacts, wish: DomainWish): void {
+    const { domain = this.domain } = wish;
     const { address, group } = facts;
     if (this.#functions.has(address)) {
       throw new DmaError('EBUSY', `${address} is open already, in this program`, {
@@ -77,14 +79,10 @@ export class VfioGroup {
         remedy: 'open it without a domain, or close the other functions of the group first',
       });
     }
-    checkMemory(address, this.domain, hugepages);
+    checkWish(address, this.domain, wish);
   }
 }
 
-function domainFor(
-  { address }: FunctionFacts,
-  { domain, hugepages }: DomainWish,
-  makeDomain: () => VfioDomain,
-): VfioDomain {
-  return domain === undefined ? makeDomain() : checkWanted(address, domain, hugepages);
+function domainFor({ address }: FunctionFacts, wish: DomainWish, makeDomain: () => VfioDomain): VfioDomain {
+  return wish.domain === undefined ? makeDomain() : checkWanted(address, wish.domain, wish);
 }

@@ -3,38 +3,49 @@
  *
  *      facts of /sys     what stands in the way, before anything is touched (diagnose.ts)
  *      group, domain     whose address space its device will see (group.ts, domain.ts)
- *      device            opened by the domain (container.ts)
+ *      device            opened by the domain (iommufd.ts, container.ts)
  *
  * The device belongs to the transport, the domain to the devices in it. Either may be closed first: the device is
  * stopped, or the mappings are gone, before the other one ends.
  */
+import { describe } from '../../arguments.ts';
 import { createHardwareDevice } from '../../debug/create.ts';
+import { DmaError } from '../../errors.ts';
+import type { HugePages } from '../../memory/hugepages.ts';
+import type { Addon } from '../../native/addon.ts';
 import { loadAddon } from '../../native/load.ts';
 import { parseAddress } from '../address.ts';
 import { readFacts } from '../facts.ts';
-import type { OpenedFunction, OpenOptions } from '../transport.ts';
+import type { OpenedFunction, OpenOptions, PciDescriptor } from '../transport.ts';
 import { ContainerDomain } from './container.ts';
+import { addressOf } from './descriptor.ts';
 import { diagnose } from './diagnose.ts';
+import type { IommuInterface, VfioDomain } from './domain.ts';
 import { VfioGroup } from './group.ts';
+import { IommufdDomain, type IommufdTarget } from './iommufd.ts';
 import { KernelLog } from './kernel-log.ts';
 import { VfioTransport } from './transport.ts';
 
 /**
- * @param text PCI address of a function bound to vfio-pci; bus mastering is off and no interrupt armed at first
+ * @param target PCI address of a function bound to vfio-pci, or its open node; bus mastering is off and no interrupt armed
+ *   at first
  * @throws DmaError as `openPci`; nothing stays open then
  */
 export function openVfio(
-  text: string,
-  { hugepages = false, streaming, debug, domain: wanted }: OpenOptions = {},
+  target: string | PciDescriptor,
+  { hugepages = false, streaming, debug, domain: wanted, iommu }: OpenOptions = {},
 ): OpenedFunction {
-  const address = parseAddress(text);
+  checkInterface(iommu);
+  const passed = typeof target === 'string' ? {} : { descriptor: target.fd, iommufd: target.iommufd };
+  const address = typeof target === 'string' ? parseAddress(target) : addressOf(target);
   const native = loadAddon();
   const facts = readFacts(address);
   const obstacle = diagnose(facts);
   if (obstacle !== undefined) throw obstacle;
-  const wish = { domain: wanted, hugepages };
-  const { group, device } = VfioGroup.enter(facts, wish, () =>
-    ContainerDomain.create(native, facts, hugepages),
+  const opening: IommufdTarget = { facts, ...passed };
+  const wish = { domain: wanted, hugepages, iommu };
+  const { group, device } = VfioGroup.enter(opening, wish, () =>
+    newDomain(native, opening, hugepages, iommu),
   );
   let transport: VfioTransport | undefined;
   try {
@@ -53,4 +64,35 @@ export function openVfio(
     }
     throw error;
   }
+}
+
+/**
+ * The one place that chooses how a function's device gets an address space. iommufd comes first, where the kernel has it;
+ * where it does not work and nothing forces it, the container is tried, and what that says is the answer.
+ */
+function newDomain(
+  native: Addon,
+  target: IommufdTarget,
+  hugepages: HugePages,
+  iommu: IommuInterface | undefined,
+): VfioDomain {
+  const { facts, descriptor } = target;
+  const container = (): VfioDomain => ContainerDomain.create(native, facts, hugepages);
+  if (iommu === 'container' && descriptor === undefined) return container();
+  if (iommu === 'iommufd' || descriptor !== undefined) return IommufdDomain.create(native, target, hugepages);
+  if (!facts.iommufd || facts.node === undefined) return container();
+  try {
+    return IommufdDomain.create(native, target, hugepages);
+  } catch (error) {
+    if (!(error instanceof DmaError) || !facts.vfio) throw error;
+    return container();
+  }
+}
+
+/** @throws DmaError EINVAL */
+function checkInterface(iommu: unknown): void {
+  if (iommu === undefined || iommu === 'iommufd' || iommu === 'container') return;
+  throw new DmaError('EINVAL', `the option iommu is ${describe(iommu)}`, {
+    remedy: `pass 'iommufd' or 'container', or leave it out`,
+  });
 }

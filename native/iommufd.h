@@ -1,0 +1,39 @@
+// An I/O address space of iommufd (IOAS): what the devices that are attached to it see.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+
+#include "addon.h"
+#include "fd.h"
+
+namespace userdma {
+
+/** One mapping: its size, and what has to be kept alive meanwhile (mapped_memory.h). */
+struct IoasMapping {
+  uint64_t size = 0;
+  std::shared_ptr<void> held;
+};
+
+/**
+ * Destroyed when no device is attached to it any more: each VfioDevice has a share. The kernel refuses to
+ * destroy it earlier.
+ */
+struct Ioas {
+  /**
+   * By IOVA. iommufd answers with one code for a range that cuts a mapping and for one that has none, and
+   * takes back the mappings before the one that is cut. So a range is checked here first.
+   */
+  std::map<uint64_t, IoasMapping> mappings;
+  std::shared_ptr<const Fd> iommufd;
+  uint32_t id = 0;
+  bool maps_files = true;  // until the kernel says that it does not
+
+  Ioas() = default;
+  Ioas(const Ioas&) = delete;
+  Ioas& operator=(const Ioas&) = delete;
+  ~Ioas();
+};
+
+}  // namespace userdma

@@ -1,0 +1,110 @@
+// The kernel interface of iommufd and of VFIO devices without groups (include/uapi/linux/iommufd.h, vfio.h),
+// as far as it is used here. Declared here, because the headers of many systems are older than it: Linux 6.2
+// brought iommufd, 6.6 the devices, 6.13 the mapping of files.
+#pragma once
+
+#include <linux/vfio.h>
+#include <sys/ioctl.h>
+
+#include <cstdint>
+
+namespace userdma {
+
+constexpr unsigned long IommufdRequest(unsigned number) { return _IO(';', number); }
+constexpr unsigned long VfioRequest(unsigned number) { return _IO(VFIO_TYPE, VFIO_BASE + number); }
+
+constexpr unsigned long kIommuDestroy = IommufdRequest(0x80);
+constexpr unsigned long kIommuIoasAlloc = IommufdRequest(0x81);
+constexpr unsigned long kIommuIoasIovaRanges = IommufdRequest(0x84);
+constexpr unsigned long kIommuIoasMap = IommufdRequest(0x85);
+constexpr unsigned long kIommuIoasUnmap = IommufdRequest(0x86);
+constexpr unsigned long kIommuIoasMapFile = IommufdRequest(0x8f);
+constexpr unsigned long kVfioBindIommufd = VfioRequest(18);
+constexpr unsigned long kVfioAttachIommufdPt = VfioRequest(19);
+
+/** Flags of a mapping. */
+constexpr uint32_t kIommuMapFixedIova = 1 << 0;
+constexpr uint32_t kIommuMapWriteable = 1 << 1;
+constexpr uint32_t kIommuMapReadable = 1 << 2;
+
+/** Of struct vfio_pci_hot_reset_info: the functions are named by their device ids, not by their groups. */
+constexpr uint32_t kHotResetDevId = 1 << 0;
+
+struct IommuDestroy {
+  uint32_t size;
+  uint32_t id;
+};
+static_assert(sizeof(IommuDestroy) == 8);
+
+struct IommuIoasAlloc {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t out_ioas_id;
+};
+static_assert(sizeof(IommuIoasAlloc) == 12);
+
+/** Both ends inclusive. */
+struct IommuIovaRange {
+  uint64_t start;
+  uint64_t last;
+};
+static_assert(sizeof(IommuIovaRange) == 16);
+
+struct IommuIoasIovaRanges {
+  uint32_t size;
+  uint32_t ioas_id;
+  uint32_t num_iovas;
+  uint32_t reserved;
+  uint64_t allowed_iovas;
+  uint64_t out_iova_alignment;
+};
+static_assert(sizeof(IommuIoasIovaRanges) == 32);
+
+struct IommuIoasMap {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t ioas_id;
+  uint32_t reserved;
+  uint64_t user_va;
+  uint64_t length;
+  uint64_t iova;
+};
+static_assert(sizeof(IommuIoasMap) == 40);
+
+struct IommuIoasMapFile {
+  uint32_t size;
+  uint32_t flags;
+  uint32_t ioas_id;
+  int32_t fd;
+  uint64_t start;
+  uint64_t length;
+  uint64_t iova;
+};
+static_assert(sizeof(IommuIoasMapFile) == 40);
+
+struct IommuIoasUnmap {
+  uint32_t size;
+  uint32_t ioas_id;
+  uint64_t iova;
+  uint64_t length;
+};
+static_assert(sizeof(IommuIoasUnmap) == 24);
+
+/** As it was before Linux 6.17 added a token behind it. */
+struct VfioBindIommufd {
+  uint32_t argsz;
+  uint32_t flags;
+  int32_t iommufd;
+  uint32_t out_devid;
+};
+static_assert(sizeof(VfioBindIommufd) == 16);
+
+/** As it was before Linux 6.15 added a PASID behind it. */
+struct VfioAttachIommufdPt {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t pt_id;
+};
+static_assert(sizeof(VfioAttachIommufdPt) == 12);
+
+}  // namespace userdma

@@ -1,0 +1,125 @@
+/**
+ * A kernel of our own, with what Debian's leaves out: built from Debian's package of the sources and `kernel/config`, once
+ * (ten minutes or so on two processors), and kept in the cache. The sources are not kept.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { PrivateApt, reason, systemMirror } from './debian-kernel.ts';
+import { HarnessError } from './harness-error.ts';
+import { imageVersion, type Kernel } from './kernel.ts';
+
+/** Tried in this order. The first has the newest kernel that Debian releases. */
+const suites = ['trixie-backports', 'trixie'];
+/** Always depends on the newest source package of its suite. */
+const metaPackage = 'linux-source';
+const tools = ['make', 'gcc', 'flex', 'bison', 'bc', 'xz', 'cpio'];
+
+function folderOf(cache: string, config: string): string {
+  return join(cache, `own-kernel-${createHash('sha256').update(config).digest('hex').slice(0, 12)}`);
+}
+
+/** Whether it was built already. @param config path of the configuration */
+export function hasOwnKernel(cache: string, config: string): boolean {
+  return existsSync(folderOf(cache, readFileSync(config, 'utf8')));
+}
+
+/** The kernel in the cache, or one that is built now. @param config path of the configuration */
+export function ownKernel(cache: string, config: string): Kernel {
+  const text = readFileSync(config, 'utf8');
+  const folder = folderOf(cache, text);
+  if (!existsSync(folder)) build(cache, folder, text);
+  const image = join(folder, 'bzImage');
+  return { version: imageVersion(image), image, modules: folder };
+}
+
+function build(cache: string, folder: string, config: string): void {
+  checkTools();
+  mkdirSync(cache, { recursive: true });
+  const work = mkdtempSync(join(cache, 'build-'));
+  try {
+    const sources = fetchSources(work);
+    console.error('vm: building a kernel for the virtual machine (ten minutes or so, once) ...');
+    const out = join(work, 'out');
+    make(sources, out, work, ['tinyconfig']);
+    writeFileSync(join(out, '.config'), `${readFileSync(join(out, '.config'), 'utf8')}\n${config}`);
+    make(sources, out, work, ['olddefconfig']);
+    checkConfig(config, readFileSync(join(out, '.config'), 'utf8'));
+    make(sources, out, work, [`-j${availableParallelism()}`, 'bzImage', 'modules']);
+    const made = join(work, 'made');
+    mkdirSync(made);
+    copyFileSync(join(out, 'arch/x86/boot/bzImage'), join(made, 'bzImage'));
+    copyFileSync(join(out, 'modules.builtin'), join(made, 'modules.builtin'));
+    renameSync(made, folder);
+  } finally {
+    rmSync(work, { recursive: true, force: true });
+  }
+}
+
+/** Unpacks the newest sources; returns their folder. */
+function fetchSources(work: string): string {
+  const mirror = systemMirror();
+  const failures: string[] = [];
+  for (const suite of suites) {
+    console.error(`vm: fetching the kernel sources of Debian's ${suite} (about 170 MB) ...`);
+    try {
+      const apt = join(work, suite);
+      mkdirSync(apt);
+      const deb = new PrivateApt(apt, suite, mirror).download(metaPackage);
+      execFileSync('dpkg-deb', ['-x', deb, join(work, 'deb')]);
+      const packed = join(work, 'deb/usr/src');
+      const archive = readdirSync(packed).find((name) => name.endsWith('.tar.xz'));
+      if (archive === undefined) throw new Error(`no sources in ${deb}`);
+      execFileSync('tar', ['-C', work, '-xf', join(packed, archive)]);
+      rmSync(packed, { recursive: true });
+      return join(work, archive.slice(0, -'.tar.xz'.length));
+    } catch (error) {
+      failures.push(`${suite}: ${reason(error)}`);
+    }
+  }
+  throw new HarnessError(`no kernel sources for the virtual machine (${failures.join('; ')})`);
+}
+
+function make(sources: string, out: string, work: string, args: readonly string[]): void {
+  mkdirSync(out, { recursive: true });
+  try {
+    execFileSync('make', ['-s', '-C', sources, `O=${out}`, ...args], {
+      stdio: ['ignore', 'pipe', 'pipe'],
+      maxBuffer: 1 << 28,
+    });
+  } catch (cause) {
+    const log = join(work, '..', 'own-kernel.log');
+    writeFileSync(log, String((cause as { stderr?: Buffer }).stderr ?? cause));
+    throw new HarnessError(`the kernel for the virtual machine could not be built: see ${log}`);
+  }
+}
+
+/** Kconfig drops what a kernel does not know, or whose needs are missing, without a word. */
+function checkConfig(wanted: string, got: string): void {
+  const lines = new Set(got.split('\n'));
+  const lost = wanted.split('\n').filter((line) => line.startsWith('CONFIG_') && !lines.has(line));
+  if (lost.length > 0) throw new HarnessError(`this kernel does not take ${lost.join(', ')}`);
+}
+
+function checkTools(): void {
+  const folders = (process.env.PATH ?? '').split(':');
+  const missing = tools.filter((tool) => !folders.some((folder) => existsSync(join(folder, tool))));
+  const headers = ['/usr/include/libelf.h', '/usr/include/openssl/ssl.h'].filter((path) => !existsSync(path));
+  if (missing.length + headers.length === 0) return;
+  throw new HarnessError(
+    `building a kernel for the virtual machine needs ${[...missing, ...headers].join(', ')}: ` +
+      'apt-get install build-essential flex bison bc xz-utils cpio libelf-dev libssl-dev',
+  );
+}
