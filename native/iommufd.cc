@@ -92,10 +92,10 @@ napi_value Close(Call& call) {
  */
 napi_value DeviceOpen(Call& call) {
   uint64_t descriptor;
-  std::shared_ptr<Ioas> ioas = call.addon->ioases.Share(call.GetHandle(0));
-  if (ioas == nullptr) return call.Return(-EBADF);
   if (!call.Unsigned(1, 0x7fffffff, &descriptor)) return call.Return(-EINVAL);
   Fd file(static_cast<int>(descriptor));
+  std::shared_ptr<Ioas> ioas = call.addon->ioases.Share(call.GetHandle(0));
+  if (ioas == nullptr) return call.Return(-EBADF);
   VfioBindIommufd bind = {};
   bind.argsz = sizeof bind;
   bind.iommufd = ioas->iommufd->get();

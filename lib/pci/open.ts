@@ -2,7 +2,13 @@
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { PciFunction } from './function.ts';
 import { checkGrace } from './presence.ts';
-import type { OpenedFunction, OpenOptions, PciDescriptor, PciSource } from './transport.ts';
+import {
+  isDescriptor,
+  type OpenedFunction,
+  type OpenOptions,
+  type PciDescriptor,
+  type PciSource,
+} from './transport.ts';
 
 export interface OpenPciOptions extends OpenOptions {
   /**
@@ -29,7 +35,7 @@ export async function openPci(
 ): Promise<PciFunction> {
   const { fallback, ...rest } = options;
   checkGrace(rest.releaseGrace);
-  if (typeof target !== 'string' && 'open' in target) return track(target, rest);
+  if (typeof target !== 'string' && !isDescriptor(target)) return track(target, rest);
   try {
     // Loaded on demand: a program that only simulates never touches the addon.
     const { openVfio } = await import('./vfio/open.ts');

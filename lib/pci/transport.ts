@@ -113,6 +113,10 @@ export interface PciDescriptor {
   readonly iommufd?: number;
 }
 
+export function isDescriptor(target: unknown): target is PciDescriptor {
+  return typeof target === 'object' && target !== null && 'fd' in target;
+}
+
 export interface OpenOptions {
   /**
    * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6 or newer)

@@ -101,6 +101,20 @@ const TOOLS = `
     get('vfioUnmap', 'unmapPart', container, 0x10000, page);
     get('vfioUnmap', 'unmap', container, 0x10000, 2 * page);
     get('vfioMap', 'mapAgain', container, 0x10000, memory, 0, 4 * page, 2); // left for the close
+    const ioas = make('ioasCreate', 'ioasClose', 'ioas', -1);
+    let node0 = -1;
+    try { node0 = fs.openSync('/dev/vfio/devices/vfio0', 'r+'); } catch {}
+    make('ioasDeviceOpen', 'vfioDeviceClose', 'ioasDevice', ioas, node0);
+    get('ioasInfo', 'ioasInfo', ioas);
+    get('ioasMap', 'ioasMap', ioas, 0x10000, memory, page, page, 3);
+    get('ioasMap', 'ioasMapNext', ioas, 0x10000 + page, memory, 0, 2 * page, 1);
+    get('ioasMap', 'ioasMapTwice', ioas, 0x10000, memory, page, page, 3);
+    get('ioasMap', 'ioasMapForeign', ioas, 0x100000, foreign, offset, page, 2);
+    get('ioasMap', 'ioasMapNothing', ioas, 0x200000, memory, 0, page, 0);
+    get('ioasUnmap', 'ioasUnmapCut', ioas, 0x10000, 2 * page);
+    get('ioasUnmap', 'ioasUnmapNone', ioas, 0x300000, page);
+    get('ioasUnmap', 'ioasUnmapForeign', ioas, 0x100000, page);
+    get('ioasUnmap', 'ioasUnmap', ioas, 0x10000, page); // the next one is left for the close
     const file = get('regionFd', 'fd', region);
     const buffer = make('udmabufCreate', 'dmaBufClose', 'udmabuf', heaps[0], Float64Array.of(file, 0, page, file, 2 * page, page));
     get('dmaBufSize', 'bufSize', buffer);

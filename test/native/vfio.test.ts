@@ -31,6 +31,7 @@ describeNative(
         after: object;
       };
       assert.deepEqual(after, before);
+      assert.ok((seen.ioasDevice as number) > 0);
       const expected: Record<string, unknown> = {
         groupStatus7: 1,
         groupAttach7: 0,
@@ -39,6 +40,15 @@ describeNative(
         map: 0,
         mapTwice: -17,
         mapForeign: 0,
+        ioasMap: 0,
+        ioasMapNext: 0,
+        ioasMapTwice: -17,
+        ioasMapForeign: 0,
+        ioasMapNothing: -22,
+        ioasUnmapCut: -22,
+        ioasUnmapNone: 0,
+        ioasUnmapForeign: 4096,
+        ioasUnmap: 4096,
         size0: 16384,
         size1: 64,
         size3: 0,

@@ -16,7 +16,7 @@ import type { Addon } from '../../native/addon.ts';
 import { loadAddon } from '../../native/load.ts';
 import { parseAddress } from '../address.ts';
 import { readFacts } from '../facts.ts';
-import type { OpenedFunction, OpenOptions, PciDescriptor } from '../transport.ts';
+import { isDescriptor, type OpenedFunction, type OpenOptions, type PciDescriptor } from '../transport.ts';
 import { ContainerDomain } from './container.ts';
 import { addressOf } from './descriptor.ts';
 import { diagnose } from './diagnose.ts';
@@ -36,8 +36,8 @@ export function openVfio(
   { hugepages = false, streaming, debug, domain: wanted, iommu }: OpenOptions = {},
 ): OpenedFunction {
   checkInterface(iommu);
-  const passed = typeof target === 'string' ? {} : { descriptor: target.fd, iommufd: target.iommufd };
-  const address = typeof target === 'string' ? parseAddress(target) : addressOf(target);
+  const passed = isDescriptor(target) ? { descriptor: target.fd, iommufd: target.iommufd } : {};
+  const address = isDescriptor(target) ? addressOf(target) : parseAddress(target);
   const native = loadAddon();
   const facts = readFacts(address);
   const obstacle = diagnose(facts);

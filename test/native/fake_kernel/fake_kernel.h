@@ -5,7 +5,8 @@
 //
 //      open, close, dup, ioctl, mmap ... --interpose.c--> a file of ours?  no: libc
 //                                              |  yes
-//           vfio.c, buffers.c (one file for each driver) --> the faithful answer --hostile.c--> the answer
+//           vfio.c, iommufd.c, buffers.c (one file for each driver) --> the faithful answer --hostile.c-->
+//           the answer
 //
 // Every file of ours is a memfd below, so that read, write, lseek and mmap need no help. The state that an
 // open file stands for is an Object; it ends with the last descriptor, as a struct file of the kernel does.
@@ -16,7 +17,7 @@
 //   /fake-kernel/report         a file to read: {"open": {kind: count}, "dma": mappings, "allocations":
 //   count}
 //
-// A driver more (iommufd): a file with a `Driver`, and its name in `drivers` of interpose.c.
+// A driver more: a file with a `Driver`, and its name in `drivers` of interpose.c.
 #ifndef FAKE_KERNEL_H
 #define FAKE_KERNEL_H
 
@@ -78,6 +79,10 @@ long fk_allocations(void);
 /** vfio.c: mappings for DMA, over all containers. */
 int fk_dma_mappings(void);
 
-extern const struct driver fk_vfio, fk_buffers;
+/** iommufd.c: mappings over all address spaces; a device attaches to one of them (1), or leaves it (-1). */
+int fk_ioas_mappings(void);
+int fk_attach(struct object* iommufd, uint32_t id, int change);
+
+extern const struct driver fk_vfio, fk_buffers, fk_iommufd;
 
 #endif

@@ -20,7 +20,7 @@
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 #define CALLER __builtin_return_address(0)
 
-static const struct driver* const drivers[] = {&fk_vfio, &fk_buffers};
+static const struct driver* const drivers[] = {&fk_vfio, &fk_iommufd, &fk_buffers};
 
 // Workers call at the same time; a driver may call back into here, for the descriptors it keeps.
 static pthread_mutex_t lock = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;

@@ -42,8 +42,10 @@ struct group {
 
 struct device {
   struct object object;
-  struct group* group;
-  int kind;  // of interrupts that is on, or -1
+  struct group* group;     // NULL: opened by its own node
+  struct object* iommufd;  // that it is bound to
+  uint32_t ioas;           // that it is attached to, or 0
+  int kind;                // of interrupts that is on, or -1
   int vectors;
   int event[KINDS][MAX_VECTORS];
 };
@@ -52,7 +54,7 @@ static const uint32_t vectors[KINDS] = {1, 4, 16, 1, 1};
 static struct group* open_groups[GROUPS];  // a group is opened once at a time
 static int mappings;                       // of all containers
 
-int fk_dma_mappings(void) { return mappings; }
+int fk_dma_mappings(void) { return mappings + fk_ioas_mappings(); }
 
 static uint64_t page_size(void) { return (uint64_t)sysconf(_SC_PAGESIZE); }
 
@@ -67,6 +69,12 @@ static void* new_object(size_t size, const char* kind) {
 static int vfio_open(const char* path, int flags) {
   if (strcmp(path, "/dev/vfio/vfio") == 0) {
     return fk_open_object(new_object(sizeof(struct container), "container"), 0, flags);
+  }
+  if (strncmp(path, "/dev/vfio/devices/vfio", 22) == 0) {
+    struct device* const device = new_object(sizeof *device, "device");
+    device->kind = -1;
+    memset(device->event, -1, sizeof device->event);
+    return fk_open_object(&device->object, 10ull << 40, flags);
   }
   int number;
   char rest;
@@ -326,7 +334,29 @@ static int hot_reset(const struct vfio_pci_hot_reset* reset) {
   return owned[0] && owned[1] ? 0 : -EPERM;
 }
 
+/** VFIO_DEVICE_BIND_IOMMUFD: argsz, flags, iommufd, out_devid. */
+static int bind_iommufd(struct device* device, uint32_t* words) {
+  struct object* const found = fk_object((int)words[2]);
+  if (words[0] < 16 || words[1] != 0 || device->group != NULL || device->iommufd != NULL) return -EINVAL;
+  if (found == NULL || strcmp(found->kind, "iommufd") != 0) return -EBADF;
+  device->iommufd = found;
+  found->descriptors++;
+  words[3] = 1;
+  return 0;
+}
+
+/** VFIO_DEVICE_ATTACH_IOMMUFD_PT: argsz, flags, id. */
+static int attach(struct device* device, const uint32_t* words) {
+  if (words[0] < 12 || words[1] != 0 || device->iommufd == NULL || device->ioas != 0) return -EINVAL;
+  const int error = fk_attach(device->iommufd, words[2], 1);
+  if (error == 0) device->ioas = words[2];
+  return error;
+}
+
 static int device_ioctl(struct device* device, unsigned long request, void* argument) {
+  if (request == _IO(VFIO_TYPE, VFIO_BASE + 18)) return bind_iommufd(device, argument);
+  if (device->group == NULL && device->iommufd == NULL) return -EINVAL;
+  if (request == _IO(VFIO_TYPE, VFIO_BASE + 19)) return attach(device, argument);
   switch (request) {
     case VFIO_DEVICE_GET_INFO: {
       struct vfio_device_info* const info = argument;
@@ -382,7 +412,9 @@ static void vfio_release(struct object* object) {
   if (object->kind[0] == 'g') return release_group((struct group*)object);
   struct device* const device = (struct device*)object;
   for (uint32_t kind = 0; kind < KINDS; kind++) turn_off(device, kind);
-  fk_put(&device->group->object);
+  if (device->group != NULL) fk_put(&device->group->object);
+  if (device->ioas != 0) fk_attach(device->iommufd, device->ioas, -1);
+  if (device->iommufd != NULL) fk_put(device->iommufd);
 }
 
 const struct driver fk_vfio = {"vfio", vfio_open, vfio_ioctl, vfio_release};
