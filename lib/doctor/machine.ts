@@ -91,7 +91,7 @@ export function readMachine(root = ''): Machine {
     dmaHeaps: listFolder(`${root}/dev/dma_heap`),
     uDmaBufs: listFolder(`${root}/sys/class/u-dma-buf`),
     uio: listFolder(`${root}/sys/class/uio`),
-    memlock: readMemlock(root),
+    memlock: readMemlock('VmLck', root),
     hugePages: hugePages(root),
     ...addon,
   };

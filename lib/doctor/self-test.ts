@@ -27,7 +27,7 @@ export async function selfTest(fn: PciFunction): Promise<Check[]> {
     check('large coherent memory', () => largest(fn)),
     check('map and unmap', () => streaming(fn)),
     check('locked memory', () => {
-      const limit = readMemlock()?.limit;
+      const limit = readMemlock('VmLck')?.limit;
       return limit === undefined ? 'unknown' : limit === Infinity ? 'no limit' : `${limit / 1024} KiB`;
     }),
     check('address ranges', () =>

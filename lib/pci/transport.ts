@@ -120,8 +120,8 @@ export function isDescriptor(target: unknown): target is PciDescriptor {
 export interface OpenOptions {
   /**
    * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6 or newer)
-   * or 'container' (/dev/vfio/vfio). Default: the one that works, iommufd where both do; `PciFunction.domain.name` says
-   * which (`iommufd` or `type1`). A function that joins a domain uses that of the domain.
+   * or 'container' (/dev/vfio/vfio). Default: the container, and iommufd where the kernel has none; `PciFunction.domain.name`
+   * says which (`iommufd` or `type1`). A function that joins a domain uses that of the domain.
    */
   readonly iommu?: 'iommufd' | 'container';
   /**

@@ -67,8 +67,8 @@ export function openVfio(
 }
 
 /**
- * The one place that chooses how a function's device gets an address space. iommufd comes first, where the kernel has it;
- * where it does not work and nothing forces it, the container is tried, and what that says is the answer.
+ * The one place that chooses how a function's device gets an address space: the container where the kernel has one, until
+ * iommufd has been proven on as many machines; iommufd where there is no container, or where it is asked for.
  */
 function newDomain(
   native: Addon,
@@ -80,13 +80,8 @@ function newDomain(
   const container = (): VfioDomain => ContainerDomain.create(native, facts, hugepages);
   if (iommu === 'container' && descriptor === undefined) return container();
   if (iommu === 'iommufd' || descriptor !== undefined) return IommufdDomain.create(native, target, hugepages);
-  if (!facts.iommufd || facts.node === undefined) return container();
-  try {
-    return IommufdDomain.create(native, target, hugepages);
-  } catch (error) {
-    if (!(error instanceof DmaError) || !facts.vfio) throw error;
-    return container();
-  }
+  if (facts.vfio || !facts.iommufd || facts.node === undefined) return container();
+  return IommufdDomain.create(native, target, hugepages);
 }
 
 /** @throws DmaError EINVAL */
