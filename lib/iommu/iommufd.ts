@@ -21,6 +21,7 @@ type IoasFunctions = VfioMemoryFunctions &
 
 const WORDS = { map: 'IOMMU_IOAS_MAP', unmap: 'IOMMU_IOAS_UNMAP', counter: 'VmPin' } as const;
 
+/** The address space of an IOAS of /dev/iommu (drivers/iommu/iommufd). */
 export class IommufdAddressSpace extends VfioAddressSpace {
   readonly name = 'iommufd';
   readonly pageSize: number;

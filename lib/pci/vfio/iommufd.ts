@@ -26,6 +26,7 @@ export interface IommufdTarget extends Target {
   readonly iommufd?: number | undefined;
 }
 
+/** A domain whose address space is an IOAS: functions of different groups, opened one by one. */
 export class IommufdDomain extends VfioDomain {
   readonly interface = 'iommufd';
   declare readonly space: IommufdAddressSpace;
