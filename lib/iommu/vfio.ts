@@ -28,6 +28,7 @@ export interface SpaceWords {
   readonly counter: LockedMemory;
 }
 
+/** What address spaces of VFIO share, whichever interface of the kernel is under them. */
 export abstract class VfioAddressSpace implements AddressSpace {
   abstract readonly name: string;
   abstract readonly pageSize: number;
