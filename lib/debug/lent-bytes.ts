@@ -39,6 +39,9 @@ export class LentBytes implements AddressRange, Indexed {
   /** Kinds of mistakes that were reported of it, or of any element of the list that it is in. */
   told: Set<string>;
 
+  /** What is lent of the same bytes to other devices, who say so with SKIP_CPU_SYNC; undefined as long as nobody does. */
+  sharers: Set<LentBytes> | undefined = undefined;
+
   private readonly snapshots: Snapshots;
   private readonly ownTold = new Set<string>();
   private overwritten = false;
@@ -67,8 +70,19 @@ export class LentBytes implements AddressRange, Indexed {
     this.before.set(source);
   }
 
+  /** Link it with what is lent of the same bytes; undone when one of them ends. */
+  share(other: LentBytes): void {
+    if (this.byteDistance(other) === undefined) return;
+    this.sharers ??= new Set();
+    this.sharers.add(other);
+    other.sharers ??= new Set();
+    other.sharers.add(this);
+  }
+
   /** As it was when it was made. */
   end(): void {
+    for (const other of this.sharers ?? []) other.sharers!.delete(this);
+    this.sharers = undefined;
     if (this.before !== undefined) this.snapshots.give(this.before);
     if (this.written !== undefined) this.snapshots.give(this.written);
     this.before = this.written = this.source = undefined;
@@ -112,10 +126,9 @@ export class LentBytes implements AddressRange, Indexed {
   write(start: number, bytes: Uint8Array): void {
     const end = start + bytes.length;
     if (this.unsynced.meets(start, end)) this.overwrite(start, end, bytes);
-    this.unsynced.add(start, end);
-    if (this.source === undefined) return;
-    this.written ??= this.snapshots.take(this.size);
-    this.written.set(bytes, start);
+    this.note(start, bytes);
+    if (this.sharers === undefined) return;
+    for (const other of this.sharers) other.noteFrom(this, start, bytes);
   }
 
   /**
@@ -146,6 +159,30 @@ export class LentBytes implements AddressRange, Indexed {
       if (!this.isAsBefore(from, to)) look(from, to, false);
     });
     return first < 0 ? undefined : { start: first, end: last + 1, count };
+  }
+
+  private note(start: number, bytes: Uint8Array): void {
+    this.unsynced.add(start, start + bytes.length);
+    if (this.source === undefined) return;
+    this.written ??= this.snapshots.take(this.size);
+    this.written.set(bytes, start);
+  }
+
+  /** Another device writes `bytes` from offset `start` of its own on: the CPU did not. */
+  private noteFrom(other: LentBytes, start: number, bytes: Uint8Array): void {
+    const distance = other.byteDistance(this);
+    if (distance === undefined) return;
+    const from = Math.max(0, start - distance);
+    const to = Math.min(this.size, start - distance + bytes.length);
+    if (from < to) this.note(from, bytes.subarray(from + distance - start, to + distance - start));
+  }
+
+  /** Offset of this one's bytes where `other`'s first byte is; undefined if they have no byte in common. */
+  private byteDistance({ source, size }: LentBytes): number | undefined {
+    const mine = this.source;
+    if (mine === undefined || source === undefined || mine.buffer !== source.buffer) return undefined;
+    const distance = source.byteOffset - mine.byteOffset;
+    return distance < this.size && -distance < size ? distance : undefined;
   }
 
   /** The device writes bytes again that the driver has not synced for the CPU. */

@@ -14,7 +14,7 @@ import type { ReportKind } from '../dma/debug-view.ts';
 import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import { DMA_ATTR } from '../dma/words/attributes.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
-import { AccessJudge, type Neighbours } from './access.ts';
+import { AccessJudge } from './access.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
 import { type Changed, LentBytes } from './lent-bytes.ts';
@@ -38,16 +38,22 @@ export class SimulationWatch implements Watch {
   /** Whether to keep copies of what changes hands, and compare. */
   readonly #contents: boolean;
   readonly #judge: AccessJudge;
+  readonly #neighbours: () => Iterable<SimulationWatch | undefined>;
   readonly #snapshots = new Snapshots();
   /** Noncoherent memory: one piece, or several where it is not contiguous. */
   readonly #buffers = new Map<Shared, readonly LentBytes[]>();
   /** To be used again. */
   readonly #spare: LentBytes[] = [];
 
-  constructor(debug: DmaDebug, memory: WatchedMemory, neighbours: Neighbours = () => []) {
+  constructor(
+    debug: DmaDebug,
+    memory: WatchedMemory,
+    neighbours: () => Iterable<SimulationWatch | undefined> = () => [],
+  ) {
     this.#debug = debug;
     this.#memory = memory;
     this.#contents = debug.options.contents !== false;
+    this.#neighbours = neighbours;
     this.#judge = new AccessJudge(debug, memory, neighbours);
   }
 
@@ -223,10 +229,19 @@ export class SimulationWatch implements Watch {
     }
   }
 
-  /** With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself. */
+  /**
+   * With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself. Several
+   * devices may have the bytes then, and one of them does not report what the other wrote.
+   */
   #expectSync(piece: LentBytes, attributes: number): void {
-    const skips = (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
-    if (skips && this.#memory.cache !== undefined) piece.take(0, piece.size);
+    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) return;
+    if (this.#memory.cache !== undefined) piece.take(0, piece.size);
+    for (const neighbour of this.#neighbours()) neighbour?.shareWith(piece);
+  }
+
+  /** Another device of the domain was lent these bytes. */
+  shareWith(piece: LentBytes): void {
+    for (const one of this.#judge.reachable.all) if (one instanceof LentBytes) piece.share(one);
   }
 
   /** Memory that CPU and device may use at any time: all of the device's own that was not allocated to be synced. */

@@ -49,3 +49,57 @@ for (const together of [true, false]) {
     });
   });
 }
+
+/** Two devices in one domain, and what each is told to do. */
+async function sharing(coherent: boolean, foreignPageOffset: number) {
+  const models = [new Master(), new Master()] as const;
+  const a = await openPci(simulate(models[0], { coherent, foreignPageOffset }));
+  const other = simulate(models[1], { address: '0000:00:11.0', coherent });
+  const b = await openPci(other, { domain: a.dma.domain! });
+  for (const fn of [a, b]) fn.setMaster();
+  return { a: a.dma, b: b.dma, models, close: () => [b, a].map((fn) => fn.close()) };
+}
+
+for (const coherent of [true, false]) {
+  describe(`a buffer for two devices, ${coherent ? 'coherent' : 'incoherent'}`, () => {
+    it('in whole pages is the same memory for both, and no report calls the other device the CPU', async () => {
+      const { a, b, models, close } = await sharing(coherent, 0);
+      const size = 65_536;
+      const own = a.allocNoncoherent(size, 'bidirectional').bytes;
+      for (const bytes of [new Uint8Array(size), a.allocCoherent(size).bytes, own]) {
+        for (const direction of ['to-device', 'from-device', 'bidirectional'] as const) {
+          bytes.fill(5);
+          const first = a.mapSingle(bytes, direction);
+          const second = b.mapSingle(bytes, direction, DMA_ATTR.SKIP_CPU_SYNC);
+          if (!coherent) second.syncForDevice();
+          const seen = new Uint8Array(size);
+          if (direction !== 'from-device') {
+            models[1].bus.dmaRead(second.dmaAddress, seen);
+            assert.deepEqual(seen, new Uint8Array(size).fill(5), direction);
+          }
+          if (direction !== 'to-device') models[1].bus.dmaWrite(second.dmaAddress, seen.fill(7));
+          second.unmap();
+          first.unmap();
+          const expected = new Uint8Array(size).fill(direction === 'to-device' ? 5 : 7);
+          assert.equal(Buffer.compare(bytes, expected), 0, direction);
+          assert.deepEqual([kinds(a), kinds(b)], [[], []], direction);
+        }
+      }
+      close();
+    });
+
+    it('the CPU that writes to it is still reported', async () => {
+      const { a, b, models, close } = await sharing(coherent, 0);
+      const bytes = new Uint8Array(65_536);
+      const first = a.mapSingle(bytes, 'bidirectional');
+      const second = b.mapSingle(bytes, 'bidirectional', DMA_ATTR.SKIP_CPU_SYNC);
+      if (!coherent) second.syncForDevice();
+      models[1].bus.dmaWrite(second.dmaAddress, new Uint8Array(100).fill(7));
+      bytes[5000] = 1;
+      second.unmap();
+      first.unmap();
+      assert.ok(kinds(a).includes('cpu-wrote-while-device-owned'), String(kinds(a)));
+      close();
+    });
+  });
+}

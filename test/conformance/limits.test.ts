@@ -56,6 +56,29 @@ for (const world of worlds) {
       }
     });
 
+    it('memory that no mask of 32 bits reaches is ENOMEM, or null, and nothing is left of it', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      dma.setMaskAndCoherent(dmaBitMask(Math.min(32, world.requiredBits)));
+      const before = dma.live.length;
+      for (const size of [2 ** 32 + PAGE, 2 ** 33, 2 ** 40]) {
+        refused(dma, 'ENOMEM', `coherent, ${size}`, () => dma.allocCoherent(size));
+        refused(dma, 'ENOMEM', `noncoherent, ${size}`, () => dma.allocNoncoherent(size, 'from-device'));
+        refused(dma, 'ENOMEM', `noncontiguous, ${size}`, () => dma.allocNoncontiguous(size, 'from-device'));
+      }
+      for (const size of [2 ** 32, 2 ** 33]) {
+        let block: unknown = null;
+        try {
+          block = dma.createPool('huge', { size, align: PAGE }).alloc();
+        } catch (error) {
+          assert.ok(error instanceof DmaError, String(error));
+          assert.ok(['ENOMEM', 'EINVAL'].includes(error.code), String(error));
+        }
+        assert.equal(block, null, `a block of ${size}`);
+      }
+      assert.equal(dma.live.length, before);
+    });
+
     it('beside rings, memory maps as long as one page under the mask is free', async () => {
       using open = await world.open();
       const { dma } = open;

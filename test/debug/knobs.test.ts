@@ -83,6 +83,20 @@ for (const world of worlds) {
       fn.close();
     });
 
+    it('a list is one entry, however many elements and segments it has', async () => {
+      const fn = await world.open();
+      const { dma } = fn;
+      const used = dma.debug!.entries.used;
+      const list = dma.mapSg(
+        Array.from({ length: 16 }, () => new Uint8Array(100)),
+        'to-device',
+      );
+      assert.equal(dma.debug!.entries.used, used + 1);
+      list.unmap();
+      assert.equal(dma.debug!.entries.used, used);
+      fn.close();
+    });
+
     it('entries and dump: what is live, its most, and where it came from', async () => {
       const fn = await world.open();
       const { dma } = fn;
