@@ -5,9 +5,12 @@ import { join } from 'node:path';
 
 export interface Cell {
   readonly name: string;
-  /** Throws when it does not work. @param folder an empty one @param tarball of the package */
+  /** Throws when it does not work, NoTool when the tool is not to be had. @param folder an empty one @param tarball of the package */
   run(folder: string, tarball: string): void;
 }
+
+/** The registry has not the tool that a cell is about: the cell is skipped. */
+export class NoTool extends Error {}
 
 /** A simulated device gives memory; the addon loads on Linux. */
 const BODY = `
@@ -50,6 +53,7 @@ class Project {
     writeFileSync(join(this.folder, name), text);
   }
 
+  /** @returns what it printed; throws, as `execFileSync` does, when it fails */
   run(program: string, ...words: string[]): string {
     const env = {
       ...process.env,
@@ -61,8 +65,20 @@ class Project {
     return execFileSync(program, words, { cwd: this.folder, env, encoding: 'utf8', stdio });
   }
 
+  /** Installs the package and the tools. Throws NoTool when npm cannot get one of these. */
   install(tarball: string, ...tools: string[]): void {
+    this.haveTools(tools);
     this.run('npm', 'install', '--ignore-scripts', tarball, ...tools);
+  }
+
+  haveTools(tools: readonly string[]): void {
+    for (const tool of tools) {
+      try {
+        this.run('npm', 'view', tool, 'name');
+      } catch (error) {
+        throw new NoTool(`npm does not find ${tool}: ${firstLine((error as { stderr?: string }).stderr)}`);
+      }
+    }
   }
 
   /** Runs a program, which has to say that it works. */
@@ -72,9 +88,13 @@ class Project {
   }
 }
 
+const firstLine = (text = '') => text.trim().split('\n', 1)[0];
+
 /** npx of a package that is not the project's own. */
-const npx = (project: Project, name: string, ...words: string[]) =>
+function npx(project: Project, name: string, ...words: string[]): void {
+  project.haveTools([name]);
   project.run('npm', 'exec', '--yes', `--package=${name}`, '--', ...words);
+}
 
 function manager(name: string, install: (project: Project, tarball: string) => void, node = ['node']): Cell {
   return {
@@ -100,11 +120,8 @@ const yarn4 = (linker: string) => (project: Project, tarball: string) => {
 
 const managers: Cell[] = [
   manager('npm', (project, tarball) => project.install(tarball)),
-  manager('pnpm', (project, tarball) => void npx(project, 'pnpm@10', 'pnpm', 'add', tarball)),
-  manager(
-    'yarn 1',
-    (project, tarball) => void npx(project, 'yarn@1.22.22', 'yarn', 'add', `file:${tarball}`),
-  ),
+  manager('pnpm', (project, tarball) => npx(project, 'pnpm@10', 'pnpm', 'add', tarball)),
+  manager('yarn 1', (project, tarball) => npx(project, 'yarn@1.22.22', 'yarn', 'add', `file:${tarball}`)),
   manager('yarn 4, node-modules', yarn4('node-modules')),
   manager('yarn 4, plug and play', yarn4('pnp'), [
     'node',
@@ -223,6 +240,7 @@ const runtimes: Cell[] = ['bun', 'deno'].map((name) => ({
   name: `${name}: the simulation, and why the addon does not load where it does not`,
   run(folder, tarball) {
     const project = new Project(folder);
+    project.haveTools([name]);
     project.run('npm', 'install', tarball, name);
     const guarded = BODY.replace(
       'new MemfdMemory().close()',

@@ -6,9 +6,9 @@ import { dirname, join } from 'node:path';
 /** Packs the checkout at `root` in `work`, an empty folder. Returns the path of the tarball. */
 export function pack(root: string, work: string): string {
   const copy = join(work, 'checkout');
-  const listed = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard'], {
-    cwd: root,
-  });
+  // The checkout may be another user's, as in a container.
+  const git = ['-c', 'safe.directory=*', 'ls-files', '-z', '--cached', '--others', '--exclude-standard'];
+  const listed = execFileSync('git', git, { cwd: root });
   for (const name of listed
     .toString()
     .split('\0')
