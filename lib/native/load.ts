@@ -1,11 +1,10 @@
 /** Loads the addon the first time hardware is asked for, so that simulation needs no compiler on any OS. */
 import { existsSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { DmaError } from '../errors.ts';
 import { useNativeBarrier } from '../rings/barriers.ts';
 import type { Addon } from './addon.ts';
-import { findPackage } from './package-root.ts';
+import { findPackage, requireFrom } from './package-root.ts';
 import { whyNoAddon } from './processor.ts';
 
 let loaded: Addon | undefined;
@@ -51,7 +50,7 @@ function load(): Addon {
         'leave userdma out of the bundle and install it there, or name the file of its addon in USERDMA_ADDON',
     });
   }
-  const require = createRequire(join(root, 'package.json'));
+  const require = requireFrom(join(root, 'package.json'));
   const reasons: string[] = [];
   const prebuilt = prebuiltAddon(root);
   if (existsSync(prebuilt)) {
@@ -71,7 +70,7 @@ function load(): Addon {
 
 function loadChosen(path: string): Addon {
   try {
-    return createRequire(path)(path) as Addon;
+    return requireFrom(path)(path) as Addon;
   } catch (cause) {
     throw missing(path, [`the file that USERDMA_ADDON names does not load: ${firstLine(cause)}`], {
       remedy: 'name another file, or unset USERDMA_ADDON',

@@ -3,7 +3,7 @@
  * it.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
+import nodeModule from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -23,6 +23,14 @@ export function packageRoot(): string {
   const root = findPackage();
   if (root === undefined) throw new Error('the package userdma is not installed here');
   return root;
+}
+
+/**
+ * `require` as a script at `path` has it. webpack replaces what `import { createRequire }` gives by its own, which knows only
+ * the modules of the bundle; it leaves the property alone.
+ */
+export function requireFrom(path: string): NodeJS.Require {
+  return nodeModule.createRequire(path);
 }
 
 /** Bundlers that write CommonJS leave `import.meta` empty. */
@@ -55,7 +63,7 @@ function isThisPackage(path: string): boolean {
 function installed(path: string | undefined): string | undefined {
   if (path === undefined) return undefined;
   try {
-    return dirname(createRequire(path).resolve('userdma/package.json'));
+    return dirname(requireFrom(path).resolve('userdma/package.json'));
   } catch {
     return undefined;
   }
