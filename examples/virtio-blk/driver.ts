@@ -58,6 +58,8 @@ export class VirtioBlk {
   #blockSize = SECTOR;
   #watchdog: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
+  /** One restart at a time: what two of them allocate would be more than one `close` frees. */
+  #restarting: Promise<void> | undefined;
   /** Why nothing works any more. */
   #failure: DmaError | undefined;
   #closed = false;
@@ -146,7 +148,14 @@ export class VirtioBlk {
    * Reset the device, which ends every request with ECANCELED, and start it again, whatever state it was in.
    * @throws DmaError as `open`
    */
-  async restart(): Promise<void> {
+  restart(): Promise<void> {
+    this.#restarting ??= this.#startAgain().finally(() => {
+      this.#restarting = undefined;
+    });
+    return this.#restarting;
+  }
+
+  async #startAgain(): Promise<void> {
     if (this.#closed) throw closed(this.fn);
     await this.#stop(new DmaError('ECANCELED', 'the device was reset', { remedy: 'try again' }));
     this.#release();

@@ -11,6 +11,8 @@ import { E1000e } from '../../examples/nic/driver.ts';
 import { E1000eModel } from '../../examples/nic/model.ts';
 import type { Packet } from '../../examples/nic/packet.ts';
 import { NvmeController } from '../../examples/nvme/controller.ts';
+import { VirtioBlk } from '../../examples/virtio-blk/driver.ts';
+import { VirtioBlkModel } from '../../examples/virtio-blk/model.ts';
 import { DmaError, type PciFunction } from '../../lib/index.ts';
 import { type DeviceModel, EduModel, NvmeModel } from '../../lib/sim/index.ts';
 import { expectFrame, fill, receive, transmit } from '../nic/traffic.ts';
@@ -250,4 +252,35 @@ const axi: Suspect = {
   },
 };
 
-export const suspects: readonly Suspect[] = [edu, nvme, nic, axi];
+const virtio: Suspect = {
+  name: 'virtio-blk',
+  model: (random) => new VirtioBlkModel({ latency: random.below(3) === 0 ? 0 : random.size(100) }),
+  load: async (fn, random, patient) => {
+    const queueSize = 2 ** (2 + random.below(6));
+    const disk = await VirtioBlk.open(fn, { timeout: patient ? LONG : SHORT, queueSize });
+    const deed = async (random: Random): Promise<void> => {
+      const sector = random.below(64);
+      const { view, check } = guarded(BLOCK * (1 + random.below(20)), random);
+      const deeds = [
+        () => disk.read(sector, view),
+        () => disk.write(sector, view),
+        () => disk.flush(),
+        async () => expect((await disk.serial()).length).toBeLessThanOrEqual(20),
+        () => disk.restart(),
+      ];
+      const some = Array.from({ length: 1 + random.below(4) }, () => deeds[random.below(deeds.length)]!);
+      await Promise.all(some.map((one) => mayFail(one)));
+      check();
+    };
+    const works = async (random: Random): Promise<void> => {
+      const sent = random.bytes(BLOCK * (1 + random.below(40)));
+      const back = new Uint8Array(sent.length);
+      await disk.write(3, sent);
+      await disk.read(3, back);
+      expect(sent.equals(back)).toBe(true);
+    };
+    return { deed, works, reset: () => disk.restart(), close: () => disk.close() };
+  },
+};
+
+export const suspects: readonly Suspect[] = [edu, nvme, nic, axi, virtio];
