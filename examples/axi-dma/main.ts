@@ -98,7 +98,9 @@ async function simulated(title: string, core: AxiDmaModelOptions, machine: Simul
 
 try {
   const target = process.argv[2];
-  if (target === undefined) {
+  if (target === '--help') {
+    console.log('usage: node dist/examples/axi-dma/main.js [address | uio device and u-dma-buf device]');
+  } else if (target === undefined) {
     await simulated('behind an IOMMU', {}, {});
     await simulated('without an IOMMU, caches not coherent', {}, { iommu: false, coherent: false });
     await simulated('behind an IOMMU', { scatterGather: false, lengthBits: 23 }, {});

@@ -58,11 +58,7 @@ export class Edu {
    * @throws DmaError ENODEV not an edu device · EIO the IOMMU has no address under the device's mask
    */
   constructor(fn: PciFunction, { dmaBits = 28, timeout = 5000 }: EduOptions = {}) {
-    const { vendorId, deviceId } = fn.config;
-    if (vendorId !== EDU_VENDOR || deviceId !== EDU_DEVICE) {
-      const id = `${vendorId.toString(16).padStart(4, '0')}:${deviceId.toString(16).padStart(4, '0')}`;
-      throw new DmaError('ENODEV', `${fn.address} is ${id}, not an edu device`, { remedy: 'open 1234:11e8' });
-    }
+    checkEdu(fn);
     this.fn = fn;
     this.#timeout = timeout;
     this.#registers = fn.bar(0);
@@ -187,4 +183,11 @@ export class Edu {
       clearTimeout(timer);
     }
   }
+}
+
+/** @throws DmaError ENODEV not an edu device */
+export function checkEdu({ address, config: { vendorId, deviceId } }: PciFunction): void {
+  if (vendorId === EDU_VENDOR && deviceId === EDU_DEVICE) return;
+  const id = `${vendorId.toString(16).padStart(4, '0')}:${deviceId.toString(16).padStart(4, '0')}`;
+  throw new DmaError('ENODEV', `${address} is ${id}, not an edu device`, { remedy: 'open 1234:11e8' });
 }

@@ -10,7 +10,7 @@ import { performance } from 'node:perf_hooks';
 import pc from 'picocolors';
 import { DmaError, dmaBitMask, findPci, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
-import { EDU_DEVICE, EDU_VENDOR, Edu, MAX_TRANSFER } from './driver.ts';
+import { checkEdu, EDU_DEVICE, EDU_VENDOR, Edu, MAX_TRANSFER } from './driver.ts';
 import { drawIovaMap } from './iova-map.ts';
 
 const FACTORIALS = 100;
@@ -48,6 +48,7 @@ function check(good: boolean, text: string): string {
 }
 
 async function run(fn: PciFunction): Promise<void> {
+  checkEdu(fn);
   section('Device');
   const { config, dma } = fn;
   const id = `${config.vendorId.toString(16)}:${config.deviceId.toString(16)}`;
@@ -138,9 +139,18 @@ async function run(fn: PciFunction): Promise<void> {
   console.log(`  ${interrupt.count} interrupts in all`);
 }
 
+const USAGE = `usage: npm start [-- address | edu]
+  without an address: the simulated device
+  edu:                the first edu device of this machine, by VFIO`;
+
+const [target] = process.argv.slice(2);
+
 try {
-  using fn = await open(process.argv[2]);
-  await run(fn);
+  if (target === '--help' || target === '-h') console.log(USAGE);
+  else {
+    using fn = await open(target);
+    await run(fn);
+  }
 } catch (error) {
   if (!(error instanceof DmaError)) throw error;
   console.error(`${pc.red(error.code)} ${error.message}`);

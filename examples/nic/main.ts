@@ -99,9 +99,12 @@ async function run(fn: PciFunction, { packets, size, batch, descriptors }: Setti
 }
 
 try {
-  const chosen = settings();
-  using fn = await open(chosen.target);
-  await run(fn, chosen);
+  if (process.argv.includes('--help')) console.log(`usage: ${USAGE}`);
+  else {
+    const chosen = settings();
+    using fn = await open(chosen.target);
+    await run(fn, chosen);
+  }
 } catch (error) {
   if (!(error instanceof DmaError)) throw error;
   console.error(`${pc.red(error.code)} ${error.message}`);

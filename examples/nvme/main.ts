@@ -42,6 +42,7 @@ const ARGUMENTS = {
     poll: { type: 'boolean', default: false },
     prp: { type: 'boolean', default: false },
     overwrite: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
   },
 } as const;
 
@@ -107,7 +108,17 @@ async function read(disk: Namespace): Promise<void> {
   const bytes = Buffer.alloc(numberOf('blocks') * disk.blockSize);
   await disk.read(numberOf('lba'), bytes);
   if (flags.file !== undefined) writeFileSync(flags.file, bytes);
-  else console.log(bytes.toString('hex').replaceAll(/.{64}/g, '$&\n').trimEnd());
+  else console.log(hexdump(bytes, numberOf('lba') * disk.blockSize));
+}
+
+/** Thirty-two bytes a line, behind their offset on the disk. */
+function hexdump(bytes: Buffer, offset: number): string {
+  const lines: string[] = [];
+  for (let at = 0; at < bytes.length; at += 32) {
+    const start = (offset + at).toString(16).padStart(10, '0');
+    lines.push(`${start}  ${bytes.toString('hex', at, at + 32)}`);
+  }
+  return lines.join('\n');
 }
 
 async function write(disk: Namespace): Promise<void> {
@@ -137,9 +148,12 @@ async function bench(nvme: NvmeController, disk: Namespace): Promise<void> {
 }
 
 async function run(command: string | undefined): Promise<void> {
-  if (command === undefined || !['info', 'read', 'write', 'bench'].includes(command)) {
-    usage();
+  if (flags.help) {
+    console.log(USAGE);
+    return;
   }
+  if (command === undefined) usage();
+  if (!['info', 'read', 'write', 'bench'].includes(command)) usage(`there is no command ${command}\n`);
   if (command === 'write' || (command === 'bench' && flags.write)) checkOverwrite();
   const options: NvmeOptions = {
     depth: Math.max(1, numberOf('depth')),
@@ -158,10 +172,15 @@ async function run(command: string | undefined): Promise<void> {
   else await bench(nvme, disk);
 }
 
+/** An error of a system call on --file. */
+function isFileError(error: unknown): error is NodeJS.ErrnoException {
+  return error instanceof Error && 'syscall' in error && 'path' in error;
+}
+
 try {
   await run(positionals[0]);
 } catch (error) {
-  if (!(error instanceof DmaError)) throw error;
-  console.error(`${pc.red(error.code)} ${error.message}`);
+  if (!(error instanceof DmaError) && !isFileError(error)) throw error;
+  console.error(error instanceof DmaError ? `${pc.red(error.code)} ${error.message}` : pc.red(error.message));
   process.exitCode = 1;
 }

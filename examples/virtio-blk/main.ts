@@ -14,11 +14,14 @@ const USAGE = 'npm run virtio-blk -- [address] [--write]';
 const SECTOR = 512;
 const PIECE = 2 ** 16;
 
-function settings(): { target: string | undefined; write: boolean } {
+function settings(): { target: string | undefined; write: boolean; help: boolean } {
   try {
-    const options = { write: { type: 'boolean', default: false } } as const;
+    const options = {
+      write: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    } as const;
     const { values, positionals } = parseArgs({ allowPositionals: true, options });
-    return { target: positionals[0], write: values.write };
+    return { target: positionals[0], write: values.write, help: values.help };
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
     throw new DmaError('EINVAL', message, { remedy: USAGE, cause });
@@ -70,14 +73,19 @@ async function writeAndPutBack(disk: VirtioBlk): Promise<void> {
   );
 }
 
-try {
-  const { target, write } = settings();
+async function run(target: string | undefined, write: boolean): Promise<void> {
   const fn = await open(target);
   await using disk = await VirtioBlk.open(fn);
   console.log(`${pc.bold(`virtio-blk ${fn.address}`)} by ${pc.cyan(fn.transport)}, ${await disk.serial()}`);
   line('capacity', `${disk.capacity} bytes`, disk.readOnly ? 'read-only' : '');
   await readAll(disk, Math.min(disk.capacity, 2 ** 24));
   if (write) await writeAndPutBack(disk);
+}
+
+try {
+  const { target, write, help } = settings();
+  if (help) console.log(`usage: ${USAGE}`);
+  else await run(target, write);
 } catch (error) {
   if (!(error instanceof DmaError)) throw error;
   console.error(`${pc.red(error.code)} ${error.message}`);

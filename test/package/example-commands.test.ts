@@ -1,0 +1,39 @@
+/** The command lines of the examples, as `npm run build` leaves them. */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, it } from 'vitest';
+
+function run(example: string, ...words: string[]) {
+  const main = fileURLToPath(new URL(`../../dist/examples/${example}/main.js`, import.meta.url));
+  const env = { ...process.env, NO_COLOR: '1' };
+  const { status, stdout, stderr } = spawnSync(process.execPath, [main, ...words], { encoding: 'utf8', env });
+  return { status, stdout, stderr };
+}
+
+describe('commands of the examples', () => {
+  for (const example of ['edu', 'nvme', 'nic', 'axi-dma', 'virtio-blk']) {
+    it(`${example} --help`, () => {
+      expect(run(example, '--help')).toMatchObject({
+        status: 0,
+        stdout: expect.stringMatching(/^usage: /),
+        stderr: '',
+      });
+    });
+  }
+
+  it('nvme names a command that there is not', () => {
+    expect(run('nvme', 'frob')).toMatchObject({ status: 2, stderr: expect.stringContaining('frob') });
+  });
+
+  it('nvme says in one line what is wrong with a file', () => {
+    const { status, stderr } = run('nvme', 'write', '--file', '/no/such/file');
+    expect(status).toBe(1);
+    expect(stderr.trim()).toMatch(/^ENOENT.*file'$/);
+  });
+
+  it('nvme read prints offsets', () => {
+    expect(run('nvme', 'read', '--lba', '2', '--blocks', '1').stdout).toMatch(
+      /^0000000400 {2}0{64}\n0000000420 /,
+    );
+  });
+});
