@@ -91,8 +91,9 @@ export function checkBigint(value: unknown, what: string): void {
   if (typeof value !== 'bigint') throw argumentError(what, value, 'pass a bigint, e.g. 0x1000n');
 }
 
+/** A function that can be called: a class cannot. */
 export function checkFunction(value: unknown, what: string): void {
-  if (typeof value !== 'function') throw argumentError(what, value, 'pass a function');
+  if (!isCallable(value)) throw argumentError(what, value, 'pass a function');
 }
 
 /** A callback for things that happen. */
@@ -103,8 +104,24 @@ export function checkListener(listener: unknown): void {
 /** The methods that an object of an interface must have. */
 export function checkMethods(value: unknown, what: string, names: readonly string[], remedy: string): void {
   const object = typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : undefined;
-  if (object !== undefined && names.every((name) => typeof object[name] === 'function')) return;
+  if (object !== undefined && names.every((name) => isCallable(object[name]))) return;
   throw argumentError(what, value, remedy);
+}
+
+/** An object that the library made. */
+export function checkInstance(
+  Class: abstract new (...parameters: never[]) => unknown,
+  remedy: string,
+): Check {
+  return (value, what) => {
+    if (!(value instanceof Class)) throw argumentError(what, value, remedy);
+  };
+}
+
+/** Bytes that can be read; `instanceof` would also take an object that has only the prototype. */
+export function checkBytes(value: unknown, what: string): void {
+  if (ArrayBuffer.isView(value) && value instanceof Uint8Array) return;
+  throw argumentError(what, value, 'pass a Uint8Array or a Buffer');
 }
 
 /** One of a few values. */
@@ -175,11 +192,19 @@ function showChoice(value: unknown): string {
 /** Names are looked up with care: a proxy or a getter of the caller's may throw. */
 function describeFunction(value: { readonly name: string }): string {
   try {
-    const isClass = /^class\b/.test(Function.prototype.toString.call(value));
-    return `the ${isClass ? 'class' : 'function'} ${value.name || '(no name)'}`;
+    return `the ${isClass(value) ? 'class' : 'function'} ${value.name || '(no name)'}`;
   } catch {
     return 'a function';
   }
+}
+
+/** Whether it is a function that is no class. */
+export function isCallable(value: unknown): boolean {
+  return typeof value === 'function' && !isClass(value);
+}
+
+function isClass(value: unknown): boolean {
+  return /^class\b/.test(Function.prototype.toString.call(value));
 }
 
 function describeObject(value: object): string {

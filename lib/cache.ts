@@ -2,7 +2,10 @@
  * Cache maintenance, for devices that do not see the CPU's caches. A device without one is coherent: there the
  * kernel's syncs do nothing either, as long as nothing is bounced.
  */
+
+import { checkMethods } from './arguments.ts';
 import type { DmaDirection } from './direction.ts';
+import { checkPageSize } from './page-size.ts';
 
 /**
  * Makes the CPU's and the device's view of memory agree. Ranges are bytes of a buffer and may start and end inside a
@@ -19,4 +22,11 @@ export interface CacheMaintenance {
 
   /** Make the device's writes visible to the CPU: lines are dropped, unless 'to-device' (arch_sync_dma_for_cpu). */
   syncForCpu(buffer: ArrayBufferLike, offset: number, size: number, direction: DmaDirection): void;
+}
+
+/** Throws DmaError EINVAL for anything but cache maintenance. */
+export function checkCache(cache: unknown, what: string): void {
+  const remedy = 'pass an object with lineSize, syncForDevice and syncForCpu';
+  checkMethods(cache, what, ['syncForDevice', 'syncForCpu'], remedy);
+  checkPageSize((cache as CacheMaintenance).lineSize, `lineSize of ${what}`);
 }

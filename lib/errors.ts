@@ -60,10 +60,12 @@ export class DmaError extends Error {
   readonly syscall: string | undefined;
 
   constructor(code: ErrnoName, message: string, options: DmaErrorOptions = {}) {
-    const { remedy, syscall, cause } = options;
-    super(remedy === undefined ? message : `${message}; ${remedy}`, cause === undefined ? {} : { cause });
-    this.code = code;
-    this.errno = -ERRNO[code];
+    // Nothing is thrown over an error that is being made: its message would be lost.
+    const { remedy, syscall, cause } = options ?? {};
+    const words = typeof message === 'string' ? message : `a ${typeof message} instead of a message`;
+    super(typeof remedy === 'string' ? `${words}; ${remedy}` : words, cause === undefined ? {} : { cause });
+    this.code = typeof code === 'string' && Object.hasOwn(ERRNO, code) ? code : 'EIO';
+    this.errno = -ERRNO[this.code];
     this.syscall = syscall;
   }
 }

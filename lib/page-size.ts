@@ -1,8 +1,8 @@
-import { describe } from './arguments.ts';
-import { DmaError } from './errors.ts';
+import { argumentError } from './arguments.ts';
 
 /** The size of a page, or of what else comes in powers of two, that a caller gave. @throws DmaError EINVAL */
-export function checkPageSize(pageSize: number, what = 'the page size'): void {
-  if (Number.isSafeInteger(pageSize) && pageSize > 0 && Number.isInteger(Math.log2(pageSize))) return;
-  throw new DmaError('EINVAL', `${what} is ${describe(pageSize)}`, { remedy: 'pass a power of two' });
+export function checkPageSize(pageSize: unknown, what = 'the page size'): void {
+  const size = Number.isSafeInteger(pageSize) ? (pageSize as number) : 0;
+  if (size > 0 && Number.isInteger(Math.log2(size))) return;
+  throw argumentError(what, pageSize, 'pass a power of two');
 }

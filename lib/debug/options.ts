@@ -1,5 +1,13 @@
 /** How a device is debugged: what the program says, and USERDMA_DEBUG where it says nothing. */
-import { checkSize } from '../arguments.ts';
+import {
+  argumentError,
+  checkBoolean,
+  checkOptions,
+  checkSize,
+  checkText,
+  oneOf,
+  whole,
+} from '../arguments.ts';
 import type { Stacks } from './sites.ts';
 
 export interface DebugOptions {
@@ -25,6 +33,22 @@ export interface DebugOptions {
   readonly print?: boolean;
 }
 
+/** What can be said of debugging: whether, or how. */
+export function checkDebug(wanted: unknown, what: string): void {
+  if (typeof wanted === 'boolean') return;
+  if (typeof wanted !== 'object')
+    throw argumentError(what, wanted, 'pass true, false or options of dma-debug');
+  checkOptions<DebugOptions>(wanted, 'debug', {
+    entries: checkSize,
+    allErrors: checkBoolean,
+    numErrors: whole(0, Number.MAX_SAFE_INTEGER),
+    driverFilter: checkText,
+    stacks: oneOf('all', 'sampled', 'none'),
+    contents: checkBoolean,
+    print: checkBoolean,
+  });
+}
+
 /**
  * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says
  *   anything
@@ -37,10 +61,8 @@ export function debugOptions(
 ): DebugOptions | undefined {
   const variable = process.env.USERDMA_DEBUG;
   const quiet = variable === 'quiet' ? { print: false } : {};
-  if (typeof wanted === 'object') {
-    if (wanted.entries !== undefined) checkSize(wanted.entries, 'debug.entries');
-    return { ...quiet, ...wanted };
-  }
+  if (wanted !== undefined) checkDebug(wanted, 'option debug');
+  if (typeof wanted === 'object') return { ...quiet, ...wanted };
   const on = wanted ?? (variable === '1' || variable === 'quiet' || (variable !== '0' && byDefault));
   return on ? quiet : undefined;
 }

@@ -3,12 +3,19 @@
  * operating system: its dependencies are arguments of the constructor.
  */
 
-import type { CacheMaintenance } from '../cache.ts';
+import {
+  argumentError,
+  checkFunction,
+  checkInstance,
+  checkOptions,
+  checkText,
+} from '../arguments.ts';
+import { type CacheMaintenance, checkCache } from '../cache.ts';
 import type { DmaDirection } from '../direction.ts';
 import { DmaError } from '../errors.ts';
-import type { AddressSpace } from '../iommu/address-space.ts';
-import type { AddressedMemory } from '../memory/addressed.ts';
-import type { MemorySource } from '../memory/source.ts';
+import { type AddressSpace, checkAddressSpace } from '../iommu/address-space.ts';
+import { type AddressedMemory, checkAddressedMemory } from '../memory/addressed.ts';
+import { checkMemory, type MemorySource } from '../memory/source.ts';
 import type { BounceStats } from './bounce/bounce.ts';
 import type { Allocations, Held } from './buffers/allocations.ts';
 import { type CoherentBuffer, type CoherentOptions, checkCoherentOptions } from './buffers/coherent.ts';
@@ -29,9 +36,9 @@ import type { DmaPool } from './pool/pool.ts';
 import type { SgMapping } from './sg/mapping.ts';
 import type { ScatterGather } from './sg/scatter-gather.ts';
 import type { DmaLimits } from './streaming/limits.ts';
-import type { StreamingMapping } from './streaming/mapping.ts';
+import { StreamingMapping } from './streaming/mapping.ts';
 import type { RegisterSource, ResourceMappings } from './streaming/resource.ts';
-import type { Streaming, StreamingOptions } from './streaming/streaming.ts';
+import { STREAMING_CHECKS, type Streaming, type StreamingOptions } from './streaming/streaming.ts';
 import { Lifetime } from './words/lifetime.ts';
 import { checkMask, DEFAULT_MASK, maskLimit } from './words/mask.ts';
 
@@ -90,6 +97,7 @@ export class DmaDevice {
   /** @param parts of which the device is built: dma-debug has parts of its own @internal */
   constructor(options: DmaDeviceOptions, parts: DeviceParts);
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
+    checkDevice(options);
     const { name } = options;
     this.name = name;
     const operations = operationsFor(options);
@@ -347,6 +355,9 @@ export class DmaDevice {
 
   /** Whether syncs of this mapping do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
   needSync(mapping: StreamingMapping): boolean {
+    if (!(mapping instanceof StreamingMapping)) {
+      throw argumentError('the mapping', mapping, 'pass what mapSingle or mapResource returned');
+    }
     return mapping.needSync;
   }
 
@@ -421,6 +432,26 @@ export class DmaDevice {
       remedy: 'the device cannot be used with this IOMMU unless it takes wider addresses',
     });
   }
+}
+
+function checkDevice(options: DmaDeviceOptions): void {
+  if (options === undefined) {
+    throw argumentError('the options of DmaDevice', options, 'pass { name, memory } or { name, domain }');
+  }
+  checkOptions<Record<keyof DmaDeviceOptions, unknown>>(options, 'DmaDevice', {
+    ...STREAMING_CHECKS,
+    name: checkText,
+    domain: checkInstance(IommuDomain, 'pass the domain of an open function'),
+    memory: checkMemory,
+    addressSpace: checkAddressSpace,
+    cache: checkCache,
+    copyMany: checkFunction,
+    alter: checkFunction,
+  });
+  checkText(options.name, 'option name of DmaDevice');
+  if (options.domain !== undefined) return;
+  if (options.addressSpace === undefined) checkAddressedMemory(options.memory, 'option memory of DmaDevice');
+  else checkMemory(options.memory, 'option memory of DmaDevice');
 }
 
 function operationsFor(options: DmaDeviceOptions): DmaOperations {

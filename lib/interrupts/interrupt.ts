@@ -1,5 +1,5 @@
 /** Interrupt vectors of a function: awaited, iterated or listened to. */
-import { checkListener, describe } from '../arguments.ts';
+import { argumentError, checkBoolean, checkListener, checkOptions, describe } from '../arguments.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
 import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
@@ -222,6 +222,8 @@ export class Interrupt {
   }
 }
 
+const KINDS: readonly InterruptKind[] = ['intx', 'msi', 'msix'];
+
 /** The vectors of one function. Only one kind can be armed at a time. */
 export class Interrupts {
   readonly #access: InterruptAccess;
@@ -234,7 +236,8 @@ export class Interrupts {
 
   /** Vectors the function offers of this kind; 0 when it has none. */
   limit(kind: InterruptKind): number {
-    return this.#access.limit(kind);
+    if (KINDS.includes(kind)) return this.#access.limit(kind);
+    throw argumentError('the kind of interrupt', kind, `pass 'intx', 'msi' or 'msix'`);
   }
 
   /** What is armed. */
@@ -247,6 +250,7 @@ export class Interrupts {
    * `autoUnmask` do it. Options count when it is armed.
    */
   intx(options: IntxOptions = {}): Interrupt {
+    checkOptions<IntxOptions>(options, 'intx', { autoUnmask: checkBoolean });
     return this.#arm('intx', 0, options);
   }
 
@@ -270,6 +274,7 @@ export class Interrupts {
   }
 
   #arm(kind: InterruptKind, vector: number, options: IntxOptions = {}): Interrupt {
+    if (typeof vector !== 'number') throw argumentError('the vector', vector, 'pass a number');
     const key = `${kind} ${vector}`;
     const armed = this.#armed.get(key);
     if (armed !== undefined) return armed;

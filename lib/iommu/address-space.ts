@@ -8,6 +8,8 @@
  * addresses (IOVA) are plain numbers below 2^53 here; they become bigint at the public surface.
  */
 
+import { argumentError, checkMethods } from '../arguments.ts';
+import { checkPageSize } from '../page-size.ts';
 import type { Access } from './access.ts';
 
 /** A range of usable IOVA, both ends inclusive. */
@@ -89,4 +91,12 @@ export interface AddressSpace {
 
   /** Unmap everything and release the space. Harmless to call twice. */
   close(): void;
+}
+
+/** Throws DmaError EINVAL for anything but an address space. */
+export function checkAddressSpace(space: unknown, what: string): void {
+  const remedy = 'pass an address space, or leave it out for memory with device addresses';
+  checkMethods(space, what, ['map', 'unmap', 'close'], remedy);
+  checkPageSize((space as AddressSpace).pageSize, `pageSize of ${what}`);
+  if (!Array.isArray((space as AddressSpace).ranges)) throw argumentError(`ranges of ${what}`, space, remedy);
 }

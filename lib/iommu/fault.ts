@@ -1,4 +1,5 @@
 /** DMA that went wrong, as a simulated IOMMU and bus report it, or as the kernel's log has it of real hardware. */
+import { argumentError, checkText, checkWhole } from '../arguments.ts';
 
 export interface Fault {
   /** First address that failed, as the device put it on the bus. */
@@ -69,7 +70,13 @@ function describable(fault: Fault): Fault {
 }
 
 /** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`, and what the device was doing. */
-export function describeFault({ address, size, access, reason, about }: Fault): string {
+export function describeFault(fault: Fault): string {
+  const { address, size, access, reason, about } = fault ?? {};
+  if (typeof address !== 'bigint')
+    throw argumentError('the fault', fault, 'pass one of SimulatedSource.faults');
+  checkWhole(size, 'size of the fault', 0, Number.MAX_SAFE_INTEGER);
+  checkText(access, 'access of the fault');
+  checkText(reason, 'reason of the fault');
   const extent = size === 0 ? '' : ` of ${size} bytes`;
   const what = `DMA ${access}${extent} at 0x${address.toString(16)}: ${reason}`;
   return about === undefined ? what : `${what} (${about})`;

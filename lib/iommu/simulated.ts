@@ -5,7 +5,7 @@
  * dropped, the device is told nothing. Here it is recorded too. Write-only mappings are enforced, as AMD's and
  * virtio's IOMMUs do and Intel's and Arm's do not; so is the end of a buffer inside its last page, as none does.
  */
-import { checkArrayLength, describe } from '../arguments.ts';
+import { argumentError, checkArrayLength, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
 import type { Access } from './access.ts';
@@ -378,9 +378,12 @@ function answers({ access, target }: Mapping, wanted: 'read' | 'write'): boolean
 }
 
 /** @throws DmaError EINVAL */
-function checkRanges(ranges: readonly IovaRange[]): void {
+/** Throws DmaError EINVAL for anything but ranges of addresses that a device can be given. */
+function checkRanges(ranges: unknown, what = 'the ranges of addresses'): void {
+  if (!Array.isArray(ranges)) throw argumentError(what, ranges, 'pass an array of { start, end }');
   let previous = -1;
-  for (const { start, end } of ranges) {
+  for (const range of ranges as readonly IovaRange[]) {
+    const { start, end } = range ?? {};
     if (!Number.isSafeInteger(start) || !Number.isSafeInteger(end) || start <= previous || end < start) {
       const bigint = typeof start === 'bigint' || typeof end === 'bigint';
       throw new DmaError('EINVAL', `an IOVA range from ${describe(start)} to ${describe(end)}`, {

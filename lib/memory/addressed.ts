@@ -5,6 +5,7 @@
  *      u-dma-buf    one buffer of the module u-dma-buf   (Linux, FPGA boards)
  *      huge pages   at their physical addresses          (Linux, root, unsafe)
  */
+import { argumentError, checkMethods } from '../arguments.ts';
 import type { CacheMaintenance } from '../cache.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import type { Coherence, MemorySource } from './source.ts';
@@ -39,4 +40,11 @@ export interface AddressedMemory extends MemorySource {
    * @throws DmaError EINVAL size · ENOMEM no such memory is left · ENODEV closed
    */
   allocateBelow(size: number, limit: number, coherence?: Coherence): ArrayBuffer;
+}
+
+/** Throws DmaError EINVAL for anything but memory with addresses. */
+export function checkAddressedMemory(memory: unknown, what: string): void {
+  const remedy = 'pass memory with device addresses, e.g. of openUDmaBuf';
+  checkMethods(memory, what, ['allocate', 'allocateBelow', 'free', 'close', 'addressOf'], remedy);
+  if (!Array.isArray((memory as AddressedMemory).ranges)) throw argumentError(what, memory, remedy);
 }

@@ -6,7 +6,7 @@
 
 import { constants } from 'node:buffer';
 import { closeSync, readdirSync } from 'node:fs';
-import { checkSize, quote } from '../arguments.ts';
+import { checkOptions, checkSize, checkText, quote } from '../arguments.ts';
 import { openNode, under } from '../device-node.ts';
 import type { DmaDirection } from '../direction.ts';
 import { DmaError, errnoName } from '../errors.ts';
@@ -28,7 +28,9 @@ export interface DmaHeapMemoryOptions extends HeapsOptions {
 const FOLDER = '/dev/dma_heap';
 
 /** Names of the heaps of this system, ascending; none where there are none. */
-export function dmaHeaps({ root = '/' }: HeapsOptions = {}): string[] {
+export function dmaHeaps(options: HeapsOptions = {}): string[] {
+  checkOptions<HeapsOptions>(options, 'dmaHeaps', { root: checkText });
+  const { root = '/' } = options;
   try {
     return readdirSync(under(root, FOLDER)).sort();
   } catch {
@@ -47,8 +49,10 @@ export class DmaHeapMemory implements MemorySource {
   #closed = false;
 
   /** @throws DmaError ENODEV no such heap · EACCES no permission · EINVAL no name of a heap · ENOSYS no addon */
-  constructor({ heap = 'system', root = '/' }: DmaHeapMemoryOptions = {}) {
-    if (typeof heap !== 'string' || !/^[^/\0]+$/.test(heap) || /^\.\.?$/.test(heap)) {
+  constructor(options: DmaHeapMemoryOptions = {}) {
+    checkOptions<DmaHeapMemoryOptions>(options, 'DmaHeapMemory', { heap: checkText, root: checkText });
+    const { heap = 'system', root = '/' } = options;
+    if (!/^[^/\0]+$/.test(heap) || /^\.\.?$/.test(heap)) {
       throw new DmaError('EINVAL', `${quote(heap)} is no name of a heap`, {
         remedy: existing(root),
       });

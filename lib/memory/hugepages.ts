@@ -1,7 +1,7 @@
 /** Huge pages (hugetlbfs): which kinds can be asked for, and why there are none. */
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { describe } from '../arguments.ts';
+import { oneOf } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 
 /**
@@ -11,19 +11,17 @@ import { DmaError, errnoName } from '../errors.ts';
  */
 export type HugePages = boolean | '2MiB' | '1GiB' | 'prefer';
 
-const SIZES: { readonly [size: string]: number } = { '2MiB': 2 ** 21, '1GiB': 2 ** 30 };
+const SIZES: Readonly<Record<'2MiB' | '1GiB', number>> = { '2MiB': 2 ** 21, '1GiB': 2 ** 30 };
 const FOLDER = '/sys/kernel/mm/hugepages';
 
 /** The pages of a region, as the native functions want to be told. @throws DmaError EINVAL no kind of pages */
 export function pageKind(hugepages: HugePages): boolean | number {
+  checkHugePages(hugepages, 'option hugepages');
   if (typeof hugepages === 'boolean') return hugepages;
-  if (hugepages === 'prefer') return true;
-  const size = Object.hasOwn(SIZES, hugepages) ? SIZES[hugepages] : undefined;
-  if (size !== undefined) return size;
-  throw new DmaError('EINVAL', `hugepages is ${describe(hugepages)}`, {
-    remedy: `pass true, false, '2MiB', '1GiB' or 'prefer'`,
-  });
+  return hugepages === 'prefer' ? true : SIZES[hugepages];
 }
+
+export const checkHugePages = oneOf(true, false, '2MiB', '1GiB', 'prefer');
 
 /** Why there is no region of `bytes` in huge pages: none are reserved (-ENOMEM), or there is no such size (-ENODEV). */
 export function noHugePages(bytes: number, kind: boolean | number, errno: number): DmaError {

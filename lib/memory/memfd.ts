@@ -8,12 +8,12 @@
  * its place, so that views which survived it reach nothing a device sees.
  */
 
-import { checkArrayLength, checkSize } from '../arguments.ts';
+import { checkArrayLength, checkOptions, checkSize } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import { detach } from './detach.ts';
-import { type HugePages, noHugePages, pageKind } from './hugepages.ts';
+import { checkHugePages, type HugePages, noHugePages, pageKind } from './hugepages.ts';
 import { PageRuns } from './page-runs.ts';
 import type { MemorySource } from './source.ts';
 
@@ -73,7 +73,9 @@ export class MemfdMemory implements MemorySource {
   #fallback: DmaError | undefined;
 
   /** @throws DmaError ENOSYS when the addon cannot be loaded · EINVAL no kind of pages */
-  constructor({ hugepages = false }: MemfdMemoryOptions = {}) {
+  constructor(options: MemfdMemoryOptions = {}) {
+    checkOptions<MemfdMemoryOptions>(options, 'MemfdMemory', { hugepages: checkHugePages });
+    const { hugepages = false } = options;
     this.#addon = loadAddon();
     this.#kind = pageKind(hugepages);
     this.#mayFallBack = hugepages === 'prefer';

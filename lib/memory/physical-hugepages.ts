@@ -12,7 +12,7 @@
  * either must not use this. With an IOMMU use `openPci`; on boards, u-dma-buf.
  */
 
-import { checkArrayLength, checkSize, describe } from '../arguments.ts';
+import { checkArrayLength, checkedLater, checkOptions, checkSize, describe } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import { powerOfTwoCeil } from '../iommu/page-ranges.ts';
@@ -62,7 +62,9 @@ export class PhysicalHugepages implements AddressedMemory {
    * Takes a huge page, which stays taken until `close`, as those do that are added later.
    * @throws DmaError ENOMEM none is reserved, or none below · EPERM not root · ENOSYS addon not built
    */
-  constructor({ below = BigInt(Number.MAX_SAFE_INTEGER) }: PhysicalHugepagesOptions = {}) {
+  constructor(options: PhysicalHugepagesOptions = {}) {
+    checkOptions<PhysicalHugepagesOptions>(options, 'PhysicalHugepages', { below: checkedLater });
+    const { below = BigInt(Number.MAX_SAFE_INTEGER) } = options;
     this.#native = loadAddon();
     this.pageSize = this.#native.pageSize();
     this.#grow(1, limitOf(below));

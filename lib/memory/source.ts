@@ -8,6 +8,9 @@
  *
  * The token for a piece of memory is its ArrayBuffer, in every world: an AddressSpace maps it, `free` kills it.
  */
+
+import { checkMethods } from '../arguments.ts';
+import { checkPageSize } from '../page-size.ts';
 export interface MemorySource {
   /** Short name for people: `memfd`, `hugetlb`, `heap`. */
   readonly name: string;
@@ -44,3 +47,14 @@ export interface MemorySource {
  * device that does see the caches both are the same.
  */
 export type Coherence = 'coherent' | 'noncoherent';
+
+/** Throws DmaError EINVAL for anything but a source of memory. */
+export function checkMemory(memory: unknown, what: string): void {
+  checkMethods(
+    memory,
+    what,
+    ['allocate', 'free', 'close'],
+    'pass a source of memory, e.g. new MemfdMemory()',
+  );
+  checkPageSize((memory as MemorySource).pageSize, `pageSize of ${what}`);
+}

@@ -1,5 +1,7 @@
 /** Opening a u-dma-buf: what can go wrong on the way, said once, with the fix. */
+
 import { writeFileSync } from 'node:fs';
+import { checkBoolean, checkOptions, checkText } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
@@ -44,6 +46,7 @@ const MODE_ALWAYS = 4;
  *   fewer bytes than /sys says · ENOSYS addon not built
  */
 export function openUDmaBuf(name: string, options: OpenUDmaBufOptions = {}): UDmaBufMemory {
+  checkOptions<OpenUDmaBufOptions>(options, 'openUDmaBuf', { root: checkText, cached: checkBoolean });
   const { root = '/', cached = true } = options;
   const prefix = root.replace(/\/+$/, '');
   const facts = readUDmaBuf(name, prefix);

@@ -4,7 +4,9 @@
  *
  * (The u-dma-buf of the FPGA world is another driver: it allocates memory of its own.)
  */
+
 import { closeSync, readFileSync } from 'node:fs';
+import { checkOptions, checkText } from '../arguments.ts';
 import { openNode, under } from '../device-node.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import { loadAddon } from '../native/load.ts';
@@ -38,8 +40,10 @@ interface Piece {
  */
 export function exportDmaBuf(
   memory: ExportableMemory | readonly ExportableMemory[],
-  { root = '/' }: ExportOptions = {},
+  options: ExportOptions = {},
 ): DmaBuf {
+  checkOptions<ExportOptions>(options, 'exportDmaBuf', { root: checkText });
+  const { root = '/' } = options;
   const pieces = (Array.isArray(memory) ? memory : [memory]).map(pieceOf);
   checkLimits(pieces, root);
   const native = loadAddon();

@@ -1,4 +1,5 @@
 /** Which functions this machine has. */
+import { checkText } from '../arguments.ts';
 import { listFolder, readText } from '../files.ts';
 import { DEVICES } from './facts.ts';
 
@@ -8,6 +9,7 @@ import { DEVICES } from './facts.ts';
  * @param root prefix of `/sys`, for a tree kept elsewhere
  */
 export function findPci(vendorId: number, deviceId: number, root = ''): string[] {
+  checkText(root, 'the root of the tree');
   // A function may go meanwhile: it has no ids then.
   const id = (address: string, file: string): number =>
     Number(readText(`${root}${DEVICES}/${address}/${file}`) ?? Number.NaN);

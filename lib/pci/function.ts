@@ -1,5 +1,5 @@
 /** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
-import { describe } from '../arguments.ts';
+import { describe, oneOf } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { IommuDomain } from '../dma/operations/domain.ts';
 import { closedError, DmaError } from '../errors.ts';
@@ -83,7 +83,7 @@ export class PciFunction {
    */
   bar(index: number): Bar {
     if (this.#closed) throw this.#closedError();
-    const bar = this.#transport.bars[index];
+    const bar = typeof index === 'number' ? this.#transport.bars[index] : undefined;
     if (bar !== undefined) return bar;
     const present = this.#transport.bars.flatMap((one) => (one === undefined ? [] : [one.info.index]));
     throw new DmaError('EINVAL', `${this.address} has no BAR ${describe(index)}`, {
@@ -167,6 +167,7 @@ export class PciFunction {
    */
   async setPowerState(state: SettablePowerState): Promise<ResetReport | undefined> {
     if (this.#closed) throw this.#closedError();
+    checkState(state, 'the power state');
     const { changePowerState } = await import('./power.ts');
     return changePowerState(state, this.#quietConfig, this.#transport, this.#resets);
   }
@@ -249,6 +250,8 @@ export class PciFunction {
     return closedError(this.address);
   }
 }
+
+const checkState = oneOf('D0', 'D1', 'D2', 'D3hot');
 
 /** A step that fails (the device may be gone) must not keep the later ones from releasing what they hold. */
 function attempt(step: () => void): unknown[] {

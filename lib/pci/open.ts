@@ -1,7 +1,9 @@
 /** Opening a function: by address on real hardware, or from a source such as `simulate(model)`. */
+
+import { argumentError, checkFunction, checkOptions, isCallable } from '../arguments.ts';
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { PciFunction } from './function.ts';
-import { checkGrace } from './presence.ts';
+import { OPEN_CHECKS } from './open-options.ts';
 import {
   isDescriptor,
   type OpenedFunction,
@@ -33,9 +35,12 @@ export async function openPci(
   target: string | PciDescriptor | PciSource,
   options: OpenPciOptions = {},
 ): Promise<PciFunction> {
+  checkOptions<OpenPciOptions>(options, 'openPci', { ...OPEN_CHECKS, fallback: checkFunction });
   const { fallback, ...rest } = options;
-  checkGrace(rest.releaseGrace);
-  if (typeof target !== 'string' && !isDescriptor(target)) return track(target, rest);
+  if (typeof target !== 'string' && !isDescriptor(target)) {
+    checkSource(target);
+    return track(target, rest);
+  }
   try {
     // Loaded on demand: a program that only simulates never touches the addon.
     const { openVfio } = await import('./vfio/open.ts');
@@ -43,8 +48,20 @@ export async function openPci(
   } catch (error) {
     const absent = error instanceof DmaError && NO_HARDWARE.includes(error.code);
     if (fallback === undefined || !absent) throw error;
-    return track(fallback(), rest);
+    const source = fallback();
+    checkSource(source);
+    return track(source, rest);
   }
+}
+
+function checkSource(source: unknown): void {
+  const { open, attach } = (source ?? {}) as { readonly open?: unknown; readonly attach?: unknown };
+  if (isCallable(open)) return;
+  const isModel = typeof attach === 'function' || typeof source === 'function';
+  const remedy = isModel
+    ? 'simulate(...) is missing around the model: openPci(simulate(model))'
+    : 'pass a PCI address, e.g. 0000:00:10.0, or the result of simulate(...)';
+  throw argumentError('the target of openPci', source, remedy);
 }
 
 const opened = new Set<PciFunction>();
@@ -57,7 +74,11 @@ export function observeOpened(observer: (fn: PciFunction) => void): () => void {
 }
 
 function track(source: PciSource, options: OpenOptions): PciFunction {
-  const fn = hold(source.open(options), options);
+  const parts = source.open(options);
+  if (parts?.dma === undefined || parts.transport === undefined) {
+    throw argumentError('what the source opened', parts, 'return { dma, transport } from open');
+  }
+  const fn = hold(parts, options);
   if (opened.size === 0) process.on('exit', closeAll);
   opened.add(fn);
   for (const observe of observers) observe(fn);

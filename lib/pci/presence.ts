@@ -8,7 +8,7 @@
  * A function that is gone stays so: when the device is back, the driver opens it again.
  */
 import { setMaxListeners } from 'node:events';
-import { describe } from '../arguments.ts';
+import { argumentError } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
 import { answers } from './config-space.ts';
@@ -114,10 +114,8 @@ function isAbsence(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'ENODEV';
 }
 
-/** @throws DmaError EINVAL no time in milliseconds */
-export function checkGrace(grace = DEFAULT_GRACE): void {
-  if (grace >= 0 && grace < 2 ** 31) return;
-  throw new DmaError('EINVAL', `releaseGrace is ${describe(grace)}`, {
-    remedy: 'pass milliseconds, from 0 to 2147483647',
-  });
+/** Milliseconds that a timer can wait. */
+export function checkGrace(grace: unknown, what: string): void {
+  if (typeof grace === 'number' && grace >= 0 && grace < 2 ** 31) return;
+  throw argumentError(what, grace, 'pass milliseconds, from 0 to 2147483647');
 }

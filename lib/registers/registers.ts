@@ -136,5 +136,5 @@ export function registerError(
 }
 
 function describeOffset(offset: number): string {
-  return Number.isSafeInteger(offset) && offset >= 0 ? `0x${offset.toString(16)}` : String(offset);
+  return Number.isSafeInteger(offset) && offset >= 0 ? `0x${offset.toString(16)}` : describe(offset);
 }

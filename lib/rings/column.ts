@@ -7,7 +7,7 @@
  * is the CPU's, its other fields are read plainly.
  */
 
-import { describe } from '../arguments.ts';
+import { argumentError, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { lookAt } from '../looks.ts';
 import { dmaRmb, dmaWmb, KEEPS_ORDER } from './barriers.ts';
@@ -69,6 +69,7 @@ function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint
     }
 
     set(element: number, value: number): void {
+      if (typeof value !== 'number') throw noNumber(value);
       this.words[this.index(element)] = value;
     }
 
@@ -79,12 +80,14 @@ function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint
     }
 
     store(element: number, value: number): void {
+      if (typeof value !== 'number') throw noNumber(value);
       const index = this.index(element);
       if (!KEEPS_ORDER) dmaWmb();
       Atomics.store(this.words, index, value);
     }
 
     index(element: number): number {
+      if (typeof element !== 'number') throw noElement(element);
       const index = element * this.stride + this.at;
       // The length of freed memory is 0.
       if (element >>> 0 !== element || index >= this.words.length) throw noElement(element);
@@ -145,6 +148,7 @@ export class SwappedColumn implements Column {
   }
 
   set(element: number, value: number): void {
+    if (typeof value !== 'number') throw noNumber(value);
     this.#column.set(element, this.#swap(value));
   }
 
@@ -153,6 +157,7 @@ export class SwappedColumn implements Column {
   }
 
   store(element: number, value: number): void {
+    if (typeof value !== 'number') throw noNumber(value);
     this.#column.store(element, this.#swap(value));
   }
 }
@@ -172,6 +177,7 @@ export class PairColumn implements WideColumn {
   }
 
   set(element: number, value: bigint): void {
+    if (typeof value !== 'bigint') throw argumentError('the value of a 64-bit field', value, 'pass a bigint');
     this.setParts(element, Number(value & 0xffff_ffffn), Number((value >> 32n) & 0xffff_ffffn));
   }
 
@@ -195,6 +201,10 @@ function swap16(value: number): number {
 
 function swap32(value: number): number {
   return ((swap16(value) << 16) | swap16(value >>> 16)) >>> 0;
+}
+
+function noNumber(value: unknown): DmaError {
+  return argumentError('the value of a field', value, 'pass a number');
 }
 
 function noElement(element: number): DmaError {

@@ -1,5 +1,5 @@
 /** A place in a ring, and which time round it is. */
-import { checkOptions, describe, type OptionChecks, oneOf } from '../arguments.ts';
+import { argumentError, checkOptions, describe, type OptionChecks, oneOf } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
 export interface RingIndexOptions {
@@ -64,6 +64,9 @@ export class RingIndex {
 
   /** To the next entry, or so many on: at most once round. Returns the new index. */
   advance(count = 1): number {
+    if (typeof count !== 'number' || count >>> 0 !== count || count > this.entries) {
+      throw argumentError('the number of entries to advance', count, `pass 0 to ${this.entries}`);
+    }
     const next = this.#index + count;
     if (next < this.entries) {
       this.#index = next;
@@ -81,6 +84,7 @@ export class RingIndex {
    * `entries` - 1 for an index that goes round; up to `entries`, a full ring, for one that counts freely.
    */
   since(count: number): number {
+    if (typeof count !== 'number') throw argumentError('a count', count, 'pass a number');
     const distance = this.#count - count;
     return distance < 0 ? distance + this.#range : distance;
   }

@@ -10,7 +10,7 @@
  */
 
 import { endianness } from 'node:os';
-import { describe } from '../arguments.ts';
+import { argumentError, checkBytes, describe, oneOf } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import {
   type Column,
@@ -73,6 +73,9 @@ export function struct<F extends Fields>(size: number, fields: F): Struct<F> {
   if (!Number.isSafeInteger(size) || size < 1) {
     throw new DmaError('EINVAL', `a struct of ${describe(size)} bytes`, { remedy: 'use 1 or more' });
   }
+  if (typeof fields !== 'object' || fields === null) {
+    throw argumentError('the fields of a struct', fields, 'pass an object, e.g. { id: u16(0) }');
+  }
   const entries = Object.entries(fields);
   for (const [name, field] of entries) checkField(name, field, size);
   const align = Math.max(1, ...entries.map(([, field]) => field.align));
@@ -119,8 +122,8 @@ function pair(offset: number, little: boolean): Field<WideColumn> {
 }
 
 function clear(bytes: Uint8Array, size: number, element: number): void {
-  const start = element * size;
-  if (Number.isInteger(element) && start >= 0 && start + size <= bytes.length) {
+  const start = Number.isInteger(element) ? element * size : -1;
+  if (start >= 0 && start + size <= bytes.length) {
     bytes.fill(0, start, start + size);
     return;
   }
@@ -129,7 +132,12 @@ function clear(bytes: Uint8Array, size: number, element: number): void {
   });
 }
 
-function checkField(name: string, { offset, width, align }: Field, size: number): void {
+function checkField(name: string, field: Field, size: number): void {
+  if (typeof field?.over !== 'function')
+    throw argumentError(`field ${name}`, field, 'make it with u8 to u64be');
+  const { offset, width, align } = field;
+  checkWidth(width, `the width of field ${name}`);
+  checkWidth(align, `the alignment of field ${name}`);
   const refuse = (why: string, remedy: string): never => {
     throw new DmaError('EINVAL', `field ${name} at ${describe(offset)} of a struct of ${size} bytes ${why}`, {
       remedy,
@@ -144,10 +152,12 @@ function checkField(name: string, { offset, width, align }: Field, size: number)
   }
 }
 
+const checkWidth = oneOf(1, 2, 4, 8);
+
 function checkMemory(bytes: Uint8Array, size: number, align: number): void {
-  if (!(bytes instanceof Uint8Array) || bytes.length === 0 || bytes.length % size !== 0) {
-    const what = bytes instanceof Uint8Array ? `${bytes.length} bytes` : describe(bytes);
-    throw new DmaError('EINVAL', `${what} are not whole structs of ${size} bytes`, {
+  checkBytes(bytes, 'the memory of whole structs');
+  if (bytes.length === 0 || bytes.length % size !== 0) {
+    throw new DmaError('EINVAL', `${bytes.length} bytes are not whole structs of ${size} bytes`, {
       remedy: 'pass a Uint8Array over one or more of them',
     });
   }

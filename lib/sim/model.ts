@@ -1,4 +1,5 @@
 /** What the author of a simulated device writes: one DeviceModel. What it gets: one DeviceBus. */
+import { argumentError, checkMethods } from '../arguments.ts';
 
 /** A width of a register access that JavaScript numbers hold. */
 export type Width = 1 | 2 | 4;
@@ -188,4 +189,17 @@ export interface DeviceBus {
 
   /** Record a mistake of the driver that only this device notices, beside the DMA faults. */
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void;
+}
+
+/** Throws DmaError EINVAL for anything but a model. */
+export function checkModel(model: unknown): void {
+  const remedy =
+    typeof model === 'function'
+      ? 'pass an object of the class: simulate(new Model())'
+      : 'pass a DeviceModel: config, bars, attach, reset, read and write';
+  checkMethods(model, 'the model', ['attach', 'reset', 'read', 'write'], remedy);
+  const { config, bars } = model as DeviceModel;
+  if (typeof config !== 'object' || config === null)
+    throw argumentError('config of the model', config, remedy);
+  if (!Array.isArray(bars)) throw argumentError('bars of the model', bars, remedy);
 }

@@ -1,5 +1,17 @@
 /** A device model plugged into a simulated machine, ready for `openPci`. */
-import { describe } from '../arguments.ts';
+
+import {
+  argumentError,
+  checkBoolean,
+  checkedLater,
+  checkFunction,
+  checkInstance,
+  checkOptions,
+  checkText,
+  describe,
+  type OptionChecks,
+  whole,
+} from '../arguments.ts';
 import { createDevice, watchAccesses, watchInterrupts } from '../debug/create.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
@@ -11,18 +23,19 @@ import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import { observeLooks } from '../looks.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import { parseAddress } from '../pci/address.ts';
+import { checkOpenOptions } from '../pci/open-options.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
 import { SimulatedBus } from './bus.ts';
 import { SimulatedCache } from './cache.ts';
 import { withDefaults } from './defaults.ts';
 import { SimulatedDomain, SimulatedGroup } from './group.ts';
-import type { FaultInjector, InjectedSlot } from './inject/inject.ts';
+import { FaultInjector, type InjectedSlot } from './inject/inject.ts';
 import { LaggingModel } from './lag/device.ts';
-import { type LagOptions, lagOf } from './lag/options.ts';
+import { checkLag, type LagOptions, lagOf } from './lag/options.ts';
 import { passTimeIn, passTimeInSyncs } from './lag/passing.ts';
 import { injectedMachine, type MachineParts, PLAIN_MACHINE } from './machine-parts.ts';
 import { MemoryLooks } from './memory-looks.ts';
-import type { DeviceModel } from './model.ts';
+import { checkModel, type DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
 import type { SimulatedTransport } from './transport.ts';
 
@@ -101,6 +114,25 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
   plugIn(): void;
 }
 
+export const SIMULATE_CHECKS: OptionChecks<Required<SimulateOptions>> = {
+  address: checkText,
+  iommu: checkBoolean,
+  ranges: checkedLater,
+  coherent: checkBoolean,
+  lineSize: checkedLater,
+  pinsForeignMemory: checkBoolean,
+  foreignPageOffset: whole(0, Number.MAX_SAFE_INTEGER),
+  // Page size, ranges and limits say what can be opened: opening checks them.
+  pageSize: checkedLater,
+  mappingLimit: whole(0, Number.MAX_SAFE_INTEGER),
+  memoryLimit: whole(0, Number.MAX_SAFE_INTEGER),
+  onFault: checkFunction,
+  group: checkInstance(SimulatedGroup, 'pass the group of another source, SimulatedSource.group'),
+  inject: checkInstance(FaultInjector, 'pass new FaultInjector()'),
+  lag: checkLag,
+  forceDac: checkBoolean,
+};
+
 /**
  * Plug `model` into a machine of its own. It can be opened by one driver at a time, again and again, and keeps its
  * registers in between, as a device in its slot does.
@@ -111,6 +143,8 @@ export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends Pc
  *   limit
  */
 export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOptions = {}): SimulatedSource<M> {
+  checkModel(model);
+  checkOptions<SimulateOptions>(wanted, 'simulate', SIMULATE_CHECKS);
   const options = withDefaults(wanted);
   const { onFault, inject, group = new SimulatedGroup() } = options;
   const address = parseAddress(options.address ?? '0000:00:10.0');
@@ -154,7 +188,10 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
       throw error;
     }
   };
-  const open = ({ streaming, debug, domain: wanted }: OpenOptions): OpenedFunction => {
+  const open = (wish: OpenOptions): OpenedFunction => {
+    if (wish === undefined) throw argumentError('the options of open', wish, 'pass an object');
+    checkOpenOptions(wish);
+    const { streaming, debug, domain: wanted } = wish;
     const common = { ...streaming, name: address };
     if (options.iommu === false) {
       if (wanted !== undefined) throw noDomain(address);

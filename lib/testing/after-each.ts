@@ -1,9 +1,9 @@
 /** After each test: nothing left open, nothing reported, on machines that are hard on the driver. */
-import { checkedLater, checkOptions } from '../arguments.ts';
+import { checkFunction, checkOptions, options as optionsOf } from '../arguments.ts';
 import type { PciFunction } from '../pci/function.ts';
 import { observeOpened } from '../pci/open.ts';
 import { setMachineDefaults } from '../sim/defaults.ts';
-import type { SimulateOptions } from '../sim/simulate.ts';
+import { SIMULATE_CHECKS, type SimulateOptions } from '../sim/simulate.ts';
 import { describeReports, failure, reportsOf } from './reports.ts';
 
 /** `afterEach` of vitest, of node:test, or of anything that runs a function after each test and fails on its error. */
@@ -41,7 +41,8 @@ export interface DmaCheck {
  *     checkDmaAfterEach(afterEach);
  */
 export function checkDmaAfterEach(afterEach: AfterEach, options: DmaCheckOptions = {}): DmaCheck {
-  checkOptions<DmaCheckOptions>(options, 'checkDmaAfterEach', { machine: checkedLater });
+  checkFunction(afterEach, 'afterEach');
+  checkOptions<DmaCheckOptions>(options, 'checkDmaAfterEach', { machine: optionsOf(SIMULATE_CHECKS) });
   setMachineDefaults(options.machine ?? HARD_MACHINE);
   const opened = new Set<PciFunction>();
   const shared = new Set<PciFunction>();

@@ -1,4 +1,5 @@
 /** A value that only the driver knows, such as the address of its ring: caught in one step, used in a later one. */
+import { checkText } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
 const HALF = 0xffff_ffffn;
@@ -16,6 +17,7 @@ export class Captured {
 
   /** @param name for messages */
   constructor(name = 'a captured value') {
+    checkText(name, 'the name of a captured value');
     this.#name = name;
     this.whole = named(name, (value) => this.#take(value));
     this.low = named(`${name}, low half`, (value) => this.#take((this.#old & ~HALF) | (value & HALF)));

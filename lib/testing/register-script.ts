@@ -16,10 +16,18 @@
  * An access that is not the next one of the script throws an AssertionError out of the driver's call, and so do every
  * access after it and `done`. What the device does happens when the driver is idle, or else before its next access.
  */
-import { describe } from '../arguments.ts';
+
+import {
+  argumentError,
+  checkBytes,
+  checkFunction,
+  checkOptions,
+  checkWhole,
+  describe,
+} from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import type { BarDescription, DeviceModel, FunctionDescription } from '../sim/model.ts';
-import type { Captured } from './captured.ts';
+import { Captured } from './captured.ts';
 import type { Answer, Bits, DeviceStep, Expected, ExpectedAccess } from './script-step.ts';
 import { ScriptedDevice } from './scripted-device.ts';
 
@@ -41,7 +49,12 @@ export class RegisterScript {
   /** Where accesses go while `anyOrder` collects them. */
   #group: ExpectedAccess[] | undefined;
 
-  constructor({ bars, config }: RegisterScriptOptions) {
+  /** @throws DmaError EINVAL options */
+  constructor(options: RegisterScriptOptions) {
+    if (options === undefined) throw argumentError('the options of RegisterScript', options, 'pass { bars }');
+    checkOptions<RegisterScriptOptions>(options, 'RegisterScript', { bars: checkBars, config: checkConfig });
+    const { bars, config } = options;
+    checkBars(bars, 'option bars of RegisterScript');
     this.#device = new ScriptedDevice(bars, {
       vendorId: 0x1234,
       deviceId: 0x0001,
@@ -94,6 +107,7 @@ export class RegisterScript {
 
   /** The accesses that `build` adds may come in any order. */
   anyOrder(build: (script: this) => unknown): this {
+    checkFunction(build, 'what builds the group');
     if (this.#group !== undefined) throw refusal('anyOrder inside anyOrder', 'put all accesses into one');
     const group: ExpectedAccess[] = [];
     this.#group = group;
@@ -108,6 +122,7 @@ export class RegisterScript {
 
   /** The device interrupts: a message of this vector when the driver has armed messages, else the line goes up. */
   interrupt(vector = 0): this {
+    checkWhole(vector, 'the vector', 0, 2047);
     return this.#act({ text: `interrupt ${vector}`, run: (bus) => bus.raise(vector) });
   }
 
@@ -118,6 +133,8 @@ export class RegisterScript {
 
   /** The device writes memory. */
   dmaWrite(address: ScriptAddress, bytes: Uint8Array): this {
+    checkAddress(address);
+    checkBytes(bytes, 'what the device writes');
     return this.#act({
       text: `DMA write of ${bytes.length} bytes`,
       run: (bus) => bus.dmaWrite(resolve(address), bytes),
@@ -126,6 +143,8 @@ export class RegisterScript {
 
   /** The device reads memory, and has to find these bytes. */
   dmaRead(address: ScriptAddress, expected: Uint8Array): this {
+    checkAddress(address);
+    checkBytes(expected, 'what the device reads');
     return this.#act({
       text: `DMA read of ${expected.length} bytes`,
       run: (bus, fail) => {
@@ -170,6 +189,20 @@ export class RegisterScript {
 function resolve(address: ScriptAddress): bigint {
   if (typeof address === 'function') return address();
   return typeof address === 'object' ? address.value : BigInt(address);
+}
+
+function checkAddress(address: unknown): void {
+  if (typeof address === 'bigint' || typeof address === 'function' || address instanceof Captured) return;
+  checkWhole(address, 'the address', 0, Number.MAX_SAFE_INTEGER);
+}
+
+function checkBars(bars: unknown, what: string): void {
+  if (Array.isArray(bars) && bars.every((bar) => typeof bar === 'object' && bar !== null)) return;
+  throw argumentError(what, bars, 'pass an array, e.g. [{ index: 0, size: 4096 }]');
+}
+
+function checkConfig(config: unknown, what: string): void {
+  if (typeof config !== 'object' || config === null) throw argumentError(what, config, 'pass an object');
 }
 
 function hex(byte: number): string {

@@ -1,5 +1,7 @@
 /** What dma-debug found, as a failed assertion. */
+
 import { AssertionError } from 'node:assert';
+import { argumentError } from '../arguments.ts';
 import type { DmaDebugView, DmaReport } from '../dma/debug-view.ts';
 import { DmaError } from '../errors.ts';
 
@@ -18,7 +20,7 @@ interface DebuggedDevice {
  * @throws AssertionError with every report · DmaError EOPNOTSUPP the device was opened without debugging
  */
 export function expectNoDmaErrors(target: DmaTarget): void {
-  const device = 'dma' in target ? target.dma : target;
+  const device = deviceOf(target);
   const { debug } = device;
   if (debug === undefined) {
     throw new DmaError('EOPNOTSUPP', `${device.name} was opened without dma-debug, so nothing can be said`, {
@@ -28,6 +30,15 @@ export function expectNoDmaErrors(target: DmaTarget): void {
   const reports = reportsOf(debug);
   if (reports.length === 0) return;
   throw failure(describeReports(device.name, debug, reports), expectNoDmaErrors);
+}
+
+function deviceOf(target: unknown): DebuggedDevice {
+  const { dma = target } = (target ?? {}) as { readonly dma?: unknown };
+  // What stands in for a device in a test of a test is as good as a device.
+  const { name, debug } = (dma ?? {}) as { readonly name?: unknown; readonly debug?: unknown };
+  const isView = debug === undefined || typeof (debug as Partial<DmaDebugView>)?.checkFaults === 'function';
+  if (typeof name === 'string' && isView) return dma as DebuggedDevice;
+  throw argumentError('what is asked for reports', target, 'pass a PciFunction or its dma');
 }
 
 /** Every report there is now. */

@@ -1,7 +1,9 @@
 /** Opening a platform device through UIO, composed with memory that the device reaches. */
+
 import { closeSync } from 'node:fs';
+import { argumentError, checkOptions, checkText } from '../arguments.ts';
 import { createHardwareDevice } from '../debug/create.ts';
-import type { DebugOptions } from '../debug/options.ts';
+import { checkDebug, type DebugOptions } from '../debug/options.ts';
 import type { DirectDeviceOptions } from '../dma/device.ts';
 import { loadAddon } from '../native/load.ts';
 import { openUioNode } from './node.ts';
@@ -20,6 +22,11 @@ export interface OpenUioOptions {
   readonly root?: string;
 }
 
+/** What follows from memory is checked where the device is made of it. */
+function checkDma(dma: unknown, what: string): void {
+  if (typeof dma !== 'object' || dma === null) throw argumentError(what, dma, 'pass { memory }');
+}
+
 /**
  * Open a UIO device for a driver. No interrupt is armed.
  *
@@ -27,7 +34,10 @@ export interface OpenUioOptions {
  * @throws DmaError ENODEV there is none, or its node is missing · EINVAL several have this name · EACCES no permission
  *   · EIO /sys makes no sense · ENOSYS addon not built
  */
-export function openUio(target: string, { dma, debug, root = '' }: OpenUioOptions = {}): PlatformDevice {
+export function openUio(target: string, options: OpenUioOptions = {}): PlatformDevice {
+  checkText(target, 'the name of a UIO device');
+  checkOptions<OpenUioOptions>(options, 'openUio', { dma: checkDma, debug: checkDebug, root: checkText });
+  const { dma, debug, root = '' } = options;
   const native = loadAddon();
   const facts = findUio(target, root);
   const fd = openUioNode(facts.node, root);

@@ -6,7 +6,7 @@
  *      operations                   everything else                                operations.ts
  */
 
-import { checkSize } from '../../arguments.ts';
+import { argumentError, checkOptions, checkSize } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
@@ -25,7 +25,7 @@ import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import type { PinningContext } from '../placement/mapped-view.ts';
 import { roundUp } from '../placement/segments.ts';
-import type { PoolOptions } from '../pool/layout.ts';
+import { POOL_CHECKS, type PoolOptions } from '../pool/layout.ts';
 import { DmaPool, type PoolOwner } from '../pool/pool.ts';
 import type { Lifetime } from '../words/lifetime.ts';
 import type { Misuse } from '../words/misuse.ts';
@@ -197,6 +197,8 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
 
   createPool(name: string, options: PoolOptions): DmaPool {
     this.#lifetime.check();
+    if (options === undefined) throw argumentError('the options of createPool', options, 'pass { size }');
+    checkOptions<PoolOptions>(options, 'createPool', POOL_CHECKS);
     const owner: PoolOwner = {
       granule: this.#operations.granule,
       coherentLimit: () => this.#limit,

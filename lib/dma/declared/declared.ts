@@ -7,7 +7,7 @@
  *                 ^ deviceAddress                     runs of powers of two of pages, first fit
  */
 import { constants } from 'node:buffer';
-import { checkSize, describe } from '../../arguments.ts';
+import { checkBoolean, checkOptions, checkSize, describe } from '../../arguments.ts';
 import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import { type OwnMemory, OwnRegion } from '../operations/own-memory.ts';
@@ -80,8 +80,10 @@ export class DeclaredMemory implements DeclaredInfo {
     memory: DeclarableMemory,
     deviceAddress: bigint,
     size: number,
-    { exclusive = true }: DeclareOptions = {},
+    options: DeclareOptions = {},
   ) {
+    checkOptions<DeclareOptions>(options, 'declareCoherentMemory', { exclusive: checkBoolean });
+    const { exclusive = true } = options;
     checkSize(size, 'the size of declared memory');
     this.#address = checkAddress(deviceAddress, size, pageSize);
     this.#memory = isIo(memory) ? checkIo(memory, size) : checkBytes(memory, size, own);

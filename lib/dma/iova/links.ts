@@ -1,5 +1,5 @@
 /** The memory that is linked into a range of reserved addresses, in the order of the offsets. */
-import { describe } from '../../arguments.ts';
+import { checkSize, checkWhole, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { MappedView } from '../placement/mapped-view.ts';
 
@@ -62,6 +62,8 @@ export class IovaLinks {
 
   /** The links that hold [offset, offset + size) without a gap. @throws DmaError EINVAL when there is one */
   covering(offset: number, size: number): readonly IovaLink[] {
+    checkWhole(offset, 'the offset', 0, this.#size);
+    checkSize(size, 'the number of bytes', this.#size);
     if (!isInside(offset, size, this.#size)) throw notLinked(offset, size);
     const inside = this.#links.filter(
       (link) => link.offset < offset + size && link.offset + link.size > offset,

@@ -7,7 +7,7 @@
  * Links are indices, not references: a small integer is stored without a write barrier.
  */
 
-import { describe } from '../../arguments.ts';
+import { argumentError, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { lookAt } from '../../looks.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
@@ -179,6 +179,7 @@ export class PoolBlock implements DmaPoolBlock {
 
   /** Every byte `value`, whatever the state of the block. Does nothing once the program has transferred its memory. */
   fill(value: number): void {
+    if (typeof value !== 'number') throw argumentError('the byte to fill with', value, 'pass a number');
     const { chunk, at } = this;
     if (chunk.bytes.length > 0) chunk.bytes.fill(value, at, at + this.pool.size);
   }
@@ -186,7 +187,7 @@ export class PoolBlock implements DmaPoolBlock {
   /** Index of the word in an array over the whole chunk; both the offset and the address must be aligned. */
   #wordAt(offset: number, width: number): number {
     if (this.link !== OUT) throw usedAfterFree(this);
-    const from = this.at + offset;
+    const from = typeof offset === 'number' ? this.at + offset : -1;
     const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= this.pool.size;
     if (inside && from % width === 0 && from + width <= this.chunk.bytes.length) return from / width;
     throw new DmaError(

@@ -1,5 +1,5 @@
 /** How a pool cuts memory into blocks: the rules of dma_pool_create (mm/dmapool.c), in their order. */
-import { checkSize, describe } from '../../arguments.ts';
+import { checkBoolean, checkedLater, checkSize, describe, type OptionChecks } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
 export interface PoolOptions {
@@ -21,6 +21,16 @@ export interface PoolOptions {
   /** Meant to be released with the device (dmam_pool_create): no leak then. Default false. */
   readonly managed?: boolean;
 }
+
+export const POOL_CHECKS: OptionChecks<Required<PoolOptions>> = {
+  size: checkSize,
+  align: checkedLater,
+  boundary: checkedLater,
+  blocks: checkedLater,
+  grow: checkBoolean,
+  poison: checkBoolean,
+  managed: checkBoolean,
+};
 
 export interface PoolLayout {
   /** Bytes from block to block: the size asked for, rounded up to the alignment. */

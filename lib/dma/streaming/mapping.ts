@@ -156,7 +156,7 @@ export class StreamingMapping {
    * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping, or not its direction · EINVAL the caller's buffer
    *   was detached
    */
-  syncForCpu(offset = 0, size: number = this.#record.size - offset, direction?: DmaDirection): void {
+  syncForCpu(offset = 0, size: number = this.#rest(offset), direction?: DmaDirection): void {
     const record = this.#mapped();
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
     if (size === 0) return;
@@ -165,7 +165,7 @@ export class StreamingMapping {
   }
 
   /** Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device); as `syncForCpu`. */
-  syncForDevice(offset = 0, size: number = this.#record.size - offset, direction?: DmaDirection): void {
+  syncForDevice(offset = 0, size: number = this.#rest(offset), direction?: DmaDirection): void {
     const record = this.#mapped();
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
     if (size === 0) return;
@@ -176,6 +176,11 @@ export class StreamingMapping {
   /** Unmaps what is still mapped; harmless after `unmap`. */
   [Symbol.dispose](): void {
     if (this.#record.state === MAPPED) this.#owner.unmap(this.#record);
+  }
+
+  /** Bytes from `offset` on. Nothing may be computed with an offset that is no number. */
+  #rest(offset: number): number {
+    return typeof offset === 'number' ? this.#record.size - offset : 0;
   }
 
   #mapped(): MappingRecord {
@@ -213,6 +218,7 @@ export function inDirection(record: { bits: number }, direction: DmaDirection, a
 }
 
 function isInside(record: MappingRecord, offset: number, size: number): boolean {
+  if (typeof offset !== 'number' || typeof size !== 'number') return false;
   // Small integers, the only case that is hot; NaN, fractions and huge numbers fail the first test.
   if ((offset | 0) === offset && (size | 0) === size) {
     return offset >= 0 && size >= 0 && size <= record.size - offset;

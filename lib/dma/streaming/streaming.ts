@@ -10,7 +10,7 @@
  * An arithmetic or a bounced mapping allocates nothing.
  */
 
-import { describe } from '../../arguments.ts';
+import { argumentError, checkBoolean, checkSize, type OptionChecks, options } from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
@@ -55,6 +55,12 @@ export interface StreamingDevice {
   readonly lifetime: Lifetime;
 }
 
+/** What a driver can say of it. */
+export const STREAMING_CHECKS: OptionChecks<Required<Omit<StreamingOptions, 'cache' | 'copyMany'>>> = {
+  bounce: options<BounceOptions>({ total: checkSize, maxMapping: checkSize, force: checkBoolean }),
+  copybreak: checkCopybreak,
+};
+
 /** The streaming mappings of one device. */
 export class Streaming implements MappingOwner {
   readonly limits: DmaLimits;
@@ -98,7 +104,8 @@ export class Streaming implements MappingOwner {
     this.copyMany = cache === undefined ? copyMany : undefined;
     this.forced = bounce.force === true;
     this.pins = operations.pinsForeignMemory && !this.forced;
-    this.copybreak = this.pins ? checkCopybreak(copybreak ?? DEFAULT_COPYBREAK) : Number.POSITIVE_INFINITY;
+    const least = copybreak === undefined || copybreak === 'measure' ? DEFAULT_COPYBREAK : copybreak;
+    this.copybreak = this.pins ? least : Number.POSITIVE_INFINITY;
     this.measured = !this.pins || copybreak !== 'measure';
     const strict = isStrict(bounce, operations);
     this.bounce = new (strict ? StrictBounceBuffer : BounceBuffer)(operations, limit, bounce, cache);
@@ -349,10 +356,9 @@ export class Streaming implements MappingOwner {
   }
 }
 
-function checkCopybreak(copybreak: number | 'measure'): number {
-  if (copybreak === 'measure') return DEFAULT_COPYBREAK;
-  if (copybreak >= 0) return copybreak;
-  throw new DmaError('EINVAL', `copybreak is ${describe(copybreak)}`, { remedy: `pass bytes, or 'measure'` });
+function checkCopybreak(copybreak: unknown, what: string): void {
+  if (copybreak === 'measure' || (typeof copybreak === 'number' && copybreak >= 0)) return;
+  throw argumentError(what, copybreak, `pass bytes, or 'measure'`);
 }
 
 /** Errors that bouncing may get around. */

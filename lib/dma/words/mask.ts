@@ -28,7 +28,7 @@ export function maskLimit(mask: bigint): number {
  */
 export function checkMask(mask: bigint): void {
   if (typeof mask === 'bigint' && mask > 0n && mask < 1n << 64n && (mask & (mask + 1n)) === 0n) return;
-  const shown = typeof mask === 'bigint' && mask >= 0n ? `0x${mask.toString(16)}` : String(mask);
+  const shown = typeof mask === 'bigint' && mask >= 0n ? `0x${mask.toString(16)}` : describe(mask);
   throw new DmaError('EINVAL', `${shown} is not a DMA mask`, {
     remedy: 'use dmaBitMask(n), a bigint of n one bits',
   });

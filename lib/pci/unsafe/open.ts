@@ -1,14 +1,16 @@
 /** Driving a PCI function around the kernel: no VFIO, no IOMMU, no protection. */
 
-import type { CacheMaintenance } from '../../cache.ts';
+import { argumentError, checkOptions, checkText } from '../../arguments.ts';
+import { type CacheMaintenance, checkCache } from '../../cache.ts';
 import { createHardwareDevice } from '../../debug/create.ts';
 import type { DirectDeviceOptions } from '../../dma/device.ts';
-import type { AddressedMemory } from '../../memory/addressed.ts';
+import { type AddressedMemory, checkAddressedMemory } from '../../memory/addressed.ts';
 import { loadAddon } from '../../native/load.ts';
 import { parseAddress } from '../address.ts';
 import { readFacts } from '../facts.ts';
 import type { PciFunction } from '../function.ts';
 import { openPci } from '../open.ts';
+import { OPEN_CHECKS } from '../open-options.ts';
 import type { OpenedFunction, OpenOptions } from '../transport.ts';
 import { obstacle } from './obstacles.ts';
 import { SysfsTransport } from './transport.ts';
@@ -27,6 +29,8 @@ export interface OpenPciUnsafeOptions {
   readonly root?: string;
 }
 
+const MEMORY = 'pass { memory }, e.g. of openUDmaBuf or new PhysicalHugepages()';
+
 /**
  * UNSAFE: open a PCI function without an IOMMU. Nothing stands between the device and the memory of this machine: a
  * wrong address in a register, a descriptor that is stale, a length that is too long, and the device reads or
@@ -42,6 +46,15 @@ export interface OpenPciUnsafeOptions {
  *   that translates · EACCES not root · EIO its files make no sense · ENOSYS addon not built
  */
 export async function openPciUnsafe(address: string, options: OpenPciUnsafeOptions): Promise<PciFunction> {
+  if (options === undefined) throw argumentError('the options of openPciUnsafe', options, MEMORY);
+  checkOptions<OpenPciUnsafeOptions>(options, 'openPciUnsafe', {
+    memory: checkAddressedMemory,
+    cache: checkCache,
+    streaming: OPEN_CHECKS.streaming,
+    debug: OPEN_CHECKS.debug,
+    root: checkText,
+  });
+  checkAddressedMemory(options.memory, 'option memory of openPciUnsafe');
   return openPci({ open: () => openSysfs(parseAddress(address), options) });
 }
 

@@ -24,7 +24,7 @@
  */
 
 import { randomInt } from 'node:crypto';
-import { describe } from '../../arguments.ts';
+import { checkedLater, checkOptions, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { type FaultTiming, Rule } from './rule.ts';
 
@@ -78,7 +78,9 @@ export class FaultInjector {
   #slot: InjectedSlot | undefined;
 
   /** @param seed a whole number below 2^32; default: any @throws DmaError EINVAL */
-  constructor({ seed = randomInt(2 ** 32) }: { readonly seed?: number } = {}) {
+  constructor(options: { readonly seed?: number } = {}) {
+    checkOptions<{ readonly seed?: number }>(options, 'FaultInjector', { seed: checkedLater });
+    const { seed = randomInt(2 ** 32) } = options;
     if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
       throw new DmaError('EINVAL', `the seed is ${describe(seed)}`, {
         remedy: 'pass a whole number from 0 to 2^32 - 1',

@@ -1,6 +1,5 @@
 /** When a fault strikes: the vocabulary of all rules, and the counting behind it. */
-import { describe } from '../../arguments.ts';
-import { DmaError } from '../../errors.ts';
+import { argumentError, type Check, checkOptions, type OptionChecks, whole } from '../../arguments.ts';
 
 /**
  * Opportunities of a kind are counted from 1 while its rule stands. A fault strikes at those that meet every
@@ -24,6 +23,15 @@ export interface FaultTiming {
   readonly vector?: number;
 }
 
+const TIMING_CHECKS: OptionChecks<Required<FaultTiming>> = {
+  nth: whole(1, Number.MAX_SAFE_INTEGER),
+  after: whole(0, Number.MAX_SAFE_INTEGER),
+  until: whole(1, Number.MAX_SAFE_INTEGER),
+  probability: between(0, 1, 'a number from 0 to 1'),
+  microseconds: between(1, Number.POSITIVE_INFINITY, '1 or more'),
+  vector: whole(0, Number.MAX_SAFE_INTEGER),
+};
+
 /** One rule of the injector: the opportunities at which a fault strikes. */
 export class Rule {
   readonly when: FaultTiming;
@@ -32,7 +40,7 @@ export class Rule {
 
   /** @throws DmaError EINVAL a condition that nothing can meet */
   constructor(when: FaultTiming, seed: number) {
-    check(when);
+    checkOptions<FaultTiming>(when, 'a fault', TIMING_CHECKS);
     this.when = when;
     this.#random = generator(seed);
   }
@@ -66,23 +74,9 @@ export function generator(seed: number): () => number {
   };
 }
 
-function check({
-  nth = 1,
-  after = 0,
-  until = 1,
-  probability = 0,
-  microseconds = 1,
-  vector = 0,
-}: FaultTiming): void {
-  const whole = (value: number, least: number) => Number.isInteger(value) && value >= least;
-  if (!whole(nth, 1)) throw refusal('nth', nth, 'a whole number from 1');
-  if (!whole(after, 0)) throw refusal('after', after, 'a whole number from 0');
-  if (!whole(until, 1)) throw refusal('until', until, 'a whole number from 1');
-  if (!(probability >= 0 && probability <= 1)) throw refusal('probability', probability, '0 to 1');
-  if (!whole(vector, 0)) throw refusal('vector', vector, 'a whole number from 0');
-  if (!(microseconds >= 1)) throw refusal('microseconds', microseconds, '1 or more');
-}
-
-function refusal(what: string, value: number, wanted: string): DmaError {
-  return new DmaError('EINVAL', `${what} of a fault is ${describe(value)}`, { remedy: `pass ${wanted}` });
+function between(least: number, most: number, wanted: string): Check {
+  return (value, what) => {
+    if (typeof value === 'number' && value >= least && value <= most) return;
+    throw argumentError(what, value, `pass ${wanted}`);
+  };
 }

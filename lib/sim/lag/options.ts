@@ -1,6 +1,13 @@
 /** How much a simulated device lags, and the random numbers behind it. */
 import { env } from 'node:process';
-import { checkOptions, checkWhole, describe, whole } from '../../arguments.ts';
+import {
+  argumentError,
+  checkOptions,
+  checkWhole,
+  describe,
+  type OptionChecks,
+  whole,
+} from '../../arguments.ts';
 import { generator } from '../inject/rule.ts';
 
 export interface LagOptions {
@@ -20,6 +27,11 @@ const DEFAULT_TIME = 100;
 /** How much time passes in a call of the driver that takes something away from the device. */
 export type Pause = 'none' | 'short' | 'long';
 
+const LAG_CHECKS: OptionChecks<Required<LagOptions>> = {
+  seed: whole(0, LARGEST_SEED),
+  microseconds: whole(1, LONGEST),
+};
+
 /** The dice of one device. */
 export class Lag {
   readonly seed: number;
@@ -28,10 +40,7 @@ export class Lag {
 
   /** @throws DmaError EINVAL */
   constructor(options: LagOptions = {}) {
-    checkOptions<LagOptions>(options, 'lag', {
-      seed: whole(0, LARGEST_SEED),
-      microseconds: whole(1, LONGEST),
-    });
+    checkOptions<LagOptions>(options, 'lag', LAG_CHECKS);
     this.seed = options.seed ?? defaultSeed();
     this.#most = options.microseconds ?? DEFAULT_TIME;
     this.#random = generator(this.seed);
@@ -51,6 +60,14 @@ export class Lag {
     if (this.toss()) return 'none';
     return this.toss() ? 'short' : 'long';
   }
+}
+
+/** Whether a device lags, or how. */
+export function checkLag(wanted: unknown, what: string): void {
+  if (typeof wanted === 'boolean') return;
+  if (typeof wanted !== 'object')
+    throw argumentError(what, wanted, 'pass true, false or { seed, microseconds }');
+  checkOptions<LagOptions>(wanted, 'lag', LAG_CHECKS);
 }
 
 /** @throws DmaError EINVAL */

@@ -13,6 +13,7 @@
  * Registers below 0x80 take 32-bit accesses, from 0x80 on 32 or 64 bits. Where QEMU's versions differ on a bad
  * transfer (7.2 ends the machine), this model does what a device can do: nothing, and reports it.
  */
+import { checkOptions, whole } from '../../arguments.ts';
 import { dmaBitMask } from '../../dma/words/mask.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
 
@@ -82,7 +83,14 @@ export class EduModel implements DeviceModel {
   #count = 0n;
   #command = 0n;
 
-  constructor({ dmaBits = 28, transferTime = 100_000, factorialTime = 10 }: EduOptions = {}) {
+  /** @throws DmaError EINVAL options */
+  constructor(options: EduOptions = {}) {
+    checkOptions<EduOptions>(options, 'EduModel', {
+      dmaBits: whole(1, 64),
+      transferTime: whole(0, Number.MAX_SAFE_INTEGER),
+      factorialTime: whole(0, Number.MAX_SAFE_INTEGER),
+    });
+    const { dmaBits = 28, transferTime = 100_000, factorialTime = 10 } = options;
     this.#dmaMask = dmaBitMask(dmaBits);
     this.#transferTime = transferTime;
     this.#factorialTime = factorialTime;

@@ -15,8 +15,7 @@
  * Transfer Error (QEMU writes whatever it has), and what it cannot do (Format, Copy, Verify, timestamps, virtual
  * functions) it does not claim to.
  */
-import { describe } from '../../../arguments.ts';
-import { DmaError } from '../../../errors.ts';
+import { argumentError, checkOptions, checkText, checkWhole, whole } from '../../../arguments.ts';
 import { wholeAddress } from '../../../iommu/bus-address.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../../model.ts';
 import { Activity } from './activity.ts';
@@ -86,14 +85,16 @@ export class NvmeModel implements DeviceModel {
 
   /** @throws DmaError EINVAL options */
   constructor(options: NvmeOptions = {}) {
+    checkOptions<NvmeOptions>(options, 'NvmeModel', {
+      namespaces: checkNamespaces,
+      ioQueues: whole(1, 2047),
+      doorbellStride: whole(0, 10),
+      maxTransfer: whole(0, 20),
+      latency: whole(0, Number.MAX_SAFE_INTEGER),
+      serial: checkSerial,
+    });
     const { namespaces = [{}], ioQueues = 64, doorbellStride = 0, maxTransfer = 7, latency = 0 } = options;
     const { serial = 'simulated' } = options;
-    checkRange('ioQueues', ioQueues, 1, 2047);
-    checkRange('doorbellStride', doorbellStride, 0, 10);
-    checkRange('maxTransfer', maxTransfer, 0, 20);
-    checkRange('latency', latency, 0, Number.MAX_SAFE_INTEGER);
-    checkRange('the number of namespaces', namespaces.length, 0, HIGHEST_NSID);
-    checkRange('the length of the serial number', serial.length, 1, 20);
     this.#options = { namespaces, ioQueues, doorbellStride, maxTransfer, latency, serial };
     this.#doorbellShift = 2 + doorbellStride;
     this.namespaces = namespaces.map((one, i) => new NvmeNamespace(i + 1, one));
@@ -312,9 +313,13 @@ function pages(size: number): number {
   return Math.ceil(size / PAGE) * PAGE;
 }
 
-function checkRange(what: string, value: number, least: number, most: number): void {
-  if (Number.isInteger(value) && value >= least && value <= most) return;
-  throw new DmaError('EINVAL', `${what} is ${describe(value)}`, {
-    remedy: `pass a whole number from ${least} to ${most}`,
-  });
+function checkNamespaces(namespaces: unknown, what: string): void {
+  if (!Array.isArray(namespaces))
+    throw argumentError(what, namespaces, 'pass an array, [{}] for one namespace');
+  checkWhole(namespaces.length, 'the number of namespaces', 0, HIGHEST_NSID);
+}
+
+function checkSerial(serial: unknown, what: string): void {
+  checkText(serial, what);
+  checkWhole((serial as string).length, 'the length of the serial number', 1, 20);
 }

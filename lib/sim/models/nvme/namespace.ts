@@ -4,7 +4,7 @@
  *      page of 4 KiB    a view, made at its first write; none: it reads as zeros
  *      slab of 2 MiB    an array buffer, made at its first page; the system gives it memory page by page
  */
-import { describe } from '../../../arguments.ts';
+import { checkBytes, checkedLater, checkOptions, checkWhole, describe, oneOf } from '../../../arguments.ts';
 import { DmaError } from '../../../errors.ts';
 import { PageTable } from '../../../iommu/page-table.ts';
 
@@ -37,14 +37,17 @@ export class NvmeNamespace {
   #allocated = 0;
 
   /** @throws DmaError EINVAL capacity or block size */
-  constructor(nsid: number, { capacity = DEFAULT_CAPACITY, blockSize = 512 }: NvmeNamespaceOptions = {}) {
+  constructor(nsid: number, options: NvmeNamespaceOptions = {}) {
+    checkWhole(nsid, 'the number of a namespace', 1, 0xffff_fffe);
+    checkOptions<NvmeNamespaceOptions>(options, 'a namespace', {
+      capacity: checkedLater,
+      blockSize: oneOf(512, 4096),
+    });
+    const { capacity = DEFAULT_CAPACITY, blockSize = 512 } = options;
     if (!(Number.isInteger(capacity) && capacity > 0 && capacity % MEDIA_PAGE === 0 && capacity <= LARGEST)) {
       throw new DmaError('EINVAL', `a namespace of ${describe(capacity)} bytes`, {
         remedy: `pass a multiple of ${MEDIA_PAGE} up to 2^52`,
       });
-    }
-    if (blockSize !== 512 && blockSize !== 4096) {
-      throw new DmaError('EINVAL', `blocks of ${describe(blockSize)} bytes`, { remedy: 'pass 512 or 4096' });
     }
     this.nsid = nsid;
     this.capacity = capacity;
@@ -57,8 +60,9 @@ export class NvmeNamespace {
     return this.#allocated;
   }
 
-  /** A copy of bytes [offset, offset + size), as a driver would read them. */
+  /** A copy of bytes [offset, offset + size), as a driver would read them. @throws DmaError EINVAL not inside */
   read(offset: number, size: number): Uint8Array {
+    this.#checkInside(offset, size);
     const into = new Uint8Array(size);
     for (let done = 0; done < size; ) {
       const inPage = (offset + done) % MEDIA_PAGE;
@@ -69,8 +73,10 @@ export class NvmeNamespace {
     return into;
   }
 
-  /** Change bytes from `offset` on, as a driver would write them. */
+  /** Change bytes from `offset` on, as a driver would write them. @throws DmaError EINVAL not inside */
   write(offset: number, from: Uint8Array): void {
+    checkBytes(from, 'the bytes to write');
+    this.#checkInside(offset, from.length);
     for (let done = 0; done < from.length; ) {
       const inPage = (offset + done) % MEDIA_PAGE;
       const piece = Math.min(from.length - done, MEDIA_PAGE - inPage);
@@ -113,6 +119,11 @@ export class NvmeNamespace {
       }
       at += piece;
     }
+  }
+
+  #checkInside(offset: number, size: number): void {
+    checkWhole(offset, 'the offset in the namespace', 0, this.capacity);
+    checkWhole(size, 'the number of bytes', 0, this.capacity - offset);
   }
 
   #slab(start: number): ArrayBuffer {

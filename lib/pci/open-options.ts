@@ -1,0 +1,21 @@
+/** What can be said when a function is opened, and how it is checked: the same in every world. */
+import { checkInstance, checkOptions, type OptionChecks, options } from '../arguments.ts';
+import { checkDebug } from '../debug/options.ts';
+import { IommuDomain } from '../dma/operations/domain.ts';
+import { STREAMING_CHECKS } from '../dma/streaming/streaming.ts';
+import { checkHugePages } from '../memory/hugepages.ts';
+import { checkGrace } from './presence.ts';
+import type { OpenOptions } from './transport.ts';
+
+export const OPEN_CHECKS: OptionChecks<Required<OpenOptions>> = {
+  hugepages: checkHugePages,
+  streaming: options(STREAMING_CHECKS),
+  debug: checkDebug,
+  domain: checkInstance(IommuDomain, 'pass the domain of an open function'),
+  releaseGrace: checkGrace,
+};
+
+/** @throws DmaError EINVAL */
+export function checkOpenOptions(wanted: unknown): void {
+  checkOptions<OpenOptions>(wanted, 'open', OPEN_CHECKS);
+}
