@@ -3,13 +3,7 @@
  * operating system: its dependencies are arguments of the constructor.
  */
 
-import {
-  argumentError,
-  checkFunction,
-  checkInstance,
-  checkOptions,
-  checkText,
-} from '../arguments.ts';
+import { argumentError, checkFunction, checkInstance, checkOptions, checkText } from '../arguments.ts';
 import { type CacheMaintenance, checkCache } from '../cache.ts';
 import type { DmaDirection } from '../direction.ts';
 import { DmaError } from '../errors.ts';

@@ -35,7 +35,8 @@ export abstract class Registers {
 
   /** Two 32-bit reads, high word first. */
   read64HiLo(offset: number): bigint {
-    const high = this.read32(offset + 4);
+    // Anything but a number is refused as it is.
+    const high = this.read32(typeof offset === 'number' ? offset + 4 : offset);
     return (BigInt(high) << 32n) | BigInt(this.read32(offset));
   }
 

@@ -145,7 +145,7 @@ const registers: Readonly<Record<string, Arguments>> = {
   ...Object.fromEntries(['write8', 'write16', 'write32'].map((name) => [name, at(8, 1)])),
   ...Object.fromEntries(['write64', 'write64LoHi', 'write64HiLo'].map((name) => [name, at(8, 1n)])),
 };
-const syncs = { syncForCpu: at(0, 64), syncForDevice: at(0, 64) };
+const syncs = { syncForCpu: at(0, 64, undefined), syncForDevice: at(0, 64, undefined) };
 const words = { load32: at(0), load64: at(0) };
 const mapping = () => new Uint8Array(5000);
 const elements = main.struct(16, {
@@ -232,11 +232,12 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
       close: none,
     },
   },
-  'memory BAR': { make: ({ fn }) => fn.bar(0), calls: registers, internal: ['close'] },
-  'port BAR': { make: ({ fn }) => fn.bar(3), calls: registers, internal: ['close'] },
+  'memory BAR': { make: ({ fn }) => fn.bar(0), calls: registers, internal: ['close', 'writeError'] },
+  'port BAR': { make: ({ fn }) => fn.bar(3), calls: registers, internal: ['close', 'writeError'] },
   'mapped registers': {
     make: ({ root }) => main.openUio('uio0', { root }).registers(0),
     calls: registers,
+    internal: ['writeError'],
   },
   'platform device': {
     make: ({ root }) => main.openUio('uio0', { root }),
@@ -250,9 +251,9 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
       setMask: at(main.dmaBitMask(32)),
       setCoherentMask: at(main.dmaBitMask(32)),
       setMaskAndCoherent: at(main.dmaBitMask(32)),
-      allocCoherent: () => [4096, { managed: true }],
+      allocCoherent: () => [4096, { managed: true, attributes: 0 }],
       allocCoherentIo: at(64),
-      declareCoherentMemory: () => [bytes(), 0x10_0000n, 4096, {}],
+      declareCoherentMemory: () => [bytes(), 0x10_0000n, 4096, { exclusive: true }],
       releaseDeclaredMemory: none,
       markDeclaredMemoryOccupied: at(0x10_0000n, 64),
       markDeclaredIoOccupied: at(0x10_0000n, 64),
@@ -296,7 +297,12 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
       fn.dma.declareCoherentMemory({ bar: fn.bar(0), offset: 0 } as never, 0x10_0000n, 8192);
       return fn.dma.allocCoherentIo(4096);
     },
-    calls: { ...registers, free: none },
+    calls: {
+      ...registers,
+      copyIn: () => [new Uint8Array(8), 0],
+      copyOut: () => [new Uint8Array(8), 0],
+      free: none,
+    },
     internal: ['revoke'],
   },
   noncoherent: {
@@ -332,12 +338,12 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   mapping: {
     debugged: true,
     make: ({ fn }) => fn.dma.mapSingle(mapping(), 'bidirectional'),
-    calls: { ...syncs, unmap: none },
+    calls: { ...syncs, unmap: at(0) },
   },
   list: {
     debugged: true,
     make: ({ fn }) => fn.dma.mapSg([mapping(), mapping()], 'bidirectional'),
-    calls: { syncForCpu: none, syncForDevice: none, unmap: none },
+    calls: { syncForCpu: at('to-device'), syncForDevice: at('to-device'), unmap: at(0) },
   },
   iova: {
     debugged: true,
@@ -356,7 +362,7 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     debugged: true,
     make: ({ fn }) => fn.dma.debug,
     calls: { dump: none, onReport: () => [() => {}], checkFaults: none, clear: none },
-    internal: ['attach', 'blockAt', 'report', 'refused', 'mistake', 'reportPending'],
+    internal: ['attach', 'blockAt', 'report', 'refused', 'mistake', 'conflict', 'reportPending'],
   },
   'ring index': {
     make: () => new main.RingIndex(16),

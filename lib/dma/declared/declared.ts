@@ -304,5 +304,5 @@ function noAccessors(method: string): DmaError {
 }
 
 function hex(address: bigint): string {
-  return typeof address === 'bigint' && address >= 0n ? `0x${address.toString(16)}` : String(address);
+  return typeof address === 'bigint' && address >= 0n ? `0x${address.toString(16)}` : describe(address);
 }

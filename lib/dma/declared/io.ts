@@ -2,7 +2,7 @@
  * Declared memory that is part of a BAR (DMA_MEMORY_IO of the 4.x kernel): memory on the device's own board, which the
  * CPU reaches by accesses of a width and never as an array.
  */
-import { describe } from '../../arguments.ts';
+import { checkBytes, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { isInside } from '../iova/links.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
@@ -119,7 +119,7 @@ export class CoherentIoBuffer {
    */
   copyIn(bytes: Uint8Array, offset = 0): void {
     const { bar } = this.#place;
-    const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const words = wordsOf(bytes);
     this.#each(offset, bytes.length, (at, done, isWord) => {
       if (isWord) bar.write32(at, words.getUint32(done, true));
       else bar.write8(at, bytes[done]!);
@@ -129,7 +129,7 @@ export class CoherentIoBuffer {
   /** Copy bytes out of the buffer (memcpy_fromio), with the accesses and errors of `copyIn`. @returns `bytes` */
   copyOut(bytes: Uint8Array, offset = 0): Uint8Array {
     const { bar } = this.#place;
-    const words = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const words = wordsOf(bytes);
     this.#each(offset, bytes.length, (at, done, isWord) => {
       if (isWord) words.setUint32(done, bar.read32(at), true);
       else bytes[done] = bar.read8(at);
@@ -204,4 +204,12 @@ export class CoherentIoBuffer {
 /** Write 0 to [offset, offset + size) of a BAR, whole words; both are multiples of 4. */
 export function zeroIo(bar: IoRegisters, offset: number, size: number): void {
   for (let at = offset; at < offset + size; at += 4) bar.write32(at, 0);
+}
+
+/** @throws DmaError EINVAL no bytes */
+function wordsOf(bytes: Uint8Array): DataView {
+  checkBytes(bytes, 'the memory to copy');
+  // A detached buffer takes no view.
+  if (bytes.length === 0) return new DataView(new ArrayBuffer(0));
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }

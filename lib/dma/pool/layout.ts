@@ -9,7 +9,7 @@ export interface PoolOptions {
   readonly align?: number;
   /** No block crosses a multiple of this; a power of two, not below the rounded size. Default 0: no such rule. */
   readonly boundary?: number;
-  /** Blocks that exist before the first `alloc`, rounded up to whole pages. Default 0. */
+  /** Blocks that exist before the first `alloc`, rounded up to whole pages, at most 2^24. Default 0. */
   readonly blocks?: number;
   /** false: `alloc` returns null when these `blocks` are out, and never asks for memory. Default true. */
   readonly grow?: boolean;

@@ -51,6 +51,8 @@ type PoolEnd = 'destroyed' | 'closed with its device' | 'released with its decla
 const END = -1;
 /** A chunk grows no further: few mappings for a million blocks, little waste for a hundred. */
 const LARGEST_CHUNK = 2 ** 21;
+/** Blocks that a pool makes at once. Each is an object of V8's heap, which ends the process when it is full. */
+const MOST_BLOCKS = 2 ** 24;
 /** As the kernel cuts it: a string of 32 with its terminator. */
 const LONGEST_NAME = 31;
 /** Blocks named in the message of a busy `destroy`. */
@@ -349,8 +351,10 @@ function checkName(name: string): void {
 }
 
 function checkBlocks(blocks: number, grows: boolean): void {
-  if (Number.isSafeInteger(blocks) && blocks >= 0 && (grows || blocks > 0)) return;
+  if (Number.isSafeInteger(blocks) && blocks >= (grows ? 0 : 1) && blocks <= MOST_BLOCKS) return;
   throw new DmaError('EINVAL', `a pool of ${describe(blocks)} blocks`, {
-    remedy: grows ? 'pass a whole number' : 'say how many blocks a pool that does not grow shall have',
+    remedy: grows
+      ? `pass a whole number up to ${MOST_BLOCKS}`
+      : 'say how many blocks a pool that does not grow shall have',
   });
 }

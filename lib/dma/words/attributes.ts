@@ -41,7 +41,9 @@ export function checkAttributes(attributes: number): void {
   ) {
     return;
   }
-  const removed = (attributes & REMOVED) !== 0 ? 'bits 0 and 3 were removed from the kernel; ' : '';
+  const isNumber = typeof attributes === 'number';
+  const removed =
+    isNumber && (attributes & REMOVED) !== 0 ? 'bits 0 and 3 were removed from the kernel; ' : '';
   throw new DmaError('EINVAL', `the attributes are ${describe(attributes)}`, {
     remedy: `${removed}combine members of DMA_ATTR with |`,
   });
