@@ -1,4 +1,5 @@
 /** The state of a machine for this library: what is there, what is in the way, and which of its ways work now. */
+import { checkOptions, checkText, whole } from '../arguments.ts';
 import { parseAddress } from '../pci/address.ts';
 import { readFacts } from '../pci/facts.ts';
 import { type Machine, readMachine } from './machine.ts';
@@ -23,7 +24,14 @@ export interface Diagnosis {
 const MEMORY = 8 * 2 ** 20;
 
 /** @throws DmaError EINVAL malformed address */
-export function diagnoseMachine({ address, root = '', ...needs }: DoctorOptions = {}): Diagnosis {
+export function diagnoseMachine(options: DoctorOptions = {}): Diagnosis {
+  checkOptions<DoctorOptions>(options, 'diagnoseMachine', {
+    address: checkText,
+    root: checkText,
+    memory: whole(0, Number.MAX_SAFE_INTEGER),
+    hugePages: whole(0, Number.MAX_SAFE_INTEGER),
+  });
+  const { address, root = '', ...needs } = options;
   if (address !== undefined) parseAddress(address);
   const machine = readMachine(root);
   const general = machineProblems(machine, {

@@ -2,9 +2,10 @@
  * What can be tested of a function without knowing the device: the kernel's side of interrupts, memory and registers.
  * The device itself is not told to do anything, and bus mastering stays off.
  */
+import { checkInstance } from '../arguments.ts';
 import type { InterruptKind } from '../interrupts/access.ts';
 import { readMemlock } from '../iommu/memlock.ts';
-import type { PciFunction } from '../pci/function.ts';
+import { PciFunction } from '../pci/function.ts';
 
 export interface Check {
   readonly name: string;
@@ -17,6 +18,7 @@ const PAGE = 4096;
 const LARGEST = 64 * 2 ** 20;
 
 export async function selfTest(fn: PciFunction): Promise<Check[]> {
+  checkInstance(PciFunction, 'pass an open function, of openPci')(fn, 'what is to be tested');
   return [
     check('configuration space', () => `${fn.config.size} bytes, answers: ${fn.isPresent()}`),
     ...[0, 1, 2, 3, 4, 5].map((index) => barCheck(fn, index)),

@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { argumentError, checkBoolean, checkOptions, checkText, type OptionChecks } from '../arguments.ts';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { readText } from '../files.ts';
 import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts';
@@ -24,6 +25,14 @@ export interface BindOptions {
   readonly root?: string;
 }
 
+const CHECKS: OptionChecks<Required<BindOptions>> = {
+  driver: checkText,
+  force: checkBoolean,
+  user: checkText,
+  persist: checkBoolean,
+  root: checkText,
+};
+
 /** The result of a binding. */
 export interface Bound {
   readonly address: string;
@@ -39,9 +48,13 @@ export interface Bound {
  *   machine uses it · EACCES not root · EIO the driver refused it; it is back with its former driver
  */
 export function bindPci(text: string, options: BindOptions = {}): Bound {
+  checkOptions<BindOptions>(options, 'bindPci', CHECKS);
   const { driver = 'vfio-pci', force = false, root = '' } = options;
-  if (!/^[\w-]+$/.test(driver))
-    throw new DmaError('EINVAL', `${JSON.stringify(driver)} is no name of a driver`);
+  if (!/^[\w-]+$/.test(driver)) {
+    throw new DmaError('EINVAL', `${JSON.stringify(driver)} is no name of a driver`, {
+      remedy: 'pass the name of a kernel driver, e.g. vfio-pci',
+    });
+  }
   const owner = options.user === undefined ? undefined : userId(options.user);
   const facts = existing(text, root);
   const { address, driver: former } = facts;
@@ -76,7 +89,9 @@ export function bindPci(text: string, options: BindOptions = {}): Bound {
  * @throws DmaError EINVAL malformed address · ENODEV no such function · EBUSY it is not bound to a driver for user
  *   space · EACCES not root
  */
-export function unbindPci(text: string, { root = '' }: Pick<BindOptions, 'root'> = {}): Bound {
+export function unbindPci(text: string, options: Pick<BindOptions, 'root'> = {}): Bound {
+  checkOptions<Pick<BindOptions, 'root'>>(options, 'unbindPci', { root: checkText });
+  const { root = '' } = options;
   const { address, driver } = existing(text, root);
   const remembered = readText(memory(address, root))?.trim();
   if (
@@ -157,6 +172,7 @@ function ownNode({ address, group, driver }: FunctionFacts, owner: number, root:
 }
 
 function userId(user: string): number {
+  if (user.includes('\0')) throw argumentError('the user', user, 'pass a name or a number');
   if (/^\d+$/.test(user)) return Number(user);
   const line = (readText('/etc/passwd') ?? '').split('\n').find((entry) => entry.startsWith(`${user}:`));
   const text = line?.split(':')[2] ?? spawnSync('id', ['-u', user], { encoding: 'utf8' }).stdout;

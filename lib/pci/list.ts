@@ -1,4 +1,5 @@
 /** The PCI functions of this machine, as Linux shows them in /sys. No device is touched. */
+import { checkText } from '../arguments.ts';
 import { listFolder, readText } from '../files.ts';
 import type { BarInfo } from './bar.ts';
 import { DEVICES, readFacts } from './facts.ts';
@@ -29,6 +30,7 @@ export interface PciDescription {
  * @param root prefix of /sys and /usr, for a tree kept elsewhere
  */
 export function listPci(root = ''): PciDescription[] {
+  checkText(root, 'the root of the tree');
   const names = readPciNames(root);
   return listFolder(root + DEVICES).map((address) => describe(address, names, root));
 }
@@ -38,6 +40,7 @@ export function listPci(root = ''): PciDescription[] {
  * @returns undefined when there is none at this address
  */
 export function describePci(text: string, root = ''): PciDescription | undefined {
+  checkText(root, 'the root of the tree');
   const { address, exists } = readFacts(text, root);
   return exists ? describe(address, readPciNames(root), root) : undefined;
 }

@@ -121,7 +121,7 @@ export const SIMULATE_CHECKS: OptionChecks<Required<SimulateOptions>> = {
   coherent: checkBoolean,
   lineSize: checkedLater,
   pinsForeignMemory: checkBoolean,
-  foreignPageOffset: whole(0, Number.MAX_SAFE_INTEGER),
+  foreignPageOffset: checkedLater,
   // Page size, ranges and limits say what can be opened: opening checks them.
   pageSize: checkedLater,
   mappingLimit: whole(0, Number.MAX_SAFE_INTEGER),

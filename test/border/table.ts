@@ -54,6 +54,16 @@ export const EXPORTS: Readonly<Record<string, Readonly<Record<string, Arguments>
     dmaHeaps: (world) => [{ root: world.root }],
     exportDmaBuf: (world) => [world.fn.dma.allocCoherent(4096).bytes, {}],
     findPci: (world) => [0x1234, 0x5678, world.root],
+    // An address that no machine has: a wrong root means this machine's own /sys.
+    bindPci: (world) => [
+      'ffff:ff:1f.7',
+      { driver: 'vfio-pci', force: false, user: 'root', persist: false, root: world.root },
+    ],
+    unbindPci: (world) => ['ffff:ff:1f.7', { root: world.root }],
+    describePci: (world) => ['ffff:ff:1f.7', world.root],
+    diagnoseMachine: (world) => [{ address: 'ffff:ff:1f.7', root: world.root, memory: 4096, hugePages: 0 }],
+    selfTest: (world) => [world.fn],
+    listPci: (world) => [world.root],
     importDmaBuf: at(1_000_000),
     openPci: () => [
       sim.simulate(new PlainModel()),
@@ -67,7 +77,7 @@ export const EXPORTS: Readonly<Record<string, Readonly<Record<string, Arguments>
       },
     ],
     openPciUnsafe: (world) => [
-      '0000:00:10.0',
+      'ffff:ff:1f.7',
       { memory: physicalMemory(), cache: undefined, streaming: streaming(), debug: false, root: world.root },
     ],
     openUDmaBuf: (world) => ['udmabuf0', { root: world.root }],

@@ -55,7 +55,7 @@ export interface StreamingDevice {
   readonly lifetime: Lifetime;
 }
 
-/** What a driver can say of it. */
+/** The options that a driver can pass. */
 export const STREAMING_CHECKS: OptionChecks<Required<Omit<StreamingOptions, 'cache' | 'copyMany'>>> = {
   bounce: options<BounceOptions>({ total: checkSize, maxMapping: checkSize, force: checkBoolean }),
   copybreak: checkCopybreak,
