@@ -1,5 +1,5 @@
 /** What can be said when a function is opened, and how it is checked: the same in every world. */
-import { checkInstance, checkOptions, type OptionChecks, options } from '../arguments.ts';
+import { argumentError, checkInstance, checkOptions, type OptionChecks, options } from '../arguments.ts';
 import { checkDebug } from '../debug/options.ts';
 import { IommuDomain } from '../dma/operations/domain.ts';
 import { STREAMING_CHECKS } from '../dma/streaming/streaming.ts';
@@ -8,12 +8,18 @@ import { checkGrace } from './presence.ts';
 import type { OpenOptions } from './transport.ts';
 
 export const OPEN_CHECKS: OptionChecks<Required<OpenOptions>> = {
+  iommu: checkInterface,
   hugepages: checkHugePages,
   streaming: options(STREAMING_CHECKS),
   debug: checkDebug,
   domain: checkInstance(IommuDomain, 'pass the domain of an open function'),
   releaseGrace: checkGrace,
 };
+
+function checkInterface(wanted: unknown, what: string): void {
+  if (wanted === undefined || wanted === 'iommufd' || wanted === 'container') return;
+  throw argumentError(what, wanted, "pass 'iommufd' or 'container', or leave it out");
+}
 
 /** @throws DmaError EINVAL */
 export function checkOpenOptions(wanted: unknown): void {

@@ -10,7 +10,14 @@
  * An arithmetic or a bounced mapping allocates nothing.
  */
 
-import { argumentError, checkBoolean, checkSize, type OptionChecks, options } from '../../arguments.ts';
+import {
+  argumentError,
+  checkBoolean,
+  checkedLater,
+  checkSize,
+  type OptionChecks,
+  options,
+} from '../../arguments.ts';
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
@@ -57,7 +64,12 @@ export interface StreamingDevice {
 
 /** The options that a driver can pass. */
 export const STREAMING_CHECKS: OptionChecks<Required<Omit<StreamingOptions, 'cache' | 'copyMany'>>> = {
-  bounce: options<BounceOptions>({ total: checkSize, maxMapping: checkSize, force: checkBoolean }),
+  bounce: options<BounceOptions>({
+    total: checkSize,
+    maxMapping: checkSize,
+    force: checkBoolean,
+    isolation: checkedLater,
+  }),
   copybreak: checkCopybreak,
 };
 

@@ -8,9 +8,7 @@
  * The device belongs to the transport, the domain to the devices in it. Either may be closed first: the device is
  * stopped, or the mappings are gone, before the other one ends.
  */
-import { describe } from '../../arguments.ts';
 import { createHardwareDevice } from '../../debug/create.ts';
-import { DmaError } from '../../errors.ts';
 import type { HugePages } from '../../memory/hugepages.ts';
 import type { Addon } from '../../native/addon.ts';
 import { loadAddon } from '../../native/load.ts';
@@ -35,7 +33,6 @@ export function openVfio(
   target: string | PciDescriptor,
   { hugepages = false, streaming, debug, domain: wanted, iommu }: OpenOptions = {},
 ): OpenedFunction {
-  checkInterface(iommu);
   const passed = isDescriptor(target) ? { descriptor: target.fd, iommufd: target.iommufd } : {};
   const address = isDescriptor(target) ? addressOf(target) : parseAddress(target);
   const native = loadAddon();
@@ -82,12 +79,4 @@ function newDomain(
   if (iommu === 'iommufd' || descriptor !== undefined) return IommufdDomain.create(native, target, hugepages);
   if (facts.vfio || !facts.iommufd || facts.node === undefined) return container();
   return IommufdDomain.create(native, target, hugepages);
-}
-
-/** @throws DmaError EINVAL */
-function checkInterface(iommu: unknown): void {
-  if (iommu === undefined || iommu === 'iommufd' || iommu === 'container') return;
-  throw new DmaError('EINVAL', `the option iommu is ${describe(iommu)}`, {
-    remedy: `pass 'iommufd' or 'container', or leave it out`,
-  });
 }
