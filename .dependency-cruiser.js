@@ -5,6 +5,7 @@
  *      cli
  *      doctor
  *      testing
+ *      rtl
  *      sim
  *      pci, uio
  *      debug
@@ -26,6 +27,7 @@ const FLOORS = [
   ['^lib/debug/'],
   ['^lib/(pci|uio)/'],
   ['^lib/sim/'],
+  ['^lib/rtl/'],
   ['^lib/testing/'],
   ['^lib/doctor/'],
   ['^lib/cli/'],

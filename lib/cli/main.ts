@@ -2,6 +2,7 @@
 /** The command `userdma`. What it does is in the library; each command is loaded when it is asked for. */
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT, fail } from './exit.ts';
+import type { RtlBuild } from './rtl.ts';
 
 const json = new Option('--json', 'print JSON');
 /** For tests: a tree of files that stands for a machine. */
@@ -134,6 +135,24 @@ export function program(): Command {
     .description('build the native addon, where no prebuilt one loads')
     .addOption(json)
     .action(run(async (options: { json: boolean }) => (await import('./build.ts')).build(options)));
+
+  const rtl = userdma.command('rtl').description('designs in Verilog as devices of the simulation');
+  rtl
+    .command('build <sources...>')
+    .description('build a simulator of a design: a program, or a WebAssembly module')
+    .requiredOption('--out <file>', 'where it goes')
+    .option('--top <module>', 'the top module; by default the only one')
+    .option('--wasm', 'a WebAssembly module, which runs on every system')
+    .option('--fst', 'waveforms are FST instead of VCD')
+    .option('--clock <port>', 'by default clk, aclk, clock ...')
+    .option('--reset <port>', 'by default rst_n, aresetn, rst ...; one that ends in n is active low')
+    .option('--registers <prefix>', 'of the AXI4-Lite slave with the registers, e.g. s_axil_')
+    .option('--memory <prefix...>', 'of AXI4 masters; by default all')
+    .option('--include <folder...>', 'where `include looks')
+    .addOption(json)
+    .action(
+      run(async (sources: string[], options: RtlBuild) => (await import('./rtl.ts')).build(sources, options)),
+    );
 
   return userdma;
 }

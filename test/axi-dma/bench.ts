@@ -3,17 +3,24 @@ import { randomInt } from 'node:crypto';
 import { AxiDma, type AxiDmaOptions } from '../../examples/axi-dma/driver.ts';
 import { type AxiDmaModelOptions, simulateAxiDma } from '../../examples/axi-dma/model.ts';
 import { DmaError, type ErrnoName, openPci, type PciFunction } from '../../lib/index.ts';
+import type { RtlModel } from '../../lib/rtl/index.ts';
 import type { SimulatedSource, SimulateOptions } from '../../lib/sim/index.ts';
+import { simulate } from '../../lib/sim/index.ts';
 import { expectNoDmaErrors } from '../../lib/testing/index.ts';
 import { assert } from '../harness.ts';
+import { design, missing, TARGETS, type Target } from '../rtl/designs.ts';
+import { axiDmaModel } from '../rtl/models.ts';
 
 /** The core as the block design has it: what the model and the driver both have to know. */
-export type Core = Pick<AxiDmaModelOptions, 'scatterGather' | 'addressBits' | 'lengthBits' | 'alignment'>;
+export type Core = Pick<AxiDmaModelOptions, 'scatterGather' | 'addressBits' | 'lengthBits' | 'alignment'> & {
+  /** The core in Verilog instead of the model, and how it runs. */
+  readonly rtl?: Target;
+};
 
 export interface Bench extends Disposable {
   readonly axi: AxiDma;
   readonly fn: PciFunction;
-  readonly source: SimulatedSource<ReturnType<typeof simulateAxiDma>['model']>;
+  readonly source: SimulatedSource<ReturnType<typeof simulateAxiDma>['model'] | RtlModel>;
 }
 
 export interface BenchOptions {
@@ -29,7 +36,9 @@ export interface BenchOptions {
 export async function bench(options: BenchOptions = {}): Promise<Bench> {
   const { core = {}, machine = {}, driver = {}, line = false, Driver = AxiDma } = options;
   const { addressBits = 32, lengthBits = 14, alignment = 1 } = core;
-  const source = simulateAxiDma(core, machine);
+  const { rtl, ...model } = core;
+  const source =
+    rtl === undefined ? simulateAxiDma(model, machine) : simulate(await axiDmaModel(rtl, model), machine);
   const fn = await openPci(source, { debug: { print: false } });
   fn.setMaster();
   const interrupts = line
@@ -80,7 +89,21 @@ export const machines: readonly { readonly name: string; readonly options: Simul
   { name: 'without an IOMMU, incoherent', options: { iommu: false, coherent: false } },
 ];
 
+/** Ways to have the core in Verilog; none where it cannot be built. Built before the first test begins. */
+export const rtlTargets: readonly Target[] = missing === undefined ? TARGETS : [];
+for (const target of rtlTargets) await design('axi-dma', target);
+if (missing !== undefined) console.log(`the AXI DMA in RTL is skipped: ${missing}`);
+
+const rtlCores = rtlTargets.flatMap((rtl) => [
+  { name: `RTL, ${rtl}, scatter-gather, 32 bits`, core: { rtl, scatterGather: true } },
+  {
+    name: `RTL, ${rtl}, direct registers, 40 bits`,
+    core: { rtl, scatterGather: false, addressBits: 40, lengthBits: 23 },
+  },
+]);
+
 export const cores: readonly { readonly name: string; readonly core: Core }[] = [
+  ...rtlCores,
   { name: 'scatter-gather, 32 bits', core: { scatterGather: true } },
   { name: 'scatter-gather, 64 bits', core: { scatterGather: true, addressBits: 64, lengthBits: 26 } },
   { name: 'direct registers, 32 bits', core: { scatterGather: false, lengthBits: 20 } },

@@ -9,7 +9,7 @@ import {
 import type { Lent, Payload } from '../../examples/axi-dma/transfer.ts';
 import type { DmaDevice } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
-import { type Bench, bench, clean, fails, loopback, pattern } from './bench.ts';
+import { type Bench, bench, clean, fails, loopback, pattern, rtlTargets } from './bench.ts';
 
 /** How a promise ended, without it counting as unhandled meanwhile. */
 function outcome(promise: Promise<unknown>): Promise<unknown> {
@@ -27,9 +27,14 @@ async function worksAgain({ axi, source, fn }: Bench): Promise<void> {
   assert.equal(fn.dma.bounceStats.usedSlots, 0, 'all memory was given back');
 }
 
-for (const scatterGather of [true, false]) {
-  const core = { scatterGather };
-  describe(`AXI DMA, ${scatterGather ? 'scatter-gather' : 'direct registers'}: errors`, () => {
+const kinds = [undefined, ...rtlTargets].flatMap((rtl) =>
+  [true, false].map((scatterGather) => ({ scatterGather, ...(rtl !== undefined && { rtl }) })),
+);
+
+for (const core of kinds) {
+  const { scatterGather } = core;
+  const what = `${scatterGather ? 'scatter-gather' : 'direct registers'}${core.rtl === undefined ? '' : `, RTL, ${core.rtl}`}`;
+  describe(`AXI DMA, ${what}: errors`, () => {
     it('DMASlvErr names the buffer; what else was under way is cancelled', async () => {
       using run = await bench({ core });
       const { axi, fn, source } = run;

@@ -1,6 +1,8 @@
 /** Where the edu driver is tested: the simulation, or the devices the virtual machine offers. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { design, missing, TARGETS, type Target } from '../rtl/designs.ts';
+import { eduModel } from '../rtl/models.ts';
 
 export interface EduWorld {
   readonly name: string;
@@ -41,7 +43,28 @@ function simulation(dmaBits: number, what = '', options: SimulateOptions = {}): 
   return { name, dmaBits, transfers: 1000, factorials: 1000, allocations: 10_000, translated, open };
 }
 
+/** The same device in Verilog: slower by the clock, so that fewer transfers are worth doing. */
+function rtl(target: Target, dmaBits: number, what: string, options: SimulateOptions = {}): EduWorld {
+  const open = async (): Promise<PciFunction> => openPci(simulate(await eduModel(target, dmaBits), options));
+  const translated = options.iommu !== false;
+  const name = `RTL, ${target}${what}, ${dmaBits} bits`;
+  return { name, dmaBits, transfers: 200, factorials: 200, allocations: 500, translated, open };
+}
+
+const designs: EduWorld[] = [];
+if (missing === undefined) {
+  for (const target of TARGETS) {
+    // Built before the first test begins: no test waits for a compiler.
+    await design('edu', target);
+    designs.push(
+      rtl(target, 28, ''),
+      rtl(target, 40, ', direct, incoherent', { iommu: false, coherent: false }),
+    );
+  }
+} else console.log(`edu in RTL is skipped: ${missing}`);
+
 const simulations: readonly EduWorld[] = [
+  ...designs,
   simulation(28),
   simulation(32),
   simulation(40),

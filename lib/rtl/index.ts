@@ -1,0 +1,13 @@
+/** userdma/rtl: a design in RTL as a device, unchanged drivers against Verilog. */
+export { type BuildOptions, buildDesign } from './build/build.ts';
+export { RtlModel, type RtlOptions, type WaveOptions } from './model.ts';
+export { type ProcessOptions, processDesign } from './process.ts';
+export type {
+  Design,
+  DesignDescription,
+  Simulator,
+  SimulatorHost,
+  TrafficOptions,
+  WaveWindow,
+} from './simulator.ts';
+export { wasmDesign } from './wasm.ts';

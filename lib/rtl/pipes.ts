@@ -1,0 +1,52 @@
+/**
+ * Two pipes to a child process that are read and written synchronously. Node's own pipes to a child are not blocking at
+ * our end, so these are FIFOs: made in a folder of their own, opened at both ends by us, and unlinked at once.
+ *
+ * The order of opening matters. A FIFO that is opened for reading only blocks until a writer comes, so it is opened
+ * without blocking first, then for writing, and then again for reading, blocking.
+ */
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DmaError } from '../errors.ts';
+
+export interface Pipe {
+  readonly read: number;
+  readonly write: number;
+}
+
+/** @throws DmaError EOPNOTSUPP a system without FIFOs · EMFILE, EACCES as the system says */
+export function openPipes(): { readonly toChild: Pipe; readonly fromChild: Pipe } {
+  if (process.platform === 'win32') {
+    throw new DmaError('EOPNOTSUPP', 'a simulator process needs FIFOs, which this system lacks', {
+      remedy: 'build the design as WebAssembly: userdma rtl build --wasm',
+    });
+  }
+  const folder = mkdtempSync(join(tmpdir(), 'userdma-rtl-'));
+  const opened: number[] = [];
+  try {
+    const names = [join(folder, 'to'), join(folder, 'from')];
+    execFileSync('mkfifo', ['-m', '600', ...names]);
+    const [toChild, fromChild] = names.map((name) => openPipe(name, opened)) as [Pipe, Pipe];
+    return { toChild, fromChild };
+  } catch (error) {
+    for (const fd of opened) closeSync(fd);
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function openPipe(name: string, opened: number[]): Pipe {
+  const first = openSync(name, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const write = openSync(name, constants.O_WRONLY);
+    opened.push(write);
+    const read = openSync(name, constants.O_RDONLY);
+    opened.push(read);
+    return { read, write };
+  } finally {
+    closeSync(first);
+  }
+}

@@ -1,0 +1,265 @@
+/**
+ * A simulator in our own process: Verilated C++ as a WebAssembly module. It runs on any system without a toolchain, and its
+ * whole state is one block of memory that can be copied and put back.
+ */
+import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { DmaError } from '../errors.ts';
+import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
+
+/** What native/rtl/wasm_main.h exports. Addresses are offsets in `memory`. */
+interface ModuleExports {
+  readonly memory: WebAssembly.Memory;
+  _initialize(): void;
+  start(): void;
+  description(): number;
+  state(): number;
+  buffer(): number;
+  read(low: number, high: number, width: number): number;
+  write(low: number, high: number, width: number, valueLow: number, valueHigh: number): number;
+  run(clocks: number): number;
+  reset(): number;
+  set(length: number): number;
+  mark(length: number): void;
+  push(stream: number, length: number, last: number): number;
+  waves(from: number, to: number): number;
+}
+
+/** Bytes of the module's buffer for texts and bytes. */
+const BUFFER_SIZE = 65_536;
+/** The struct State of native/rtl/wasm.h. */
+const STATE = { clock: 0, moving: 8, low: 12, high: 16 } as const;
+
+/** A design in a WebAssembly file that `userdma rtl build --wasm` made. */
+export function wasmDesign(file: string | URL): Design {
+  let compiled: WebAssembly.Module | undefined;
+  return {
+    name: String(file),
+    open(host) {
+      compiled ??= compile(file);
+      return new WasmSimulator(String(file), compiled, host);
+    },
+  };
+}
+
+class WasmSimulator implements Simulator {
+  readonly description: DesignDescription;
+  readonly #name: string;
+  readonly #host: SimulatorHost;
+  readonly #module: ModuleExports;
+  readonly #stateAt: number;
+  readonly #bufferAt: number;
+  #view: DataView;
+  #bytes: Uint8Array;
+  #waveFile = '';
+  #closed = false;
+
+  constructor(name: string, compiled: WebAssembly.Module, host: SimulatorHost) {
+    this.#name = name;
+    this.#host = host;
+    const instance = instantiate(name, compiled, { userdma: this.#imports(), wasi_snapshot_preview1: WASI });
+    this.#module = instance.exports as unknown as ModuleExports;
+    this.#bytes = new Uint8Array(this.#module.memory.buffer);
+    this.#view = new DataView(this.#module.memory.buffer);
+    this.#module._initialize();
+    this.#module.start();
+    this.#stateAt = this.#module.state();
+    this.#bufferAt = this.#module.buffer();
+    this.#refresh();
+    this.description = JSON.parse(this.#cString(this.#module.description())) as DesignDescription;
+  }
+
+  get clock(): number {
+    return this.#view.getFloat64(this.#stateAt + STATE.clock, true);
+  }
+
+  get moving(): boolean {
+    return this.#view.getUint32(this.#stateAt + STATE.moving, true) !== 0;
+  }
+
+  get low(): number {
+    return this.#view.getUint32(this.#stateAt + STATE.low, true);
+  }
+
+  get high(): number {
+    return this.#view.getUint32(this.#stateAt + STATE.high, true);
+  }
+
+  read(address: number, width: number): number {
+    return this.#finish(this.#open().read(address >>> 0, Math.floor(address / 2 ** 32), width));
+  }
+
+  write(address: number, width: number, low: number, high: number): number {
+    return this.#finish(this.#open().write(address >>> 0, Math.floor(address / 2 ** 32), width, low, high));
+  }
+
+  run(clocks: number): void {
+    this.#finish(this.#open().run(clocks));
+  }
+
+  reset(): void {
+    this.#finish(this.#open().reset());
+  }
+
+  push(stream: number, bytes: Uint8Array, last: boolean): void {
+    const module = this.#open();
+    for (let at = 0; at < bytes.length || at === 0; at += BUFFER_SIZE) {
+      const part = bytes.subarray(at, at + BUFFER_SIZE);
+      this.#bytes.set(part, this.#bufferAt);
+      this.#finish(module.push(stream, part.length, last && at + BUFFER_SIZE >= bytes.length ? 1 : 0));
+    }
+  }
+
+  set(name: string, value: number): boolean {
+    return this.#finish(this.#open().set(this.#text(`${name}=${value}`))) === 0;
+  }
+
+  waves(file: string, { from, to }: WaveWindow): boolean {
+    const module = this.#open();
+    if (file !== '') writeFileSync(file, '');
+    // The end of an open waveform still belongs to its own file.
+    if (file === '') {
+      const outcome = this.#finish(module.waves(1, 0));
+      this.#waveFile = '';
+      return outcome === 0;
+    }
+    this.#finish(module.waves(1, 0));
+    this.#waveFile = file;
+    return this.#finish(module.waves(from, to)) === 0;
+  }
+
+  mark(text: string): void {
+    const length = this.#text(text);
+    this.#open().mark(length);
+    this.#refresh();
+  }
+
+  snapshot(): Uint8Array {
+    return new Uint8Array(this.#open().memory.buffer.slice(0));
+  }
+
+  restore(state: Uint8Array): void {
+    const { memory } = this.#open();
+    // Memory never shrinks: what was added since the snapshot was not in use then.
+    this.#bytes.set(state);
+    if (memory.buffer.byteLength > state.length) this.#bytes.fill(0, state.length);
+  }
+
+  close(): void {
+    this.#closed = true;
+  }
+
+  #open(): ModuleExports {
+    if (!this.#closed) return this.#module;
+    throw new DmaError('ENODEV', `${this.#name} is closed`, { remedy: 'open it again' });
+  }
+
+  /** A call may have made the memory grow, which detaches every view of it. */
+  #refresh(): void {
+    const { buffer } = this.#module.memory;
+    if (this.#bytes.buffer === buffer) return;
+    this.#bytes = new Uint8Array(buffer);
+    this.#view = new DataView(buffer);
+  }
+
+  #finish(outcome: number): number {
+    this.#refresh();
+    return outcome;
+  }
+
+  #text(text: string): number {
+    this.#open();
+    const bytes = Buffer.from(text).subarray(0, BUFFER_SIZE);
+    this.#bytes.set(bytes, this.#bufferAt);
+    return bytes.length;
+  }
+
+  #cString(at: number): string {
+    return Buffer.from(this.#bytes.subarray(at, this.#bytes.indexOf(0, at))).toString();
+  }
+
+  #inside(at: number, length: number): Uint8Array {
+    this.#refresh();
+    return this.#bytes.subarray(at, at + length);
+  }
+
+  #imports(): WebAssembly.ModuleImports {
+    const host = (): SimulatorHost => this.#host;
+    const address = (low: number, high: number): bigint => (BigInt(high >>> 0) << 32n) | BigInt(low >>> 0);
+    return {
+      dma_read: (low: number, high: number, into: number, length: number) => {
+        const bytes = new Uint8Array(length);
+        const response = host().dmaRead(address(low, high), bytes);
+        this.#inside(into, length).set(bytes);
+        return response;
+      },
+      dma_write: (low: number, high: number, from: number, length: number) =>
+        host().dmaWrite(address(low, high), this.#inside(from, length).slice()),
+      interrupt: (wire: number, level: number) => host().interrupt(wire, level !== 0),
+      report: (text: number, length: number) =>
+        host().report(Buffer.from(this.#inside(text, length)).toString()),
+      streamed: (stream: number, bytes: number, length: number, last: number) =>
+        host().streamed(stream, this.#inside(bytes, length).slice(), last !== 0),
+      wave: (bytes: number, length: number) => {
+        if (this.#waveFile !== '') appendFileSync(this.#waveFile, this.#inside(bytes, length));
+      },
+    };
+  }
+}
+
+/** What the C++ runtime asks of its system. A module has no files, no arguments and no environment. */
+const EBADF = 8;
+const WASI: WebAssembly.ModuleImports = {
+  environ_get: () => 0,
+  environ_sizes_get: () => 0,
+  fd_close: () => EBADF,
+  fd_fdstat_get: () => EBADF,
+  fd_prestat_get: () => EBADF,
+  fd_prestat_dir_name: () => EBADF,
+  fd_seek: () => EBADF,
+  fd_read: () => EBADF,
+  fd_write: () => EBADF,
+  path_open: () => EBADF,
+  clock_time_get: () => EBADF,
+  proc_exit: (code: number) => {
+    throw new DmaError('EIO', `the design ended the simulation with status ${code}`, {
+      remedy: 'look for $finish, $stop or a failed assertion in it',
+    });
+  },
+};
+
+/** @throws DmaError ENOENT, EIO */
+function compile(file: string | URL): WebAssembly.Module {
+  let bytes: Uint8Array<ArrayBuffer>;
+  try {
+    bytes = new Uint8Array(readFileSync(file));
+  } catch (error) {
+    throw new DmaError('ENOENT', `${String(file)} cannot be read`, {
+      remedy: 'build the design first: userdma rtl build --wasm',
+      cause: error,
+    });
+  }
+  try {
+    return new WebAssembly.Module(bytes);
+  } catch (error) {
+    throw noModule(String(file), error);
+  }
+}
+
+function instantiate(
+  name: string,
+  compiled: WebAssembly.Module,
+  imports: WebAssembly.Imports,
+): WebAssembly.Instance {
+  try {
+    return new WebAssembly.Instance(compiled, imports);
+  } catch (error) {
+    throw noModule(name, error);
+  }
+}
+
+function noModule(name: string, cause: unknown): DmaError {
+  return new DmaError('EIO', `${name} is no WebAssembly module of a design`, {
+    remedy: 'build it with userdma rtl build --wasm',
+    cause,
+  });
+}

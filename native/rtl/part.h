@@ -1,0 +1,70 @@
+// What the bridge is made of: parts that live on the same clock, and the host behind them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace userdma::rtl {
+
+// The machine around the design: the library's simulated bus.
+class Host {
+ public:
+  virtual ~Host() = default;
+  // Read memory at a bus address. Returns the AXI response: OKAY 0, SLVERR 2, DECERR 3 when the IOMMU refused a part of
+  // it, which then reads as zeros.
+  virtual uint32_t read(uint64_t address, uint8_t* into, uint32_t length) = 0;
+  virtual uint32_t write(uint64_t address, const uint8_t* from, uint32_t length) = 0;
+  // Wire 0 is INTx, wire 1 + n is MSI vector n.
+  virtual void interrupt(uint32_t wire, bool level) = 0;
+  // The design broke a rule of its bus.
+  virtual void report(const std::string& text) = 0;
+};
+
+// xorshift64*: the same seed gives the same clocks on every machine.
+class Random {
+ public:
+  void seed(uint64_t seed) { state_ = seed * 0x9e3779b97f4a7c15u + 0x2545f4914f6cdd1du; }
+  uint32_t below(uint32_t limit) { return limit == 0 ? 0 : next() % limit; }
+  bool percent(uint32_t chance) { return chance != 0 && next() % 100 < chance; }
+
+ private:
+  uint32_t next() {
+    state_ ^= state_ >> 12;
+    state_ ^= state_ << 25;
+    state_ ^= state_ >> 27;
+    return static_cast<uint32_t>((state_ * 0x2545f4914f6cdd1du) >> 32);
+  }
+  uint64_t state_ = 1;
+};
+
+// How the interconnect behaves; all of it random by seed.
+struct Traffic {
+  Random random;
+  // Percent of the clocks in which the interconnect is not ready, or holds a response back.
+  uint32_t pressure = 0;
+  // Longest wait before a response, clocks.
+  uint32_t latency = 0;
+  // Whether responses of different IDs may overtake each other.
+  bool reorder = false;
+};
+
+struct Context {
+  Host* host = nullptr;
+  Traffic traffic;
+  uint64_t clock = 0;
+
+  void report(const std::string& text) { host->report("clock " + std::to_string(clock) + ": " + text); }
+};
+
+// The order of a clock: every part samples the settled wires, the edge comes, every part drives its outputs.
+class Part {
+ public:
+  virtual ~Part() = default;
+  virtual void reset() = 0;
+  virtual void sample() = 0;
+  virtual void drive() = 0;
+  // Nothing is under way, so that this part does nothing until the design does.
+  virtual bool idle() const = 0;
+};
+
+}  // namespace userdma::rtl
