@@ -1,5 +1,5 @@
 /** userdma/rtl: a design in RTL as a device, unchanged drivers against Verilog. */
-export { type BuildOptions, buildDesign } from './build/build.ts';
+
 export { RtlModel, type RtlOptions, type WaveOptions } from './model.ts';
 export { type ProcessOptions, processDesign } from './process.ts';
 export type {
@@ -10,4 +10,5 @@ export type {
   TrafficOptions,
   WaveWindow,
 } from './simulator.ts';
+export { type BuildOptions, buildDesign } from './verilate/build.ts';
 export { wasmDesign } from './wasm.ts';

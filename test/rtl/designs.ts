@@ -7,8 +7,8 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { buildDesign } from '../../lib/rtl/build/build.ts';
 import { type Design, processDesign, wasmDesign } from '../../lib/rtl/index.ts';
+import { buildDesign } from '../../lib/rtl/verilate/build.ts';
 
 export type Target = 'process' | 'wasm';
 
