@@ -16,9 +16,11 @@ interface World {
 }
 
 function iommu(options: StreamingOptions & SimulatedAddressSpaceOptions = {}): World {
-  const space = new SimulatedAddressSpace(options);
+  const { bounce, copybreak, ...rest } = options;
+  const space = new SimulatedAddressSpace(rest);
+  const streaming = { bounce, copybreak };
   return {
-    dma: new Device({ ...options, name: 'test', memory: new HeapMemory(), addressSpace: space }),
+    dma: new Device({ ...streaming, name: 'test', memory: new HeapMemory(), addressSpace: space }),
     space,
   };
 }
