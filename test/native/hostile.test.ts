@@ -45,7 +45,9 @@ const SCRIPT = `
     const pick = () => (closes ? values : pool)[random(closes ? values.length : pool.length)];
     // Large sizes would take real memory: they are region.test.ts's.
     const small = (args) => name !== 'regionCreate' || typeof args[0] !== 'number' || args[0] <= 2 ** 24 || args[0] >= 2 ** 52;
-    const call = (args) => { calls++; if (small(args)) check(name, args, () => fn(...args)); };
+    // It takes the descriptor over, and closes it when it is of no device: Node.js still needs its own.
+    const foreign = (args) => name === 'ioasDeviceOpen' && typeof args[1] === 'number' && args[1] >= 0;
+    const call = (args) => { calls++; if (small(args) && !foreign(args)) check(name, args, () => fn(...args)); };
     call([]);
     for (const value of pool) if (!closes || !live.includes(value)) call([value]);
     for (const handle of closes ? [] : live) for (const value of values) {
