@@ -17,6 +17,9 @@ import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError, type OpenStep, openError } from './diagnose.ts';
 import { type Target, VfioDomain } from './domain.ts';
 
+/** The result of the native functions for a function that is not in the group. */
+const ENODEV = -19;
+
 /** A domain of VFIO: a container, and the groups in it. */
 export class ContainerDomain extends VfioDomain {
   readonly interface = 'container';
@@ -61,7 +64,13 @@ export class ContainerDomain extends VfioDomain {
     const isNew = !this.#groups.has(group);
     if (isNew) this.#addGroup(facts);
     try {
-      const opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
+      let opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
+      if (opened === ENODEV && !isNew) {
+        // The function was plugged in again: the kernel has a new group of the old number.
+        this.leaveGroup(group);
+        this.#addGroup(facts);
+        opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
+      }
       return step(facts, 'VFIO_GROUP_GET_DEVICE_FD', opened);
     } catch (error) {
       if (isNew) this.leaveGroup(group);
