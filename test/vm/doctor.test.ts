@@ -1,6 +1,7 @@
 /** Machines with one thing wrong: doctor names it, and the command that it prints, typed as printed, ends it. */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { chmodSync, chownSync, existsSync, mkdtempSync, readlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Diagnosis } from '../../lib/doctor/doctor.ts';
 import { bindPci } from '../../lib/pci/bind.ts';
@@ -8,7 +9,7 @@ import { afterAll, assert, describe, it } from '../harness.ts';
 import { device } from './devices.ts';
 
 const MAIN = join(process.cwd(), 'dist', 'bundle', 'cli', 'main.js');
-const tools = mkdtempSync('/tmp/tools-');
+const tools = mkdtempSync(join(tmpdir(), 'tools-'));
 writeFileSync(join(tools, 'npx'), `#!/bin/sh\nshift\nexec ${process.execPath} ${MAIN} "$@"\n`, {
   mode: 0o755,
 });

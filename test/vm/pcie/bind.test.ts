@@ -9,6 +9,7 @@ import {
   readlinkSync,
   writeFileSync,
 } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bindPci, unbindPci } from '../../../lib/pci/bind.ts';
 import { afterAll, assert, describe, it } from '../../harness.ts';
@@ -43,7 +44,7 @@ describe('bind and unbind of an NVMe disk', () => {
     assert.equal(driver(), 'vfio-pci');
     assert.equal(unbindPci(address).driver, 'nvme');
     execFileSync('mkfs.ext4', ['-q', '-F', await disk()]);
-    const mount = mkdtempSync('/tmp/mount-');
+    const mount = mkdtempSync(join(tmpdir(), 'mount-'));
     execFileSync('mount', ['-t', 'ext4', await disk(), mount]);
     writeFileSync(join(mount, 'file'), 'kept');
     assert.throws(() => bindPci(address), { code: 'EBUSY', message: new RegExp(`mounted at ${mount}`) });
