@@ -1,25 +1,55 @@
-/** Files that docs/architecture.md and CONTRIBUTING.md name are there: a file that moves takes its mentions along. */
-import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+/**
+ * Files and folders that docs/architecture.md and CONTRIBUTING.md name are there: a file that moves takes its mentions
+ * along. Folders of lib and lib/dma that are there have a line in docs/architecture.md.
+ */
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-/** Walks through the rooms leave out what they begin with. */
+/** Walks through the folders leave out what they begin with. */
 const BASES = ['', 'lib', 'lib/dma', 'lib/sim', 'lib/debug'];
+/** What the reader names, entries of the package, and files of the kernel. */
+const NOT_PATHS = /NAME|FILE|\*|^(userdma|mm|kernel)\//;
+
+const folders = ['lib', 'native', 'examples', 'test', 'docs'];
+const files = new Set(
+  folders.flatMap((folder) => readdirSync(folder, { recursive: true }).map((path) => basename(String(path)))),
+);
+
+function foldersIn(path: string): string[] {
+  return readdirSync(path, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? [entry.name] : [],
+  );
+}
 
 for (const page of ['docs/architecture.md', 'CONTRIBUTING.md']) {
   describe(page, () => {
     const text = readFileSync(page, 'utf8');
-    const names = [...text.matchAll(/`([\w.-]+(?:\/[\w.*-]+)+\.(?:ts|cc|h|md|js))`/g)].map(
-      ([, name = '']) => name,
-    );
+    const words = [...text.matchAll(/`([\w./*-]+)`/g)].map(([, word = '']) => word);
+    const plain = words.filter((word) => !NOT_PATHS.test(word));
 
-    it('names files that are there', () => {
-      expect(names.length).toBeGreaterThan(10);
-      const plain = names.filter(
-        (name) => !name.includes('NAME') && !name.includes('FILE') && !name.includes('*'),
-      );
-      const missing = plain.filter((name) => !BASES.some((base) => existsSync(join(base, name))));
-      expect(missing).toEqual([]);
+    it('names paths that are there', () => {
+      const paths = plain.filter((word) => word.includes('/'));
+      expect(paths.length).toBeGreaterThan(40);
+      expect(paths.filter((path) => !BASES.some((base) => existsSync(join(base, path))))).toEqual([]);
+    });
+
+    it('names files that are somewhere, where it leaves the folder out', () => {
+      const names = plain.filter((word) => /^[\w-]+\.(ts|cc|h|c)$/.test(word));
+      expect(names.length).toBeGreaterThan(0);
+      expect(names.filter((name) => !files.has(name))).toEqual([]);
     });
   });
 }
+
+describe('docs/architecture.md', () => {
+  const text = readFileSync('docs/architecture.md', 'utf8');
+
+  it('has a line for each folder of lib, and of lib/dma', () => {
+    const missing = [
+      ...foldersIn('lib').filter((name) => !text.includes(`\`lib/${name}\``)),
+      ...foldersIn('lib/dma').filter((name) => !text.includes(`\n| \`${name}\` |`)),
+    ];
+    expect(missing).toEqual([]);
+  });
+});
