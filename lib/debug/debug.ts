@@ -8,6 +8,7 @@
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
  */
 import { emitWarning } from 'node:process';
+import { checkListener } from '../arguments.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
 import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
@@ -92,6 +93,7 @@ export class DmaDebug implements DmaDebugView {
   }
 
   onReport(listener: (report: DmaReport) => void): () => void {
+    checkListener(listener);
     this.#listeners.add(listener);
     return () => {
       this.#listeners.delete(listener);

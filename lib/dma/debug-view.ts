@@ -98,7 +98,10 @@ export interface DmaDebugView {
   readonly entries: { readonly used: number; readonly peak: number; readonly limit: number };
   /** The live mappings and allocations, oldest first (dump). */
   dump(): readonly DmaEntry[];
-  /** Call `listener` with each report from now on; returns a function that stops it. */
+  /**
+   * Call `listener` with each report from now on; returns a function that stops it.
+   * @throws DmaError EINVAL `listener` is no function
+   */
   onReport(listener: (report: DmaReport) => void): () => void;
   /** Read the IOMMU faults of this device from the kernel's log; does nothing in a simulation. */
   checkFaults(): void;

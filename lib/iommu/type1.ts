@@ -44,6 +44,12 @@ export class Type1AddressSpace extends VfioAddressSpace {
     this.#native = native;
     this.#container = container;
     this.pageSize = Number(info.pageSizes & -info.pageSizes);
+    if (this.pageSize === 0) {
+      throw new DmaError('EOPNOTSUPP', 'the kernel says that the IOMMU has no page size', {
+        syscall: 'VFIO_IOMMU_GET_INFO',
+        remedy: 'check the kernel log: no mapping can be made with this IOMMU',
+      });
+    }
     this.ranges = usableRanges(info.ranges, reserved, this.pageSize);
   }
 

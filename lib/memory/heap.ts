@@ -1,9 +1,9 @@
 /** Memory of the JavaScript heap's ArrayBuffers: what a simulated device reaches. Any OS, no addon. */
 
-import { MessageChannel } from 'node:worker_threads';
 import { checkArrayLength, checkSize } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
+import { detachHeapBuffer, newHeapBuffer } from './heap-buffer.ts';
 import type { Coherence, MemorySource } from './source.ts';
 
 export interface HeapMemoryOptions {
@@ -79,12 +79,12 @@ export class HeapMemory implements MemorySource {
     // Detached before: the program transferred the bytes. They stay charged until close, as quarantined memory would.
     if (buffer.byteLength === 0) return;
     this.#used -= live.charge;
-    detach(buffer);
+    detachHeapBuffer(buffer);
   }
 
   close(): void {
     this.#closed = true;
-    for (const buffer of this.#live.keys()) detach(buffer);
+    for (const buffer of this.#live.keys()) detachHeapBuffer(buffer);
     this.#live.clear();
     this.#used = 0;
   }
@@ -92,33 +92,11 @@ export class HeapMemory implements MemorySource {
 
 function newBuffer(size: number): ArrayBuffer {
   try {
-    return new ArrayBuffer(size);
+    return newHeapBuffer(size);
   } catch (cause) {
     throw new DmaError('ENOMEM', `no ArrayBuffer of ${size} bytes can be had`, {
       remedy: 'ask for less at once',
       cause,
     });
   }
-}
-
-/** Every view of the buffer has length 0 afterwards. Nothing happens to one that was marked untransferable. */
-function detach(buffer: ArrayBuffer): void {
-  try {
-    transferAway(buffer);
-  } catch {
-    // Untransferable: its owner keeps the bytes, which are never allocated again.
-  }
-}
-
-const transferAway = detacher();
-
-function detacher(): (buffer: ArrayBuffer) => void {
-  if ('transfer' in ArrayBuffer.prototype) {
-    return (buffer) => void (buffer as ArrayBuffer & { transfer(size: number): ArrayBuffer }).transfer(0);
-  }
-  // Node 20: a message to a closed port is serialised, which detaches what it carries, and dropped. A third of the
-  // cost of structuredClone, and a closed port does not keep the process alive.
-  const { port1 } = new MessageChannel();
-  port1.close();
-  return (buffer) => port1.postMessage(undefined, [buffer]);
 }

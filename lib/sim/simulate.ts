@@ -22,6 +22,7 @@ import { FAULT, type Fault, FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
 import { observeLooks } from '../looks.ts';
 import type { HeapMemory } from '../memory/heap.ts';
+import { checkPageSize } from '../page-size.ts';
 import { parseAddress } from '../pci/address.ts';
 import { checkOpenOptions } from '../pci/open-options.ts';
 import type { OpenedFunction, OpenOptions, PciSource } from '../pci/transport.ts';
@@ -256,6 +257,7 @@ interface Machine {
 /** Memory, and what the device sees of it. */
 function newMachine(options: SimulateOptions, parts: MachineParts, faults: FaultLog): Machine {
   const { iommu = true, coherent = true, pageSize = 4096, foreignPageOffset = 16 } = options;
+  checkPageSize(pageSize);
   checkPageOffset(foreignPageOffset, pageSize);
   const { lineSize, memoryLimit, ranges, mappingLimit, pinsForeignMemory } = options;
   const memory = parts.memory({ pageSize, ...(memoryLimit !== undefined && { limit: memoryLimit }) });

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { memlockRemedy, readMemlock } from '../../lib/iommu/memlock.ts';
+import { Type1AddressSpace } from '../../lib/iommu/type1.ts';
 import { usableRanges } from '../../lib/iommu/usable-ranges.ts';
 
 const INTEL = [0n, 0xfedfffffn, 0xfef00000n, 0x7fffffffffn];
@@ -50,6 +51,17 @@ describe('usable ranges', () => {
         }
       }),
     );
+  });
+});
+
+describe('a type1 container', () => {
+  it('of an IOMMU without a page size is refused', () => {
+    const native = {
+      vfioIommuInfo: () => ({ pageSizes: 0n, ranges: [0n, 0xffffn] }),
+      vfioCanMapForeign: () => true,
+    };
+    const make = () => new Type1AddressSpace(native as never, 1);
+    expect(make).toThrow(expect.objectContaining({ code: 'EOPNOTSUPP' }));
   });
 });
 

@@ -1,0 +1,86 @@
+/**
+ * ArrayBuffers of the JavaScript heap that a transfer list does not take: Node.js treats memory of an addon so, and the
+ * memory of a simulated device follows the same rule. Their owner can still detach them.
+ *
+ *      Node.js            transfer list        transfer(), byte streams   detached here by
+ *      20                 copies the bytes     take the bytes             the addon, or a byte stream
+ *      22                 DataCloneError       take the bytes             transfer()
+ *      24 and later       takes the bytes      take the bytes             transfer()
+ *
+ * From Node.js 24 on the mark also keeps the owner from detaching, so that the buffers have none there.
+ */
+import * as threads from 'node:worker_threads';
+import { loadAddon } from '../native/load.ts';
+
+type Detach = (buffer: ArrayBuffer) => void;
+
+/** An ArrayBuffer of zeros. @throws RangeError there is no memory for it */
+export function newHeapBuffer(size: number): ArrayBuffer {
+  const buffer = new ArrayBuffer(size);
+  marks ??= canDetachMarked();
+  if (marks) threads.markAsUntransferable(buffer);
+  return buffer;
+}
+
+/** Every view of the buffer has length 0 afterwards. Nothing happens to a buffer that its user made undetachable. */
+export function detachHeapBuffer(buffer: ArrayBuffer): void {
+  try {
+    detach ??= detacher();
+    detach(buffer);
+  } catch {
+    // Its user keeps the bytes, which are never allocated again.
+  }
+}
+
+/** Node.js 22 and later. Taken once, so that a later patch of the prototype is not called. */
+const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size: number) => ArrayBuffer })
+  .transfer;
+
+let marks: boolean | undefined;
+let detach: Detach | undefined;
+
+/** Whether this runtime marks buffers as untransferable, and lets a marked one be detached. */
+function canDetachMarked(): boolean {
+  const probe = new ArrayBuffer(1);
+  try {
+    threads.markAsUntransferable(probe);
+    if (transfer === undefined) return true;
+    transfer.call(probe, 0);
+  } catch {
+    return false;
+  }
+  return probe.byteLength === 0;
+}
+
+/** Called when the first buffer is freed: loading the addon takes milliseconds. */
+function detacher(): Detach {
+  if (transfer !== undefined) return (buffer) => void transfer.call(buffer, 0);
+  try {
+    const addon = loadAddon();
+    return (buffer) => void addon.detach(buffer);
+  } catch {
+    // A simulation needs no addon; with one it is some times faster.
+    return streamDetacher();
+  }
+}
+
+/** A ReadableByteStreamController while a read is pending. */
+interface ByobController {
+  readonly byobRequest: { readonly view: { readonly buffer: ArrayBuffer } };
+}
+
+/** A byte stream takes the bytes of a marked buffer. A message to a closed port is serialised and dropped with them. */
+function streamDetacher(): Detach {
+  const { port1 } = new threads.MessageChannel();
+  port1.close();
+  return (buffer) => {
+    const controllers: ByobController[] = [];
+    const stream = new ReadableStream({
+      type: 'bytes',
+      start: (controller) => void controllers.push(controller as unknown as ByobController),
+    });
+    // The view may have any length but 0. Its bytes are the stream's from here on.
+    void stream.getReader({ mode: 'byob' }).read(new Uint8Array(buffer, 0, 1));
+    port1.postMessage(undefined, [controllers[0]!.byobRequest.view.buffer]);
+  };
+}
