@@ -1,6 +1,6 @@
 /** The accesses that a device may make to memory that is mapped for it. */
 
-/** Write-only cannot be enforced by every IOMMU: never rely on it to hide data. */
+/** Some IOMMUs cannot enforce write-only access: never rely on it to hide data. */
 export type Access = 'read' | 'write' | 'read-write';
 
 const BY_DIRECTION: readonly Access[] = ['read', 'read', 'write', 'read-write'];

@@ -1,13 +1,13 @@
 /**
- * A buddy allocator over one span of pages, free blocks as bits.
+ * A buddy allocator over one span of pages. Its free blocks are bits.
  *
  *      order 2   [ . . . . . . . 1 ]       one bit per block of 2^order pages, set when it is free as a whole;
  *      order 1   [ . . . . . 1 ....]       each order has summary words above it (bit set: the word below is not
  *      order 0   [ . . . . . . . . 1 ...]  zero), so the highest free block, below any ceiling, is a few loads away
  *
- * Invariants: no two bits of any orders cover the same page; two free halves are always merged; bit o of `orders`
- * says whether order o has a free block. So a refusal is one test, and a block that could serve is never missed.
- * `held` keeps the page count at the first page of every allocation: what is freed must be what was allocated.
+ * Invariants: no two bits of any orders cover the same page; two free halves are always merged; bit o of `orders` tells if
+ * order o has a free block. So one test is enough to refuse a request, and the allocator never misses a block that fits.
+ * `held` keeps the page count at the first page of every allocation: the caller can free only what was allocated.
  * Cost: a quarter byte per page of bits, one byte per page of `held`, both untouched memory until used.
  */
 
@@ -19,7 +19,7 @@ const STRIDE = LEVELS + 1;
 const SMALL_PAGES = 32;
 /** In `held`: more than SMALL_PAGES pages, the count follows in the next three bytes, seven bits each. */
 const LARGE = SMALL_PAGES + 1;
-/** Marks those bytes, so that the middle of an allocation is never taken for the start of one. */
+/** Marks those bytes, so that a byte in the middle of an allocation never looks like the start of one. */
 const DIGIT = 0x80;
 
 /** A buddy allocator of numbers. */
@@ -28,7 +28,7 @@ export class Buddy {
   declare readonly last: number;
   /** Bit o is set when a free block of 2^o pages exists. */
   orders = 0;
-  /** Where usable ranges end inside the span: pages, exclusive, ascending. */
+  /** The pages at which usable ranges end inside the span, exclusive, ascending. */
   readonly ends: number[] = [];
 
   declare private readonly top: number;
@@ -39,7 +39,7 @@ export class Buddy {
   declare private readonly bits: Int32Array;
   declare private readonly held: Uint8Array;
 
-  /** A span of 2^top pages (top <= 20), none of them usable: `open` those that are. */
+  /** A span of 2^top pages (top <= 20). None of them is usable at first: `open` makes pages usable. */
   constructor(top: number) {
     this.last = 2 ** top - 1;
     this.top = top;
@@ -68,14 +68,15 @@ export class Buddy {
     if (end <= this.last) this.ends.push(end);
   }
 
-  /** Every page of the span is free. */
+  /** True if every page of the span is free. */
   get empty(): boolean {
     return this.orders === 1 << this.top;
   }
 
   /**
-   * Take the highest free 2^order pages, aligned to their size, of which the first `pages` end at or below page
-   * `last`. Returns the first page, or -1. Highest, not best fitting: the low pages are all that a narrow mask has.
+   * Allocates 2^order free pages, aligned to their size, of which the first `pages` end at or below page `last`.
+   * Returns the first page, or -1. It takes the highest block, not the best fitting one, because a narrow mask
+   * reaches only low pages.
    */
   take(order: number, pages: number, last: number): number {
     const ceiling = last - pages + 1;
@@ -98,14 +99,14 @@ export class Buddy {
     return target << order;
   }
 
-  /** Take exactly `pages`, aligned to their power of two `order`: a free block of that order, its tail freed. */
+  /** Allocates exactly `pages` from a free block of `order`, their power of two, and frees the tail of the block. */
   takeExact(order: number, pages: number, last: number): number {
     const page = this.take(order, pages, last);
     if (page >= 0) this.release(page + pages, page + (1 << order));
     return page;
   }
 
-  /** Allocates at the end of a usable range that cuts the aligned block short. */
+  /** Allocates at the end of a usable range, where the range cuts the aligned block short. */
   takeAtEnd(order: number, pages: number, last: number): number {
     for (let i = this.ends.length - 1; i >= 0; i--) {
       const end = this.ends[i]!;
@@ -118,8 +119,8 @@ export class Buddy {
   }
 
   /**
-   * Give back a block of 2^order pages. Returns the order it grew to by merging with free neighbours.
-   * @param top order that it does not grow beyond
+   * Frees a block of 2^order pages. Returns the order of the block after merging with free neighbours.
+   * @param top the largest order to merge to
    */
   give(order: number, page: number, top: number = this.top): number {
     let block = page >>> order;
@@ -133,7 +134,7 @@ export class Buddy {
     return grown;
   }
 
-  /** Give back the pages [first, end). Returns the largest order that came of it, -1 for an empty range. */
+  /** Frees the pages [first, end). Returns the largest order of the resulting blocks, -1 for an empty range. */
   release(first: number, end: number): number {
     let largest = -1;
     let page = first;
@@ -147,7 +148,7 @@ export class Buddy {
     return largest;
   }
 
-  /** Take the pages [first, first + pages), which must all be free. */
+  /** Allocates the pages [first, first + pages), which must all be free. */
   claim(first: number, pages: number): void {
     const end = first + pages;
     let page = first;
@@ -163,10 +164,11 @@ export class Buddy {
     }
   }
 
-  /** Are the pages [first, first + pages) free? `first` is aligned to 2^order, and pages <= 2^order. */
+  /** True if the pages [first, first + pages) are free. `first` is aligned to 2^order, and pages <= 2^order. */
   freeFrom(first: number, order: number, pages: number): boolean {
     let end = first;
-    // After a free block of some order the next is smaller, or the two would have merged: one pass downwards.
+    // The block after a free block is smaller, because two of one order would have merged. So one pass downwards is
+    // enough.
     for (let o = order; o >= 0 && end < first + pages; o--) {
       if (this.isFree(o, end >>> o)) end += 1 << o;
     }
@@ -178,7 +180,10 @@ export class Buddy {
     this.held[page] = pages;
   }
 
-  /** Forget one; false, and nothing changed, when there is none of exactly that size at `page`. */
+  /**
+   * Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size at
+   * `page`.
+   */
   drop(page: number, pages: number): boolean {
     if (this.held[page] !== pages) return false;
     this.held[page] = 0;
@@ -204,7 +209,7 @@ export class Buddy {
     return true;
   }
 
-  /** Take free block `block` of order `from`, keep `target` of `order` inside it, give the rest back. */
+  /** Takes free block `block` of order `from`, keeps `target` of `order` inside it, and frees the rest. */
   private carve(from: number, block: number, order: number, target: number): void {
     this.clear(from, block);
     for (let o = from - 1; o >= order; o--) this.set(o, (target >>> (o - order)) ^ 1);
@@ -242,7 +247,7 @@ export class Buddy {
     this.orders &= ~(1 << order);
   }
 
-  /** The highest free block of an order that has one. */
+  /** The highest free block of an order that has at least one. */
   private highest(order: number): number {
     const first = order * STRIDE;
     return this.descend(first, first + this.summit[order]! + 1, 0);

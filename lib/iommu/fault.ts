@@ -1,16 +1,16 @@
-/** DMA that went wrong, as a simulated IOMMU and bus report it, or as the kernel's log has it of real hardware. */
+/** DMA that failed, as a simulated IOMMU and bus report it, or as the kernel's log reports it for real hardware. */
 import { argumentError, checkText, checkWhole } from '../arguments.ts';
 
 export interface Fault {
-  /** First address that failed, as the device put it on the bus. */
+  /** The first address that failed, as the device put it on the bus. */
   readonly address: bigint;
-  /** Bytes that failed; 0 when it is not about bytes. */
+  /** The number of bytes that failed; 0 if the fault is not about bytes. */
   readonly size: number;
-  /** The kind of access. A read got zeros, a write was dropped. Some hardware does not say which: unknown. */
+  /** The kind of access. A read got zeros, a write was dropped. 'unknown': some hardware does not report the kind. */
   readonly access: 'read' | 'write' | 'unknown';
-  /** One of `FAULT`, or the words of a device model or of the kernel. */
+  /** One of `FAULT`, or the text of a device model or of the kernel. */
   readonly reason: string;
-  /** The activity of a simulated device, if its model tells it: which command, which descriptor. */
+  /** The activity of a simulated device, if its model describes it: which command, which descriptor. */
   readonly about?: string;
 }
 
@@ -33,10 +33,10 @@ export class FaultLog {
   readonly #limit: number;
   readonly #onFault: (fault: Fault) => void;
   #total = 0;
-  /** The device's activity in words, asked at each fault. */
+  /** Returns the device's activity in words. Called at each fault. */
   about: () => string | undefined = () => undefined;
 
-  /** @param limit faults kept; older ones are forgotten */
+  /** @param limit the number of faults to keep; older ones are dropped */
   constructor({
     limit = 1000,
     onFault = () => {},
@@ -49,7 +49,7 @@ export class FaultLog {
     return this.#faults;
   }
 
-  /** Faults ever recorded. */
+  /** The number of faults that were ever recorded. */
   get total(): number {
     return this.#total;
   }
@@ -64,12 +64,12 @@ export class FaultLog {
   }
 }
 
-/** A fault whose text form is that of `describeFault`. Nothing else changes. */
+/** The fault, changed only so that `describeFault` can make its text. */
 function describable(fault: Fault): Fault {
   return Object.defineProperty(fault, 'toString', { value: () => describeFault(fault), enumerable: false });
 }
 
-/** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`, and what the device was doing. */
+/** One line for people, e.g. `DMA write of 64 bytes at 0x1000: not mapped`, and the activity of the device. */
 export function describeFault(fault: Fault): string {
   const { address, size, access, reason, about } = fault ?? {};
   if (typeof address !== 'bigint')

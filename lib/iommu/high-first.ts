@@ -1,6 +1,7 @@
 /**
- * I/O virtual addresses, those above 4 GiB first, as Linux gives them with iommu.forcedac=1: a driver that drops the
- * high half of an address passes on nearly every machine otherwise, since there is room below for a long time.
+ * I/O virtual addresses above 4 GiB first, as Linux allocates them with iommu.forcedac=1. With the usual order there
+ * is room below 4 GiB for a long time, so a driver that drops the high half of an address would pass its tests on
+ * nearly every machine.
  */
 import type { IovaRange } from './address-space.ts';
 import { IovaAllocator, type IovaSource } from './iova.ts';
@@ -8,15 +9,15 @@ import { trimRanges } from './page-ranges.ts';
 
 const SPAN = 2 ** 32;
 
-/** Gives out addresses above 4 GiB before those below, where the mask allows it. */
+/** Allocates addresses above 4 GiB before those below, if the mask allows it. */
 export class HighFirstIova implements IovaSource {
-  /** Undefined where there is no page of such addresses. */
+  /** Undefined if no page below 4 GiB is usable. */
   readonly #low: IovaAllocator | undefined;
   readonly #high: IovaAllocator | undefined;
-  /** Both as one, for what an empty address space would hold. */
+  /** All addresses in one allocator. It answers questions about an empty address space. */
   readonly #all: IovaAllocator;
 
-  /** Parameters and errors as those of IovaAllocator. */
+  /** The parameters and errors are those of IovaAllocator. */
   constructor(ranges: readonly IovaRange[], pageSize: number) {
     this.#all = new IovaAllocator(ranges, pageSize);
     const part = (from: number, to: number): IovaAllocator | undefined => {

@@ -5,9 +5,9 @@
  *        IOAS                        --- this address space: mappings
  *          /dev/vfio/devices/vfioN   --- the functions that see it
  *
- * Differences from type1: there is no limit to the number of mappings; the IOAS and its mappings stay when the last device
- * leaves; memory of a memfd is mapped by its file. Registers of functions cannot be mapped, because iommufd takes no
- * memory that a driver has mapped.
+ * Differences from type1: the number of mappings has no limit; the IOAS and its mappings stay when the last device leaves;
+ * memory of a memfd is mapped by its file. Registers of functions cannot be mapped, because iommufd does not accept memory
+ * that a driver has mapped.
  */
 import { DmaError, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
@@ -30,9 +30,9 @@ export class IommufdAddressSpace extends VfioAddressSpace {
   readonly #ioas: Handle;
 
   /**
-   * @param ioas with a device attached; it belongs to this object from here on, unless the constructor throws
-   * @param cpuPageSize bytes; iommufd may allow smaller mappings, and pins whole pages all the same
-   * @param reserved addresses that the kernel would map but must not be used, such as those of other functions
+   * @param ioas with a device attached; this object owns it from here on, unless the constructor throws
+   * @param cpuPageSize bytes; iommufd may allow smaller mappings, but pins whole pages
+   * @param reserved addresses that the kernel would map but must not be used, e.g. those of other functions
    * @throws DmaError the kernel does not tell which addresses are valid
    */
   constructor(native: IoasFunctions, ioas: Handle, cpuPageSize: number, reserved: readonly IovaRange[] = []) {
@@ -56,7 +56,7 @@ export class IommufdAddressSpace extends VfioAddressSpace {
     this.#native.ioasClose(this.#ioas);
   }
 
-  /** Whether the devices that were attached since leave all addresses usable. */
+  /** True if all addresses are still usable, although more devices may have been attached. */
   get unchanged(): boolean {
     const info = this.#native.ioasInfo(this.#ioas);
     if (typeof info === 'number' || !this.#divides(info)) return false;

@@ -1,15 +1,15 @@
 /**
- * I/O virtual addresses for one address space: the kernel's order, without its tree.
+ * I/O virtual addresses for one address space. The order of allocation is the kernel's; the kernel's tree is not used.
  *
  *      request -> magazine below 4 GiB -> buddy below 4 GiB -> magazine above -> buddies above, top-down
  *                 (magazine.ts)          (buddy.ts)                             (spans.ts)
  *              -> everything cached flushed, both buddies once more -> -1
  *
- * As drivers/iommu/dma-iommu.c and iova.c have it: below 4 GiB first whatever the mask, from the top down, aligned
- * to the size rounded up to a power of two. Up to 32 pages that power of two is what is taken; larger allocations
- * take their exact pages, and the rest of the aligned block stays available to others. A request is refused when no
- * aligned block within the limit is free: as a whole, or, for a large one, as far as the usable range goes.
- * Every allocation is on record at its first page, so a free of anything else changes nothing.
+ * As in drivers/iommu/dma-iommu.c and iova.c: addresses below 4 GiB come first whatever the mask is, from the top down,
+ * aligned to the size rounded up to a power of two. An allocation of up to 32 pages takes that whole power of two. A larger
+ * one takes its exact pages, and the rest of the aligned block stays available to others. A request is refused if no aligned
+ * block within the limit is free. A large request needs only the part of its block that is inside the usable range.
+ * Every allocation is recorded at its first page, so a free of anything else changes nothing.
  */
 import { checkSize, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -18,12 +18,12 @@ import { Magazines } from './magazine.ts';
 import { fitsEmpty, type PageRange, powerOfTwoCeil, trimRanges } from './page-ranges.ts';
 import { Spans } from './spans.ts';
 
-// Own constants, not imported ones: V8 reads those from memory and checks them at every use.
+// These constants are not imported: V8 reads an imported one from memory and checks it at every use.
 const SPAN = 2 ** 32;
-/** Up to 2^5 pages are a power of two from a magazine. */
+/** An allocation of up to 2^5 pages takes a power of two of pages, and may come from a magazine. */
 const SMALL_ORDER = 5;
 
-/** Where addresses come from. Each method as that of IovaAllocator. */
+/** Allocates addresses. Each method works as the method of IovaAllocator. */
 export interface IovaSource {
   readonly used: number;
   alloc(size: number, limit: number): number;
@@ -31,8 +31,8 @@ export interface IovaSource {
   supports(limit: number, size?: number): boolean;
 }
 
-// Fields are `declare private`, not #: a field that is never undefined, nor an integer here and a double there, is one
-// V8 treats as a constant of known kind, and shorter bytecode is what lets alloc and free be inlined.
+// The fields are `declare private`, not #. A field that is never undefined, and never an integer once and a double
+// later, is one that V8 treats as a constant of known kind. Shorter bytecode also lets V8 inline alloc and free.
 export class IovaAllocator implements IovaSource {
   declare private readonly pages: readonly PageRange[];
   declare private readonly pageSize: number;
@@ -64,16 +64,16 @@ export class IovaAllocator implements IovaSource {
     this.magazines = new Magazines((iova, order) => spans.give(iova, order));
   }
 
-  /** Bytes of address space that allocations hold, rounding included. */
+  /** The bytes of address space that allocations hold, including the rounding. */
   get used(): number {
     return this.pagesHeld * this.pageSize;
   }
 
   /**
-   * Reserve `size` bytes, rounded up to whole pages; see the top of this file for where.
+   * Reserve `size` bytes, rounded up to whole pages. The top of this file describes the order.
    * @param limit highest address the allocation may include: a DMA mask, or the lower of mask and bus limit
-   * @returns the IOVA, or -1 when nothing fits
-   * @throws DmaError EINVAL when size is not a whole number of bytes from 1 to 2^53 - 1
+   * @returns the IOVA, or -1 if there is no room
+   * @throws DmaError EINVAL if size is not a whole number of bytes from 1 to 2^53 - 1
    */
   alloc(size: number, limit: number): number {
     if (limit !== this.limit) this.aim(limit);
@@ -91,8 +91,8 @@ export class IovaAllocator implements IovaSource {
   }
 
   /**
-   * Give back what `alloc` returned, with the size it was asked for.
-   * @returns false, and nothing changed, when there is no such allocation (freed before, other size, other address)
+   * Free an allocation: the address that `alloc` returned, with the size that it was asked for.
+   * @returns false, and nothing changed, if there is no such allocation (freed before, other size, other address)
    */
   free(iova: number, size: number): boolean {
     const pages = (size + this.pageMask) >>> this.shift;
@@ -107,7 +107,10 @@ export class IovaAllocator implements IovaSource {
     return true;
   }
 
-  /** Would `size` bytes (default one page) fit under `limit` if nothing were allocated? What setting a mask asks. */
+  /**
+   * Would `size` bytes (default one page) fit under `limit` if nothing were allocated? Setting a mask asks this
+   * question.
+   */
   supports(limit: number, size: number = this.pageSize): boolean {
     checkSize(size, 'IOVA size');
     const bytes = Math.ceil(size / this.pageSize) * this.pageSize;
@@ -181,7 +184,7 @@ export class IovaAllocator implements IovaSource {
     return true;
   }
 
-  /** Back to the buddies with everything cached, where it can merge; false when there was nothing. */
+  /** Moves all cached blocks back to the buddies, where they can merge. Returns false if there was none. */
   private flush(): boolean {
     if (!this.magazines.stocked) return false;
     this.magazines.flush();

@@ -1,13 +1,13 @@
 /**
- * Blocks freed a moment ago, kept whole for the next request of their size: the kernel's rcache
- * (drivers/iommu/iova.c). One stack per size class and bank:
+ * Magazines keep freed blocks whole for the next request of their size, as the kernel's rcache does
+ * (drivers/iommu/iova.c). There is one stack per size class and bank:
  *
  *      bank 0        bank 1                bank 2
  *      | .. 2^28-1 | 2^28 .. 2^32-1      | 2^32 .. 2^53-1      |
  *
- * 4 GiB is an edge, and every limit seen becomes one (the first few: a space has few masks), so a block that is out
- * of reach never lies on top of one that would do, and which bank is meant is a predictable branch. A block belongs
- * to the bank of its last byte.
+ * 4 GiB is an edge between banks. Every limit that is used becomes an edge, too (the first few: a space has few masks). So
+ * a block that is out of reach never lies on top of a usable one, and which bank is meant is a predictable branch. A block
+ * belongs to the bank of its last byte.
  */
 
 /** Size classes 2^0 .. 2^5 pages. */
@@ -17,22 +17,24 @@ const CAPACITY = 1 << CAPACITY_BITS;
 const MAX_BANKS = 8;
 const LOW_END = 2 ** 32;
 
-/** Where blocks go that a stack has no room for. */
+/** Receives the blocks for which a stack has no room. */
 export type Spill = (iova: number, order: number) => void;
 
 /** Caches of free addresses by size, in front of the buddies. */
 export class Magazines {
-  /** False when there is certainly nothing to flush. */
+  /** False only if there is certainly nothing to flush. */
   stocked = false;
 
-  /** Where each bank ends, exclusive, ascending. */
+  /** The end of each bank, exclusive, ascending. */
   private readonly edges = new Float64Array(MAX_BANKS);
   private banks = 2;
   private readonly stacks = new Float64Array(MAX_BANKS * CLASSES * CAPACITY);
   private readonly depth = new Int32Array(MAX_BANKS * CLASSES);
   declare private readonly spill: Spill;
 
-  /** First stack of the highest bank that the limit lets in below 4 GiB, and of all; negative: none. */
+  /**
+   * The first stack of the highest bank within the limit: below 4 GiB, and of all banks. Negative if there is none.
+   */
   private lowTop = -CLASSES;
   private top = -CLASSES;
   /** First stack of the lowest bank from 4 GiB up. */
@@ -43,7 +45,7 @@ export class Magazines {
     this.edges.set([LOW_END, 2 ** 53]);
   }
 
-  /** Highest address that blocks from now on may include: the banks beyond it are passed over. */
+  /** Sets the highest address that later blocks may include. The banks beyond it are skipped. */
   aim(limit: number): void {
     const edges = this.edges;
     const end = limit + 1;
@@ -56,7 +58,7 @@ export class Magazines {
     this.lowTop = Math.min(this.top, this.highBottom - CLASSES);
   }
 
-  /** A block of size class `order` below 4 GiB, from the highest bank that has one; -1 when none. */
+  /** A block of size class `order` below 4 GiB, from the highest bank that has one; -1 if there is none. */
   popLow(order: number): number {
     return this.pop(this.lowTop + order, 0);
   }
@@ -66,7 +68,7 @@ export class Magazines {
     return this.pop(this.top + order, this.highBottom);
   }
 
-  /** Keep a freed block of size class `order` that ends at `end`; the older half of a full stack is spilled first. */
+  /** Keeps a freed block of size class `order` that ends at `end`. A full stack first spills its older half. */
   push(iova: number, order: number, end: number): void {
     const edges = this.edges;
     let bank = 0;
@@ -98,7 +100,7 @@ export class Magazines {
     return -1;
   }
 
-  /** A new edge cuts a bank in two: what it holds is spilled, not sorted. */
+  /** A new edge cuts a bank in two. The blocks of that bank are spilled, not sorted. */
   private insert(bank: number, end: number): void {
     this.flush();
     this.edges.copyWithin(bank + 1, bank, this.banks);

@@ -1,23 +1,24 @@
 /**
- * The locked-memory limit, which every DMA mapping of this process counts against (RLIMIT_MEMLOCK). type1 counts for each
- * process (mm->locked_vm), iommufd for each user (user->locked_vm), so there other processes of the user count too.
- * Pages mapped at two addresses count twice, huge pages count too; a process with CAP_IPC_LOCK has no limit.
+ * The locked-memory limit (RLIMIT_MEMLOCK). Every DMA mapping of this process counts against it. type1 counts for
+ * each process (mm->locked_vm). iommufd counts for each user (user->locked_vm), so other processes of the user count
+ * there, too. Pages that are mapped at two addresses count twice, and huge pages count, too. A process with
+ * CAP_IPC_LOCK has no limit.
  */
 import { readFileSync } from 'node:fs';
 
 export interface Memlock {
   /** Bytes locked now. */
   readonly locked: number;
-  /** Bytes allowed (soft limit); Infinity when there is none. */
+  /** Bytes allowed (soft limit); Infinity if there is no limit. */
   readonly limit: number;
 }
 
 const CAP_IPC_LOCK = 14n;
 
-/** Where the kernel counts the pages that it pinned for a process: type1 as locked memory, iommufd as pinned memory. */
+/** Where the kernel counts the pages that it pinned for a process: type1 in VmLck, iommufd in VmPin. */
 export type LockedMemory = 'VmLck' | 'VmPin';
 
-/** The limit of this process, from /proc; undefined where that cannot be read. */
+/** The limit of this process, from /proc; undefined if /proc cannot be read. */
 export function readMemlock(counter: LockedMemory, root = ''): Memlock | undefined {
   try {
     return parseMemlock(
@@ -42,7 +43,7 @@ function parseMemlock(counter: LockedMemory, status: string, limits: string): Me
   };
 }
 
-/** The remedy when `size` more bytes could not be locked; undefined when the limit was not the reason. */
+/** The remedy after `size` more bytes could not be locked; undefined if the limit was not the reason. */
 export function memlockRemedy(size: number, memlock: Memlock | undefined): string | undefined {
   if (memlock === undefined || memlock.locked + size <= memlock.limit) return undefined;
   const needed = Math.ceil((memlock.locked + size) / 1024);

@@ -1,7 +1,7 @@
 /**
- * Which addresses exist: the usable ranges of an address space, trimmed to those that may be handed out.
- * Page 0 never is, so that 0 stays a recognisable bad address; nor is the last page below 2^53, so that the end of
- * an allocation is always a safe integer (the kernel keeps the last page of 2^64 for DMA_MAPPING_ERROR).
+ * The addresses that the allocator may use: the usable ranges of an address space, without two pages. Page 0 is left
+ * out, so that 0 is always recognisable as a bad address. The last page below 2^53 is left out, so that the end of an
+ * allocation is always a safe integer (the kernel keeps the last page of 2^64 for DMA_MAPPING_ERROR).
  */
 import { DmaError } from '../errors.ts';
 import type { IovaRange } from './address-space.ts';
@@ -13,8 +13,8 @@ export interface PageRange {
 }
 
 /**
- * Ascending page-aligned ranges; neighbours that touch become one.
- * @throws DmaError EINVAL when the ranges are not ascending and disjoint, or not below 2^53
+ * Ascending page-aligned ranges. Neighbours that touch are merged.
+ * @throws DmaError EINVAL if the ranges are not ascending and disjoint, or not below 2^53
  */
 export function trimRanges(ranges: readonly IovaRange[], pageSize: number): PageRange[] {
   const roof = 2 ** 53 - pageSize;
@@ -47,7 +47,7 @@ export function powerOfTwoCeil(value: number): number {
   return power;
 }
 
-/** Does `bytes`, aligned to its power of two, fit into an empty space without passing `limit`? */
+/** Do `bytes`, aligned to their power of two, fit into an empty space without passing `limit`? */
 export function fitsEmpty(ranges: readonly PageRange[], bytes: number, limit: number): boolean {
   const align = powerOfTwoCeil(bytes);
   return ranges.some(({ start, end }) => {

@@ -1,11 +1,11 @@
 /**
- * Two-level page table: constant time from an address to the mapping there.
+ * A two-level page table. Finding the mapping at an address takes constant time.
  *
  *      address   |  block number (a Map)  | page in block | offset in page |
  *                         |                      |
  *                  T: all 512 pages      leaf[512]: T or undefined
  *
- * A block that is covered whole needs no leaf, as an IOMMU's large pages do not, so 1 GiB costs 512 entries.
+ * A mapping that covers a whole block needs no leaf, like a large page of an IOMMU. So 1 GiB costs 512 entries.
  */
 const PAGES_PER_BLOCK = 512;
 
@@ -19,11 +19,11 @@ interface Block<T> {
   leaf: Leaf<T> | undefined;
 }
 
-/** Addresses and sizes are multiples of `pageSize`, except for `get`. Overlaps are the caller's to prevent. */
+/** Addresses and sizes are multiples of `pageSize`, except for `get`. The caller prevents overlaps. */
 export class PageTable<T> {
   readonly #pageSize: number;
   readonly #blocks = new Map<number, Block<T>>();
-  /** A leaf that became empty, for the next that is needed: a lone mapping comes and goes without a new one. */
+  /** A leaf that became empty, kept for the next use: a lone mapping that comes and goes allocates no leaf. */
   #spare: Leaf<T> | undefined;
 
   constructor(pageSize: number) {
@@ -39,7 +39,7 @@ export class PageTable<T> {
   page(page: number): T | undefined {
     const number = Math.floor(page / PAGES_PER_BLOCK);
     const block = this.#blocks.get(number);
-    // The remainder of numbers that may not fit 32 bits is a call; this is not.
+    // V8 calls a function for the remainder of numbers that may not fit 32 bits. This expression needs no call.
     return block === undefined
       ? undefined
       : (block.whole ?? block.leaf?.slots[page - number * PAGES_PER_BLOCK]);

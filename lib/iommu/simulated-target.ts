@@ -7,30 +7,30 @@ import type { MmioWindow, ReservedBytes } from './address-space.ts';
 import { FAULT } from './fault.ts';
 
 export interface Target {
-  /** Bytes from the first one on that there is something behind. */
+  /** The number of bytes, from the first one on, that have memory or registers behind them. */
   readonly length: number;
-  /** Why nothing answers now, one of `FAULT`; '' when something does. */
+  /** The reason why nothing answers now, one of `FAULT`; '' if the target answers. */
   readonly refusal: string;
-  /** Inside `length`, and only when there is no refusal. */
+  /** The bytes are inside `length`. Called only if there is no refusal. */
   read(offset: number, into: Uint8Array): void;
   write(offset: number, from: Uint8Array): void;
 }
 
-/** Up to here bytes are moved one by one: that is faster than `set`. */
+/** Up to this size bytes are moved one by one, because that is faster than `set`. */
 const FEW = 16;
-/** Views of a mapping that are kept: what `set` copies from has to be one. */
+/** The most views of a mapping to keep. They exist because `set` needs a view as its source. */
 const MOST_VIEWS = 16_384;
 
-/** Bytes of a buffer: those that are mapped and there. */
+/** The bytes of a buffer that are mapped and exist. */
 export class MemoryTarget implements Target {
   readonly length: number;
-  /** As the CPU sees them: none once the buffer was detached. */
+  /** The bytes as the CPU sees them; empty after the buffer was detached. */
   readonly #memory: Uint8Array;
-  /** As the device sees them. */
+  /** The bytes as the device sees them. */
   readonly #bytes: Uint8Array;
   /**
-   * Parts of `#bytes` by where they start, of the size that was last read there: devices read the same descriptors and
-   * pages again and again.
+   * Parts of `#bytes`, keyed by their start. Each has the size that the device last read there. Devices read the same
+   * descriptors and pages again and again.
    */
   #views: Map<number, Uint8Array> | undefined;
 
@@ -66,16 +66,16 @@ export class MemoryTarget implements Target {
   }
 }
 
-/** Widths that bytes are moved to and from registers in. */
+/** The widths at which bytes move to and from registers. */
 export type RegisterWidth = 1 | 2 | 4;
 
-/** Registers of a simulated function, for the DMA of any other. Values are unsigned. */
+/** Registers of a simulated function, as a target for the DMA of any function. Values are unsigned. */
 export abstract class SimulatedRegisters implements MmioWindow {
   abstract readonly size: number;
   abstract readonly reserved: readonly ReservedBytes[];
-  /** The function was closed. */
+  /** True if the function was closed. */
   abstract readonly closed: boolean;
-  /** Whether it answers accesses: memory decode is on. */
+  /** True if the function answers accesses: memory decode is on. */
   abstract readonly decodes: boolean;
   /** Reads the model's register at a multiple of `width`. */
   abstract read(offset: number, width: RegisterWidth): number;
@@ -83,7 +83,7 @@ export abstract class SimulatedRegisters implements MmioWindow {
 }
 
 /**
- * The registers behind a window, when bytes [offset, offset + size) of it can be mapped.
+ * The registers behind a window, if bytes [offset, offset + size) of it can be mapped.
  * @throws DmaError as AddressSpace.mapWindow
  */
 export function registersBehind(window: MmioWindow, offset: number, size: number): SimulatedRegisters {
@@ -108,7 +108,7 @@ export function registersBehind(window: MmioWindow, offset: number, size: number
   });
 }
 
-/** Registers from `offset` on. */
+/** The registers from `offset` on, as a target. */
 export class RegisterTarget implements Target {
   readonly length: number;
   readonly #registers: SimulatedRegisters;

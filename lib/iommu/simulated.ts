@@ -1,9 +1,10 @@
 /**
- * A simulated IOMMU: type1's rules and errno towards the driver, page tables towards the device.
+ * A simulated IOMMU. The driver sees the rules and errno of type1. The device sees page tables.
  *
- * An access of the device that fails does what hardware does, and nothing more: a read gets zeros, a write is
- * dropped, the device is told nothing. Here it is recorded too. Write-only mappings are enforced, as AMD's and
- * virtio's IOMMUs do and Intel's and Arm's do not; so is the end of a buffer inside its last page, as none does.
+ * An access of the device that fails does the same as on hardware: a read gets zeros, a write is dropped, and the
+ * device is not told. In addition, the simulation records the fault. It enforces write-only mappings, as AMD's and
+ * virtio's IOMMUs do and Intel's and Arm's do not. It also enforces the end of a buffer inside its last page, which
+ * no hardware does.
  */
 import { argumentError, checkArrayLength, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -27,15 +28,15 @@ export interface SimulatedAddressSpaceOptions {
   readonly ranges?: readonly IovaRange[];
   /** Bytes, a power of two. Default 4096. */
   readonly pageSize?: number;
-  /** Mappings that may exist at once (vfio_iommu_type1's dma_entry_limit). Default 65,535. */
+  /** The number of mappings that may exist at once (vfio_iommu_type1's dma_entry_limit). Default 65,535. */
   readonly mappingLimit?: number;
-  /** Whether memory that came from no MemorySource can be mapped in place. Default true. */
+  /** True if memory that came from no MemorySource can be mapped in place. Default true. */
   readonly pinsForeignMemory?: boolean;
-  /** Where in its page the first byte of a buffer lies, as hardware would have it. Default: at its start. */
+  /** The offset of a buffer's first byte in its page, as hardware would have it. Default: 0. */
   readonly pageOffset?: (buffer: ArrayBufferLike) => number;
-  /** The device's view of bytes [offset, offset + size) of a buffer. Default: what the CPU sees. */
+  /** The device's view of bytes [offset, offset + size) of a buffer. Default: the bytes that the CPU sees. */
   readonly deviceView?: (buffer: ArrayBufferLike, offset: number, size: number) => Uint8Array;
-  /** Why an access fails where nothing is mapped. Default `FAULT.notMapped`. */
+  /** The reason of a fault where nothing is mapped. Default `FAULT.notMapped`. */
   readonly nothingThere?: string;
   readonly faults?: FaultLog;
 }
@@ -44,7 +45,7 @@ interface Mapping {
   readonly start: number;
   /** Exclusive. */
   readonly end: number;
-  /** Exclusive: up to where there is something behind it. */
+  /** Exclusive: the address at which the memory or the registers behind the mapping end. */
   readonly dataEnd: number;
   readonly target: Target;
   readonly access: Access;
@@ -53,10 +54,10 @@ interface Mapping {
 /** Moves `size` bytes between `target` at byte `at` of its mapping and the device's data at `done`. */
 type Move = (target: Target, at: number, done: number, size: number) => void;
 
-/** By itself it stands for the one device in it. */
+/** An address space and, in itself, the requester of the one device in it. */
 export class SimulatedAddressSpace implements AddressSpace, Requester {
   readonly name = 'simulated';
-  /** A buffer that is detached while mapped is out of the device's reach from then on. */
+  /** If a buffer is detached while it is mapped, the device cannot reach it from then on. */
   readonly pinsForeignMemory: boolean;
   readonly pageSize: number;
   readonly ranges: readonly IovaRange[];
@@ -71,7 +72,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   #bytes = 0;
   #closed = false;
 
-  /** @throws DmaError EINVAL when the page size is no power of two or the ranges are not ascending */
+  /** @throws DmaError EINVAL if the page size is not a power of two, or the ranges are not ascending */
   constructor(options: SimulatedAddressSpaceOptions = {}) {
     const {
       ranges = INTEL_RANGES,
@@ -153,7 +154,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   }
 
   /**
-   * The device reads memory into `into`; zeros where it may not, and false then. Never throws.
+   * The device reads memory into `into`. Where it may not read, it gets zeros, and the result is false. Never throws.
    * @param high see `DeviceBus.dmaRead`
    */
   read(
@@ -166,7 +167,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     if (requester.onAccess !== undefined) {
       this.#announce(requester, wholeAddress(address, high), size, 'read', undefined);
     }
-    // Nearly every access goes to one mapping: no garbage comes of that, and no call but these.
+    // Nearly every access stays within one mapping. This path makes no garbage and calls nothing else.
     const at = nearestNumber(address, high);
     const mapping = this.#table.page(Math.floor(at / this.pageSize));
     if (mapping === undefined || at + size > mapping.dataEnd || !answers(mapping, 'read')) {
@@ -176,7 +177,10 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return true;
   }
 
-  /** The device writes `from` to memory; nothing changes where it may not, and false then. Never throws. As `read`. */
+  /**
+   * The device writes `from` to memory. Where it may not write, nothing changes, and the result is false. Otherwise
+   * as `read`.
+   */
   write(
     address: bigint | number,
     from: Uint8Array,
@@ -196,7 +200,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return true;
   }
 
-  /** Whether the device may do that everywhere in [address, address + size) now. */
+  /** True if the device may now do that access everywhere in [address, address + size). */
   answers(address: bigint | number, size: number, access: 'read' | 'write'): boolean {
     return this.#walk(
       address,
@@ -238,7 +242,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     requester.onAccess!({ address, size, access, bytes, fault, about, readGranule });
   }
 
-  /** Whether all of it went well. @param granule see `FunctionDescription.readGranule` */
+  /** Returns true if the whole access succeeded. @param granule see `FunctionDescription.readGranule` */
   #walk(
     address: bigint | number,
     size: number,
@@ -252,7 +256,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
       fail({ address: BigInt(address), size, access, reason: this.#nothingThere });
       return false;
     }
-    // Neighbouring pieces that fail for one reason are one fault.
+    // Neighbouring pieces that fail for the same reason are one fault.
     let failed = 0;
     let whole = true;
     let why = '';
@@ -264,7 +268,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
       const at = start + done;
       const { mapping, end, reason: refusal } = this.#resolve(at, access);
       const piece = Math.min(size - done, end - at);
-      // The rest of a piece that the device reads whole: what is there is nothing to it.
+      // This is the rest of a piece that the device reads whole. The device does not use these bytes.
       const isRest = refusal === FAULT.pastEnd && piece <= (granule - (at % granule)) % granule;
       const reason = isRest ? '' : refusal;
       if (reason !== why) report(at);
@@ -278,7 +282,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return whole;
   }
 
-  /** The mapping at `at`, the address up to which the result holds, and the reason if the access is refused. */
+  /** The mapping at `at`, the address up to which this result is valid, and the reason if the access is refused. */
   #resolve(at: number, access: 'read' | 'write'): { mapping?: Mapping; end: number; reason: string } {
     const mapping = this.#table.get(at);
     if (mapping === undefined) {
@@ -293,7 +297,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
   }
 
-  /** Mappings that touch [start, end), by whichever is less work: look at its pages, or at all mappings. */
+  /** Mappings that touch [start, end). It looks at the pages or at all mappings, whichever is less work. */
   #mappingsIn(start: number, end: number): Mapping[] {
     if ((end - start) / this.pageSize > this.#mappings.size) {
       return [...this.#mappings].filter((mapping) => mapping.start < end && mapping.end > start);
@@ -315,7 +319,9 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     this.#bytes += size;
   }
 
-  /** In the order of vfio_dma_do_map, so that a call with two faults fails with the kernel's errno. */
+  /**
+   * The order of the checks is that of vfio_dma_do_map, so that a call with two errors fails with the kernel's errno.
+   */
   #checkMap(iova: number, size: number, access: Access, offset: number, pageOffset: number): void {
     this.#checkOpen();
     this.#checkAligned(iova, size, offset, pageOffset);
@@ -372,13 +378,12 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   }
 }
 
-/** Whether there is something behind it that does what is asked. */
+/** True if the target exists and allows the wanted access. */
 function answers({ access, target }: Mapping, wanted: 'read' | 'write'): boolean {
   return (access === 'read-write' || access === wanted) && target.refusal === '';
 }
 
-/** @throws DmaError EINVAL */
-/** Throws DmaError EINVAL for anything but ranges of addresses that a device can be given. */
+/** Throws DmaError EINVAL unless `ranges` are address ranges that a device can use. */
 function checkRanges(ranges: unknown, what = 'the ranges of addresses'): void {
   if (!Array.isArray(ranges)) throw argumentError(what, ranges, 'pass an array of { start, end }');
   let previous = -1;

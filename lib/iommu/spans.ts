@@ -1,25 +1,28 @@
 /**
- * The address space as spans of 4 GiB, each a buddy that comes into being when something is first allocated in it:
+ * The address space as spans of 4 GiB. Each span has a buddy allocator, which is made at the first allocation in the span:
  *
  *      0           4 GiB                                                       2^53
  *      |  span 0   |  span 1  |  span 2  | ...                            |  ...  |
- *        tried        tables on demand, the highest within reach first; an untouched space costs nothing
+ *        tried        tables on demand, the highest within reach first; an untouched span costs nothing
  *        first
  *
- * Natural alignment keeps an allocation of up to 4 GiB inside one span. A larger one takes whole spans out of
- * circulation, and the pages it needs of the next one.
+ * Natural alignment keeps an allocation of up to 4 GiB inside one span. A larger one takes whole spans out of use, and the
+ * pages that it still needs from the next span.
  */
 import { Buddy } from './buddy.ts';
 import { type PageRange, powerOfTwoCeil } from './page-ranges.ts';
 
 const SPAN = 2 ** 32;
-/** Entries of the table of spans found last, by the low bits of their number: neighbours do not collide. */
+/**
+ * The size of the table of recently found spans. The low bits of a span's number are its index, so neighbours do not
+ * collide.
+ */
 const RECENT = 256;
 
 class Span extends Buddy {
-  /** Its address divided by 4 GiB. */
+  /** The address of the span divided by 4 GiB. */
   declare readonly number: number;
-  /** Its place in the ascending list; -1 for span 0, which is not in it. */
+  /** The index in the ascending list; -1 for span 0, which is not in the list. */
   slot = -1;
 
   constructor(number: number, top: number) {
@@ -27,7 +30,10 @@ class Span extends Buddy {
     this.number = number;
   }
 
-  /** Address of its first page. A field would be an integer in one span and a double in the next. */
+  /**
+   * The address of the first page. This is not a field, because it would be an integer in one span and a double in
+   * the next.
+   */
   get base(): number {
     return this.number * SPAN;
   }
@@ -42,20 +48,23 @@ export class Spans {
   declare private readonly pageSize: number;
   declare private readonly shift: number;
   private low: Span | undefined = undefined;
-  /** Touched spans above 4 GiB, ascending, and those of them in which a usable range ends. */
+  /** Touched spans above 4 GiB, ascending; and those of them in which a usable range ends. */
   private sorted: Span[] = [];
   private cutShort: Span[] = [];
   private readonly recent: (Span | undefined)[] = new Array(RECENT).fill(undefined);
-  /** Per order: the highest slot that may have a block of it; falls with the order's rise, never below the truth. */
+  /** Per order: no slot above this one has a block of the order. It may be too high, but never too low. */
   declare private readonly hint: Int32Array;
   private readonly taken: Taken[] = [];
 
   private limit = Number.NaN;
-  /** The span and its page that the limit falls into, and the last page of span 0 below it (-1: none). */
+  /**
+   * The span that contains the limit, the page of the limit in it, and the last page of span 0 below the limit (-1:
+   * none).
+   */
   private limitSpan = -1;
   private limitPage = -1;
   private lowPage = -1;
-  /** The highest slot and the highest untouched span within the limit, -1 for none; valid while `settled`. */
+  /** The highest slot and the highest untouched span within the limit, -1 if there is none; valid while `settled`. */
   private limitSlot = -1;
   private untouched = -1;
   private settled = false;
@@ -67,7 +76,7 @@ export class Spans {
     this.hint = new Int32Array(33 - this.shift).fill(-1);
   }
 
-  /** Highest address that allocations from now on may include. */
+  /** Sets the highest address that later allocations may include. */
   aim(limit: number): void {
     const pages = Math.floor((limit + 1) / this.pageSize);
     const perSpan = SPAN / this.pageSize;
@@ -78,19 +87,22 @@ export class Spans {
     this.settled = false;
   }
 
-  /** The touched span that holds `iova`; for what is no address, any span: check its `number`. */
+  /**
+   * The touched span that holds `iova`. If `iova` is no address of this space, it may be any span: check its
+   * `number`.
+   */
   find(iova: number): Span | undefined {
     return iova < SPAN ? this.low : this.findHigh(iova);
   }
 
-  /** Nothing of this order is free below 4 GiB: a cheap test before takeLow. */
+  /** True if no block of this order is free below 4 GiB. A cheap test before takeLow. */
   lowLacks(order: number): boolean {
     return this.low !== undefined && this.low.orders >>> order === 0;
   }
 
   /**
-   * `pages`, aligned to their power of two 2^order, below 4 GiB; `exact`: the rest of the aligned block stays free.
-   * Returns the IOVA, or -1.
+   * Allocates `pages` below 4 GiB, aligned to their power of two 2^order. With `exact`, the rest of the aligned block
+   * stays free. Returns the IOVA, or -1.
    */
   takeLow(order: number, pages: number, exact: boolean): number {
     if (this.lowPage < 0) return -1;
@@ -113,20 +125,20 @@ export class Spans {
     }
   }
 
-  /** Give back the 2^order pages at `iova`. */
+  /** Frees the 2^order pages at `iova`. */
   give(iova: number, order: number): void {
     const span = this.find(iova)!;
     this.raise(span, span.give(order, (iova >>> 0) >>> this.shift));
   }
 
-  /** Give back [iova, iova + pages), inside one span. */
+  /** Frees [iova, iova + pages), which lies inside one span. */
   release(iova: number, pages: number): void {
     const span = this.find(iova)!;
     const page = (iova >>> 0) >>> this.shift;
     this.raise(span, span.release(page, page + pages));
   }
 
-  /** More than 4 GiB, whole pages, aligned to its power of two. The IOVA, or -1. */
+  /** Allocates more than 4 GiB: whole pages, aligned to their power of two. Returns the IOVA, or -1. */
   takeHuge(bytes: number): number {
     const align = powerOfTwoCeil(bytes);
     for (let w = this.ranges.length - 1; w >= 0; w--) {
@@ -145,7 +157,7 @@ export class Spans {
     return -1;
   }
 
-  /** Give back what takeHuge gave; false when there is no such allocation. */
+  /** Frees an allocation of takeHuge. Returns false if there is no such allocation. */
   giveHuge(iova: number, bytes: number): boolean {
     const index = this.taken.findIndex((taken) => taken.first * SPAN === iova && taken.bytes === bytes);
     if (index < 0) return false;
@@ -170,7 +182,7 @@ export class Spans {
     return span;
   }
 
-  /** Slot of the highest touched span that is not above span `number`; -1 when there is none. */
+  /** The slot of the highest touched span that is not above span `number`; -1 if there is none. */
   private slotUpTo(number: number): number {
     let below = -1;
     let above = this.sorted.length;
@@ -182,7 +194,7 @@ export class Spans {
     return below;
   }
 
-  /** Top-down through the touched spans that lie above every untouched one. */
+  /** Tries the touched spans that lie above every untouched one, from the top down. */
   private takeTouched(order: number, pages: number, exact: boolean): number {
     for (let slot = Math.min(this.hint[order]!, this.limitSlot); slot >= 0; slot--) {
       const span = this.sorted[slot]!;
@@ -209,12 +221,12 @@ export class Spans {
     return span.number === this.limitSpan ? this.limitPage : span.last;
   }
 
-  /** No slot above `slot` has a block of `order`, hence none of a larger order. */
+  /** No slot above `slot` has a block of `order`, so none has a block of a larger order. */
   private lower(order: number, slot: number): void {
     for (let o = order; o < this.hint.length && this.hint[o]! > slot; o++) this.hint[o] = slot;
   }
 
-  /** `span` now has a block of `order`, hence can give any smaller one. */
+  /** `span` now has a block of `order`, so it can serve any smaller order, too. */
   private raise(span: Span, order: number): void {
     for (let o = order; o >= 0 && this.hint[o]! < span.slot; o--) this.hint[o] = span.slot;
   }
@@ -247,7 +259,7 @@ export class Spans {
     return span;
   }
 
-  /** Open what the ranges hold of a span. */
+  /** Opens the pages of a span that the usable ranges contain. */
   private populate(span: Span): Span {
     const { base } = span;
     for (const { start, end } of this.ranges) {
@@ -268,7 +280,7 @@ export class Spans {
     this.settled = false;
   }
 
-  /** The lowest span that keeps [iova, iova + bytes) from being taken, -1 when it is free. */
+  /** The lowest span that makes [iova, iova + bytes) unavailable; -1 if the range is free. */
   private busySpan(iova: number, bytes: number): number {
     const first = iova / SPAN;
     const end = first + Math.floor(bytes / SPAN);

@@ -27,9 +27,9 @@ export class Type1AddressSpace extends VfioAddressSpace {
   readonly #container: Handle;
 
   /**
-   * @param container with its groups attached and the IOMMU chosen; it belongs to this object from here on, unless
-   *   the constructor throws
-   * @param reserved addresses that the kernel would map but must not be used, such as those of other functions
+   * @param container with its groups attached and the IOMMU chosen; this object owns it from here on, unless the
+   *   constructor throws
+   * @param reserved addresses that the kernel would map but must not be used, e.g. those of other functions
    * @throws DmaError EOPNOTSUPP the kernel does not tell which addresses are valid
    */
   constructor(native: Type1Functions, container: Handle, reserved: readonly IovaRange[] = []) {
@@ -53,7 +53,7 @@ export class Type1AddressSpace extends VfioAddressSpace {
     this.ranges = usableRanges(info.ranges, reserved, this.pageSize);
   }
 
-  /** As long as it is mapped, the function keeps its registers and is open for the kernel, also once it is closed. */
+  /** While the registers are mapped, the kernel keeps the function open, even after the program has closed it. */
   mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {
     if (!(window instanceof VfioWindow)) {
       if (this.closed) this.checkPlace(iova, size);
@@ -70,12 +70,12 @@ export class Type1AddressSpace extends VfioAddressSpace {
   close(): void {
     if (this.closed) return;
     this.closed = true;
-    // While a device is still open the container stays, and with it every mapping that is not taken out here.
+    // While a device is still open, the container stays, and so does every mapping that is not removed here.
     this.#native.vfioUnmap(this.#container, 0, Number.MAX_SAFE_INTEGER - (this.pageSize - 1));
     this.#native.vfioContainerClose(this.#container);
   }
 
-  /** Whether the groups that were added since leave all addresses usable. */
+  /** True if all addresses are still usable, although more groups may have been added. */
   get unchanged(): boolean {
     const info = this.#native.vfioIommuInfo(this.#container);
     if (typeof info === 'number' || Number(info.pageSizes & -info.pageSizes) !== this.pageSize) return false;
@@ -99,7 +99,8 @@ export class Type1AddressSpace extends VfioAddressSpace {
   }
 
   /**
-   * Once the last function of its groups was removed from the system, the kernel has taken back every mapping itself.
+   * True if the last function of the groups was removed from the system: the kernel has then removed every mapping
+   * itself.
    */
   get #deserted(): boolean {
     return typeof this.#native.vfioIommuInfo(this.#container) === 'number';

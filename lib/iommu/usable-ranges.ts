@@ -1,9 +1,9 @@
-/** The address ranges of an IOMMU, less those that must not be used, as whole pages below 2^53. */
+/** The address ranges of an IOMMU, without those that must not be used, as whole pages below 2^53. */
 import type { IovaRange } from './address-space.ts';
 
 /**
  * @param bounds start, end, start, end, ... as the kernel reports them; ends inclusive, in any order
- * @param reserved addresses to leave out, in any order; a page that one of them touches is left out whole
+ * @param reserved addresses to leave out, in any order; if one touches a page, the whole page is left out
  * @returns ascending, disjoint; every `start` and `end + 1` a multiple of `pageSize`
  */
 export function usableRanges(

@@ -1,8 +1,8 @@
-/** The registers of a function that VFIO handed out, for the address spaces of VFIO to map. */
+/** The registers of a function that VFIO opened, in a form that the address spaces of VFIO can map. */
 import type { Handle } from '../native/addon.ts';
 import type { MmioWindow, ReservedBytes } from './address-space.ts';
 
-/** Registers of a function that VFIO can map for the DMA of another device. */
+/** The registers of a function that VFIO can map for the DMA of another device. */
 export class VfioWindow implements MmioWindow {
   readonly size: number;
   /** The handle of the mmio functions. */

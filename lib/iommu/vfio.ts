@@ -1,10 +1,10 @@
 /**
- * What the address spaces of VFIO have in common, whichever interface of the kernel maps (type1.ts, iommufd.ts): the
- * checks before a call, and the words of its errors.
+ * The common part of the address spaces of VFIO, for both interfaces of the kernel (type1.ts, iommufd.ts): the checks
+ * before a call, and the texts of its errors.
  *
- * Mapping pins pages: the kernel counts them as locked memory, and the device keeps them even if the process changes its
- * own memory meanwhile. So memory that is not of this library is kept from being freed while it is mapped, also when its
- * buffer is transferred or collected.
+ * Mapping pins pages. The kernel counts them as locked memory, and the device keeps them even if the process changes
+ * its own memory meanwhile. The library therefore keeps memory of others from being freed while it is mapped, even if
+ * the buffer is transferred or collected.
  */
 import { describe } from '../arguments.ts';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
@@ -14,21 +14,21 @@ import type { Access } from './access.ts';
 import type { AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
 import { type LockedMemory, memlockRemedy, readMemlock } from './memlock.ts';
 
-/** What the native functions return for a bad argument. */
+/** The native functions return this for a bad argument. */
 const EINVAL = -22;
 
-/** Functions that every such address space needs. */
+/** The functions that every address space of VFIO needs. */
 export type VfioMemoryFunctions = Pick<VfioFunctions, 'vfioCanMapForeign' | 'vfioPageOffset'>;
 
-/** How an interface of the kernel calls things, for messages. */
+/** The names that an interface of the kernel uses, for messages. */
 export interface SpaceWords {
   readonly map: string;
   readonly unmap: string;
-  /** Where the kernel counts what it has pinned. */
+  /** Where the kernel counts the pages that it has pinned. */
   readonly counter: LockedMemory;
 }
 
-/** What address spaces of VFIO share, whichever interface of the kernel is under them. */
+/** The common part of the address spaces of VFIO, for both interfaces of the kernel. */
 export abstract class VfioAddressSpace implements AddressSpace {
   abstract readonly name: string;
   abstract readonly pageSize: number;
@@ -87,12 +87,12 @@ export abstract class VfioAddressSpace implements AddressSpace {
     if (!this.#usable(iova, size)) throw this.#unusable(iova, size);
   }
 
-  /** Whether every range is inside one of `others`. */
+  /** True if every range is inside one of `others`. */
   protected holdsIn(others: readonly IovaRange[]): boolean {
     return this.ranges.every(({ start, end }) => others.some((one) => one.start <= start && end <= one.end));
   }
 
-  /** Undefined when both are whole pages. */
+  /** Undefined if both are whole pages. */
   protected misaligned(iova: number, size: number): DmaError | undefined {
     const whole = (value: number): boolean =>
       Number.isSafeInteger(value) && value >= 0 && value % this.pageSize === 0;
@@ -102,7 +102,7 @@ export abstract class VfioAddressSpace implements AddressSpace {
     });
   }
 
-  /** Registers could not be mapped. */
+  /** The error after registers could not be mapped. */
   protected windowError(
     errno: number,
     iova: number,
@@ -178,7 +178,7 @@ export abstract class VfioAddressSpace implements AddressSpace {
     }
   }
 
-  /** The address is refused, whatever is to be mapped there. */
+  /** The error if the address is refused, independent of the memory to be mapped there. */
   #refusal(code: ErrnoName, iova: number, size: number): DmaError {
     switch (code) {
       case 'EEXIST':
@@ -218,7 +218,7 @@ export abstract class VfioAddressSpace implements AddressSpace {
   }
 }
 
-/** Its end may move while the device has it. */
+/** True if the end of the buffer may move while the device uses it. */
 function isResizable(buffer: ArrayBufferLike): boolean {
   return (buffer as { readonly resizable?: boolean } | undefined)?.resizable === true;
 }
@@ -227,7 +227,7 @@ function closedError(): DmaError {
   return new DmaError('ENODEV', 'the address space is closed', { remedy: 'open the function again' });
 }
 
-/** Of type1; iommufd has none. */
+/** The limit of type1. iommufd has no limit. */
 function entryLimit(): string {
   return (
     readText('/sys/module/vfio_iommu_type1/parameters/dma_entry_limit')?.trim() ?? '65535 unless changed'

@@ -1,12 +1,12 @@
 /**
- * dma-bufs: memory that drivers of the kernel and processes share as a file descriptor (drivers/dma-buf).
+ * dma-bufs: memory that kernel drivers and processes share as a file descriptor (drivers/dma-buf).
  *
  *      exportDmaBuf(view)    of this library's memory (udmabuf.ts)  --.
  *      DmaHeapMemory         of a heap of the kernel (dma-heap.ts)  ---+--> DmaBuf: fd, CPU access
  *      importDmaBuf(fd)      of a camera, a GPU, another process    --'
  *
- * No dma-buf can be mapped for a device of ours: VFIO does not pin memory that a driver mapped. A driver that shares
- * memory with the kernel therefore allocates it from its own device and exports it.
+ * A dma-buf cannot be mapped for a device of this library, because VFIO does not pin memory that a driver mapped. A program
+ * that shares memory with kernel drivers therefore allocates it from its own device and exports it.
  */
 
 import { constants } from 'node:buffer';
@@ -18,12 +18,15 @@ import { DMA_BUF_SYNC } from '../native/dma-buf.ts';
 import { loadAddon } from '../native/load.ts';
 import { detach } from './detach.ts';
 
-/** By DEVICE_READS and DEVICE_WRITES: the CPU writes what the device reads, and reads what it writes. */
+/**
+ * Indexed by DEVICE_READS and DEVICE_WRITES: the CPU writes the bytes that the device reads, and reads those that it
+ * writes.
+ */
 const SYNC_FLAGS = [0, DMA_BUF_SYNC.write, DMA_BUF_SYNC.read, DMA_BUF_SYNC.read | DMA_BUF_SYNC.write];
 
 /**
- * One dma-buf, by a descriptor of its own. The memory lives until the last descriptor and mapping of it, in whatever
- * process, is gone, also when what it was made of is freed.
+ * One dma-buf, with a descriptor of its own. The memory lives until its last descriptor and its last mapping are
+ * gone, in any process. Freeing the memory that it was made from does not end it.
  */
 export class DmaBuf {
   /** Bytes, whole pages. */
@@ -36,8 +39,8 @@ export class DmaBuf {
   #closed = false;
 
   /**
-   * @param handle of a dma-buf, which belongs to this object from here on
-   * @param mapped bytes that `map` shows; default all of it
+   * @param handle of a dma-buf; this object owns it from here on
+   * @param mapped the number of bytes that `map` shows; default all
    * @internal
    */
   constructor(native: Addon, handle: Handle, mapped?: number) {
@@ -48,8 +51,8 @@ export class DmaBuf {
   }
 
   /**
-   * The descriptor, close-on-exec, to hand to V4L2, DRM or a child process (`stdio`). This object owns it: a program
-   * that keeps it must duplicate it. @throws DmaError ENODEV closed
+   * The descriptor, close-on-exec, for V4L2, DRM or a child process (`stdio`). This object owns it: a program that
+   * keeps it must duplicate it. @throws DmaError ENODEV closed
    */
   get fd(): number {
     this.#checkOpen();
@@ -61,8 +64,8 @@ export class DmaBuf {
   }
 
   /**
-   * Its bytes, the same ArrayBuffer every time. Between `beginCpuAccess` and `endCpuAccess` they are what the devices
-   * see. Memory behind it may be uncached and slow to read; that is the exporter's choice.
+   * Its bytes, the same ArrayBuffer every time. Between `beginCpuAccess` and `endCpuAccess` the CPU sees the same
+   * bytes as the devices. The exporter decides if its memory is cached; uncached memory is slow to read.
    * @throws DmaError EACCES the descriptor is for reading only · EOPNOTSUPP its exporter does not let it be mapped ·
    *   ENOMEM too large for one ArrayBuffer, or no address space · ENODEV closed
    */
@@ -73,9 +76,10 @@ export class DmaBuf {
   }
 
   /**
-   * Before the CPU reads what devices wrote ('from-device'), or writes what they will read ('to-device'): waits for
-   * them to finish and makes caches agree (DMA_BUF_SYNC_START). Calls nest, as many as `endCpuAccess`.
-   * @throws DmaError EINVAL direction · ENODEV closed · what the exporter says
+   * Begins an access of the CPU. Call it before the CPU reads bytes that devices wrote ('from-device'), or writes
+   * bytes that they will read ('to-device'). It waits until the devices have finished, and makes caches agree
+   * (DMA_BUF_SYNC_START). Calls nest; each needs its own `endCpuAccess`.
+   * @throws DmaError EINVAL direction · ENODEV closed · the exporter's error
    */
   beginCpuAccess(direction: DmaDirection): void {
     this.#sync(SYNC_FLAGS[directionBits(direction)]!);
@@ -83,8 +87,8 @@ export class DmaBuf {
   }
 
   /**
-   * After it, with the same direction (DMA_BUF_SYNC_END).
-   * @throws DmaError EINVAL direction, or no access was begun · ENODEV closed · what the exporter says
+   * Ends an access of the CPU, with the direction of its `beginCpuAccess` (DMA_BUF_SYNC_END).
+   * @throws DmaError EINVAL direction, or no access was begun · ENODEV closed · the exporter's error
    */
   endCpuAccess(direction: DmaDirection): void {
     const flags = SYNC_FLAGS[directionBits(direction)]!;
@@ -99,8 +103,8 @@ export class DmaBuf {
   }
 
   /**
-   * Close it: every view of its bytes has length 0 afterwards, and the descriptor is closed. The memory lives on while
-   * other descriptors of it are open. Harmless to call twice.
+   * Close it. Every view of its bytes then has length 0, and the descriptor is closed. The memory lives on while
+   * another descriptor of it is open. Calling it twice is harmless.
    */
   close(): void {
     if (this.#closed) return;
@@ -137,8 +141,10 @@ export class DmaBuf {
 }
 
 /**
- * A dma-buf of another driver or process, by its descriptor. The descriptor is duplicated: `fd` stays the caller's.
- * @throws DmaError EINVAL no descriptor of a dma-buf · EBADF not open · EMFILE no descriptor is left · ENOSYS no addon
+ * A dma-buf of another driver or process, by its descriptor. This function duplicates the descriptor; the caller
+ * keeps owning `fd`.
+ * @throws DmaError EINVAL not a descriptor of a dma-buf · EBADF not open · EMFILE no descriptor is left · ENOSYS no
+ *   addon
  */
 export function importDmaBuf(fd: number): DmaBuf {
   const native = loadAddon();

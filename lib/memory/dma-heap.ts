@@ -1,7 +1,7 @@
 /**
- * Memory from the kernel's dma-buf heaps (drivers/dma-buf/dma-heap.c): each allocation is a dma-buf of its own, for
- * drivers that import one (V4L2, DRM, an accelerator). Their devices reach it; ours do not: VFIO pins no memory that a
- * driver has mapped, and says EFAULT.
+ * Memory from the kernel's dma-buf heaps (drivers/dma-buf/dma-heap.c). Each allocation is a dma-buf of its own, for
+ * drivers that import dma-bufs (V4L2, DRM, an accelerator). The devices of those drivers reach the memory. Devices of
+ * this library do not: VFIO does not pin memory that a driver has mapped, and fails with EFAULT.
  */
 
 import { constants } from 'node:buffer';
@@ -16,18 +16,21 @@ import { DmaBuf, importDmaBuf } from './dma-buf.ts';
 import type { MemorySource } from './source.ts';
 
 export interface HeapsOptions {
-  /** Prefix of /dev, so that a tree of files can stand for a machine. Default `/`. */
+  /** Prefix of /dev, so that a recorded tree can stand for a machine. Default `/`. */
   readonly root?: string;
 }
 
 export interface DmaHeapMemoryOptions extends HeapsOptions {
-  /** One of `dmaHeaps()`. Default `system`: scattered pages; `reserved`, `linux,cma` and their like are contiguous. */
+  /**
+   * One of `dmaHeaps()`. Default `system`: scattered pages. The heaps `reserved`, `linux,cma` and similar ones are
+   * contiguous.
+   */
   readonly heap?: string;
 }
 
 const FOLDER = '/dev/dma_heap';
 
-/** Names of the heaps of this system, ascending; none where there are none. */
+/** The names of the heaps of this system, ascending; empty if it has none. */
 export function dmaHeaps(options: HeapsOptions = {}): string[] {
   checkOptions<HeapsOptions>(options, 'dmaHeaps', { root: checkText });
   const { root = '/' } = options;
@@ -48,7 +51,10 @@ export class DmaHeapMemory implements MemorySource {
   readonly #live = new Map<ArrayBuffer, DmaBuf>();
   #closed = false;
 
-  /** @throws DmaError ENODEV no such heap · EACCES no permission · EINVAL no name of a heap · ENOSYS no addon */
+  /**
+   * @throws DmaError ENODEV the heap does not exist · EACCES no permission · EINVAL not a name of a heap · ENOSYS no
+   *   addon
+   */
   constructor(options: DmaHeapMemoryOptions = {}) {
     checkOptions<DmaHeapMemoryOptions>(options, 'DmaHeapMemory', { heap: checkText, root: checkText });
     const { heap = 'system', root = '/' } = options;
@@ -70,7 +76,7 @@ export class DmaHeapMemory implements MemorySource {
   allocate(size: number): ArrayBuffer {
     if (this.#closed) throw closedError();
     checkSize(size, 'the size of an allocation');
-    // 0: it cannot be told.
+    // 0 means that Node.js cannot tell.
     const available = process.availableMemory() || Number.POSITIVE_INFINITY;
     if (size > constants.MAX_LENGTH || size > available) throw this.#noMemory(size);
     const handle = this.#native.dmaHeapAllocate(this.#heap, size);
@@ -89,12 +95,12 @@ export class DmaHeapMemory implements MemorySource {
   free(buffer: ArrayBuffer): void {
     const dmaBuf = this.#of(buffer);
     this.#live.delete(buffer);
-    // The memory is a dma-buf of its own: a program that transferred the buffer sees zeros, and its pages are not used
-    // again.
+    // The memory is a dma-buf of its own. A program that transferred the buffer sees zeros, and the pages are never
+    // used again.
     dmaBuf.close();
   }
 
-  /** As `DmaBuf.beginCpuAccess`, for an allocation. @throws DmaError also EINVAL not a live one */
+  /** As `DmaBuf.beginCpuAccess`, for an allocation. @throws DmaError also EINVAL not a live allocation */
   beginCpuAccess(buffer: ArrayBuffer, direction: DmaDirection): void {
     this.#of(buffer).beginCpuAccess(direction);
   }
@@ -105,8 +111,8 @@ export class DmaHeapMemory implements MemorySource {
   }
 
   /**
-   * The dma-buf that an allocation is, to be closed by the caller; the pages live as long as one of its descriptors is
-   * open.
+   * A new DmaBuf for the dma-buf behind an allocation. The caller closes it. The pages live as long as one of the
+   * descriptors is open.
    * @throws DmaError EINVAL not a live allocation of this memory · EMFILE
    */
   exportDmaBuf(buffer: ArrayBuffer): DmaBuf {

@@ -1,4 +1,4 @@
-/** Memory of the JavaScript heap's ArrayBuffers: what a simulated device reaches. Any OS, no addon. */
+/** Memory of the JavaScript heap's ArrayBuffers, for simulated devices. It works on any OS, without the addon. */
 
 import { checkArrayLength, checkSize } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -9,13 +9,13 @@ import type { Coherence, MemorySource } from './source.ts';
 export interface HeapMemoryOptions {
   /** Bytes, a power of two. Default 4096. */
   readonly pageSize?: number;
-  /** Bytes that may be out at once, counted in whole pages; ENOMEM beyond. Default: as much as there is. */
+  /** The number of bytes that may be allocated at once, counted in whole pages; ENOMEM beyond. Default: no limit. */
   readonly limit?: number;
 }
 
-/** An allocation that is out. */
+/** A live allocation. */
 interface Live {
-  /** Bytes charged for it. */
+  /** The bytes that count against the limit. */
   readonly charge: number;
   readonly coherence: Coherence;
 }
@@ -29,7 +29,7 @@ export class HeapMemory implements MemorySource {
   #used = 0;
   #closed = false;
 
-  /** @throws DmaError EINVAL when `pageSize` is no power of two or `limit` no size */
+  /** @throws DmaError EINVAL if `pageSize` is not a power of two, or `limit` is not a size */
   constructor({ pageSize = 4096, limit = Number.MAX_SAFE_INTEGER }: HeapMemoryOptions = {}) {
     checkSize(limit, 'the memory limit');
     checkPageSize(pageSize);
@@ -42,7 +42,7 @@ export class HeapMemory implements MemorySource {
     return this.#used;
   }
 
-  /** How an allocation of this memory was asked for; undefined for anything else. */
+  /** The coherence that the caller of `allocate` asked for; undefined for any other buffer. */
   coherenceOf(buffer: ArrayBufferLike): Coherence | undefined {
     return this.#live.get(buffer as ArrayBuffer)?.coherence;
   }
@@ -76,7 +76,8 @@ export class HeapMemory implements MemorySource {
       });
     }
     this.#live.delete(buffer);
-    // Detached before: the program transferred the bytes. They stay charged until close, as quarantined memory would.
+    // The buffer was detached before: the program transferred the bytes. They count until close, as quarantined
+    // memory does.
     if (buffer.byteLength === 0) return;
     this.#used -= live.charge;
     detachHeapBuffer(buffer);

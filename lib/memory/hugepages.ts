@@ -1,20 +1,21 @@
-/** Huge pages (hugetlbfs): which kinds can be asked for, and why there are none. */
+/** Huge pages (hugetlbfs): the kinds that a program can ask for, and the reasons if there are none. */
 
 import { readdirSync, readFileSync } from 'node:fs';
 import { oneOf } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 
 /**
- * false: ordinary pages. true: huge pages of the system's default size; a size: of that one. Those are strict: an
- * allocation fails when too few are reserved. 'prefer': the default size while there are some, then ordinary pages,
- * which is reported.
+ * - false: ordinary pages.
+ * - true: huge pages of the system's default size. A size: huge pages of that size. Both are strict: an allocation
+ *   fails if too few are reserved.
+ * - 'prefer': the default size while there are free ones, then ordinary pages. The library reports that it fell back.
  */
 export type HugePages = boolean | '2MiB' | '1GiB' | 'prefer';
 
 const SIZES: Readonly<Record<'2MiB' | '1GiB', number>> = { '2MiB': 2 ** 21, '1GiB': 2 ** 30 };
 const FOLDER = '/sys/kernel/mm/hugepages';
 
-/** The pages of a region, as the native functions want to be told. @throws DmaError EINVAL no kind of pages */
+/** The argument of the native functions for a kind of pages. @throws DmaError EINVAL not a kind of pages */
 export function pageKind(hugepages: HugePages): boolean | number {
   checkHugePages(hugepages, 'option hugepages');
   if (typeof hugepages === 'boolean') return hugepages;
@@ -23,7 +24,10 @@ export function pageKind(hugepages: HugePages): boolean | number {
 
 export const checkHugePages = oneOf(true, false, '2MiB', '1GiB', 'prefer');
 
-/** Why there is no region of `bytes` in huge pages: none are reserved (-ENOMEM), or there is no such size (-ENODEV). */
+/**
+ * Why there is no region of `bytes` in huge pages: none are reserved (-ENOMEM), or the system has no such size
+ * (-ENODEV).
+ */
 export function noHugePages(bytes: number, kind: boolean | number, errno: number): DmaError {
   const code = errnoName(errno);
   const syscall = 'memfd_create';

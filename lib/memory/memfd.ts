@@ -1,11 +1,11 @@
 /**
- * Memory for real devices: few large sealed memfd regions, populated once, carved into ArrayBuffers.
+ * Memory for real devices: a few large sealed memfd regions, populated once, carved into ArrayBuffers.
  *
- *      region   [ run | run | free ........ | quarantined | run ]      free runs of pages known for each
+ *      region   [ run | run | free ........ | quarantined | run ]      each region knows its free runs of pages
  *
- * Invariants: a page belongs to at most one live ArrayBuffer; a run whose buffer could not be killed (stolen by
- * `transfer()`, or marked untransferable) is not given out again; a region that is closed has anonymous memory in
- * its place, so that views which survived it reach nothing a device sees.
+ * Invariants: a page belongs to at most one live ArrayBuffer. A run is not allocated again if its buffer could not be
+ * detached (it was taken by `transfer()`, or marked untransferable). When a region is closed, anonymous memory takes its
+ * place, so that a view that is still alive reaches no memory of a device.
  */
 
 import { checkArrayLength, checkOptions, checkSize } from '../arguments.ts';
@@ -22,7 +22,7 @@ export interface MemfdMemoryOptions {
   readonly hugepages?: HugePages;
 }
 
-/** Where the bytes of an allocation are in a file. */
+/** The place of an allocation in a file. */
 export interface MemoryFile {
   /** The descriptor of a sealed memfd. The memory owns it. */
   readonly fd: number;
@@ -32,7 +32,7 @@ export interface MemoryFile {
 
 /** Bytes of an ordinary region. */
 const REGION_SIZE = 2 * 1024 * 1024;
-/** Emptied regions are kept for reuse up to this many bytes. */
+/** Empty regions are kept for reuse, up to this many bytes. */
 const SPARE_LIMIT = 64 * 1024 * 1024;
 
 interface Region {
@@ -45,14 +45,14 @@ interface Run {
   readonly region: Region;
   readonly page: number;
   readonly pages: number;
-  /** Whether another process or driver may hold its pages. */
+  /** True if another process or driver may hold its pages. */
   shared: boolean;
 }
 
-/** The open ones of this environment. */
+/** The open MemfdMemory objects of this environment. */
 const opened = new Set<MemfdMemory>();
 
-/** The MemfdMemory of a live allocation. */
+/** The MemfdMemory that owns a live allocation. */
 export function memfdMemoryOf(buffer: ArrayBufferLike): MemfdMemory | undefined {
   for (const memory of opened) if (memory.fileOf(buffer) !== undefined) return memory;
   return undefined;
@@ -72,7 +72,7 @@ export class MemfdMemory implements MemorySource {
   #closed = false;
   #fallback: DmaError | undefined;
 
-  /** @throws DmaError ENOSYS when the addon cannot be loaded · EINVAL no kind of pages */
+  /** @throws DmaError ENOSYS the addon cannot be loaded · EINVAL not a kind of pages */
   constructor(options: MemfdMemoryOptions = {}) {
     checkOptions<MemfdMemoryOptions>(options, 'MemfdMemory', { hugepages: checkHugePages });
     const { hugepages = false } = options;
@@ -84,12 +84,12 @@ export class MemfdMemory implements MemorySource {
     opened.add(this);
   }
 
-  /** Why there are ordinary pages in it although huge ones were preferred; undefined when there are none. */
+  /** Why it has ordinary pages although the program preferred huge ones; undefined if it has none. */
   get fallback(): DmaError | undefined {
     return this.#fallback;
   }
 
-  /** Bytes that are not used again because the program or another process still holds them. */
+  /** Bytes that are not used again, because the program or another process still holds them. */
   get quarantined(): number {
     return this.#quarantined;
   }
@@ -124,14 +124,14 @@ export class MemfdMemory implements MemorySource {
     else this.#quarantined += run.pages * this.pageSize;
   }
 
-  /** Where a live allocation is; undefined for anything else. */
+  /** The place of a live allocation; undefined for any other buffer. */
   fileOf(buffer: ArrayBufferLike): MemoryFile | undefined {
     const run = this.#live.get(buffer as ArrayBuffer);
     if (run === undefined) return undefined;
     return { fd: this.#addon.regionFd(run.region.handle), offset: run.page * this.pageSize };
   }
 
-  /** Mark a live allocation: another process or driver may hold its pages from here on, for any time. */
+  /** Mark a live allocation: from here on another process or driver may hold its pages, without a time limit. */
   share(buffer: ArrayBufferLike): void {
     const run = this.#live.get(buffer as ArrayBuffer);
     if (run !== undefined) run.shared = true;
@@ -160,11 +160,15 @@ export class MemfdMemory implements MemorySource {
     return { region, page: region.runs.take(pages), pages, shared: false };
   }
 
-  /** Whether the pages of a run can be used again: no other process holds them, or they were replaced by new ones. */
+  /**
+   * True if the pages of a run can be used again: no other process holds them, or the kernel replaced them by new
+   * ones.
+   */
   #isOurs({ region, page, pages, shared }: Run): boolean {
     if (!shared) return true;
     const replaced = this.#addon.regionReplace(region.handle, page * this.pageSize, pages * this.pageSize);
-    return replaced === 0; // not for a part of a huge page that is held, or when memory is short
+    // The kernel cannot replace a part of a huge page that another process holds, or any page when memory is short.
+    return replaced === 0;
   }
 
   #give({ region, page, pages }: Run): void {
@@ -179,7 +183,7 @@ export class MemfdMemory implements MemorySource {
     this.#addon.regionRevoke(region.handle);
   }
 
-  /** A new region with at least `pages` in one piece, all free. */
+  /** Adds a region with at least `pages` contiguous free pages. */
   #grow(pages: number): Region {
     const wanted = Math.max(pages * this.pageSize, REGION_SIZE);
     let handle = this.#addon.regionCreate(wanted, this.#kind);
@@ -216,7 +220,7 @@ export class MemfdMemory implements MemorySource {
   }
 }
 
-/** The results of the native functions when there is no memory, or there are no huge pages of a size. */
+/** The native functions return these if there is no memory, or if there are no huge pages of a size. */
 const ENOMEM = -12;
 const ENODEV = -19;
 

@@ -1,22 +1,23 @@
 /**
- * Free runs of pages of one region: first fit, at a boundary of the size rounded up to a power of two; or from the top
- * down, below a limit.
- * Invariants: ascending, disjoint, never touching (neighbours are merged).
+ * The free runs of pages of one region. An allocation takes the first run that fits, at a multiple of the size
+ * rounded up to a power of two; or the highest one below a limit.
+ *
+ * Invariants: the runs are ascending and disjoint, and never touch (neighbours are merged).
  */
 export class PageRuns {
-  /** Pages not taken. */
+  /** The number of free pages. */
   free: number;
   readonly #starts: number[];
   readonly #ends: number[];
 
-  /** `pages` pages, all free, the first of them with number `first`. */
+  /** `pages` pages, all free. The first of them has the number `first`. */
   constructor(pages: number, first = 0) {
     this.free = pages;
     this.#starts = [first];
     this.#ends = [first + pages];
   }
 
-  /** Takes `pages` (at least 1); returns the first of them, or -1. */
+  /** Allocates `pages` (at least 1). Returns the first of them, or -1. */
   take(pages: number): number {
     if (pages > this.free) return -1;
     const align = 2 ** Math.ceil(Math.log2(pages));
@@ -30,7 +31,7 @@ export class PageRuns {
     return -1;
   }
 
-  /** As `take`, but the highest there are up to page `last`, at a multiple of `align`. */
+  /** As `take`, but it takes the highest run that ends at or below page `last`, at a multiple of `align`. */
   takeTop(pages: number, align: number, last: number): number {
     if (pages > this.free) return -1;
     for (let i = this.#starts.length - 1; i >= 0; i--) {
@@ -44,7 +45,7 @@ export class PageRuns {
     return -1;
   }
 
-  /** Gives back what `take` or `takeTop` returned for `pages`. */
+  /** Frees the `pages` pages that `take` or `takeTop` returned. */
   give(page: number, pages: number): void {
     const end = page + pages;
     let i = this.#after(page);
@@ -86,7 +87,7 @@ export class PageRuns {
     return low;
   }
 
-  /** Makes one of runs `i` and `i + 1`. */
+  /** Merges runs `i` and `i + 1`. */
   #merge(i: number): void {
     this.#ends[i] = this.#ends[i + 1]!;
     this.#starts.splice(i + 1, 1);

@@ -1,16 +1,17 @@
-/** Where memory of this process lies in the machine: /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
+/** The physical addresses of this process's memory: /proc/self/pagemap (Documentation/admin-guide/mm/pagemap.rst). */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { DmaError } from '../errors.ts';
 
-/** Bytes of an entry, one for each page; and its bits. */
+/** The size of an entry in bytes, one entry for each page; and the bits of an entry. */
 const ENTRY = 8;
 const PRESENT = 1n << 63n;
 const FRAME = (1n << 55n) - 1n;
 
 /**
- * Physical addresses of the `pages` pages that begin at address `virtual` of this process, as they are now.
- * @param virtual a multiple of `pageSize` @param pageSize of the CPU
- * @throws DmaError EPERM the kernel hides them · EFAULT a page is not there
+ * The physical addresses of the `pages` pages that begin at address `virtual` of this process, at this moment.
+ * @param virtual a multiple of `pageSize`
+ * @param pageSize of the CPU
+ * @throws DmaError EPERM the kernel hides them · EFAULT a page is not present
  */
 export function physicalAddresses(virtual: number, pages: number, pageSize: number): number[] {
   const bytes = readEntries((virtual / pageSize) * ENTRY, pages * ENTRY);
@@ -28,7 +29,7 @@ export function physicalAddresses(virtual: number, pages: number, pageSize: numb
   });
 }
 
-/** Reads entries. Those beyond the end of the file are zeros: no page is there. */
+/** Reads entries. An entry beyond the end of the file is zero: no page is present there. */
 function readEntries(position: number, length: number): Buffer {
   const bytes = Buffer.alloc(length);
   try {

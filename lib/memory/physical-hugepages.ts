@@ -5,11 +5,11 @@
  *      (vm.nr_hugepages)                 of one or   without a gap in      runs of pages
  *                                        more        physical memory       below a limit
  *
- * The addresses come from /proc/self/pagemap, which takes root. There is no protection: a device that is given a wrong
- * address reaches whatever is there, and one that still runs when this memory goes back to the kernel writes into
- * memory of others. The kernel promises to keep huge pages where they are only as long as it has no reason to move
- * them (memory that is unplugged, `echo 1 > /proc/sys/vm/compact_memory` with movable huge pages); a machine that does
- * either must not use this. With an IOMMU use `openPci`; on boards, u-dma-buf.
+ * The addresses come from /proc/self/pagemap, which needs root. There is no protection. A device that gets a wrong address
+ * reaches whatever memory is there. A device that still runs when this memory goes back to the kernel writes into memory of
+ * other programs. The kernel keeps huge pages in place only while it has no reason to move them. It moves them when memory
+ * is unplugged, and for `echo 1 > /proc/sys/vm/compact_memory` with movable huge pages. A machine that does either must not
+ * use this class. Use `openPci` where there is an IOMMU, and u-dma-buf on boards.
  */
 
 import { checkArrayLength, checkedLater, checkOptions, checkSize, describe } from '../arguments.ts';
@@ -24,18 +24,21 @@ import { PageRuns } from './page-runs.ts';
 import { physicalAddresses } from './pagemap.ts';
 
 export interface PhysicalHugepagesOptions {
-  /** There is memory at or below this address from the start: a DMA mask, e.g. `dmaBitMask(28)`. Default: anywhere. */
+  /**
+   * The memory must start with some bytes at or below this address: a DMA mask, e.g. `dmaBitMask(28)`. Default:
+   * anywhere.
+   */
   readonly below?: bigint;
 }
 
-/** Memory of one region without a gap. */
+/** A part of one region that has no gap in physical memory. */
 interface Zone {
   readonly region: Handle;
-  /** Offset of its first byte in the region. */
+  /** The offset of its first byte in the region. */
   readonly offset: number;
-  /** Physical, both ends inclusive. */
+  /** Physical addresses, both ends inclusive. */
   readonly range: IovaRange;
-  /** Its pages, by their number in the machine. */
+  /** Its free pages, numbered by their physical page number. */
   readonly runs: PageRuns;
 }
 
@@ -45,21 +48,21 @@ interface Place {
   readonly pages: number;
 }
 
-/** Huge pages whose physical address is known, for devices without an IOMMU. */
+/** Huge pages with known physical addresses, for devices without an IOMMU. */
 export class PhysicalHugepages implements AddressedMemory {
   readonly name = 'physical huge pages';
-  /** Not known before the reservation is used up. */
+  /** The real capacity is known only when the reservation is used up. */
   readonly capacity = Number.MAX_SAFE_INTEGER;
   readonly pageSize: number;
   readonly #native: Addon;
-  /** The highest first. */
+  /** Ordered by address, the highest first. */
   #zones: Zone[] = [];
   readonly #live = new Map<ArrayBuffer, Place>();
   #quarantined = 0;
   #closed = false;
 
   /**
-   * Takes a huge page, which stays taken until `close`, as those do that are added later.
+   * Takes a huge page, and keeps it until `close`. The pages that are added later are kept until then, too.
    * @throws DmaError ENOMEM none is reserved, or none below · EPERM not root · ENOSYS addon not built
    */
   constructor(options: PhysicalHugepagesOptions = {}) {
@@ -78,7 +81,7 @@ export class PhysicalHugepages implements AddressedMemory {
     return this.#zones[0]?.range.end ?? 0;
   }
 
-  /** Bytes that are not used again because the program still holds them. */
+  /** Bytes that are not used again, because the program still holds them. */
   get quarantined(): number {
     return this.#quarantined;
   }
@@ -87,12 +90,12 @@ export class PhysicalHugepages implements AddressedMemory {
     return this.#place(buffer).address;
   }
 
-  /** From the top, so that what few devices reach is left for those that reach nothing else. */
+  /** Allocates from the top, and so leaves low memory for devices that reach nothing else. */
   allocate(size: number): ArrayBuffer {
     return this.allocateBelow(size, Number.MAX_SAFE_INTEGER);
   }
 
-  /** Huge pages are added until there is room at or below `limit`, or none is left. */
+  /** Adds huge pages until there is room at or below `limit`, or no huge page is left. */
   allocateBelow(size: number, limit: number): ArrayBuffer {
     this.#checkOpen();
     checkSize(size, 'the size of an allocation');
@@ -149,8 +152,9 @@ export class PhysicalHugepages implements AddressedMemory {
   }
 
   /**
-   * Adds a region in which `pages` fit at or below `limit`. The kernel says which huge pages it gives only by giving
-   * them: those that do not serve are held until one does, so that they are not given again, and then go back.
+   * Adds a region in which `pages` fit at or below `limit`. The kernel does not tell the address of a huge page
+   * before it gives the page. So this function holds the unsuitable ones until it gets a suitable one, and then gives
+   * them back. Otherwise the kernel would give the same ones again.
    * @throws DmaError ENOMEM there is none; nothing has changed
    */
   #grow(pages: number, limit: number): void {
@@ -171,7 +175,7 @@ export class PhysicalHugepages implements AddressedMemory {
     }
   }
 
-  /** The parts of a region that are without a gap in physical memory, in the order of the region. */
+  /** The parts of a region that have no gap in physical memory, in the order of the region. */
   #zonesOf(region: Handle): Zone[] {
     const pages = this.#native.regionSize(region) / this.pageSize;
     const addresses = physicalAddresses(this.#native.regionAddress(region), pages, this.pageSize);
@@ -201,7 +205,7 @@ export class PhysicalHugepages implements AddressedMemory {
   }
 }
 
-/** Whether `bytes`, at a multiple of their power of two, lie in an empty zone at or below `limit`. */
+/** True if `bytes`, at a multiple of their power of two, fit in an empty zone at or below `limit`. */
 function fits({ range }: Zone, bytes: number, limit: number): boolean {
   const align = powerOfTwoCeil(bytes);
   const end = Math.ceil(range.start / align) * align + bytes - 1;

@@ -2,11 +2,11 @@
  * The MemorySource seam: where memory that a device may reach comes from.
  *
  *      memfd / hugetlb      large sealed regions, carved natively     (real hardware, Linux)
- *      dma-heap             a dma-buf each, for others' devices       (Linux; dma-heap.ts)
+ *      dma-heap             a dma-buf each, for devices of others     (Linux; dma-heap.ts)
  *      heap                 plain ArrayBuffers                        (simulation, any OS)
  *      physical             those, with addresses (addressed.ts)      (simulation without an IOMMU)
  *
- * The token for a piece of memory is its ArrayBuffer, in every world: an AddressSpace maps it, `free` kills it.
+ * In every world a piece of memory is named by its ArrayBuffer: an AddressSpace maps the buffer, and `free` detaches it.
  */
 
 import { checkMethods } from '../arguments.ts';
@@ -15,40 +15,40 @@ export interface MemorySource {
   /** Short name for people: `memfd`, `hugetlb`, `heap`. */
   readonly name: string;
 
-  /** Bytes; every allocation starts on such a boundary and owns the rest of its last page. */
+  /** Bytes. Every allocation starts at a multiple of this, and owns the rest of its last page. */
   readonly pageSize: number;
 
   /**
-   * Zeroed memory with an ArrayBuffer of its own, exactly `size` bytes long. The bytes from there to the end of
-   * the last page belong to the same allocation and are zero. 'coherent' unless said otherwise; a source of memory
-   * that is always coherent need not ask.
-   * @throws DmaError ENOMEM when there is no memory, ENODEV after `close`
+   * Zeroed memory with an ArrayBuffer of its own, exactly `size` bytes long. The bytes from there to the end of the
+   * last page belong to the same allocation and are zero. The default is 'coherent'. A source whose memory is always
+   * coherent may ignore it.
+   * @throws DmaError ENOMEM no memory is left · ENODEV after `close`
    */
   allocate(size: number, coherence?: Coherence): ArrayBuffer;
 
   /**
-   * Give an allocation back; every view of it has length 0 afterwards. No device may have it mapped any more.
-   * A buffer that arrives already detached was transferred by the program (`transfer()`): its memory is not used
-   * again until `close`, so that the program never sees another allocation's bytes there.
-   * @throws DmaError EINVAL when the buffer is not a live allocation of this source
+   * Free an allocation. Every view of it then has length 0. No device may have it mapped any more. If the buffer is
+   * already detached, the program transferred it (`transfer()`). Its memory is then not used again until `close`, so
+   * that the program never sees another allocation's bytes there.
+   * @throws DmaError EINVAL if the buffer is not a live allocation of this source
    */
   free(buffer: ArrayBuffer): void;
 
   /**
-   * Revoke everything that is still out and release the memory. Harmless to call twice. A view that was stolen
-   * reads zeros of anonymous memory from here on.
+   * Revoke every live allocation and release the memory. Calling it twice is harmless. A view that the program
+   * transferred reads zeros of anonymous memory from here on.
    */
   close(): void;
 }
 
 /**
- * How the CPU treats memory when the device does not see the CPU's caches: it does not cache 'coherent' memory, so that
- * both see each other's writes; it caches 'noncoherent' memory, and the driver has to sync it. To a
- * device that does see the caches both are the same.
+ * How the CPU treats memory if the device does not see the CPU's caches. The CPU does not cache 'coherent' memory, so
+ * that both see each other's writes. It caches 'noncoherent' memory, and the driver has to sync it. For a device that
+ * does see the caches the two are equal.
  */
 export type Coherence = 'coherent' | 'noncoherent';
 
-/** Throws DmaError EINVAL for anything but a source of memory. */
+/** Throws DmaError EINVAL if the value is not a source of memory. */
 export function checkMemory(memory: unknown, what: string): void {
   checkMethods(
     memory,

@@ -1,4 +1,4 @@
-/** Opening a u-dma-buf: what can go wrong on the way, said once, with the fix. */
+/** Opening a u-dma-buf, and the errors of each step, each with the fix. */
 
 import { writeFileSync } from 'node:fs';
 import { checkBoolean, checkOptions, checkText } from '../arguments.ts';
@@ -19,29 +19,30 @@ export interface OpenUDmaBufOptions {
   /** Prefix of /sys and /dev, so that a recorded tree can stand for a machine. Default `/`. */
   readonly root?: string;
   /**
-   * Whether the CPU may cache memory that is synced anyway. Without, all of it is uncached and nothing needs a sync,
-   * which is several times slower to read. Makes no difference to a device that sees the CPU's caches. Default true.
+   * True if the CPU may cache memory that the driver syncs anyway. With false, all memory is uncached and needs no
+   * sync, but reading it is several times slower. It makes no difference to a device that sees the CPU's caches.
+   * Default true.
    */
   readonly cached?: boolean;
 }
 
 /**
- * sync_mode for mappings with O_SYNC: as dma_mmap_coherent makes them. The module's default, 1, is the mapping of
- * registers, where an unaligned access and the instruction behind memset (dc zva) fault on arm64: `fill` and `set` do
- * both.
+ * sync_mode for mappings with O_SYNC: mapped as dma_mmap_coherent does. The module's default, 1, maps the memory like
+ * registers. On arm64 an unaligned access to that mapping faults, and so does the instruction behind memset (dc zva).
+ * `fill` and `set` use both.
  */
 const MODE_DMA_COHERENT = 3;
 const MODE_WRITE_COMBINE = 2;
-/** From here on without O_SYNC too. */
+/** From this mode on, mappings without O_SYNC are affected, too. */
 const MODE_ALWAYS = 4;
 
 /**
- * Open the buffer of the kernel module u-dma-buf, for `new DmaDevice({ name, memory, cache: memory.cache })`. One at a
- * time has it open, in this process and in all that use this library. Where device and CPU do not see the same,
- * 'coherent' memory is uncached, and `sync_mode` of the buffer is set to 3 unless it is 2.
+ * Open the buffer of the kernel module u-dma-buf, for `new DmaDevice({ name, memory, cache: memory.cache })`. Only
+ * one opener can have it at a time, among all processes that use this library. If device and CPU do not see the same
+ * bytes, 'coherent' memory is uncached, and this function sets `sync_mode` of the buffer to 3 unless it is 2.
  *
  * @param name as in /sys/class/u-dma-buf, e.g. `udmabuf0`
- * @throws DmaError EINVAL no name · ENODEV module, buffer or node absent · EOPNOTSUPP its device is behind a
+ * @throws DmaError EINVAL not a name · ENODEV module, buffer or node absent · EOPNOTSUPP its device is behind a
  *   translating IOMMU · EIO /sys or the node make no sense · EACCES no permission · EBUSY in use · ENXIO the node has
  *   fewer bytes than /sys says · ENOSYS addon not built
  */
@@ -92,7 +93,7 @@ function checkPages({ name, address, size }: UDmaBufFacts, pageSize: number): vo
   });
 }
 
-/** The module itself is asked where it can be: another driver may have a node of that name. */
+/** Asks the module itself, if it can be asked: another driver may have a node of that name. */
 function checkNode(addon: Addon, control: Handle, facts: UDmaBufFacts): void {
   if (facts.ioctlVersion === 0) return;
   const info = addon.uDmaBufInfo(control);
@@ -113,7 +114,7 @@ function checkNode(addon: Addon, control: Handle, facts: UDmaBufFacts): void {
   );
 }
 
-/** @param uncached whether there will be mappings with O_SYNC, which have to be of ordinary uncached memory */
+/** @param uncached true if there will be mappings with O_SYNC, which must be ordinary uncached memory */
 function prepareMode(addon: Addon, control: Handle, facts: UDmaBufFacts, uncached: boolean): void {
   const { syncMode, ioctlVersion, folder } = facts;
   if (syncMode < MODE_ALWAYS && (!uncached || syncMode >= MODE_WRITE_COMBINE)) return;

@@ -1,11 +1,12 @@
 /**
- * How the module u-dma-buf is told to keep the CPU's caches right for a part of its buffer. It has the cache
- * maintenance of the kernel's dma_sync_single_for_cpu and _for_device behind either of two doors:
+ * Telling the module u-dma-buf to make the CPU's caches agree with memory, for a part of its buffer. The module offers the
+ * cache maintenance of the kernel's dma_sync_single_for_cpu and _for_device in two ways:
  *
  *      ioctl on the node       one call, 64-bit offset and size           (version 4.7 of the module and later)
- *      files in its folder     offset, size and direction, then the go
+ *      files in its folder     offset, size and direction, then the write that starts it
  *
- * The third, all of it packed into the number that says go, is never used: it drops the low four bits of the size.
+ * A third way packs all values into the number that starts the sync. The library never uses it, because it drops the low
+ * four bits of the size.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { DmaDirection } from '../direction.ts';
@@ -16,8 +17,8 @@ import { className } from './u-dma-buf-sysfs.ts';
 
 export interface SyncChannel {
   /**
-   * Bytes [offset, offset + size) of the buffer are the CPU's, or the device's, from here on.
-   * @throws DmaError what the kernel says
+   * From here on the CPU, or the device, owns bytes [offset, offset + size) of the buffer.
+   * @throws DmaError the kernel's error
    */
   sync(offset: number, size: number, direction: DmaDirection, owner: 'cpu' | 'device'): void;
   close(): void;
@@ -28,7 +29,7 @@ export class IoctlSync implements SyncChannel {
   readonly #native: Pick<UDmaBufFunctions, 'uDmaBufSync'>;
   readonly #region: Handle;
 
-  /** @param region of the node; it stays the caller's */
+  /** @param region of the node; the caller keeps owning it */
   constructor(native: Pick<UDmaBufFunctions, 'uDmaBufSync'>, region: Handle) {
     this.#native = native;
     this.#region = region;
@@ -47,11 +48,11 @@ const FILES = ['sync_offset', 'sync_size', 'sync_direction', 'sync_for_cpu', 'sy
 
 type SyncFile = (typeof FILES)[number];
 
-/** The files, open for as long as this is. */
+/** The files, kept open as long as this object. */
 export class SysfsSync implements SyncChannel {
   readonly #files = new Map<SyncFile, number>();
 
-  /** @throws DmaError EACCES no permission to write them · EIO they are not there */
+  /** @throws DmaError EACCES no permission to write them · EIO they do not exist */
   constructor(folder: string) {
     try {
       for (const name of FILES) this.#files.set(name, openSync(`${folder}/${name}`, 'r+'));
@@ -82,7 +83,7 @@ export class SysfsSync implements SyncChannel {
   }
 }
 
-/** Why a file of the folder cannot be written. */
+/** The reason why a file of the folder cannot be written. */
 export function unwritable(folder: string, cause: unknown): DmaError {
   const { code, syscall } = cause as NodeJS.ErrnoException;
   const options = { syscall, cause };

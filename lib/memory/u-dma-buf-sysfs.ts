@@ -1,12 +1,12 @@
 /**
- * The facts about a u-dma-buf in /sys, read before its node is opened, and the reason if it cannot be used.
+ * The facts about a u-dma-buf in /sys. The library reads them before it opens the node, and refuses a buffer that it cannot use.
  *
  *      /sys/class/u-dma-buf/<name>/phys_addr  size  sync_mode  dma_coherent  ioctl_version  ...
- *      /sys/class/udmabuf/<name>/             the same, with old versions of the module
+ *      /sys/class/udmabuf/<name>/             the same files, with old versions of the module
  *      /dev/<name>                            the memory
  *
- * The module prints some numbers in hexadecimal and some in decimal. `root` is a prefix put before every absolute
- * path, so that a recorded tree can stand for a machine.
+ * The module prints some numbers in hexadecimal and some in decimal. `root` is a prefix for every absolute path, so that a
+ * recorded tree can stand for a machine.
  */
 import { basename, dirname } from 'node:path';
 import { quote } from '../arguments.ts';
@@ -14,33 +14,33 @@ import { DmaError } from '../errors.ts';
 import { linkTarget, listFolder, readText } from '../files.ts';
 
 export interface UDmaBufFacts {
-  /** As in /dev, e.g. `udmabuf0`. */
+  /** The name in /dev, e.g. `udmabuf0`. */
   readonly name: string;
-  /** Where its attributes are. */
+  /** The folder of its attributes. */
   readonly folder: string;
-  /** Path of its device node. */
+  /** The path of its device node. */
   readonly node: string;
-  /** Device address of its first byte (phys_addr). */
+  /** The device address of its first byte (phys_addr). */
   readonly address: number;
   /** Bytes. */
   readonly size: number;
   /**
-   * The effect of O_SYNC on a mapping, 0 to 3 (left cached, uncached, write-combining, as dma_mmap_coherent); 4 more:
-   * always.
+   * The effect of O_SYNC on a mapping: 0 leaves it cached, 1 makes it uncached, 2 write-combining, 3 as
+   * dma_mmap_coherent. 4 more means that the effect does not need O_SYNC.
    */
   readonly syncMode: number;
-  /** Whether its device sees the CPU's caches. */
+  /** True if its device sees the CPU's caches. */
   readonly coherent: boolean;
-  /** 0: no ioctls. */
+  /** 0 means that it has no ioctls. */
   readonly ioctlVersion: number;
 }
 
 const CLASSES = ['u-dma-buf', 'udmabuf'];
 
 /**
- * Facts about a u-dma-buf that may be mapped.
- * @throws DmaError EINVAL no name · ENODEV the module or the buffer is not there · EIO attributes that make no sense ·
- *   EOPNOTSUPP its device is behind a translating IOMMU
+ * The facts about a u-dma-buf that may be mapped.
+ * @throws DmaError EINVAL not a name · ENODEV the module or the buffer does not exist · EIO attributes make no sense
+ *   · EOPNOTSUPP its device is behind a translating IOMMU
  */
 export function readUDmaBuf(name: string, root: string): UDmaBufFacts {
   checkName(name);
@@ -56,13 +56,13 @@ export function readUDmaBuf(name: string, root: string): UDmaBufFacts {
     address: attributes.number('phys_addr'),
     size: attributes.number('size'),
     syncMode: attributes.number('sync_mode', 7),
-    // Kernels that do not tell: what their processors are known for.
+    // Some kernels do not tell. The default is then what is usual for their processors.
     coherent: attributes.number('dma_coherent', 1, process.arch === 'x64' ? 1 : 0) === 1,
     ioctlVersion: attributes.number('ioctl_version', 255, 0),
   };
 }
 
-/** The class that a buffer's folder is in, which is its subsystem for udev. */
+/** The class of a buffer's folder, which is its subsystem for udev. */
 export function className(folder: string): string {
   return basename(dirname(folder));
 }
@@ -72,11 +72,11 @@ export function cacheLineSize(root: string): number {
   const folder = `${root}/sys/devices/system/cpu/cpu0/cache`;
   const sizes = listFolder(folder).map((index) => Number(readText(`${folder}/${index}/coherency_line_size`)));
   const largest = Math.max(0, ...sizes.filter((size) => Number.isInteger(Math.log2(size))));
-  // Not told: ARCH_DMA_MINALIGN.
+  // The kernel does not tell: use ARCH_DMA_MINALIGN.
   return largest > 0 ? largest : process.arch === 'arm64' ? 128 : 64;
 }
 
-/** Whether the module was last told that the device owns the buffer (sync_owner). */
+/** True if the module was last told that the device owns the buffer (sync_owner). */
 export function ownedByDevice({ folder }: UDmaBufFacts): boolean {
   return readText(`${folder}/sync_owner`)?.trim() === '1';
 }
@@ -88,7 +88,7 @@ class Attributes {
     this.folder = folder;
   }
 
-  /** @throws DmaError EIO when it is absent without `missing`, no number, or above `max` */
+  /** @throws DmaError EIO if it is absent and `missing` is not given, is not a number, or is above `max` */
   number(name: string, max: number = Number.MAX_SAFE_INTEGER, missing?: number): number {
     const text = readText(`${this.folder}/${name}`)?.trim();
     if (text === undefined && missing !== undefined) return missing;
@@ -124,8 +124,8 @@ function notThere(name: string, folders: readonly string[]): DmaError {
 }
 
 /**
- * Behind a translating IOMMU phys_addr is an I/O virtual address, and mapping the node is a bug in the kernel: BUG at
- * vm_insert_page, or whatever memory has that number. So nothing is mapped then.
+ * Behind a translating IOMMU, phys_addr is an I/O virtual address. Mapping the node is then a bug in the kernel: it
+ * stops at BUG in vm_insert_page, or maps unrelated memory that has that number. So this library maps nothing then.
  */
 function checkUntranslated(folder: string, name: string, root: string): void {
   const group = linkTarget(`${folder}/device/iommu_group`);

@@ -1,16 +1,16 @@
 /**
- * The buffer of a u-dma-buf (github.com/ikwzm/udmabuf): one piece of physical memory, allocated by a kernel module from
- * outside the kernel, with an address that a device without an IOMMU understands. Not the kernel's own /dev/udmabuf.
+ * The buffer of a u-dma-buf (github.com/ikwzm/udmabuf): one piece of physical memory with an address that a device without
+ * an IOMMU understands. A kernel module allocates it; the module does not come with the kernel. It is not /dev/udmabuf.
  *
- *      device address   phys_addr [ run | run | free ........ | quarantined | run ] + size     whole pages, from the top
- *      the CPU's views            'coherent' runs of the uncached mapping, 'noncoherent' ones of the cached mapping
+ *      device address   phys_addr [ run | run | free ........ | quarantined | run ] + size   whole pages, from the top
+ *      the CPU's views            'coherent' runs of the uncached mapping, 'noncoherent' runs of the cached mapping
  *
- * A device that sees the CPU's caches needs one mapping, a cached one. To one that does not, memory that both may write
- * at any time has to be uncached, and the rest is cached and synced. A page is used through one mapping at a time: what
- * the cache holds of it goes before it is given out.
+ * A device that sees the CPU's caches needs one mapping, which is cached. For other devices there are two: memory that both
+ * sides may write at any time has to be uncached, and the rest is cached and synced. A page is used through one mapping at
+ * a time: before a page is allocated, its lines are removed from the cache.
  *
- * Invariants: a page belongs to at most one live ArrayBuffer; one whose buffer could not be killed, or that was
- * exported, is not given out again; after close there is anonymous memory in the place of both mappings.
+ * Invariants: a page belongs to at most one live ArrayBuffer. A page is not allocated again if its buffer could not be
+ * detached, or was exported. After close, anonymous memory is in the place of both mappings.
  */
 
 import { constants } from 'node:buffer';
@@ -31,30 +31,31 @@ import type { Coherence } from './source.ts';
 import type { SyncChannel } from './u-dma-buf-sync.ts';
 
 /**
- * Bytes that a longer allocation is aligned to where more cannot be had: as the kernel's CMA (CONFIG_CMA_ALIGNMENT).
+ * A longer allocation is aligned to this many bytes if the buffer has no larger multiple: as in the kernel's CMA
+ * (CONFIG_CMA_ALIGNMENT).
  */
 const LEAST_ALIGN = 2 ** 20;
 
 export interface UDmaBufParts {
-  /** As in /dev, e.g. `udmabuf0`. */
+  /** The name in /dev, e.g. `udmabuf0`. */
   readonly device: string;
   /** Device address of the first byte, a multiple of the page size. */
   readonly address: number;
   /** Bytes, whole pages. */
   readonly size: number;
-  /** A page of the node. Its descriptor holds the lock and takes the ioctls. */
+  /** One page of the node. Its descriptor holds the lock and takes the ioctls. */
   readonly control: Handle;
-  /** All of it, as 'coherent' allocations see it. */
+  /** The whole buffer, as 'coherent' allocations see it. */
   readonly coherent: Handle;
-  /** All of it, as 'noncoherent' allocations see it; undefined when that is the same region. */
+  /** The whole buffer, as 'noncoherent' allocations see it; undefined if that is the same region. */
   readonly cached?: Handle | undefined;
   /** Bytes of a cache line. */
   readonly lineSize: number;
-  /** Keeps the caches right, for a device that does not see them. */
+  /** Makes the caches agree, for a device that does not see them. */
   readonly channel?: SyncChannel | undefined;
 }
 
-/** Where an allocation is. */
+/** The place of an allocation. */
 interface Run {
   readonly page: number;
   readonly pages: number;
@@ -66,27 +67,27 @@ interface Run {
 /** The memory that `openUDmaBuf` opens, for one DmaDevice: `new DmaDevice({ name, memory, cache: memory.cache })`. */
 export class UDmaBufMemory implements AddressedMemory {
   readonly name = 'u-dma-buf';
-  /** As in /dev, e.g. `udmabuf0`. */
+  /** The name in /dev, e.g. `udmabuf0`. */
   readonly device: string;
   readonly pageSize: number;
   readonly ranges: readonly IovaRange[];
   readonly highest: number;
-  /** For the DmaDevice; undefined when nothing needs a sync. */
+  /** For the DmaDevice; undefined if no memory needs a sync. */
   readonly cache: CacheMaintenance | undefined;
 
   readonly #addon: RegionFunctions & UDmaBufFunctions;
   readonly #parts: UDmaBufParts;
-  /** Numbered by device address. */
+  /** The free pages, numbered by device address. */
   readonly #runs: PageRuns;
   readonly #live = new Map<ArrayBuffer, Run>();
   #quarantined = 0;
   #closed = false;
 
-  /** The regions and the channel are its own from here on. @internal */
+  /** This object owns the regions and the channel from here on. @internal */
   constructor(addon: RegionFunctions & UDmaBufFunctions, parts: UDmaBufParts) {
     const { device, address, size, cached, channel, lineSize } = parts;
     const pageSize = addon.pageSize();
-    // Page 0 is never handed out: 0 stays a recognisable bad address.
+    // Page 0 is never allocated, so that 0 is always recognisable as a bad address.
     const first = Math.max(1, address / pageSize);
     const pages = (address + size) / pageSize - first;
     this.device = device;
@@ -100,12 +101,12 @@ export class UDmaBufMemory implements AddressedMemory {
       channel === undefined || cached === undefined ? undefined : this.#maintenance(channel, lineSize);
   }
 
-  /** Bytes that no allocation holds. */
+  /** The number of bytes that no allocation holds. */
   get available(): number {
     return this.#runs.free * this.pageSize;
   }
 
-  /** Bytes that are not used again because the program or another process still holds them. */
+  /** Bytes that are not used again, because the program or another process still holds them. */
   get quarantined(): number {
     return this.#quarantined;
   }
@@ -119,8 +120,9 @@ export class UDmaBufMemory implements AddressedMemory {
   }
 
   /**
-   * From the top. Where the buffer has no such multiple, an allocation of more than 1 MiB starts at a multiple of that,
-   * so that all of the buffer can be one allocation.
+   * Allocates from the top, at a multiple of the power of two that holds the size. If the buffer has no such
+   * multiple, an allocation of more than 1 MiB starts at a multiple of 1 MiB, so that one allocation can take the
+   * whole buffer.
    */
   allocateBelow(size: number, limit: number, coherence: Coherence = 'coherent'): ArrayBuffer {
     if (this.#closed)
@@ -149,8 +151,8 @@ export class UDmaBufMemory implements AddressedMemory {
   }
 
   /**
-   * A dma-buf over the pages of a live allocation (U_DMA_BUF_IOCTL_EXPORT), for another driver or process. It
-   * reaches the pages for as long as it is open, so that they are not allocated again before this memory is closed.
+   * A dma-buf over the pages of a live allocation (U_DMA_BUF_IOCTL_EXPORT), for another driver or process. It reaches
+   * the pages as long as it is open, so they are not allocated again before this memory is closed.
    * @throws DmaError EINVAL not a live allocation of this memory · EOPNOTSUPP the module is too old · EMFILE
    */
   exportDmaBuf(buffer: ArrayBuffer): DmaBuf {
@@ -167,7 +169,9 @@ export class UDmaBufMemory implements AddressedMemory {
     }
   }
 
-  /** Harmless to call twice. The module keeps the buffer: a late access of the device hits no other memory. */
+  /**
+   * Calling it twice is harmless. The module keeps the buffer, so a late access of the device hits no other memory.
+   */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -204,8 +208,8 @@ export class UDmaBufMemory implements AddressedMemory {
   }
 
   /**
-   * Removes the lines that earlier uses left in the cache: they must not be written back over uncached memory later,
-   * nor be found in place of what was written there meanwhile.
+   * Removes the lines that earlier uses left in the cache. Otherwise the CPU could write them back over uncached
+   * memory later, or read them instead of newer bytes in memory.
    */
   #evict(page: number, pages: number, cached: boolean): void {
     const { channel } = this.#parts;
@@ -227,7 +231,7 @@ export class UDmaBufMemory implements AddressedMemory {
     return { lineSize, syncForCpu: sync('cpu'), syncForDevice: sync('device') };
   }
 
-  /** Bytes from the start of the buffer. */
+  /** Offset in bytes from the start of the buffer. */
   #offset(page: number): number {
     return page * this.pageSize - this.#parts.address;
   }

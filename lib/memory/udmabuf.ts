@@ -1,6 +1,6 @@
 /**
- * Memory of this library as a dma-buf, through Linux's /dev/udmabuf (drivers/dma-buf/udmabuf.c). The pages are those
- * the device has mapped: nothing is copied, and both see each other's bytes.
+ * Memory of this library as a dma-buf, through Linux's /dev/udmabuf (drivers/dma-buf/udmabuf.c). The dma-buf has the
+ * same pages that the device has mapped: nothing is copied, and each side sees the other's writes.
  *
  * (The u-dma-buf of the FPGA world is another driver: it allocates memory of its own.)
  */
@@ -13,15 +13,15 @@ import { loadAddon } from '../native/load.ts';
 import { DmaBuf } from './dma-buf.ts';
 import { type MemfdMemory, memfdMemoryOf } from './memfd.ts';
 
-/** Whole pages of a live allocation: the buffer of a coherent or noncoherent one, or a part of it. */
+/** Whole pages of a live allocation: the buffer of a coherent or noncoherent allocation, or a part of it. */
 export type ExportableMemory = ArrayBufferLike | ArrayBufferView;
 
 export interface ExportOptions {
-  /** Prefix of /sys and /dev, so that a tree of files can stand for a machine. Default `/`. */
+  /** Prefix of /sys and /dev, so that a recorded tree can stand for a machine. Default `/`. */
   readonly root?: string;
 }
 
-/** Part of a memfd. */
+/** A part of a memfd. */
 interface Piece {
   readonly memory: MemfdMemory;
   readonly buffer: ArrayBufferLike;
@@ -31,12 +31,12 @@ interface Piece {
 }
 
 /**
- * A dma-buf of memory that a device behind VFIO allocated; of several pieces, one after the other. It is independent of
- * the allocation: after `free()` the device does not reach the pages any more, but every holder of the dma-buf, in any
- * process, still sees the same ones, which are never allocated again. (`free()` clears them where they are part of a
- * transparent huge page: /sys/kernel/mm/transparent_hugepage/shmem_enabled, usually `never`.)
- * @throws DmaError EINVAL not such memory, not whole pages, or over a limit of the driver · ENODEV there is no udmabuf
- *   driver · EACCES no permission · ENOMEM, EMFILE
+ * A dma-buf of memory that a device behind VFIO allocated. Several pieces follow each other in it. It is independent
+ * of the allocation. After `free()` the device does not reach the pages any more, but every holder of the dma-buf, in
+ * any process, still sees the same pages, and they are never allocated again. (If they are part of a transparent huge
+ * page, `free()` clears them instead: /sys/kernel/mm/transparent_hugepage/shmem_enabled, usually `never`.)
+ * @throws DmaError EINVAL not such memory, not whole pages, or over a limit of the driver · ENODEV there is no
+ *   udmabuf driver · EACCES no permission · ENOMEM, EMFILE
  */
 export function exportDmaBuf(
   memory: ExportableMemory | readonly ExportableMemory[],
@@ -86,7 +86,10 @@ function pieceOf(part: ExportableMemory): Piece {
   return { memory, buffer, fd: file.fd, offset: file.offset + start, size };
 }
 
-/** The kernel's answer to all of them is a bare EINVAL. A limit that cannot be read is left to it. */
+/**
+ * The kernel answers all these mistakes with a bare EINVAL, so this function names them. If a limit cannot be read,
+ * the kernel decides.
+ */
 function checkLimits(pieces: readonly Piece[], root: string): void {
   if (pieces.length === 0) {
     throw new DmaError('EINVAL', 'no memory to make a dma-buf of', { remedy: 'pass at least one buffer' });

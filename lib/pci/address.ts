@@ -1,6 +1,6 @@
 /**
- * PCI addresses as text: `domain:bus:device.function` in hexadecimal. One function has one spelling here, which is the
- * kernel's: lower case, and at least four digits of domain.
+ * PCI addresses as text: `domain:bus:device.function` in hexadecimal. A function has exactly one spelling in this
+ * library, and it is the kernel's: lower case, and at least four digits for the domain.
  */
 import { quote } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -8,8 +8,8 @@ import { DmaError } from '../errors.ts';
 const ADDRESS = /^(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}):([01][0-9a-f])\.([0-7])$/;
 
 /**
- * The kernel's spelling of an address. The domain may be left out, as lspci does; it is 0000 then. It may have leading
- * zeros, as in the eight digits that some tools print.
+ * The kernel's spelling of an address. The caller may leave out the domain, as lspci does; it is 0000 then. The
+ * domain may have leading zeros, because some tools print eight digits.
  * @throws DmaError EINVAL
  */
 export function parseAddress(text: string): string {

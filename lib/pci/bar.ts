@@ -1,11 +1,11 @@
-/** Base address registers: the regions of device registers that a PCI function has. */
+/** Base address registers (BARs): the regions of registers that a PCI function has. */
 import type { DmaError, ErrnoName } from '../errors.ts';
 import type { MmioWindow, ReservedBytes } from '../iommu/address-space.ts';
 import { isRegister, type RegisterNames, type Registers, registerError } from '../registers/registers.ts';
 import type { BarRange, MsixCapability } from './capabilities/standard.ts';
 import { PCI_COMMAND } from './header.ts';
 
-/** The places that the MSI-X capability names. */
+/** Where the MSI-X capability puts its table and its pending bits. */
 export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
 
 export interface BarInfo {
@@ -17,18 +17,22 @@ export interface BarInfo {
   readonly is64Bit: boolean;
   readonly prefetchable: boolean;
   /**
-   * The MSI-X table, which is the host's to access, and its pending bits, which are its to write. Default: none.
-   * Other accesses to them throw EPERM.
+   * The MSI-X table and its pending bits. The host owns the table: the driver can neither read nor write it. The
+   * host also owns the pending bits: the driver can read them, but not write them. An access that is not allowed
+   * throws EPERM. Default: none.
    */
   readonly reserved?: readonly ReservedBytes[];
 }
 
-/** An access throws DmaError as those of `Registers` do; EIO is memory decode off, or no answer. */
+/**
+ * An access throws DmaError as the accesses of `Registers` do. EIO means that memory decode is off, or that the
+ * device did not answer.
+ */
 export interface Bar extends Registers {
   readonly info: BarInfo;
   /**
-   * For `DmaDevice.mapResource`, of this function or another one. Undefined for I/O ports, which DMA cannot reach, and
-   * where no IOMMU leads there.
+   * The region for `DmaDevice.mapResource`, of this function or of another one. It is undefined for I/O ports,
+   * which DMA cannot reach, and where no IOMMU leads to the BAR.
    */
   readonly window: MmioWindow | undefined;
 }
@@ -48,7 +52,10 @@ export function decodeBits(bars: readonly (Bar | undefined)[]): number {
   return bars.reduce((bits, bar) => bits | (bar === undefined ? 0 : PCI_COMMAND[bar.info.kind]), 0);
 }
 
-/** The bytes of a BAR that belong to the host: the MSI-X table and pending bits, where the capability says. */
+/**
+ * The bytes of a BAR that belong to the host: the MSI-X table and the pending bits, if the capability puts them
+ * there.
+ */
 export function reservedBytes(msix: MsixPlace | undefined, bar: number): readonly ReservedBytes[] {
   if (msix === undefined) return [];
   const { table, pending } = msix;
@@ -63,7 +70,7 @@ export function reservedBytes(msix: MsixPlace | undefined, bar: number): readonl
   ];
 }
 
-/** Whether an access touches bytes that it must not. */
+/** Returns true if an access touches bytes that it must not touch. */
 export function touchesReserved(
   reserved: readonly ReservedBytes[],
   offset: number,
@@ -76,14 +83,14 @@ export function touchesReserved(
   return false;
 }
 
-/** The error of a write because of its place in a BAR; undefined when the place is right. */
+/** The error of a write, if its place in the BAR is wrong; undefined if the place is right. */
 export function barWriteError(info: BarInfo, offset: number, width: number): DmaError | undefined {
   if (!isRegister(offset, width, info.size)) return barAccessError(info, offset, width, 'EINVAL');
   const reserved = touchesReserved(info.reserved ?? [], offset, width, true);
   return reserved ? barAccessError(info, offset, width, 'EPERM') : undefined;
 }
 
-/** The error of an access to a BAR that was refused. */
+/** The error of an access that the BAR refused. */
 export function barAccessError(info: BarInfo, offset: number, width: number, code: ErrnoName): DmaError {
   return registerError(barNames(info), offset, width, code);
 }

@@ -1,7 +1,7 @@
 /**
- * Giving a PCI function to vfio-pci or another driver, and back to its former one
- * (Documentation/ABI/testing/sysfs-bus-pci: driver_override, unbind, drivers_probe). The former driver is remembered in
- * /run/userdma until the next boot.
+ * Binding a PCI function to vfio-pci or to another driver, and giving it back to its former driver
+ * (Documentation/ABI/testing/sysfs-bus-pci: driver_override, unbind, drivers_probe). The file /run/userdma
+ * remembers the former driver until the next boot.
  */
 import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -13,13 +13,13 @@ import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts
 import { usesOf } from './use.ts';
 
 export interface BindOptions {
-  /** Default `vfio-pci`; `uio_pci_generic` for openUio and openPciUnsafe. */
+  /** Default `vfio-pci`. Use `uio_pci_generic` for openUio and openPciUnsafe. */
   readonly driver?: string;
-  /** Take it although this machine uses it. */
+  /** Bind the function although this machine uses it. */
   readonly force?: boolean;
-  /** The user, by name or number, who gets the node of its IOMMU group. */
+  /** The user, by name or number, who becomes the owner of the node of the IOMMU group. */
   readonly user?: string;
-  /** Do the same at every boot, by a rule for udev. */
+  /** Bind the function again at every boot, through a udev rule. */
   readonly persist?: boolean;
   /** Prefix of /sys, /dev, /etc and /run, so that a tree of files can stand for a machine. */
   readonly root?: string;
@@ -36,9 +36,9 @@ const CHECKS: OptionChecks<Required<BindOptions>> = {
 /** The result of a binding. */
 export interface Bound {
   readonly address: string;
-  /** Its driver now. */
+  /** The driver of the function now. */
   readonly driver: string | undefined;
-  /** Its driver before. */
+  /** The driver of the function before. */
   readonly former: string | undefined;
 }
 
@@ -85,9 +85,10 @@ export function bindPci(text: string, options: BindOptions = {}): Bound {
 }
 
 /**
- * Takes a function from its driver for user space and lets the kernel find it one: the former one when it is known.
- * @throws DmaError EINVAL malformed address · ENODEV no such function · EBUSY it is not bound to a driver for user
- *   space · EACCES not root
+ * Takes a function away from its driver for user space. The kernel then finds a driver for it: the former one,
+ * when it is known.
+ * @throws DmaError EINVAL malformed address · ENODEV no such function · EBUSY it is not bound to a driver for
+ *   user space · EACCES not root
  */
 export function unbindPci(text: string, options: Pick<BindOptions, 'root'> = {}): Bound {
   checkOptions<Pick<BindOptions, 'root'>>(options, 'unbindPci', { root: checkText });
@@ -129,7 +130,7 @@ function needDriver(driver: string, root: string): void {
   });
 }
 
-/** What it complains of. */
+/** The complaint that modprobe prints. */
 function modprobe(module: string): string {
   const run = spawnSync('modprobe', [module], { encoding: 'utf8' });
   return (run.error?.message ?? run.stderr ?? '').trim();
@@ -149,7 +150,7 @@ function takeBack(address: string, driver: string | undefined, root: string): vo
   probe(address, root);
 }
 
-/** A driver that refuses makes the write fail; who has the function then shows. */
+/** If the driver refuses the function, the write fails. The caller reads afterwards which driver has the function. */
 function probe(address: string, root: string): void {
   try {
     writeFileSync(`${root}/sys/bus/pci/drivers_probe`, address);

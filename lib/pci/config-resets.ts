@@ -1,14 +1,15 @@
 /**
- * Resets that a driver causes by a write of configuration space, instead of by `PciFunction.reset` or `setPowerState`:
- * a function-level reset (PCI Express 5.0, 7.5.3.4; Advanced Features ECN), and the way out of D3hot of a function that
- * keeps nothing. The device does it, and vfio-pci restores what the host needs, as for every other reset.
+ * Resets that a driver causes by a write to configuration space, instead of by `PciFunction.reset` or
+ * `setPowerState`. There are two: a function-level reset (PCI Express 5.0, 7.5.3.4; Advanced Features ECN), and
+ * leaving D3hot when the function does not keep its state. The device performs the reset. vfio-pci restores the
+ * registers that the host needs, as after every other reset.
  */
 import { PCI_CAPABILITY } from './capabilities/capability.ts';
 import type { ConfigSpace } from './config-space.ts';
 import type { ResetKind } from './reset.ts';
 import type { ConfigAccess } from './transport.ts';
 
-/** The bytes that have the bits, by their offset in their capability. */
+/** Offsets of the bytes that hold the reset bits, within their capability. */
 const EXPRESS_CONTROL = 9;
 const EXPRESS_FLR = 1 << 7;
 const ADVANCED_CAPABILITIES = 3;
@@ -17,7 +18,7 @@ const ADVANCED_CONTROL = 4;
 const ADVANCED_FLR = 1 << 0;
 const POWER_CONTROL = 4;
 
-/** Configuration space that reports resets. */
+/** Configuration space that reports the resets that the driver causes through it. */
 export class ConfigWithResets implements ConfigAccess {
   readonly size: number;
   readonly #access: ConfigAccess;
@@ -62,7 +63,7 @@ export class ConfigWithResets implements ConfigAccess {
     return offered === ADVANCED_FLR_AND_PENDING;
   }
 
-  /** Whether a write of the power state may lead a function out of D3hot that loses its registers then. */
+  /** Returns true if a write of the power state may take the function out of D3hot and make it lose its registers. */
   #forgetsNow(offset: number, width: number): boolean {
     const { powerManagement } = this.#config;
     if (powerManagement === undefined) return false;

@@ -1,7 +1,7 @@
 /**
- * Configuration space: the type 0 header by name, both capability lists, and the capabilities a driver asks for as
- * objects (PCI Local Bus 3.0, chapter 6; PCI Express 5.0, chapter 7). Nothing is read before it is asked for, and
- * every property reads the device again.
+ * Configuration space: the type 0 header by name, both capability lists, and an object for each capability that a
+ * driver asks for (PCI Local Bus 3.0, chapter 6; PCI Express 5.0, chapter 7). This class reads nothing before the
+ * driver asks for it, and every property reads the device again.
  */
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -28,31 +28,34 @@ import { MsiCapability, MsixCapability, PowerManagement, VendorCapability } from
 import { MULTI_FUNCTION, PCI_HEADER } from './header.ts';
 import type { ConfigAccess } from './transport.ts';
 
-/** An object for the capability of that id at that offset. */
+/** How to make an object for the capability with that id. */
 interface Decoder<T> {
   new (config: ConfigSpace, offset: number): T;
-  /** Bytes that the capability has at least: one that the end of the space cuts off counts as absent. */
+  /**
+   * The least number of bytes that the capability has. A capability that the end of the space cuts off counts as
+   * absent.
+   */
   readonly bytes: number;
 }
 
-/** Standard capabilities are below. */
+/** Standard capabilities are below this offset. */
 const STANDARD_END = 0x100;
 
-/** Revision and class code in one: no device has a class of all ones. */
+/** Revision and class code together. No device has a class of all ones. */
 const ALL_ONES = 0xffff_ffff;
 
 /**
- * Whether a device answers: without one, a read on the bus returns all ones. The vendor id is of no use for this,
- * because VFIO returns it from memory (init_pci_cap_basic_perm).
+ * Returns true if a device answers. Without a device, a read on the bus returns all ones. The vendor id cannot
+ * tell this, because VFIO returns it from memory (init_pci_cap_basic_perm).
  */
 export function answers(config: ConfigAccess): boolean {
   return config.read(PCI_HEADER.revisionId, 4) !== ALL_ONES;
 }
 
-/** Every access throws DmaError: EINVAL outside the space or misaligned · ENODEV function closed. */
+/** Every access throws DmaError: EINVAL outside the space or misaligned · ENODEV the function is closed. */
 export class ConfigSpace {
   readonly #access: ConfigAccess;
-  /** Capabilities do not move: one that was found is found for good. */
+  /** Capabilities do not move, so each is searched only once. */
   readonly #found = new Map<Decoder<unknown>, unknown>();
 
   /** @internal */
@@ -85,7 +88,7 @@ export class ConfigSpace {
     return this.read16(PCI_HEADER.status);
   }
 
-  /** Clear error bits (PCI_STATUS) that are set. */
+  /** Clear those error bits (PCI_STATUS) that are set in `bits`. */
   clearStatus(bits: number): void {
     this.write16(PCI_HEADER.status, bits);
   }
@@ -99,7 +102,7 @@ export class ConfigSpace {
     return this.read8(PCI_HEADER.classCode) | (this.read16(PCI_HEADER.classCode + 1) << 8);
   }
 
-  /** Bytes; 0 when it was never set. PCI Express functions do not use it. */
+  /** Bytes; 0 if the firmware never set it. PCI Express functions do not use it. */
   get cacheLineSize(): number {
     return 4 * this.read8(PCI_HEADER.cacheLineSize);
   }
@@ -109,17 +112,17 @@ export class ConfigSpace {
     return this.read8(PCI_HEADER.latencyTimer);
   }
 
-  /** Header layout without the multi-function bit: 0 for everything that is no bridge. */
+  /** The header layout, without the multi-function bit: 0 for every function that is not a bridge. */
   get headerType(): number {
     return this.read8(PCI_HEADER.headerType) & ~MULTI_FUNCTION;
   }
 
-  /** Whether its device has other functions too. */
+  /** True if the device has other functions, too. */
   get multiFunction(): boolean {
     return (this.read8(PCI_HEADER.headerType) & MULTI_FUNCTION) !== 0;
   }
 
-  /** Built-in self test register: 0 when there is none. */
+  /** The built-in self test register: 0 if the function has none. */
   get bist(): number {
     return this.read8(PCI_HEADER.bist);
   }
@@ -137,7 +140,7 @@ export class ConfigSpace {
     return this.read8(PCI_HEADER.interruptLine);
   }
 
-  /** 0 none, 1 to 4 for INTA to INTD. */
+  /** 0 means none; 1 to 4 mean INTA to INTD. */
   get interruptPin(): number {
     return this.read8(PCI_HEADER.interruptPin);
   }
@@ -205,14 +208,14 @@ export class ConfigSpace {
     return this.#extended(SerialNumber, PCI_EXTENDED_CAPABILITY.serialNumber)?.value;
   }
 
-  /** The capability list, in the order of the device. A list that loops or leaves the space ends there. */
+  /** The capability list, in the order of the device. The list ends where it loops or leaves the space. */
   capabilities(): Generator<Capability> {
     return capabilities(this);
   }
 
   /**
-   * The extended capability list (PCI Express 5.0, 7.6.3); empty for 256 bytes. A list that loops or leaves the space
-   * ends there, and so does one that the device does not answer.
+   * The extended capability list (PCI Express 5.0, 7.6.3); empty if the space has 256 bytes. The list ends where
+   * it loops, where it leaves the space, or where the device does not answer.
    */
   extendedCapabilities(): Generator<ExtendedCapability> {
     return extendedCapabilities(this);

@@ -1,7 +1,7 @@
 /**
- * Facts about a PCI function, as Linux tells them in /sys, /dev and /proc. Reading them does not touch the hardware.
- * Nothing here judges: vfio/diagnose.ts and unsafe/obstacles.ts turn facts into an error with a remedy. `root` is a
- * prefix put before every absolute path, so that a recorded tree can stand for a machine.
+ * Facts about a PCI function, as Linux tells them in /sys, /dev and /proc. Reading them does not touch the
+ * hardware. This file does not judge the facts: vfio/diagnose.ts and unsafe/obstacles.ts turn them into an error
+ * with a remedy. `root` is a prefix for every absolute path, so that a recorded tree can stand for a machine.
  */
 import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -14,28 +14,31 @@ export interface GroupMember {
 }
 
 export interface FunctionFacts {
-  /** Normalised: `domain:bus:device.function` in lower case. */
+  /** The address in the kernel's spelling: `domain:bus:device.function` in lower case. */
   readonly address: string;
   readonly exists: boolean;
-  /** Driver bound to it, e.g. `vfio-pci`. */
+  /** The driver that is bound to it, e.g. `vfio-pci`. */
   readonly driver: string | undefined;
-  /** Number of its IOMMU group, which is the name of its node in /dev/vfio. */
+  /** The number of its IOMMU group, which is also the name of the group's node in /dev/vfio. */
   readonly group: number | undefined;
-  /** All functions of the group, itself included, by address. */
+  /** All functions of the group, this one included, by address. */
   readonly members: readonly GroupMember[];
-  /** Functions a mistyped address may have meant: one character off, or bound to a VFIO driver. */
+  /**
+   * Functions that the caller may have meant: the address differs in one character, or the function is bound to a
+   * VFIO driver.
+   */
   readonly similar: readonly string[];
-  /** Whether the kernel runs any IOMMU. */
+  /** True if the kernel runs an IOMMU, for this function or for another one. */
   readonly iommu: boolean;
-  /** Whether /dev/vfio/vfio is there. */
+  /** True if /dev/vfio/vfio exists. */
   readonly vfio: boolean;
-  /** Whether /dev/iommu is there. */
+  /** True if /dev/iommu exists. */
   readonly iommufd: boolean;
-  /** The node of the function itself, /dev/vfio/devices/vfioN; undefined where the kernel only has nodes of groups. */
+  /** The node of the function itself, /dev/vfio/devices/vfioN; undefined if the kernel only has nodes of groups. */
   readonly node: string | undefined;
 }
 
-/** A folder for each function of the machine. */
+/** The directory with an entry for each function of the machine. */
 export const DEVICES = '/sys/bus/pci/devices';
 
 /** Facts about a function. @throws DmaError EINVAL malformed address */
@@ -62,12 +65,12 @@ export function readFacts(text: string, root = ''): FunctionFacts {
   };
 }
 
-/** Whether a driver hands its functions to user space: vfio-pci and its variants (mlx5-vfio-pci, ...). */
+/** True if the driver hands its functions to user space: vfio-pci and its variants (mlx5-vfio-pci, ...). */
 export function isVfioDriver(driver: string | undefined): boolean {
   return driver !== undefined && /(^|[-_])vfio([-_]|$)/.test(driver);
 }
 
-/** Processes that hold a node open, as far as this one may look: `node (pid 42)`. */
+/** Processes that hold a node open, e.g. `node (pid 42)`. Processes that this one may not look at are missing. */
 export function holders(node: string, root = ''): string[] {
   return listFolder(`${root}/proc`)
     .filter((pid) => /^\d+$/.test(pid) && holds(`${root}/proc/${pid}`, node))
@@ -97,7 +100,7 @@ export function driverOf(address: string, root = ''): string | undefined {
   return linkName(`${root}${DEVICES}/${address}/driver`);
 }
 
-/** Same length and different in exactly one place: a slip of the finger. */
+/** True if the two have the same length and differ in exactly one character, as after a typing error. */
 function oneApart(a: string, b: string): boolean {
   return a.length === b.length && [...a].filter((char, i) => char !== b[i]).length === 1;
 }

@@ -1,4 +1,7 @@
-/** A PCI function as a driver holds it: configuration, registers, interrupts, memory. The same in every world. */
+/**
+ * A PCI function, as a driver sees it: configuration, registers, interrupts and memory. It is the same class in
+ * every world.
+ */
 import { describe, oneOf } from '../arguments.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { IommuDomain } from '../dma/operations/domain.ts';
@@ -14,7 +17,7 @@ import { type ResetKind, type ResetReport, Resets } from './reset.ts';
 import { ExpansionRom } from './rom.ts';
 import type { OpenedFunction, PciTransport } from './transport.ts';
 
-/** D3cold is a function without power. */
+/** D3cold is the state of a function without power. */
 export type PowerState = SettablePowerState | 'D3cold';
 
 /** An opened PCI function: its configuration space, registers, interrupts and DMA. */
@@ -23,7 +26,7 @@ export class PciFunction {
   readonly interrupts: Interrupts;
   readonly dma: DmaDevice;
   readonly #transport: PciTransport;
-  /** Configuration space that reports no resets, for code that reports them itself. */
+  /** Configuration space that does not report resets, for code that reports them itself. */
   readonly #quietConfig: ConfigSpace;
   readonly #presence: Presence;
   readonly #resets: Resets;
@@ -50,7 +53,7 @@ export class PciFunction {
     this.interrupts = new Interrupts(transport.interrupts);
     this.#resets = new Resets(transport, this.#quietConfig, this.interrupts);
     this.#presence = new Presence(transport, dma, releaseGrace, (functions) => {
-      // The function that asked for the reset must not fail because of this one.
+      // If this recovery fails, the function that asked for the hot reset must not fail with it.
       attempt(() => this.#resets.recover('hot', functions));
     });
   }
@@ -60,14 +63,14 @@ export class PciFunction {
     return this.#transport.address;
   }
 
-  /** How it is reached, for people: `vfio`, `sysfs` or `simulated`. */
+  /** How the function is reached, as a word for people: `vfio`, `sysfs` or `simulated`. */
   get transport(): string {
     return this.#transport.name;
   }
 
   /**
-   * The address space that it shares with the other functions of its IOMMU group, and with those that are opened with
-   * `openPci(..., { domain })`. Undefined without an IOMMU.
+   * The address space of the function. The other functions of its IOMMU group share it, and so do those that are
+   * opened with `openPci(..., { domain })`. Undefined without an IOMMU.
    */
   get domain(): IommuDomain | undefined {
     return this.dma.domain;
@@ -78,7 +81,7 @@ export class PciFunction {
   }
 
   /**
-   * Registers of one base address register, 0 to 5.
+   * The registers of one base address register, 0 to 5.
    * @throws DmaError EINVAL the function has no such BAR · ENODEV closed
    */
   bar(index: number): Bar {
@@ -87,7 +90,7 @@ export class PciFunction {
     if (bar !== undefined) return bar;
     const present = this.#transport.bars.flatMap((one) => (one === undefined ? [] : [one.info.index]));
     throw new DmaError('EINVAL', `${this.address} has no BAR ${describe(index)}`, {
-      remedy: present.length === 0 ? 'it has none at all' : `it has BAR ${present.join(', ')}`,
+      remedy: present.length === 0 ? 'the function has no BAR' : `it has BAR ${present.join(', ')}`,
     });
   }
 
@@ -96,7 +99,7 @@ export class PciFunction {
     return this.#rom;
   }
 
-  /** Whether the function may start DMA. Off when opened. */
+  /** True if the function may start DMA. It is false when the function is opened. */
   get busMaster(): boolean {
     return (this.config.command & PCI_COMMAND.master) !== 0;
   }
@@ -107,7 +110,7 @@ export class PciFunction {
   }
 
   /**
-   * Stop it from starting any more (pci_clear_master). A device that is gone does none.
+   * Forbid the function to start DMA (pci_clear_master). On a device that is gone this does nothing.
    * @throws DmaError ENODEV closed
    */
   clearMaster(): void {
@@ -116,9 +119,9 @@ export class PciFunction {
   }
 
   /**
-   * Reset this function alone: the registers of the device are as after power-up. Configuration space, bus mastering
-   * and armed vectors stay, memory is decoded, and INTx is unmasked. Blocks for as long as the kernel takes, 100 ms
-   * mostly. After an error nothing has changed.
+   * Reset this function alone. The registers of the device are as after power-up. Configuration space, bus
+   * mastering and armed vectors stay, memory is decoded, and INTx is unmasked. The call blocks for as long as the
+   * kernel takes, mostly 100 ms. If it throws, nothing has changed.
    * @throws DmaError EOPNOTSUPP it cannot be reset alone · EAGAIN busy · ENODEV closed, or gone
    */
   reset(): ResetReport {
@@ -127,11 +130,12 @@ export class PciFunction {
   }
 
   /**
-   * Reset the bus or slot of this function, and every function on it: as `reset` for each of them. Those that this
-   * process has open are told by `onReset`. Blocks for as long as the kernel takes, a second or so.
-   * @throws DmaError EOPNOTSUPP its bus cannot be reset (a root bus) · EPERM it would hit functions whose IOMMU group
-   *   this process does not hold · EAGAIN busy · EIO it failed, and they may have been reset nevertheless: `onReset` is
-   *   called then, too · ENODEV closed, or gone
+   * Reset the bus or slot of this function, with every function on it. Each of them is in the state that `reset`
+   * leaves. `onReset` tells those functions that this process has open. The call blocks for as long as the kernel
+   * takes, about a second.
+   * @throws DmaError EOPNOTSUPP its bus cannot be reset (a root bus) · EPERM it would hit functions whose IOMMU
+   *   group this process does not hold · EAGAIN busy · EIO it failed, but the functions may have been reset:
+   *   `onReset` is called then, too · ENODEV closed, or gone
    */
   hotReset(): ResetReport {
     if (this.#closed) throw this.#closedError();
@@ -139,16 +143,16 @@ export class PciFunction {
   }
 
   /**
-   * Call `listener` after each reset of this function, whatever caused it: `reset`, `hotReset` of this function or of
-   * another one on its bus, the way out of D3hot, a write of configuration space that resets (not through
-   * `openPciUnsafe`). Returns a function that ends that.
+   * Call `listener` after each reset of this function. The causes are: `reset`, `hotReset` of this function or of
+   * another one on its bus, leaving D3hot, and a write to configuration space that resets (except through
+   * `openPciUnsafe`). Returns a function that removes the listener.
    */
   onReset(listener: (report: ResetReport) => void): () => void {
     return this.#resets.listen(listener);
   }
 
   /**
-   * D0 for a function without power management; D3cold when the device does not answer.
+   * D0 for a function without power management; D3cold if the device does not answer.
    * @throws DmaError ENODEV closed, or gone
    */
   get powerState(): PowerState {
@@ -157,13 +161,13 @@ export class PciFunction {
   }
 
   /**
-   * Change the power state, and wait for as long as that takes (pci_set_power_state). In D3hot every access of memory
-   * registers is EIO (of I/O ports, all ones on hardware), and the function starts neither DMA nor interrupts: bring it
-   * to rest before. A function whose `config.powerManagement.noSoftReset` is false has lost its registers when it is
-   * back in D0: that is reported as a reset.
-   * @returns what was reset, or undefined when nothing was
-   * @throws DmaError EINVAL it has no such state, or not on this way · EOPNOTSUPP no power management · EIO it does not
-   *   change · ENODEV closed, or gone
+   * Change the power state, and wait until the function may be accessed again (pci_set_power_state). In D3hot
+   * every access of memory registers throws EIO (I/O ports read all ones on hardware), and the function starts
+   * neither DMA nor interrupts: bring it to rest before. If `config.powerManagement.noSoftReset` is false, the
+   * function loses its registers on its way back to D0, and this class reports that as a reset.
+   * @returns what was reset, or undefined if nothing was
+   * @throws DmaError EINVAL it has no such state, or cannot reach it from its present state · EOPNOTSUPP no power
+   *   management · EIO it does not change · ENODEV closed, or gone
    */
   async setPowerState(state: SettablePowerState): Promise<ResetReport | undefined> {
     if (this.#closed) throw this.#closedError();
@@ -173,35 +177,38 @@ export class PciFunction {
   }
 
   /**
-   * Aborts when the device is gone, with the DmaError ENODEV that every wait and every call fails with from then on:
-   * pass it to whatever waits. Memory and mappings stay as they are until `close`, and can be given back.
+   * Aborts when the device is gone. The reason is the DmaError ENODEV that every wait and every call throws from
+   * then on. Pass this signal to everything that waits. Memory and mappings stay as they are until `close`, and
+   * can be freed and unmapped.
    */
   get gone(): AbortSignal {
     return this.#presence.gone;
   }
 
   /**
-   * Call `listener` when the system saw an error of this function that it could not correct (PCI Express AER, VFIO's
-   * ERR): its registers and its DMA cannot be trusted until it is reset. Returns a function that ends that.
+   * Call `listener` when the system saw an error of this function that it could not correct (PCI Express AER,
+   * VFIO's ERR). The driver cannot trust its registers and its DMA until it is reset. Returns a function that
+   * removes the listener.
    */
   onError(listener: () => void): () => void {
     return this.#presence.onError(listener);
   }
 
   /**
-   * Call `listener` when the system wants the function back (VFIO's REQ): it is about to be unplugged, or to be given
-   * to another driver. Bring the device to rest there; once all listeners have settled, or after the `releaseGrace` of
-   * `openPci`, or at once when there is none, the function is released and `gone` aborts. Returns a function that ends
-   * it.
+   * Call `listener` when the system wants the function back (VFIO's REQ), because it is about to be unplugged or
+   * to get another driver. The listener brings the device to rest. The function is released, and `gone` aborts,
+   * once all listeners have settled, or after the `releaseGrace` of `openPci`, or at once if there is no
+   * listener. Returns a function that removes the listener.
    */
   onReleaseRequest(listener: () => unknown): () => void {
     return this.#presence.onReleaseRequest(listener);
   }
 
   /**
-   * Ask the device whether it is there: for a driver that reads all ones from a register, as one does of a device that
-   * was pulled out. When it does not answer, the function is gone from here on. One configuration read.
-   * @throws DmaError ENODEV closed · EIO configuration space fails otherwise
+   * Ask the device if it is there. A driver calls this when a register reads all ones, as every register of a
+   * device does that was pulled out. If the device does not answer, the function is gone from then on. This costs
+   * one configuration read.
+   * @throws DmaError ENODEV closed · EIO configuration space fails for another reason
    */
   isPresent(): boolean {
     if (this.#closed) throw this.#closedError();
@@ -209,15 +216,15 @@ export class PciFunction {
   }
 
   /**
-   * Stop the device, free every vector, view and mapping, and release the device. Afterwards every view has length 0
-   * and every call on what belonged to the function throws ENODEV or EINVAL. Harmless to call twice.
+   * Stop the device, free every vector, view and mapping, and release the device. Afterwards every view has
+   * length 0, and every call on an object of the function throws ENODEV or EINVAL. Calling it twice is harmless.
    */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
     this.#presence.close();
     this.#resets.close();
-    // In this order: no DMA may be under way when memory goes, and no callback may run on a closed function.
+    // The order matters: DMA must be over before memory goes, and no callback may run on a closed function.
     const steps = [
       () => this.#stop(),
       () => this.interrupts.close(),
@@ -233,7 +240,7 @@ export class PciFunction {
     this.close();
   }
 
-  /** By a write of configuration space. */
+  /** The driver reset the function by a write to configuration space. */
   #wasReset(kind: ResetKind): void {
     this.#resets.recover(kind, [this.address]);
   }
@@ -253,7 +260,7 @@ export class PciFunction {
 
 const checkState = oneOf('D0', 'D1', 'D2', 'D3hot');
 
-/** A step that fails (the device may be gone) must not keep the later ones from releasing what they hold. */
+/** A step may fail because the device is gone. The later steps must release their resources nevertheless. */
 function attempt(step: () => void): unknown[] {
   try {
     step();

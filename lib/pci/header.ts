@@ -1,5 +1,6 @@
 /**
- * The type 0 header of configuration space: where its registers are, and their bits (PCI Local Bus 3.0, 6.1 and 6.2).
+ * The type 0 header of configuration space: the offsets of its registers, and their bits (PCI Local Bus 3.0, 6.1
+ * and 6.2).
  */
 
 /** Offsets. */
@@ -25,10 +26,10 @@ export const PCI_HEADER = {
   interruptPin: 0x3d,
 } as const;
 
-/** How many base address registers a function has. */
+/** The number of base address registers of a function. */
 export const PCI_BARS = 6;
 
-/** Where capabilities may start, in the first 256 bytes and behind them. */
+/** The lowest offset of a capability, in the first 256 bytes and behind them. */
 export const FIRST_CAPABILITY = 0x40;
 export const FIRST_EXTENDED_CAPABILITY = 0x100;
 
@@ -42,7 +43,7 @@ export const PCI_COMMAND = {
   intxDisable: 1 << 10,
 } as const;
 
-/** Bits of the status register. Those of errors, from `masterParityError` on, are cleared by writing 1. */
+/** Bits of the status register. The error bits are those from `masterParityError` on; writing 1 clears them. */
 export const PCI_STATUS = {
   immediateReadiness: 1 << 0,
   interrupt: 1 << 3,
@@ -58,5 +59,5 @@ export const PCI_STATUS = {
 /** Bits of a base address register. */
 export const PCI_BAR = { io: 1 << 0, is64Bit: 1 << 2, prefetchable: 1 << 3 } as const;
 
-/** The bit of the header type register that says that the device has other functions too. */
+/** The bit of the header type register that tells that the device has other functions, too. */
 export const MULTI_FUNCTION = 0x80;

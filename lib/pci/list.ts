@@ -1,4 +1,4 @@
-/** The PCI functions of this machine, as Linux shows them in /sys. No device is touched. */
+/** The PCI functions of this machine, as Linux shows them in /sys. This file touches no device. */
 import { checkText } from '../arguments.ts';
 import { listFolder, readText } from '../files.ts';
 import type { BarInfo } from './bar.ts';
@@ -13,7 +13,7 @@ export interface PciDescription {
   readonly deviceId: number;
   /** Base class, sub-class and programming interface, 24 bits. */
   readonly classCode: number;
-  /** From the system's pci.ids; undefined without it, or when it has none. */
+  /** The name in the system's pci.ids; undefined if there is no file, or no entry. */
   readonly className: string | undefined;
   readonly vendorName: string | undefined;
   readonly deviceName: string | undefined;
@@ -27,7 +27,7 @@ export interface PciDescription {
 
 /**
  * Every function, by address; none on a system without Linux's sysfs.
- * @param root prefix of /sys and /usr, for a tree kept elsewhere
+ * @param root prefix of /sys and /usr, for a recorded tree
  */
 export function listPci(root = ''): PciDescription[] {
   checkText(root, 'the root of the tree');
@@ -36,8 +36,9 @@ export function listPci(root = ''): PciDescription[] {
 }
 
 /**
- * One function. @throws DmaError EINVAL malformed address
- * @returns undefined when there is none at this address
+ * One function.
+ * @throws DmaError EINVAL malformed address
+ * @returns undefined if there is no function at this address
  */
 export function describePci(text: string, root = ''): PciDescription | undefined {
   checkText(root, 'the root of the tree');
@@ -63,7 +64,7 @@ function describe(address: string, names: PciNames, root: string): PciDescriptio
   };
 }
 
-/** A BAR without an address says nothing of the others: then none is shown. */
+/** If a BAR has no address, the kernel's file does not show the others reliably: the list shows none then. */
 function barsOf(folder: string): BarInfo[] {
   try {
     return readResources(folder).flatMap((resource) => (resource === undefined ? [] : [resource.info]));

@@ -1,11 +1,11 @@
-/** Functions of a driver that are called when something happens to its device. */
+/** Listeners: functions of a driver that the library calls when an event of its device happens. */
 import { checkListener } from '../arguments.ts';
 
 /** The listeners for one event. */
 export class Listeners<Listener extends (...event: never[]) => unknown> {
   readonly #all = new Set<Listener>();
 
-  /** Returns a function that removes the listener. @throws DmaError EINVAL no function */
+  /** Returns a function that removes the listener. @throws DmaError EINVAL `listener` is not a function */
   add(listener: Listener): () => void {
     checkListener(listener);
     this.#all.add(listener);
@@ -13,9 +13,9 @@ export class Listeners<Listener extends (...event: never[]) => unknown> {
   }
 
   /**
-   * Call all listeners, after the caller of this function has returned. Each runs by itself: an error of one is an
-   * uncaught exception, as from a timer, and the others are called nevertheless. One that was removed by then is not
-   * called.
+   * Call all listeners, after the caller of this function has returned. Listeners are independent: an error of
+   * one becomes an uncaught exception, as from a timer, and the others are called nevertheless. A listener that
+   * was removed in the meantime is not called.
    */
   tell(...event: Parameters<Listener>): void {
     for (const listener of this.#all) {

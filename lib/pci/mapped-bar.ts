@@ -1,4 +1,4 @@
-/** A BAR of real hardware, however it was mapped. */
+/** A BAR of real hardware, independent of the way in which it was mapped. */
 import type { DmaError } from '../errors.ts';
 import type { MmioWindow } from '../iommu/address-space.ts';
 import type { Handle, MmioFunctions } from '../native/addon.ts';
@@ -11,8 +11,8 @@ export class MappedBar extends MappedRegisters implements Bar {
   readonly window: MmioWindow | undefined;
 
   /**
-   * @param registers over all of the BAR; they stay their owner's
-   * @param window the same, where the DMA of functions can be led to them
+   * @param registers native registers over the whole BAR; the caller keeps owning them
+   * @param window the BAR as a region for DMA, where an IOMMU can lead DMA to it
    */
   constructor(info: BarInfo, native: MmioFunctions, registers: Handle, window?: MmioWindow) {
     super(barNames(info), native, registers);

@@ -1,7 +1,10 @@
 /** Names of vendors, devices and classes: the system's pci.ids (https://pci-ids.ucw.cz), which lspci reads too. */
 import { readText } from '../files.ts';
 
-/** Debian and most others; Fedora and Arch; Nix and the BSDs have it elsewhere, and then there are no names. */
+/**
+ * Debian and most others; Fedora and Arch. Nix and the BSDs keep the file elsewhere, and then functions have no
+ * names.
+ */
 const FILES = ['/usr/share/misc/pci.ids', '/usr/share/hwdata/pci.ids', '/var/lib/pciutils/pci.ids'];
 
 export interface PciNames {
@@ -11,7 +14,7 @@ export interface PciNames {
   classOf(classCode: number): string | undefined;
 }
 
-/** @param root prefix of /usr and /var; without the file nothing has a name */
+/** @param root prefix of /usr and /var; if the file is missing, no function has a name */
 export function readPciNames(root = ''): PciNames {
   const text = FILES.map((path) => readText(root + path)).find((content) => content !== undefined) ?? '';
   const names = new Map<string, string>();

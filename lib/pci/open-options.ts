@@ -1,4 +1,4 @@
-/** What can be said when a function is opened, and how it is checked: the same in every world. */
+/** The options of opening a function, and their checks. They are the same in every world. */
 import { argumentError, checkInstance, checkOptions, type OptionChecks, options } from '../arguments.ts';
 import { checkDebug } from '../debug/options.ts';
 import { IommuDomain } from '../dma/operations/domain.ts';

@@ -14,8 +14,8 @@ import {
 
 export interface OpenPciOptions extends OpenOptions {
   /**
-   * The source to open instead where there is no such hardware (ENODEV, or ENOSYS: addon not built). Never used for
-   * a device that is there but busy, bound elsewhere or not permitted.
+   * The source to open instead if this machine has no such hardware (ENODEV), or the addon is not built (ENOSYS).
+   * It is never used for a device that is present but busy, bound to another driver, or not permitted.
    */
   readonly fallback?: () => PciSource;
 }
@@ -23,10 +23,11 @@ export interface OpenPciOptions extends OpenOptions {
 const NO_HARDWARE: readonly ErrnoName[] = ['ENODEV', 'ENOSYS'];
 
 /**
- * Open a function for a driver. Bus mastering is off, memory decode is on, no interrupt is armed, masks are 32-bit.
+ * Open a function for a driver. At first bus mastering is off, memory decode is on, no interrupt is armed, and
+ * masks are 32-bit.
  *
- * @param target `domain:bus:device.function`, e.g. `0000:00:10.0`, of a function bound to vfio-pci; or its open node; or
- *   a source
+ * @param target the address of a function that is bound to vfio-pci, `domain:bus:device.function`, e.g.
+ *   `0000:00:10.0`; or its open node; or a source
  * @throws DmaError EINVAL malformed address, options · ENODEV absent, IOMMU off or VFIO missing · EBUSY bound to
  *   another driver or in use · EAGAIN being reset or taken away · EPERM group not viable · EACCES no permission ·
  *   ENOSYS addon not built
@@ -42,7 +43,7 @@ export async function openPci(
     return track(target, rest);
   }
   try {
-    // Loaded on demand: a program that only simulates never touches the addon.
+    // The module is loaded on demand, so that a program that only simulates never loads the addon.
     const { openVfio } = await import('./vfio/open.ts');
     return track({ open: (wanted) => openVfio(target, wanted) }, rest);
   } catch (error) {
@@ -89,7 +90,7 @@ function hold(parts: OpenedFunction, { releaseGrace }: OpenOptions): PciFunction
   try {
     return new PciFunction(parts, untrack, releaseGrace);
   } catch (error) {
-    // It has done nothing yet: bus mastering is off.
+    // The function has done nothing yet: bus mastering is off.
     parts.dma.close();
     parts.transport.close();
     throw error;
@@ -101,13 +102,13 @@ function untrack(fn: PciFunction): void {
   if (opened.size === 0) process.off('exit', closeAll);
 }
 
-/** `process.exit()` runs no native hook: whatever is still open is stopped here. */
+/** `process.exit()` runs no native hook, so this function stops every device that is still open. */
 function closeAll(): void {
   for (const fn of [...opened]) {
     try {
       fn.close();
     } catch {
-      // The process is ending and the kernel will finish the job; the next function still wants its turn.
+      // The process is ending, and the kernel will finish the job. The next function still has to be closed.
     }
   }
 }

@@ -8,7 +8,7 @@ import type { PciTransport } from './transport.ts';
 
 const DEPTH: Readonly<Record<SettablePowerState, number>> = { D0: 0, D1: 1, D2: 2, D3hot: 3 };
 
-/** Milliseconds before a function may be accessed after it entered or left D3hot; after D2 it takes 200 us. */
+/** Milliseconds before the driver may access a function that entered or left D3hot. After D2 the wait is 200 us. */
 const D3_DELAY = 10;
 const D2_DELAY = 1;
 

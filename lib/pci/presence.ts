@@ -1,11 +1,11 @@
 /**
- * Whether a function's device is there, and what its driver is told while it goes:
+ * The presence of a function's device, and what the library tells its driver while the device goes:
  *
  *      release request --- listeners settle, or the grace time is over, or there is none ---+
  *      a register that reads all ones, a configuration access without an answer ------------+---> gone
  *      a simulated device that is pulled out -----------------------------------------------+
  *
- * A function that is gone stays so: when the device is back, the driver opens it again.
+ * A function that is gone stays gone: when the device is back, the driver opens it again.
  */
 import { setMaxListeners } from 'node:events';
 import { argumentError } from '../arguments.ts';
@@ -18,7 +18,7 @@ import type { PciTransport } from './transport.ts';
 /** Milliseconds. The kernel asks again after ten seconds, and the removal of the device waits. */
 const DEFAULT_GRACE = 2000;
 
-/** Whether the device of a function is there, and the requests to release it. */
+/** Knows if the device of a function is there, and passes on the requests to release it. */
 export class Presence {
   readonly #transport: PciTransport;
   readonly #grace: number;
@@ -39,7 +39,8 @@ export class Presence {
   ) {
     this.#transport = transport;
     this.#grace = grace;
-    // Drivers listen for it in many places, and Node takes more than ten listeners for a leak.
+    // Drivers listen to this signal in many places. By default Node warns of a leak when there are more than ten
+    // listeners.
     setMaxListeners(0, this.gone);
     transport.watch({
       error: () => this.#errorListeners.tell(),
@@ -52,7 +53,7 @@ export class Presence {
     });
   }
 
-  /** Aborts with the DmaError ENODEV that everything fails with from then on. */
+  /** Aborts with the DmaError ENODEV that every call throws from then on. */
   get gone(): AbortSignal {
     return this.#gone.signal;
   }
@@ -66,7 +67,7 @@ export class Presence {
   }
 
   /**
-   * Ask the device. The function is gone when it does not answer.
+   * Ask the device. If it does not answer, the function is gone.
    * @throws DmaError as an access of configuration space
    */
   check(): boolean {
@@ -75,7 +76,7 @@ export class Presence {
     try {
       if (!answers(this.#transport.config)) this.#transport.leave();
     } catch (error) {
-      // The kernel may know it already, and say so.
+      // The kernel may know already that the device is gone, and report it.
       if (!signal.aborted && !isAbsence(error)) throw error;
       this.#transport.leave();
     }
@@ -105,7 +106,10 @@ export class Presence {
   }
 }
 
-/** A listener cannot help failing that was not done when its time was over, or the function was closed. */
+/**
+ * A listener that is still running when its time is over, or when the function is closed, fails with ENODEV. It
+ * cannot avoid that.
+ */
 function throwUnlessGone(error: unknown): void {
   if (!isAbsence(error)) throwUncaught(error);
 }

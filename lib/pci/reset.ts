@@ -1,14 +1,14 @@
 /**
- * Resets of a function, and what is left of it afterwards.
+ * Resets of a function, and the state that they leave.
  *
- *      function   its registers are as after power-up (FLR, or what the kernel has for it)
+ *      function   its registers are as after power-up (FLR, or the kernel's substitute for it)
  *      hot        its bus or slot, with every function on it
- *      power      D3hot to D0 of a function that keeps nothing (No_Soft_Reset is 0)
+ *      power      D3hot to D0 of a function that loses its state there (No_Soft_Reset is 0)
  *
- * The kernel saves configuration space before each of them and restores it afterwards, messages of MSI and MSI-X
- * included (pci_dev_save_and_disable, pci_restore_state; vfio_pci_set_power_state), and eventfds are not touched:
- * interrupts that had come are still there, and every vector is armed as it was. Only INTx is left to do here: it
- * may be masked for an interrupt that the driver will not service any more.
+ * The kernel saves configuration space before each of them and restores it afterwards, including the messages of MSI and
+ * MSI-X (pci_dev_save_and_disable, pci_restore_state; vfio_pci_set_power_state). It does not touch eventfds, so interrupts
+ * that came before are still counted, and every vector is armed as before. Only INTx needs work here: it may be masked for
+ * an interrupt that the driver will never service.
  */
 import type { InterruptKind } from '../interrupts/access.ts';
 import type { Interrupts } from '../interrupts/interrupt.ts';
@@ -25,11 +25,11 @@ export interface ResetReport {
   readonly kind: ResetKind;
   /** Addresses of all functions that were reset, this one first. */
   readonly functions: readonly string[];
-  /** Vectors of this function that are armed as before; the same `Interrupt` objects go on. */
+  /** Vectors of this function, armed as before. The driver keeps using the same `Interrupt` objects. */
   readonly rearmed: readonly { readonly kind: InterruptKind; readonly vector: number }[];
-  /** Whether the function may start DMA, as before. */
+  /** True if the function may start DMA, as before the reset. */
   readonly busMaster: boolean;
-  /** The work of the driver, in sentences. */
+  /** The work that the driver has to do, in sentences. */
   readonly redo: readonly string[];
 }
 
@@ -55,7 +55,7 @@ export class Resets {
     try {
       return this.recover('hot', this.#transport.hotReset());
     } catch (error) {
-      // The listeners have to start the device anew then, too.
+      // The listeners have to start the device again in this case, too.
       if (mayHaveReset(error)) this.recover('hot', [this.#transport.address]);
       throw error;
     }
@@ -66,7 +66,7 @@ export class Resets {
     return this.#listeners.add(listener);
   }
 
-  /** The function was reset, by whomever: ready for its driver again. @param functions all that were */
+  /** The function was reset: make it ready for its driver again. @param functions all functions that were reset */
   recover(kind: ResetKind, functions: readonly string[]): ResetReport {
     const decode = decodeBits(this.#transport.bars);
     const { command } = this.#config;

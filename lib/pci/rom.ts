@@ -11,14 +11,18 @@ export class ExpansionRom {
     this.#access = access;
   }
 
-  /** Bytes of the region. The image in it may be shorter; `openPciUnsafe` then reads no more than the image. */
+  /**
+   * Bytes of the region. The image in it may be shorter; with `openPciUnsafe`, `read` returns no more than the
+   * image.
+   */
   get size(): number {
     return this.#access.size;
   }
 
   /**
-   * A copy of all of it.
-   * @throws DmaError EIO it does not answer, or does not start with the signature 0x55 0xaa · ENODEV closed, or gone
+   * A copy of the whole ROM.
+   * @throws DmaError EIO it does not answer, or does not start with the signature 0x55 0xaa · ENODEV closed, or
+   *   gone
    */
   read(): Uint8Array {
     const bytes = this.#access.read();

@@ -1,11 +1,11 @@
 /**
- * The PciTransport seam: how one PCI function is reached.
+ * The PciTransport seam: how the library reaches one PCI function.
  *
  *      vfio         /dev/vfio of Linux
  *      sysfs        files of /sys, around the IOMMU (openPciUnsafe)
  *      simulated    a device model in this process
  *
- * A transport moves raw accesses; PciFunction (function.ts) is what a driver holds.
+ * A transport moves raw accesses. PciFunction (function.ts) is built on it, and is the object that a driver uses.
  */
 import type { DebugOptions } from '../debug/options.ts';
 import type { DmaDevice } from '../dma/device.ts';
@@ -28,11 +28,14 @@ export interface ConfigAccess {
 export interface FunctionEvents {
   /** The system saw an error of the function that it could not correct (VFIO's ERR). */
   error(): void;
-  /** The system wants the function back (VFIO's REQ), and waits; it asks again when that takes long. */
+  /** The system wants the function back (VFIO's REQ) and waits. It asks again if the wait is long. */
   releaseRequest(): void;
-  /** A hot reset that another function asked for reset this one too. @param functions addresses of all that were */
+  /**
+   * A hot reset that another function asked for reset this one, too. @param functions addresses of all that were
+   * reset
+   */
   reset(functions: readonly string[]): void;
-  /** The device is gone, and the transport has let it go. At most once. */
+  /** The device is gone, and the transport has released it. Called at most once. */
   gone(error: DmaError): void;
 }
 
@@ -41,7 +44,7 @@ export interface RomAccess {
   /** Bytes. */
   readonly size: number;
   /**
-   * All of it that there is.
+   * The whole content of the ROM, as far as the transport can read it.
    * @throws DmaError EIO it does not answer · ENODEV closed, or gone · EACCES no permission
    */
   read(): Uint8Array;
@@ -53,10 +56,13 @@ export interface PciTransport {
   /** `domain:bus:device.function`, e.g. `0000:00:10.0`. */
   readonly address: string;
   readonly config: ConfigAccess;
-  /** By BAR number; undefined where the function has none (or the upper half of a 64-bit one). */
+  /**
+   * By BAR number; undefined where the function has no BAR, or where the number is the upper half of a 64-bit
+   * BAR.
+   */
   readonly bars: readonly (Bar | undefined)[];
   readonly interrupts: InterruptAccess;
-  /** Undefined for a function without one. */
+  /** Undefined for a function without an expansion ROM. */
   readonly rom: RomAccess | undefined;
   /**
    * Function-level reset.
@@ -64,26 +70,26 @@ export interface PciTransport {
    */
   reset(): void;
   /**
-   * Reset the bus or slot of the function; the addresses of all functions that were. Those of the others that this
-   * process has open are told by their `FunctionEvents`.
-   * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM functions would be hit that this process does not hold
-   *   · EAGAIN busy · EIO it failed, and they may have been reset all the same · ENODEV closed, or gone
+   * Reset the bus or slot of the function. Returns the addresses of all functions that were reset. The
+   * `FunctionEvents` of the others tell those that this process has open.
+   * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM it would hit functions that this process does not
+   *   hold · EAGAIN busy · EIO it failed, but the functions may have been reset · ENODEV closed, or gone
    */
   hotReset(): readonly string[];
-  /** Whether the kernel (VFIO) restores configuration space when the function comes back from D3hot. */
+  /** True if the kernel (VFIO) restores configuration space when the function comes back from D3hot. */
   readonly restoresConfiguration: boolean;
-  /** Tell of these from now on. Nothing of it keeps the process alive. To be called once. */
+  /** Report events to `events` from now on. This does not keep the process alive. To be called once. */
   watch(events: FunctionEvents): void;
   /**
-   * The device is gone, or to be taken for it: every access and every wait fails from here on with one DmaError ENODEV,
-   * and the system has the function back. Harmless to call twice.
+   * The device is gone, or has to count as gone. From then on every access and every wait throws the same
+   * DmaError ENODEV, and the system has the function back. Calling it twice is harmless.
    */
   leave(): void;
-  /** Disarm everything and let the device go. Harmless to call twice. Memory is not touched. */
+  /** Disarm all interrupts and release the device. Memory is not touched. Calling it twice is harmless. */
   close(): void;
 }
 
-/** Whether a hot reset that threw this has gone so far that the functions may have lost their registers. */
+/** True if a hot reset that threw this error went so far that functions may have lost their registers. */
 export function mayHaveReset(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'EIO';
 }
@@ -94,22 +100,22 @@ export interface OpenedFunction {
   readonly dma: DmaDevice;
 }
 
-/** Something `openPci` can open that is not a PCI address, e.g. the result of `simulate(...)`. */
+/** A function that `openPci` can open without a PCI address, e.g. the result of `simulate(...)`. */
 export interface PciSource {
   open(options: OpenOptions): OpenedFunction;
 }
 
 /**
- * The open node of a function, for a program that may not open it: `openPci({ fd })`. A program with the rights opens
- * /dev/vfio/devices/vfioN and passes the descriptor on.
+ * The open node of a function, for a program that may not open it itself: `openPci({ fd })`. A program with the
+ * rights opens /dev/vfio/devices/vfioN and passes the descriptor on.
  */
 export interface PciDescriptor {
   /**
-   * It belongs to the function from here on, and is closed with it, or when opening fails. A descriptor that is of no
-   * function is left alone (EINVAL).
+   * The library owns the descriptor from then on. It closes it with the function, or when opening fails. If the
+   * descriptor does not belong to a function, the library leaves it alone (EINVAL).
    */
   readonly fd: number;
-  /** An open /dev/iommu, where the program may not open that either. It stays the caller's. */
+  /** An open /dev/iommu, if the program may not open that node either. The caller keeps owning it. */
   readonly iommufd?: number;
 }
 
@@ -119,34 +125,38 @@ export function isDescriptor(target: unknown): target is PciDescriptor {
 
 export interface OpenOptions {
   /**
-   * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6 or newer)
-   * or 'container' (/dev/vfio/vfio). Default: the container, and iommufd where the kernel has none; `PciFunction.domain.name`
-   * says which (`iommufd` or `type1`). A function that joins a domain uses that of the domain.
+   * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6
+   * or newer) or 'container' (/dev/vfio/vfio). Default: the container, or iommufd if the kernel has no container.
+   * `PciFunction.domain.name` tells which one is in use (`iommufd` or `type1`). A function that joins a domain
+   * uses the interface of that domain.
    */
   readonly iommu?: 'iommufd' | 'container';
   /**
-   * Take memory from huge pages (vfio only). Default false. With true or a size, allocations throw DmaError ENOMEM when
-   * too few are reserved and ENODEV when there is no such size; with 'prefer' ordinary pages are taken then, and a
-   * process warning (USERDMA_HUGEPAGES) says so once.
+   * Allocate memory from huge pages (vfio only). Default false. With true or a size, allocations throw DmaError
+   * ENOMEM if too few huge pages are reserved, and ENODEV if the machine has none of that size. With 'prefer',
+   * the library then uses ordinary pages, and one process warning (USERDMA_HUGEPAGES) tells so.
    */
   readonly hugepages?: HugePages;
-  /** How much is bounced, and when. The copybreak is measured on hardware and 32 KiB in the simulation by default. */
+  /**
+   * How much the library bounces, and when. The default copybreak is measured on hardware, and is 32 KiB in the
+   * simulation.
+   */
   readonly streaming?: Omit<StreamingOptions, 'cache' | 'copyMany'>;
   /**
-   * Watch what the driver does and report its mistakes (dma-debug): how, or whether at all. Default: in a simulation,
-   * not on hardware; USERDMA_DEBUG=1 or 0 says otherwise. @throws DmaError EINVAL options
+   * Watch the driver's DMA calls and report its mistakes (dma-debug). The default is true in a simulation and
+   * false on hardware; USERDMA_DEBUG=1 or 0 changes the default. @throws DmaError EINVAL options
    */
   readonly debug?: boolean | DebugOptions;
   /**
-   * The domain of another function, `PciFunction.domain`, that this one is to share: one address space and one memory
-   * for both, so that an address which either was given is valid for both. Default: one of its own; functions of one
-   * IOMMU group, which the IOMMU does not tell apart, always share one. Where memory comes from is settled by the first
-   * of them.
+   * The domain of another function (`PciFunction.domain`) that this function is to share. Both functions then
+   * have one address space and one memory, so an address that one of them got is valid for both. Default: a
+   * domain of its own. Functions of one IOMMU group always share a domain, because the IOMMU cannot tell them
+   * apart. The first function of a domain decides where its memory comes from.
    */
   readonly domain?: IommuDomain;
   /**
-   * How long listeners of `PciFunction.onReleaseRequest` may take before the function is let go all the same, in
-   * milliseconds. Default 2000.
+   * How long listeners of `PciFunction.onReleaseRequest` may take, in milliseconds. After that the library
+   * releases the function even if a listener is not done. Default 2000.
    */
   readonly releaseGrace?: number;
 }

@@ -5,7 +5,7 @@ import { linkTarget, listFolder, readText } from '../files.ts';
 import { DEVICES } from './facts.ts';
 
 /**
- * Sentences, each a reason not to take the function from its driver; none when there is no such reason.
+ * Sentences, each a reason to leave the function with its driver; empty if there is no reason.
  * @param root prefix of /sys and /proc
  */
 export function usesOf(address: string, root = ''): string[] {
@@ -17,7 +17,8 @@ function diskUses(address: string, root: string): string[] {
   const swaps = (readText(`${root}/proc/swaps`) ?? '').split('\n').map((line) => line.split(/\s+/)[0]);
   return blockDevices(address, root).flatMap((name) => {
     const number = readText(`${root}/sys/class/block/${name}/dev`)?.trim();
-    // The file system's own number and, for those that make one up (btrfs), the name after the dash.
+    // The number of the file system itself. Some file systems invent that number (btrfs); for those, the name
+    // after the dash.
     const mounted = mounts.filter((words) => {
       const source = words[words.indexOf('-') + 2];
       return number !== undefined && (words[2] === number || source === `/dev/${name}`);
@@ -29,7 +30,7 @@ function diskUses(address: string, root: string): string[] {
   });
 }
 
-/** Disks and partitions of the function, and what is made of them: device mapper, RAID. */
+/** Disks and partitions of the function, and the block devices that are built from them: device mapper, RAID. */
 function blockDevices(address: string, root: string): string[] {
   const folder = `${root}/sys/class/block`;
   const subsystems = nvmeSubsystems(address, root);
@@ -42,7 +43,7 @@ function blockDevices(address: string, root: string): string[] {
   return [...all];
 }
 
-/** Disks of an NVMe controller that may have several paths hang from its subsystem and not from the controller. */
+/** An NVMe controller that may have several paths has its disks under its subsystem, not under the controller. */
 function nvmeSubsystems(address: string, root: string): string[] {
   const controllers = listFolder(`${root}${DEVICES}/${address}/nvme`);
   const folder = `${root}/sys/class/nvme-subsystem`;

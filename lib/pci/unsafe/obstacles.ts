@@ -1,4 +1,4 @@
-/** Obstacles to driving a function without VFIO, each with its remedy. */
+/** Obstacles to using a function without VFIO, each with its remedy. */
 import { existsSync } from 'node:fs';
 import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';
@@ -32,7 +32,7 @@ function taken({ address }: FunctionFacts, driver: string): DmaError {
   });
 }
 
-/** A domain of type identity passes addresses through; every other one gives them a meaning of its own. */
+/** An IOMMU domain of type identity passes addresses through. Every other type translates them. */
 function translated(address: string, root: string): DmaError | undefined {
   const group = `${root}${DEVICES}/${address}/iommu_group`;
   if (!existsSync(group)) return undefined;

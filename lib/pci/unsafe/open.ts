@@ -1,4 +1,4 @@
-/** Driving a PCI function around the kernel: no VFIO, no IOMMU, no protection. */
+/** Using a PCI function around the kernel: no VFIO, no IOMMU, no protection. */
 
 import { argumentError, checkOptions, checkText } from '../../arguments.ts';
 import { type CacheMaintenance, checkCache } from '../../cache.ts';
@@ -17,33 +17,34 @@ import { SysfsTransport } from './transport.ts';
 
 export interface OpenPciUnsafeOptions {
   /**
-   * Memory whose device addresses are physical addresses: u-dma-buf, or `PhysicalHugepages`. It belongs to the function
-   * from here on, unless opening fails.
+   * Memory whose device addresses are physical addresses: u-dma-buf, or `PhysicalHugepages`. The function owns it
+   * from then on, unless opening fails.
    */
   readonly memory: AddressedMemory;
-  /** How CPU and device are made to agree, where the device does not see the CPU's caches. */
+  /** How CPU and device are made to agree if the device does not see the CPU's caches. */
   readonly cache?: CacheMaintenance;
   readonly streaming?: OpenOptions['streaming'];
   readonly debug?: OpenOptions['debug'];
-  /** Prefix of `/sys` and `/dev`, for a tree kept elsewhere. */
+  /** Prefix of `/sys` and `/dev`, for a recorded tree. */
   readonly root?: string;
 }
 
 const MEMORY = 'pass { memory }, e.g. of openUDmaBuf or new PhysicalHugepages()';
 
 /**
- * UNSAFE: open a PCI function without an IOMMU. Nothing stands between the device and the memory of this machine: a
- * wrong address in a register, a descriptor that is stale, a length that is too long, and the device reads or
- * overwrites the kernel, other programs, or the disk cache. It needs root, and a process that is killed while a
- * transfer is under way leaves the device writing to memory that others own by then. Use `openPci` (VFIO) wherever
- * there is an IOMMU; this is for boards without one, and devices that are trusted with everything.
+ * UNSAFE: open a PCI function without an IOMMU. Nothing stands between the device and the memory of this machine.
+ * One wrong address in a register, one stale descriptor, or one length that is too long is enough: the device
+ * then reads or overwrites the kernel, other programs, or the disk cache. It needs root. If the process is killed
+ * during a transfer, the device keeps writing to memory that other programs own by then. Use `openPci` (VFIO)
+ * wherever there is an IOMMU. This function is for boards without one, and for devices that are trusted with
+ * everything.
  *
- * Bus mastering is off, memory decode on, no interrupt armed, masks are 32-bit. The function has INTx while it is bound
- * to uio_pci_generic, and no interrupt when no driver is bound to it; never MSI.
+ * At first bus mastering is off, memory decode is on, no interrupt is armed, and masks are 32-bit. The function
+ * has INTx if it is bound to uio_pci_generic, and no interrupt if no driver is bound to it. It never has MSI.
  *
  * @param address `domain:bus:device.function`, e.g. `0000:01:00.0`
- * @throws DmaError EINVAL malformed address · ENODEV absent · EBUSY bound to another driver · EPERM behind an IOMMU
- *   that translates · EACCES not root · EIO its files make no sense · ENOSYS addon not built
+ * @throws DmaError EINVAL malformed address · ENODEV absent · EBUSY bound to another driver · EPERM behind an
+ *   IOMMU that translates · EACCES not root · EIO its files make no sense · ENOSYS addon not built
  */
 export async function openPciUnsafe(address: string, options: OpenPciUnsafeOptions): Promise<PciFunction> {
   if (options === undefined) throw argumentError('the options of openPciUnsafe', options, MEMORY);

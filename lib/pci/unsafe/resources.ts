@@ -1,4 +1,4 @@
-/** Which BARs a function has, and where: /sys/bus/pci/devices/<address>/resource, a line for each. */
+/** The BARs of a function, and their addresses: /sys/bus/pci/devices/<address>/resource, one line for each BAR. */
 import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';
 import type { BarInfo } from '../bar.ts';
@@ -9,7 +9,7 @@ const IO = 0x100n;
 const MEMORY = 0x200n;
 const PREFETCH = 0x2000n;
 const MEM_64 = 0x10_0000n;
-/** The kernel has found no address for it: `start` is none. */
+/** The kernel has found no address for the BAR: `start` is not an address. */
 const UNSET = 0x2000_0000n;
 
 export interface BarResource {
@@ -21,7 +21,7 @@ export interface BarResource {
 /**
  * @param folder of the function in /sys
  * @returns by BAR number; undefined where the function has none
- * @throws DmaError EIO the file says what cannot be
+ * @throws DmaError EIO a line of the file cannot be right
  */
 export function readResources(folder: string): (BarResource | undefined)[] {
   const path = `${folder}/resource`;

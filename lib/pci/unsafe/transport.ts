@@ -1,6 +1,6 @@
 /**
  * One PCI function through the files of /sys (drivers/pci/pci-sysfs.c): configuration space, BARs by mmap of
- * resourceN, the kernel's reset. Its interrupt comes from uio_pci_generic, when that is bound.
+ * resourceN, and the kernel's reset. Its interrupt comes from uio_pci_generic, if the function is bound to it.
  */
 import {
   closeSync,
@@ -28,7 +28,7 @@ import { MappedBar } from '../mapped-bar.ts';
 import type { FunctionEvents, PciTransport, RomAccess } from '../transport.ts';
 import { type BarResource, readResources } from './resources.ts';
 
-/** Of a function without uio_pci_generic. */
+/** The interrupts of a function without uio_pci_generic. */
 const NO_INTERRUPTS: InterruptAccess = {
   limit: () => 0,
   enable: (kind) => {
@@ -59,7 +59,7 @@ export class SysfsTransport implements PciTransport {
   #closed = false;
 
   /**
-   * Decoding of the BARs is on afterwards, bus mastering off.
+   * Afterwards the function decodes its BARs, and bus mastering is off.
    * @throws DmaError EACCES, EPERM not root · ENODEV it is gone · EIO a file of the function makes no sense ·
    *   EINVAL, ENOMEM a BAR cannot be mapped
    */
@@ -86,14 +86,14 @@ export class SysfsTransport implements PciTransport {
       throw closedError(this.address);
     }
     try {
-      // Without O_CREAT: a function that cannot be reset has no such file.
+      // Without O_CREAT: the file does not exist for a function that cannot be reset.
       writeFileSync(`${this.#folder}/reset`, '1', { flag: 'r+' });
     } catch (cause) {
       throw this.#notReset(cause);
     }
   }
 
-  /** The files of /sys tell nothing by themselves. */
+  /** The files of /sys report no events. */
   watch(events: FunctionEvents): void {
     this.#events = events;
   }
@@ -119,7 +119,10 @@ export class SysfsTransport implements PciTransport {
     for (const undo of this.#undo.reverse()) undo();
   }
 
-  /** The device file stays open as long as the function: the kernel clears bus mastering when it closes. */
+  /**
+   * The device file stays open as long as the function, because the kernel clears bus mastering when the file
+   * closes.
+   */
   #openInterrupts(root: string): InterruptAccess {
     const node = listFolder(`${this.#folder}/uio`)[0];
     if (node === undefined) return NO_INTERRUPTS;
@@ -134,8 +137,8 @@ export class SysfsTransport implements PciTransport {
   }
 
   /**
-   * A function that no driver has enabled decodes nothing; its last driver may have left it so, too, or with bus
-   * mastering on.
+   * A function that no driver has enabled does not decode its BARs. The last driver may have left the function
+   * like that, too, or with bus mastering on.
    */
   #enable(resources: readonly (BarResource | undefined)[]): void {
     if (!this.#bound()) {
@@ -185,7 +188,7 @@ export class SysfsTransport implements PciTransport {
     try {
       writeFileSync(`${this.#folder}/enable`, value, { flag: 'r+' });
     } catch (cause) {
-      // Switching off what is gone already is no failure.
+      // The function is already gone, so a failure to switch it off is no error.
       if (value === '0') return;
       const code = codeOf(cause);
       throw new DmaError(code, `${this.address} cannot be enabled (${code})`, {
@@ -209,7 +212,7 @@ export class SysfsTransport implements PciTransport {
     return fail('EAGAIN', 'it is busy: try again');
   }
 
-  /** A BAR smaller than a page lies somewhere in the page that is mapped. I/O ports cannot be mapped. */
+  /** A BAR smaller than a page may start anywhere within the mapped page. I/O ports cannot be mapped. */
   #openBar({ info, start }: BarResource): Bar {
     const path = `${this.#folder}/resource${info.index}`;
     const inPage = info.kind === 'io' ? 0 : Number(start % BigInt(this.#native.pageSize()));
@@ -234,7 +237,7 @@ export class SysfsTransport implements PciTransport {
   }
 }
 
-/** The error of a function's file: when it is missing, the function is gone. */
+/** The error code for a file of the function. If the file is missing, the function is gone. */
 function codeOf(cause: unknown): ErrnoName {
   const code = errnoName((cause as NodeJS.ErrnoException).errno ?? 0);
   return code === 'ENOENT' ? 'ENODEV' : code;

@@ -1,8 +1,9 @@
 /**
- * Addresses that PCI functions and bridges answer to. An IOVA equal to one of them may be routed to that function
- * and never reach the IOMMU. The kernel's dma-iommu therefore reserves what the host bridge passes on
- * (iova_reserve_pci_windows), and so do we. User space is not told those ranges. Below 4 GiB, where the bridge has one
- * hole for all functions, the addresses between the functions count as the bridge's too.
+ * Addresses that PCI functions and bridges answer to. If an IOVA equals one of them, a bridge may route the
+ * access to that function, and it never reaches the IOMMU. The kernel's dma-iommu therefore reserves the ranges
+ * that the host bridge passes on (iova_reserve_pci_windows), and this library does the same. The kernel does not
+ * tell user space those ranges. Below 4 GiB the bridge has one hole for all functions, so the addresses between
+ * the functions count as the bridge's, too.
  */
 import { listFolder, readText } from '../../files.ts';
 import type { IovaRange } from '../../iommu/address-space.ts';
@@ -12,7 +13,7 @@ const IORESOURCE_MEM = 0x200n;
 const MIB = 2 ** 20;
 const FOUR_GIB = 2 ** 32;
 
-/** In no particular order. `root` is a prefix of `/sys`, for a recorded tree. */
+/** The ranges, unsorted. `root` is a prefix of `/sys`, for a recorded tree. */
 export function bridgeRanges(root = ''): IovaRange[] {
   const ranges = listFolder(root + DEVICES)
     .flatMap((address) => (readText(`${root}${DEVICES}/${address}/resource`) ?? '').split('\n'))

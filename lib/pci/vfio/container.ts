@@ -1,6 +1,6 @@
 /**
- * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. The node
- * of a group can be opened once on the whole system.
+ * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. On the whole
+ * system only one opener can have the node of a group.
  *
  *      domain      container /dev/vfio/vfio
  *        group     /dev/vfio/N, attached         one or more
@@ -17,7 +17,7 @@ import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError, type OpenStep, openError } from './diagnose.ts';
 import { type Target, VfioDomain } from './domain.ts';
 
-/** The result of the native functions for a function that is not in the group. */
+/** The native functions return this for a function that is not in the group. */
 const ENODEV = -19;
 
 /** A domain of VFIO: a container, and the groups in it. */
@@ -41,7 +41,10 @@ export class ContainerDomain extends VfioDomain {
     this.#groups = new Set([group]);
   }
 
-  /** A new container, with the group of a function in it. @throws DmaError as `openPci`; nothing stays open then */
+  /**
+   * Makes a new container and attaches the group of a function. @throws DmaError as `openPci`; nothing stays open
+   * then
+   */
   static create(native: Addon, facts: FunctionFacts, hugepages: HugePages): ContainerDomain {
     const container = step(facts, 'open /dev/vfio/vfio', native.vfioContainerOpen());
     let memory: MemfdMemory | undefined;
@@ -66,7 +69,7 @@ export class ContainerDomain extends VfioDomain {
     try {
       let opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
       if (opened === ENODEV && !isNew) {
-        // The function was plugged in again: the kernel has a new group of the old number.
+        // The function was plugged in again: the kernel has made a new group with the old number.
         this.leaveGroup(group);
         this.#addGroup(facts);
         opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
@@ -82,7 +85,7 @@ export class ContainerDomain extends VfioDomain {
     if (this.#groups.delete(group)) this.#native.vfioGroupClose(this.#container, group);
   }
 
-  /** @param id number of its IOMMU group */
+  /** @param id number of the function's IOMMU group */
   elsewhere(id: number): string | undefined {
     return this.#native.vfioGroupHeld(id) === 1 ? undefined : `IOMMU group ${id}`;
   }
@@ -102,7 +105,7 @@ function noDescriptor({ address }: FunctionFacts): DmaError {
   });
 }
 
-/** Opens the node of the function's group, for the container. */
+/** Opens the node of the function's group and attaches it to the container. */
 function attach(
   native: Addon,
   facts: FunctionFacts,
@@ -122,13 +125,13 @@ function attach(
   }
 }
 
-/** @throws DmaError of that step, when its result is negative */
+/** @throws DmaError of that step, if its result is negative */
 function step(facts: FunctionFacts, what: OpenStep, result: number): number {
   if (result >= 0) return result;
   throw openError(facts, what, result, result === EBUSY ? holders(`/dev/vfio/${facts.group}`) : []);
 }
 
-/** As the native functions return them. EPERM is the error of attaching a group that is not viable. */
+/** As the native functions return it. Attaching a group that is not viable fails with EPERM. */
 const EPERM = -1;
 const EBUSY = -16;
 const EINVAL = -22;

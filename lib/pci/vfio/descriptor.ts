@@ -1,4 +1,7 @@
-/** Which function an open node of VFIO is of: for programs that get their descriptors from another one. */
+/**
+ * Finding the function to which an open VFIO node belongs, for programs that get their descriptors from another
+ * program.
+ */
 import { fstatSync } from 'node:fs';
 import { basename } from 'node:path';
 import { describe } from '../../arguments.ts';
@@ -8,8 +11,8 @@ import type { PciDescriptor } from '../transport.ts';
 
 /**
  * The address of the function.
- * @param root prefix of `/sys`, for a tree kept elsewhere
- * @throws DmaError EINVAL it is no open /dev/vfio/devices/vfioN; it was not touched
+ * @param root prefix of `/sys`, for a recorded tree
+ * @throws DmaError EINVAL it is not an open /dev/vfio/devices/vfioN; the descriptor was not touched
  */
 export function addressOf({ fd, iommufd }: PciDescriptor, root = ''): string {
   if (iommufd !== undefined) checkDescriptor(iommufd, 'iommufd');

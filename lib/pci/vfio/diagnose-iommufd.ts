@@ -1,4 +1,7 @@
-/** Why a function cannot be opened through iommufd, with the fix. The other interface, and /sys: diagnose.ts. */
+/**
+ * Why a function cannot be opened through iommufd, with the fix. diagnose.ts covers the container, and the facts
+ * of /sys.
+ */
 import { ownershipRemedy } from '../../device-node.ts';
 import { DmaError, errnoName } from '../../errors.ts';
 import { type FunctionFacts, holders, nodeOf } from '../facts.ts';
@@ -13,7 +16,7 @@ export function noIommufd(syscall?: string): DmaError {
   });
 }
 
-/** The kernel has iommufd, and no node for the function itself. */
+/** The kernel has iommufd, but no node for the function itself. */
 export function noNode({ address }: FunctionFacts): DmaError {
   return new DmaError('ENODEV', `${address} has no device node of its own in /dev/vfio/devices`, {
     remedy: `the kernel must be Linux 6.6 or newer with CONFIG_VFIO_DEVICE_CDEV${OR_CONTAINER}`,
@@ -54,7 +57,7 @@ export function contextError({ address }: FunctionFacts, errno: number, passed: 
   }
 }
 
-/** The device could not be bound to the iommufd, or not be attached to a new address space. */
+/** Binding the device to the iommufd failed, or attaching it to a new address space. */
 export function bindError(facts: FunctionFacts, errno: number, step: 'bind' | 'attach'): DmaError {
   const { address } = facts;
   const code = errnoName(errno);
@@ -90,7 +93,7 @@ export function bindError(facts: FunctionFacts, errno: number, step: 'bind' | 'a
   });
 }
 
-/** A program opened the group, through the container, or a kernel driver has a function of it. */
+/** Another program opened the group through the container, or a kernel driver has a function of the group. */
 function groupInUse({ address, group }: FunctionFacts, syscall: string): DmaError {
   const held = holders(`/dev/vfio/${group}`);
   const who = held.length > 0 ? `: held by ${held.join(', ')}` : '';

@@ -1,6 +1,7 @@
 /**
- * Why a function cannot be opened, said once, with the fix. Most of it shows in /sys before anything is opened
- * (`diagnose`); the rest is an errno of one of the steps of opening (`openError`), read together with those facts.
+ * Why a function cannot be opened, with the fix. The files of /sys show most reasons before anything is opened
+ * (`diagnose`). The other reasons are an errno of a step of opening (`openError`), which this file reads together
+ * with those facts.
  */
 import { ownershipRemedy } from '../../device-node.ts';
 import { DmaError, errnoName } from '../../errors.ts';
@@ -15,10 +16,13 @@ export type OpenStep =
   | 'VFIO_SET_IOMMU'
   | 'VFIO_GROUP_GET_DEVICE_FD';
 
-/** Drivers that leave DMA to the others in their group (driver_managed_dma in the kernel). */
+/**
+ * Drivers that do no DMA of their own, so that other functions of the group may be used (driver_managed_dma in
+ * the kernel).
+ */
 const HARMLESS = new Set(['pcieport', 'pci-stub']);
 
-/** The first thing that stands in the way of opening, or undefined when the files show nothing. */
+/** The first obstacle to opening, or undefined if the files show none. */
 export function diagnose(facts: FunctionFacts): DmaError | undefined {
   if (!facts.exists) return absent(facts);
   if (facts.group === undefined) return noGroup(facts);
@@ -29,7 +33,7 @@ export function diagnose(facts: FunctionFacts): DmaError | undefined {
 }
 
 /**
- * A step of opening failed with `errno` (either sign).
+ * The error of a step of opening that failed with `errno` (either sign).
  * @param held processes that hold the group node, as far as is known
  */
 export function openError(
@@ -82,7 +86,7 @@ export function openError(
   });
 }
 
-/** The group of a function cannot be added to the domain of others. @param errno either sign */
+/** The group of a function cannot be added to an existing domain. @param errno either sign */
 export function domainError({ address, group }: FunctionFacts, errno: number): DmaError {
   const code = errnoName(errno);
   return new DmaError(code, `${address}: its IOMMU group ${group} cannot be in that domain (${code})`, {
@@ -104,7 +108,7 @@ export function bindCommands(address: string, driver: string | undefined): strin
   ].join(' && ');
 }
 
-/** Where there is no such hardware, the same driver still runs. */
+/** A hint for machines without this hardware: the same driver runs there in a simulation. */
 const OR_SIMULATE = '; openPci(simulate(model)) needs none of this';
 
 function absent({ address, similar }: FunctionFacts): DmaError {

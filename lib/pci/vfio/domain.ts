@@ -1,11 +1,11 @@
 /**
- * A domain of functions behind VFIO. How it opens them is its own affair:
+ * A domain of functions behind VFIO. Each kind of domain opens its functions in its own way:
  *
  *      container   /dev/vfio/vfio, with the groups of its functions attached     (container.ts)
  *      iommufd     an IOAS of /dev/iommu, with its functions attached            (iommufd.ts)
  *
- * The registry of groups (group.ts) decides which domain a function goes to; the transport of a function reads from
- * here whether a hot reset would hit functions that this program does not hold.
+ * The registry of groups (group.ts) decides which domain a function goes to. The transport of a function asks the domain
+ * which functions of a hot reset this program does not hold.
  */
 import { IommuDomain } from '../../dma/operations/domain.ts';
 import { DmaError } from '../../errors.ts';
@@ -19,7 +19,7 @@ export type IommuInterface = 'iommufd' | 'container';
 /** A function to be opened. */
 export interface Target {
   readonly facts: FunctionFacts;
-  /** The open node of the function, when the caller passed one in; it belongs to the domain's device from then on. */
+  /** The open node of the function, if the caller passed one in; the domain's device owns it from then on. */
   readonly descriptor?: number | undefined;
 }
 
@@ -28,27 +28,27 @@ export abstract class VfioDomain extends IommuDomain {
   abstract readonly interface: IommuInterface;
 
   /**
-   * Opens a function whose device sees this domain's address space from then on.
-   * @returns a device of the vfio functions; it belongs to the caller
+   * Opens a function. From then on its device sees the address space of this domain.
+   * @returns a device of the vfio functions; the caller owns it
    * @throws DmaError as `openPci`; nothing has changed then
    */
   abstract openDevice(target: Target): Handle;
 
-  /** Lets go of an IOMMU group. All of its devices are closed. */
+  /** Leaves an IOMMU group. All of its devices are closed by now. */
   abstract leaveGroup(group: number): void;
 
   /**
-   * Where a function is that a hot reset hits, in words; undefined when this program holds it.
-   * @param id as `vfioHotResetInfo` tells it
+   * A function that a hot reset would hit: where it is, in words, or undefined if this program holds it.
+   * @param id as `vfioHotResetInfo` returns it
    */
   abstract elsewhere(id: number): string | undefined;
 }
 
-/** The wishes of `openPci`'s caller for a function's domain. */
+/** What the caller of `openPci` wants of a function's domain. */
 export interface DomainWish {
   readonly domain?: IommuDomain | undefined;
   readonly hugepages: HugePages;
-  /** Undefined: any. */
+  /** Undefined: either interface. */
   readonly iommu?: IommuInterface | undefined;
 }
 

@@ -1,6 +1,6 @@
 /**
- * IOMMU groups that are open in this environment. The IOMMU cannot tell the functions of a group apart, so all of them
- * see one address space: the second function of a group that is opened finds the group here, and joins its domain.
+ * The IOMMU groups that are open in this environment. The IOMMU cannot tell the functions of a group apart, so
+ * all of them see one address space: the second function of a group finds the group here, and joins its domain.
  */
 import { DmaError } from '../../errors.ts';
 import type { Handle } from '../../native/addon.ts';
@@ -21,9 +21,9 @@ export class VfioGroup {
   }
 
   /**
-   * Opens a function: in the domain that its group is in already, or else in the domain that is wanted, or else in a
-   * new one. The function counts as open from here on, until `release`.
-   * @returns its group, and the device, which belongs to the caller
+   * Opens a function. Its domain is the one of its group, if the group is open already; else the wanted domain;
+   * else a new one. The function counts as open from then on, until `release`.
+   * @returns its group, and the device; the caller owns the device
    * @throws DmaError as `openPci`; nothing has changed then
    */
   static enter(
@@ -47,13 +47,13 @@ export class VfioGroup {
     }
   }
 
-  /** A function of it was closed, or is gone: the device file is closed. */
+  /** A function of the group was closed or is gone: its device file is closed. */
   release(address: string): void {
     this.#functions.delete(address);
     if (this.#functions.size === 0 && opened.get(this.#number) === this) opened.delete(this.#number);
   }
 
-  /** Lets the group go, unless a function of it is open. Its domain closes with the last device in it. */
+  /** Leaves the group, unless a function of it is open. The domain closes with its last device. */
   close(): void {
     const current = opened.get(this.#number);
     if (this.#functions.size > 0 || current?.domain === this.domain) return;

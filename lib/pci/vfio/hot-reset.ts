@@ -1,6 +1,6 @@
 /**
- * Hot reset through VFIO: of the bus or slot that a function is on. The kernel demands that the program that asks holds
- * every function on it, or its group (vfio_pci_core.c, vfio_pci_dev_set_hot_reset).
+ * A hot reset through VFIO resets the bus or slot of a function. The kernel demands that the program holds every
+ * function on it, or the groups of those functions (vfio_pci_core.c, vfio_pci_dev_set_hot_reset).
  */
 import { DmaError, errnoName } from '../../errors.ts';
 import type { Handle } from '../../native/addon.ts';
@@ -12,14 +12,15 @@ type Native = Pick<VfioFunctions, 'vfioHotResetInfo' | 'vfioHotReset'>;
 
 interface Affected {
   readonly address: string;
-  /** Number of its group, or of the device in its domain, depending on how it was opened. */
+  /** The number of its group, or of the device in its domain. It depends on how the function was opened. */
   readonly id: number;
 }
 
 /**
- * Addresses of all functions that a hot reset of `device`, at `address`, resets.
- * @param elsewhere where one of them is, when this program does not hold it
- * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM it would hit functions that this process does not hold
+ * The addresses of all functions that a hot reset of `device`, at `address`, resets.
+ * @param elsewhere tells where a function is that this program does not hold
+ * @throws DmaError EOPNOTSUPP its bus cannot be reset · EPERM it would hit functions that this process does not
+ *   hold
  */
 export function hotResetScope(
   native: Native,
@@ -37,8 +38,9 @@ export function hotResetScope(
 }
 
 /**
- * Resets them. @throws DmaError EAGAIN busy, and nothing was reset · EPERM some of them are not VFIO's · EIO they may
- * have been reset
+ * Resets them.
+ * @throws DmaError EAGAIN busy, and nothing was reset · EPERM some of them are not VFIO's · EIO they may have
+ *   been reset
  */
 export function hotReset(native: Native, device: Handle, address: string, scope: readonly string[]): void {
   const result = native.vfioHotReset(device);
@@ -82,10 +84,10 @@ function notReset(address: string, scope: readonly string[], errno: number): Dma
     });
   }
   if (code !== 'EINVAL') {
-    // -ENOTTY: the bus was reset, and the link or a function was not back when the kernel looked.
+    // -ENOTTY: the kernel reset the bus, but the link or a function was not back when the kernel looked.
     return new DmaError('EIO', `the hot reset of ${address} failed (${code})`, {
       syscall,
-      remedy: 'it may have been reset all the same: start it anew; the kernel log (dmesg) may say why',
+      remedy: 'the function may have been reset nevertheless: start it again; the kernel log (dmesg) may say why',
     });
   }
   const others = scope.filter((one) => !isVfioDriver(driverOf(one)));

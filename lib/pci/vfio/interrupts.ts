@@ -1,8 +1,8 @@
 /**
- * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). One kind is on at a time; the last vector disarmed turns it off.
+ * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). Only one kind is on at a time. It is turned off with its last vector.
  *
- *      vectors can be added (MSI-X since Linux 6.5)     the first one armed turns on one, each takes its own
- *      they cannot (VFIO_IRQ_INFO_NORESIZE)             the first one armed turns on all, without an eventfd
+ *      the kernel can add vectors (MSI-X since Linux 6.5)   the first vector to be armed turns on one; each adds its own
+ *      it cannot (VFIO_IRQ_INFO_NORESIZE)                   the first vector to be armed turns on all, without eventfds
  */
 import { describe } from '../../arguments.ts';
 import { DmaError, errnoName } from '../../errors.ts';
@@ -28,7 +28,7 @@ export class VfioInterrupts implements InterruptAccess {
   readonly #limits: Readonly<Record<InterruptKind, number>>;
   readonly #armed = new Map<number, Armed>();
   #kind: InterruptKind | undefined;
-  /** Vectors the system gave to the active kind. */
+  /** The number of vectors that the system granted to the active kind. */
   #granted = 0;
   #closed = false;
   #gone: DmaError | undefined;
@@ -69,7 +69,8 @@ export class VfioInterrupts implements InterruptAccess {
     const armed = this.#kind === kind ? this.#armed.get(vector) : undefined;
     if (armed === undefined) return;
     this.#armed.delete(vector);
-    // A device that is gone cannot be told any more; without its eventfd nothing is delivered either way.
+    // A device that is gone cannot be told any more. Without the eventfd no interrupt is delivered in either
+    // case.
     if (this.#armed.size > 0) this.#native.vfioIrqArm(this.#device, VFIO_IRQ[kind], vector, 1, 0);
     this.#turnOffWhenIdle();
     this.#native.interruptClose(armed.interrupt);
@@ -96,7 +97,7 @@ export class VfioInterrupts implements InterruptAccess {
     if (armed !== undefined) this.#native.interruptRef(armed.interrupt, ref);
   }
 
-  /** The device is gone: nothing is delivered any more, and every wait fails with this error. */
+  /** The device is gone: no interrupt is delivered any more, and every wait fails with this error. */
   leave(error: DmaError): void {
     this.#gone = error;
     const armed = [...this.#armed.values()];
@@ -104,7 +105,7 @@ export class VfioInterrupts implements InterruptAccess {
     for (const { fail } of armed) fail(error);
   }
 
-  /** Disarm all. Harmless to call twice. */
+  /** Disarm all vectors. Calling it twice is harmless. */
   close(): void {
     this.#closed = true;
     const kind = this.#kind;
@@ -141,16 +142,19 @@ export class VfioInterrupts implements InterruptAccess {
   }
 
   #grantedOf(kind: InterruptKind): number {
-    // INTx has one vector and is on from the moment it has an eventfd.
+    // INTx has one vector, and it is on as soon as it has an eventfd.
     if (kind === 'intx') return 1;
     const limit = this.limit(kind);
     if (this.#native.vfioIrqResizable(this.#device, VFIO_IRQ[kind]) !== 1) return this.#allocate(kind, limit);
-    // The kind cannot be on without any. Vectors that are not armed cost the system nothing then.
+    // The kind cannot be on without a vector. Vectors that are not armed cost the system nothing in this case.
     this.#allocate(kind, 1);
     return limit;
   }
 
-  /** Allocates up to `wanted` vectors; the kernel answers a number that is too large with one that is not. */
+  /**
+   * Allocates up to `wanted` vectors. If the number is too large, the kernel answers with the number that it can
+   * give.
+   */
   #allocate(kind: InterruptKind, wanted: number): number {
     const available = this.#arm(kind, 0, wanted, 0);
     return available === 0 ? wanted : this.#allocate(kind, Math.min(available, wanted - 1));

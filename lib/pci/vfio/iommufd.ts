@@ -1,12 +1,12 @@
 /**
- * A domain as an I/O address space of iommufd. Its functions are opened by nodes of their own, without their groups; the
+ * A domain as an I/O address space of iommufd. Its functions are opened by their own nodes, without their groups. The
  * kernel still demands that all functions of a group are bound to the same iommufd.
  *
  *      /dev/iommu                    one for this environment
  *        domain    IOAS
  *          device  /dev/vfio/devices/vfioN, bound to the iommufd, attached to the IOAS
  *
- * Which addresses are valid is known once a device is attached. So a domain is made with its first device.
+ * The kernel knows the valid addresses only after a device is attached. So a domain is made with its first device.
  */
 import { openNode } from '../../device-node.ts';
 import type { DmaError } from '../../errors.ts';
@@ -21,7 +21,10 @@ import { domainError } from './diagnose.ts';
 import { bindError, contextError, noIommufd, noNode } from './diagnose-iommufd.ts';
 import { type Target, VfioDomain } from './domain.ts';
 
-/** A function to be opened, and the iommufd that the caller passed in, if any. It stays the caller's. */
+/**
+ * A function to be opened, and the iommufd that the caller passed in, if any. The caller keeps owning that
+ * iommufd.
+ */
 export interface IommufdTarget extends Target {
   readonly iommufd?: number | undefined;
 }
@@ -32,7 +35,7 @@ export class IommufdDomain extends VfioDomain {
   declare readonly space: IommufdAddressSpace;
   readonly #native: Addon;
   readonly #ioas: Handle;
-  /** The device that the domain was made with, until it is asked for. */
+  /** The device that the domain was made with, until `openDevice` returns it. */
   #first: Handle | undefined;
 
   private constructor(
@@ -48,7 +51,10 @@ export class IommufdDomain extends VfioDomain {
     this.#first = first;
   }
 
-  /** A new address space that a function's device sees. @throws DmaError as `openPci`; nothing stays open then */
+  /**
+   * A new address space that the device of a function sees. @throws DmaError as `openPci`; nothing stays open
+   * then
+   */
   static create(native: Addon, target: IommufdTarget, hugepages: HugePages): IommufdDomain {
     const ioas = native.ioasCreate(target.iommufd ?? -1);
     if (ioas < 0) throw contextError(target.facts, ioas, target.iommufd !== undefined);
@@ -78,10 +84,10 @@ export class IommufdDomain extends VfioDomain {
     throw domainError(facts, EINVAL);
   }
 
-  /** A group is held by its open devices alone. */
+  /** A group has nothing to leave here: only its open devices hold it. */
   leaveGroup(): void {}
 
-  /** @param id 0 or more for a function that is bound to the same iommufd, or shares a group with one */
+  /** @param id 0 or more if the function is bound to the same iommufd, or shares a group with one that is */
   elsewhere(id: number): string | undefined {
     return id >= 0 ? undefined : 'not open in this program';
   }

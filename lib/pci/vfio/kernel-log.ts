@@ -1,14 +1,14 @@
 /**
- * The IOMMU faults of one function in the kernel's log. There is no other way to learn of them from user space:
- * the device is not told, and VFIO passes nothing on.
+ * The IOMMU faults of one function, from the kernel's log. User space has no other way to learn of them: the device does not
+ * know, and VFIO does not report them.
  *
  *      DMAR: [DMA Write NO_PASID] Request device [00:10.0] fault addr 0x600000 [fault reason 0x05] PTE Write access ...
  *      vfio-pci 0000:00:10.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0001 address=0x600000 flags=0x0020]
  *      virtio_iommu virtio0: page fault from EP 128 at 0x600000 [W]
  *      arm-smmu-v3 9050000.smmuv3: event 0x10 received:      and the four words of the event, a line each
  *
- * A line may be missing: all of these are rate-limited, and an IOMMU drops what comes while a fault is pending. Where
- * the log may not be read (kernel.dmesg_restrict without CAP_SYSLOG), there are no faults to be had, and no error.
+ * A line may be missing: the kernel limits the rate of all of these, and an IOMMU drops faults while one is pending. If this
+ * process may not read the log (kernel.dmesg_restrict without CAP_SYSLOG), it sees no faults, and gets no error.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import type { Fault } from '../../iommu/fault.ts';
@@ -19,7 +19,7 @@ const PAGE = 4096;
 
 /** Messages of the kernel, one at a time. */
 export interface MessageSource {
-  /** The next message, undefined when there is none now. */
+  /** The next message; undefined if there is none now. */
   next(): string | undefined;
   close(): void;
 }
@@ -30,8 +30,8 @@ export class KernelLog {
   readonly #parser: FaultParser;
 
   /**
-   * Faults from now on.
-   * @param address of the function, as /sys has it
+   * Reads the faults from now on.
+   * @param address of the function, as /sys spells it
    */
   constructor(address: string, source: MessageSource | undefined = openMessages()) {
     this.#source = source;
@@ -53,7 +53,7 @@ export class KernelLog {
   }
 }
 
-/** The log from here on; undefined when it may not be read. */
+/** The log from here on; undefined if this process may not read it. */
 function openMessages(path = '/dev/kmsg'): MessageSource | undefined {
   let fd = -1;
   try {
@@ -62,7 +62,7 @@ function openMessages(path = '/dev/kmsg'): MessageSource | undefined {
     return undefined;
   }
   const source = new KernelMessages(fd);
-  // Node.js cannot seek: what is there already is read and forgotten.
+  // Node.js cannot seek, so this reads the old messages and drops them.
   while (source.next() !== undefined);
   return source;
 }
@@ -82,7 +82,7 @@ class KernelMessages implements MessageSource {
         const length = readSync(this.#fd, this.#buffer, 0, LONGEST, null);
         return messageOf(this.#buffer.toString('latin1', 0, length));
       } catch (error) {
-        // EPIPE: the next records were overwritten before they were read.
+        // EPIPE: the kernel overwrote the next records before this process read them.
         if ((error as NodeJS.ErrnoException).code !== 'EPIPE') return undefined;
       }
     }
@@ -113,18 +113,18 @@ export class FaultParser {
     this.#requester = requesterOf(address);
   }
 
-  /** A fault of this function that the message reports, or completes. */
+  /** The fault of this function that the message reports or completes, if any. */
   parse(message: string): Fault | undefined {
     return this.#intel(message) ?? this.#amd(message) ?? this.#virtio(message) ?? this.#arm(message);
   }
 
-  /** dmar_fault_do_one: the address is that of the page. */
+  /** dmar_fault_do_one: the address is the start of the page. */
   #intel(message: string): Fault | undefined {
     const match =
       /DMAR: \[DMA (Read|Write)[^\]]*\] Request device \[([0-9a-f:.]+)\].* fault addr (?:0x)?([0-9a-f]+) \[fault reason (?:0x)?[0-9a-f]+\] (.*)/i.exec(
         message,
       );
-    // The kernel leaves out the domain.
+    // The log line leaves out the PCI domain.
     if (match === null || !this.#address.endsWith(match[2]!)) return undefined;
     return faultAt(match[3]!, PAGE, match[1] === 'Read' ? 'read' : 'write', match[4]!.trim());
   }
@@ -142,7 +142,7 @@ export class FaultParser {
     return faultAt(match[2]!, 1, writes ? 'write' : 'read', 'IO_PAGE_FAULT');
   }
 
-  /** viommu_fault_handler; what tried to be done is left out where nothing is mapped. */
+  /** viommu_fault_handler. The line leaves out the kind of access if nothing is mapped. */
   #virtio(message: string): Fault | undefined {
     const match = /virtio_iommu \S+: (\S+) fault from EP (\d+) at 0x([0-9a-f]+) \[(\w*)\]/.exec(message);
     if (match === null || Number(match[2]) !== this.#requester) return undefined;
@@ -151,7 +151,7 @@ export class FaultParser {
     return faultAt(at!, 1, access, `${kind} fault`);
   }
 
-  /** arm_smmu_evtq_thread: a line, and one for each word of the event. */
+  /** arm_smmu_evtq_thread: a first line, and one more line for each word of the event. */
   #arm(message: string): Fault | undefined {
     if (/arm-smmu-v3 \S+: event 0x[0-9a-f]+ received:/.test(message)) {
       this.#words = [];
@@ -162,7 +162,7 @@ export class FaultParser {
     const [head, details, address] = this.#words as [bigint, bigint, bigint, bigint];
     this.#words = undefined;
     const reason = SMMU_EVENTS[Number(head & 0xffn)];
-    // The stream ID of a PCI function is its requester ID, which the firmware may offset in its upper half.
+    // The stream ID of a PCI function is its requester ID. The firmware may add an offset in the upper half.
     if (reason === undefined || Number((head >> 32n) & 0xffffn) !== this.#requester) return undefined;
     return faultAt(address.toString(16), 1, (details & SMMU_READ) !== 0n ? 'read' : 'write', reason);
   }
@@ -173,7 +173,7 @@ const AMD_WRITE = 0x20;
 const SMMU_WORDS = 4;
 /** EVTQ_1_RnW. */
 const SMMU_READ = 1n << 35n;
-/** Events of a DMA that was refused (Arm IHI 0070, 7.3). */
+/** Events of a DMA that the SMMU refused (Arm IHI 0070, 7.3). */
 const SMMU_EVENTS: Readonly<Record<number, string>> = {
   16: 'F_TRANSLATION',
   17: 'F_ADDR_SIZE',

@@ -1,7 +1,7 @@
 /**
- * The events of a function that the kernel signals by eventfds: ERR, an error of PCI Express that it could not
- * correct; REQ, that it wants the function back and waits for its file to be closed (vfio_pci_core.c). It repeats REQ
- * every ten seconds.
+ * The events of a function that the kernel signals by eventfds (vfio_pci_core.c). ERR is an error of PCI Express
+ * that the kernel could not correct. REQ tells that the kernel wants the function back and waits until its file
+ * is closed; the kernel repeats REQ every ten seconds.
  */
 import { DmaError, errnoName } from '../../errors.ts';
 import type { Handle, InterruptFunctions } from '../../native/addon.ts';
@@ -17,8 +17,8 @@ export class VfioNotifications {
   readonly #armed: Handle[] = [];
 
   /**
-   * From here on. A function or a kernel that has one of them not never tells.
-   * @throws DmaError EMFILE no file is left for it: a removal of the device would wait for ever
+   * Reports from here on. A function or a kernel that lacks one of the two events never reports it.
+   * @throws DmaError EMFILE no descriptor is left for it: a removal of the device would wait for ever
    */
   constructor(native: Native, device: Handle, events: FunctionEvents) {
     this.#native = native;
@@ -32,9 +32,9 @@ export class VfioNotifications {
     }
   }
 
-  /** Harmless to call twice. */
+  /** Calling it twice is harmless. */
   close(): void {
-    // The kernel forgets its end as the device file closes.
+    // The kernel drops its end when the device file closes.
     for (const interrupt of this.#armed.splice(0)) this.#native.interruptClose(interrupt);
   }
 

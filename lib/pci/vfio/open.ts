@@ -1,11 +1,11 @@
 /**
  * Opening a function through VFIO:
  *
- *      facts of /sys     what stands in the way, before anything is touched (diagnose.ts)
- *      group, domain     whose address space its device will see (group.ts, domain.ts)
+ *      facts of /sys     obstacles, before anything is touched (diagnose.ts)
+ *      group, domain     the address space that its device will see (group.ts, domain.ts)
  *      device            opened by the domain (iommufd.ts, container.ts)
  *
- * The device belongs to the transport, the domain to the devices in it. Either may be closed first: the device is
+ * The transport owns the device, and the devices own the domain. The caller may close either of them first: the device is
  * stopped, or the mappings are gone, before the other one ends.
  */
 import { createHardwareDevice } from '../../debug/create.ts';
@@ -25,8 +25,8 @@ import { KernelLog } from './kernel-log.ts';
 import { VfioTransport } from './transport.ts';
 
 /**
- * @param target PCI address of a function bound to vfio-pci, or its open node; bus mastering is off and no interrupt armed
- *   at first
+ * Opens a function. At first bus mastering is off and no interrupt is armed.
+ * @param target PCI address of a function that is bound to vfio-pci, or its open node
  * @throws DmaError as `openPci`; nothing stays open then
  */
 export function openVfio(
@@ -64,8 +64,9 @@ export function openVfio(
 }
 
 /**
- * The one place that chooses how a function's device gets an address space: the container where the kernel has one, until
- * iommufd has been proven on as many machines; iommufd where there is no container, or where it is asked for.
+ * The one place that chooses how a function's device gets an address space. It chooses iommufd if the caller asks
+ * for it, or if the kernel has no container. Otherwise it chooses the container, until iommufd has been proven on
+ * as many machines.
  */
 function newDomain(
   native: Addon,

@@ -21,12 +21,12 @@ import { hotReset, hotResetScope } from './hot-reset.ts';
 import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
-/** The group of a transport's function, as far as the transport needs it. */
+/** The part of the group that the transport needs. */
 export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close' | 'elsewhere'>;
 
 /** The transport of a function that is opened through VFIO. */
 export class VfioTransport implements PciTransport {
-  /** Open functions of this process by address, for those that a hot reset of another one hits. */
+  /** Open functions of this process by address. A hot reset finds the other functions that it hits here. */
   static readonly #open = new Map<string, VfioTransport>();
 
   readonly name = 'vfio';
@@ -45,10 +45,10 @@ export class VfioTransport implements PciTransport {
   #gone: DmaError | undefined;
 
   /**
-   * Decoding of the BARs that the function has is on afterwards; bus mastering is left as it was, off.
-   * @param device belongs to this object from here on, unless the constructor throws
-   * @param group told when the device is let go, and closed with this object
-   * @throws DmaError ENODEV the device has gone · EIO configuration space does not answer · ENOMEM a BAR cannot be
+   * Afterwards the function decodes its BARs. Bus mastering is left as it was, off.
+   * @param device this object owns it from here on, unless the constructor throws
+   * @param group this object tells it when the device is released, and closes it
+   * @throws DmaError ENODEV the device is gone · EIO configuration space does not answer · ENOMEM a BAR cannot be
    *   mapped
    */
   constructor(native: Addon, device: Handle, address: string, group: GroupOfFunction) {
@@ -56,7 +56,8 @@ export class VfioTransport implements PciTransport {
     this.#group = group;
     this.#device = device;
     this.address = address;
-    // Before anything is asked of the device: when it has just gone, they go with it.
+    // This comes before the first access of the device: if the device is already gone, the access closes the
+    // interrupts, too.
     this.interrupts = new VfioInterrupts(native, device);
     this.config = new VfioConfig(native, device, address, {
       gone: () => this.#gone,
@@ -94,7 +95,7 @@ export class VfioTransport implements PciTransport {
   }
 
   /**
-   * A reset failed. Of a device that was pulled out the kernel says all kinds of things.
+   * Called after a reset failed. For a device that was pulled out, the kernel returns many different errors.
    * @throws DmaError ENODEV gone
    */
   #checkThere(): void {
@@ -116,7 +117,7 @@ export class VfioTransport implements PciTransport {
     this.#notifications = new VfioNotifications(this.#native, this.#device, events);
   }
 
-  /** The kernel stops the device as its file closes; until then its removal waits. */
+  /** The kernel stops the device when its file closes. The removal of the device waits until then. */
   leave(): void {
     if (this.#closed || this.#gone !== undefined) return;
     const error = goneError(this.address);
@@ -163,7 +164,7 @@ export class VfioTransport implements PciTransport {
 
   #openBar(index: number, msix: MsixCapability | undefined): Bar | undefined {
     const size = this.#native.vfioRegionSize(this.#device, index);
-    if (size <= 0) return undefined; // not there, or the upper half of a 64-bit one
+    if (size <= 0) return undefined; // The BAR is absent, or is the upper half of a 64-bit BAR.
     const window = this.#native.vfioBarOpen(this.#device, index);
     if (window < 0) {
       throw new DmaError(
@@ -197,7 +198,7 @@ export class VfioTransport implements PciTransport {
     };
   }
 
-  /** VFIO leaves the command register as it was, and a BAR that is not decoded answers with a bus error. */
+  /** VFIO leaves the command register as it was, and an access to a BAR that is not decoded ends in a bus error. */
   #enableDecode(): void {
     const command = this.config.read(PCI_HEADER.command, 2);
     const wanted = command | decodeBits(this.bars);
@@ -205,7 +206,7 @@ export class VfioTransport implements PciTransport {
   }
 }
 
-/** Whether the device is gone, and how it is said to be. */
+/** The state of a device that may be going, and how to say that it is gone. */
 interface Going {
   gone(): DmaError | undefined;
   leave(): void;
@@ -237,7 +238,7 @@ class VfioConfig implements ConfigAccess {
   #checked(result: number): number {
     if (result >= 0) return result;
     const code = errnoName(result);
-    // The errors of the kernel for a device that was pulled out.
+    // The errors that the kernel returns for a device that was pulled out.
     if (code === 'ENODEV') this.#going.leave();
     const gone = this.#going.gone();
     if (gone !== undefined) throw gone;
