@@ -1,13 +1,13 @@
 /**
- * Judges each access of a simulated device before any byte moves: whether the device may do it.
+ * Judges each access of a simulated device before any byte moves: may the device do this?
  *
  *      every byte    inside a mapping or allocation that allows it       fine
  *                    inside one that does not allow it                   owner, direction, not synced
  *                    beside one, or where one has been                   outside, after its release
- *                    nowhere                                             unowned; the nearest is named
+ *                    nowhere                                             unowned; the report names the nearest
  *
- * A byte may be in several of them, for example in noncoherent memory and in a mapping of it. One that allows it is
- * enough.
+ * A byte may be in several of them, for example in noncoherent memory and in a mapping of it. It is enough if one of
+ * them allows the access.
  */
 
 import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
@@ -30,7 +30,7 @@ import { bytes, did, hex, lost, place, thing } from './wording.ts';
  */
 export type Reachable = LentBytes | HeldEntry;
 
-/** The other devices in the domain; undefined for one without dma-debug, of which only the IOMMU knows. */
+/** The other devices in the domain. One without dma-debug is undefined: only the IOMMU knows its mappings. */
 export type Neighbours = () => Iterable<Pick<AccessJudge, 'allows'> | undefined>;
 
 /** Bytes [start, end) of the bus that the device should have left alone. */
@@ -43,10 +43,10 @@ interface Complaint {
   readonly message: string;
 }
 
-/** Beside something means in the same piece of this many bytes: the smallest page an IOMMU has. */
+/** Beside a mapping means: in the same piece of this many bytes, the smallest page of an IOMMU. */
 const NEIGHBOURHOOD = 4096;
 
-/** Judges each access of a simulated device by what the driver has given to the device. */
+/** Judges each access of a simulated device by the memory that the driver has mapped or allocated for it. */
 export class AccessJudge {
   /** The memory that the device can reach. */
   readonly reachable = new AddressIndex<Reachable>();
@@ -55,7 +55,7 @@ export class AccessJudge {
   readonly #memory: WatchedMemory;
   readonly #neighbours: Neighbours;
   readonly #once = new Once();
-  /** Whether an access with bus mastering off was reported. */
+  /** True if an access with bus mastering off was reported. */
   #masterless = false;
 
   constructor(debug: DmaDebug, memory: WatchedMemory, neighbours: Neighbours) {
@@ -64,7 +64,7 @@ export class AccessJudge {
     this.#neighbours = neighbours;
   }
 
-  /** @param touched what there is in `reachable` where the access goes */
+  /** @param touched the entries of `reachable` in the range of the access */
   judge(access: DeviceAccess, touched: readonly Reachable[]): void {
     if (access.fault?.reason === FAULT.noMaster) {
       this.#complainOfMaster(access);
@@ -102,7 +102,7 @@ export class AccessJudge {
     if (quiet && access.fault !== undefined) this.#complain(access, refused(access, this.#at(start)));
   }
 
-  /** Whether this device was given all of [from, to), and may do that there. */
+  /** True if the driver gave all of [from, to) to this device, and the device may do this access there. */
   allows(access: DeviceAccess, from: number, to: number): boolean {
     const allowed = new ByteRanges();
     for (const one of this.#touched(from, to)) {
@@ -113,7 +113,7 @@ export class AccessJudge {
     return coveredBy(allowed, { start: from, end: to });
   }
 
-  /** An address that another device of the domain was given is valid for this one too. */
+  /** An address that another device of the domain got is valid for this one, too. */
   #isNeighbours(access: DeviceAccess, from: number, to: number): boolean {
     for (const neighbour of this.#neighbours()) {
       const allowed =
@@ -183,7 +183,7 @@ export class AccessJudge {
     return `tell it an address of what is mapped; the nearest is ${thing(nearest)}, ${bytes(distanceTo(nearest, address))} away`;
   }
 
-  /** The memory whose address has these low 32 bits: the driver may have cut off the high ones. */
+  /** The memory whose address has these low 32 bits: the driver may have dropped the high ones. */
   #sameLowBits(address: number): Reachable | undefined {
     for (const one of this.reachable.all) {
       if (one.address >= 2 ** 32 && address >>> 0 >= one.address >>> 0) {
@@ -193,7 +193,10 @@ export class AccessJudge {
     return undefined;
   }
 
-  /** With bus mastering off everything fails, interrupts too. An access that no mapping holds is reported only once. */
+  /**
+   * With bus mastering off every access fails, and interrupts, too. An access outside all mappings is reported only
+   * once.
+   */
   #complainOfMaster(access: DeviceAccess): void {
     const one = this.#at(Number(access.address));
     if (one === undefined && this.#masterless) return;
@@ -219,7 +222,7 @@ export class AccessJudge {
   }
 }
 
-/** Bytes that the device may use, and the rest of the beats they are in where it reads whole beats. */
+/** Adds the bytes that the device may use. If the device reads whole beats, it adds the rest of their beats, too. */
 function addAllowed(
   allowed: ByteRanges,
   { access, readGranule }: DeviceAccess,
@@ -230,14 +233,14 @@ function addAllowed(
   allowed.add(from - (from % granule), to + ((granule - (to % granule)) % granule));
 }
 
-/** Why `one` forbids the access to its part [from, to) on the bus; undefined when it allows it. */
+/** Why `one` forbids the access to its part [from, to) on the bus; undefined if it allows the access. */
 function refusal(one: Reachable, from: number, to: number, access: DeviceAccess): Complaint | undefined {
   if (one instanceof LentBytes) return lentRefusal(one, from, to, access);
   const state = one instanceof HeldEntry ? one.handle : undefined;
   return state instanceof IovaState ? linkRefusal(one, state, from, to, access) : undefined;
 }
 
-/** Whether `one` holds all of [from, to) on the bus, and allows the access there. */
+/** True if `one` holds all of [from, to) on the bus, and allows the access there. */
 function allowsAll(one: Reachable, from: number, to: number, access: DeviceAccess): boolean {
   const { address } = one;
   if (from < address || to > address + one.size) return false;
@@ -311,7 +314,7 @@ function outside(access: DeviceAccess, one: Reachable, start: number, end: numbe
   return { kind: 'device-outside-mapping', start, end, one, message };
 }
 
-/** A free block that was never handed out. */
+/** The complaint about a free block that the pool never allocated. */
 function unused(access: DeviceAccess, one: Entry, start: number, end: number): Complaint {
   const kind = access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned';
   const message = `${did(access)} ${place(one, start, end)} that is free; alloc() it before the device starts`;

@@ -1,4 +1,4 @@
-/** Ranges of device addresses that come and go and may overlap, found by address. */
+/** An index of device address ranges that come and go and may overlap. */
 import { SpanIndex } from './span-index.ts';
 
 export interface AddressRange {
@@ -8,20 +8,23 @@ export interface AddressRange {
   readonly size: number;
 }
 
-/** What can be in an index, one at a time, and stays as long and where it is meanwhile. */
+/** An object that an index can hold. It is in one index at a time, and its range does not change meanwhile. */
 export interface Indexed extends AddressRange {
-  /** Its number there; -1 while it is in none. */
+  /** Its number in the index; -1 while it is in no index. */
   place: number;
 }
 
-/** Most accesses and most mappings are of no more than a page: the power of two of the shortest ranges told apart. */
+/**
+ * Most accesses and most mappings have at most a page. The index does not distinguish ranges shorter than this power
+ * of two.
+ */
 const SHORTEST = 12;
 
-/** Things with a device address, found by the addresses that they cover. */
+/** Objects with a device address, found by the addresses that they cover. */
 export class AddressIndex<T extends Indexed> {
   #spans = new SpanIndex<T>(SHORTEST);
 
-  /** All of them, in no particular order. */
+  /** All entries, unsorted. */
   get all(): Iterable<T> {
     return this.#spans;
   }
@@ -30,7 +33,7 @@ export class AddressIndex<T extends Indexed> {
     range.place = this.#spans.add(range.address, range.size, range, false);
   }
 
-  /** Harmless for what is not in it. */
+  /** Does nothing if the range is not in the index. */
   remove(range: T): void {
     if (range.place < 0) return;
     this.#spans.remove(range.place);
@@ -42,12 +45,12 @@ export class AddressIndex<T extends Indexed> {
     this.#spans = new SpanIndex<T>(SHORTEST);
   }
 
-  /** Those that have a byte in [address, address + size), each once, in no particular order. */
+  /** The entries that have a byte in [address, address + size), each once, unsorted. */
   touching(address: number, size: number): T[] {
     return this.#spans.touching(address, size);
   }
 
-  /** The one that is the fewest bytes away; undefined when there is none at all. Looks at all of them. */
+  /** The entry that is the fewest bytes away; undefined if the index is empty. It looks at all entries. */
   nearest(address: number): T | undefined {
     let best: T | undefined;
     let least = Number.POSITIVE_INFINITY;
@@ -62,7 +65,7 @@ export class AddressIndex<T extends Indexed> {
   }
 }
 
-/** Bytes between an address and a range; 0 inside. */
+/** The number of bytes between an address and a range; 0 inside the range. */
 export function distanceTo({ address, size }: AddressRange, to: number): number {
   if (to < address) return address - to;
   return Math.max(0, to - (address + size - 1));

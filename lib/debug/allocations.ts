@@ -1,4 +1,4 @@
-/** Allocations that are entered in the ledger, and whose syncs are watched. */
+/** Allocations that are recorded in the ledger, and whose syncs are watched. */
 
 import { directionBits } from '../direction.ts';
 import { type AllocatingDevice, Allocations, type Held } from '../dma/buffers/allocations.ts';
@@ -14,7 +14,7 @@ import type { DmaDebug } from './debug.ts';
 import type { Place } from './entry.ts';
 import type { WatchedPool } from './pools.ts';
 
-/** The allocations of a device, each entered in the ledger of dma-debug. */
+/** The allocations of a device. Each is recorded in the ledger of dma-debug. */
 export class DebugAllocations extends Allocations {
   readonly #debug: DmaDebug;
 
@@ -92,7 +92,7 @@ export class DebugAllocations extends Allocations {
 }
 
 function placeOf(held: Held): Place {
-  // Its memory is that of its blocks.
+  // The pool's memory is recorded as the memory of its blocks.
   if (held instanceof DmaPool) return { type: 'pool', address: 0, size: 0 };
   const place = { type: typeOf(held), address: Number(held.dmaAddress), size: held.size };
   return 'direction' in held ? { ...place, bits: directionBits(held.direction) } : place;

@@ -1,6 +1,7 @@
 /**
- * IOMMU faults of hardware, and the mappings that they concern. The kernel's log says where the device failed and how,
- * at best to the page. The ledger finds the mapping that is there, was there last, or is closest.
+ * Finds the mapping that an IOMMU fault of real hardware concerns. The kernel's log tells where the device failed and
+ * how, with the precision of a page at best. The ledger finds the mapping that is there now, was there last, or is
+ * closest.
  */
 import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
@@ -11,14 +12,14 @@ import { holds } from './ledger.ts';
 import { Once } from './once.ts';
 import { bytes, did, hex, lost, thing } from './wording.ts';
 
-/** Where faults come from. */
+/** A source of faults. */
 export interface FaultSource {
-  /** Those since the last call, oldest first. */
+  /** The faults since the last call, oldest first. */
   faults(): readonly Fault[];
   close(): void;
 }
 
-/** Faults within so many bytes, that have to do with nothing, are told once. */
+/** Faults that concern no mapping are reported once for each range of so many bytes. */
 const PLACE = 4096;
 
 /** Turns the IOMMU faults of a real device into reports that name the mapping concerned. */
@@ -32,7 +33,7 @@ export class Attribution {
     this.#source = source;
   }
 
-  /** Report what is new; one fault is enough for each thing that it has to do with. */
+  /** Reports new faults, but only one for each mapping concerned. */
   read(): void {
     for (const fault of this.#source.faults()) this.#report(fault);
   }
@@ -57,7 +58,7 @@ export class Attribution {
     });
   }
 
-  /** The mapping that forbids the access, or else the one that was there last. */
+  /** The mapping that forbids the access, or otherwise the one that was there last. */
   #find(fault: Fault, start: number): Entry | undefined {
     const { ledger } = this.#debug;
     const needed = neededFor(fault);
@@ -81,7 +82,7 @@ export class Attribution {
 function explain(fault: Fault, entry: Entry): string {
   const needed = neededFor(fault);
   const was = `${thing(entry)} was there until it was ${lost(entry)}`;
-  // A direction that forbids the access is the mistake, also where the log is read after the mapping is over.
+  // A direction that forbids the access is the mistake, even if the log is read after the mapping ended.
   if ((entry.bits & needed) !== needed) {
     const direction = fault.access === 'read' ? 'to-device' : 'from-device';
     const where = entry.live
@@ -93,7 +94,7 @@ function explain(fault: Fault, entry: Entry): string {
   return `${thing(entry)} is there now; it came after the fault, or ends before it`;
 }
 
-/** The access that the IOMMU refused, as bits; 0 when the log does not say. */
+/** The access that the IOMMU refused, as bits; 0 if the log does not tell. */
 function neededFor({ access }: Fault): number {
   if (access === 'unknown') return 0;
   return access === 'read' ? DEVICE_READS : DEVICE_WRITES;

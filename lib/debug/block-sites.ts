@@ -1,23 +1,23 @@
 /**
- * The call sites that allocate and free the blocks of a pool. A pair of calls costs a few nanoseconds: for a block
- * whose site is not kept, only that fact is recorded.
+ * The call sites that allocate and free the blocks of a pool. A pair of calls costs a few nanoseconds, so most sites
+ * are not kept: for such a block only the fact of the call is recorded.
  */
 import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import { addressOf, PoolBlock } from '../dma/pool/block.ts';
 import { HeldEntry } from './entry.ts';
 import { captureSite, Sampler, type Site, type Stacks } from './sites.ts';
 
-/** Blocks whose sites are kept, and of the many after them every so many. */
+/** The number of blocks whose sites are kept; after them, the site of every n-th block is kept. */
 const FIRST = 4096;
 const INTERVAL = 4096;
 
 /** Where the blocks of a pool were allocated and freed. */
 export class BlockSites {
   private readonly sampler: Sampler;
-  /** By index of the block; undefined when its site was not kept. */
+  /** Indexed by block; undefined if its site was not kept. */
   private readonly births: (Site | undefined)[] = [];
   private readonly deaths: (Site | undefined)[] = [];
-  /** Blocks by the memory they lie in, ascending; the first `indexed` of the pool's. */
+  /** The first `indexed` blocks of the pool, by the region that contains them, ascending. */
   private readonly byRegion = new Map<OwnRegion, PoolBlock[]>();
   private indexed = 0;
 
@@ -36,7 +36,7 @@ export class BlockSites {
     this.deaths[index] = this.births[index] === undefined ? undefined : captureSite();
   }
 
-  /** What is known of a block, out or free; undefined for what is no block. */
+  /** The entry of a block, allocated or free; undefined if the value is not a block of this pool. */
   entryOf(block: unknown): HeldEntry | undefined {
     if (!(block instanceof PoolBlock)) return undefined;
     const { index, size } = block;
@@ -47,12 +47,15 @@ export class BlockSites {
     return entry;
   }
 
-  /** Those that are out. */
+  /** The entries of the allocated blocks. */
   out(blocks: readonly PoolBlock[]): readonly HeldEntry[] {
     return blocks.filter((block) => block.out).map((block) => this.entryOf(block)!);
   }
 
-  /** The one of `blocks`, which are all there are in the order in which they were carved, at a device address. */
+  /**
+   * The entry of the block at a device address. `blocks` are all blocks of the pool, in the order in which they were
+   * carved.
+   */
   at(blocks: readonly PoolBlock[], region: OwnRegion, address: number): HeldEntry | undefined {
     for (; this.indexed < blocks.length; this.indexed++) {
       const block = blocks[this.indexed]!;
@@ -67,7 +70,7 @@ export class BlockSites {
 
   private keep(index: number): void {
     const { births, deaths } = this;
-    // Without holes, which would make every access slow.
+    // The array must have no holes, because V8 accesses an array with holes slowly.
     while (births.length <= index) {
       births.push(undefined);
       deaths.push(undefined);

@@ -1,6 +1,9 @@
-/** A set of bytes, as ranges of offsets: which of a mapping are the CPU's now, which the device wrote. */
+/**
+ * A set of bytes, as ranges of offsets. Examples: the bytes of a mapping that the CPU owns now, and those that the
+ * device wrote.
+ */
 
-/** Ranges [start, end), ascending, none touching the next. */
+/** Ranges [start, end), ascending. No range touches the next. */
 export class ByteRanges {
   /** start, end, start, end ... */
   readonly #edges: number[] = [];
@@ -14,7 +17,7 @@ export class ByteRanges {
     if (edges.length === 0 && start < end) {
       edges.push(start, end);
     } else if (edges.length === 2 && start <= edges[1]! && end >= edges[0]! && start < end) {
-      // One range, and still one: no arrays are made for what is all there is to most mappings.
+      // The usual case: there is one range, and it stays one. This path makes no arrays.
       if (start < edges[0]!) edges[0] = start;
       if (end > edges[1]!) edges[1] = end;
     } else {
@@ -30,11 +33,11 @@ export class ByteRanges {
   }
 
   clear(): void {
-    // One by one: an array keeps its memory then, unlike one whose length is set to 0.
+    // Removed one by one, because an array keeps its memory then. It would not after setting its length to 0.
     while (this.#edges.length > 0) this.#edges.pop();
   }
 
-  /** Whether any of [start, end) is in the set. */
+  /** True if a byte of [start, end) is in the set. */
   meets(start: number, end: number): boolean {
     const edges = this.#edges;
     for (let i = 0; i < edges.length; i += 2) {
@@ -43,7 +46,7 @@ export class ByteRanges {
     return false;
   }
 
-  /** The first part of [start, end) that is in the set; undefined when none is. */
+  /** The first part of [start, end) that is in the set; undefined if there is none. */
   firstIn(start: number, end: number): { readonly start: number; readonly end: number } | undefined {
     const edges = this.#edges;
     for (let i = 0; i < edges.length; i += 2) {
@@ -71,7 +74,10 @@ export class ByteRanges {
     }
   }
 
-  /** Edges inside [start, end] go; what they bounded is bounded by `start` and `end` where that is now an edge. */
+  /**
+   * Removes the edges inside [start, end]. `start` and `end` become edges if they now separate bytes in the set from
+   * others.
+   */
   #splice(start: number, end: number, inside: boolean): void {
     if (start >= end) return;
     const edges = this.#edges;

@@ -1,64 +1,80 @@
-/** Whether a device is debugged is decided here, when it is opened, and never again. */
+/** The choice whether a device has dma-debug. It is made here, when the device is opened, and never changes. */
 import { DmaDevice, type DmaDeviceOptions } from '../dma/device.ts';
 import type { AccessObserver } from '../iommu/device-access.ts';
 import { Attribution, type FaultSource } from './attribution.ts';
-import { DebugDmaDevice } from './device.ts';
+import { DebugDmaDevice, type Observe } from './device.ts';
 import { HardwareWatch } from './hardware-watch.ts';
 import { isNew } from './once.ts';
 import { type DebugOptions, debugOptions } from './options.ts';
 import { SimulationWatch } from './simulation-watch.ts';
 
 /**
- * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says
- *   anything
+ * A device, with dma-debug if the program wants it.
+ * @param wanted the program's choice
+ * @param byDefault the choice if neither the program nor USERDMA_DEBUG makes one
+ * @param observe makes the observers of a device with dma-debug
  * @throws DmaError EINVAL options
  */
 export function createDevice(
   options: DmaDeviceOptions,
   wanted: boolean | DebugOptions | undefined,
   byDefault: boolean,
+  observe?: Observe,
 ): DmaDevice {
   const debug = debugOptions(wanted, byDefault);
-  return debug === undefined ? new DmaDevice(options) : new DebugDmaDevice(options, debug);
+  return debug === undefined ? new DmaDevice(options) : new DebugDmaDevice(options, debug, observe);
 }
 
 /**
  * A device on real hardware. With dma-debug it has a watch of the memory that it shares with the CPU.
- * @param wanted as for `createDevice`; by default it is not @param faults of its IOMMU, if it has one; opened only when
- *   it is @throws DmaError EINVAL options
+ * @param wanted as for `createDevice`; the default is no debugging
+ * @param faults opens the faults of its IOMMU, if it has one; called only with dma-debug
+ * @throws DmaError EINVAL options
  */
 export function createHardwareDevice(
   options: DmaDeviceOptions,
   wanted: boolean | DebugOptions | undefined,
   faults?: () => FaultSource,
 ): DmaDevice {
-  const dma = createDevice(options, wanted, false);
-  watchHardware(dma, faults);
-  return dma;
+  return createDevice(options, wanted, false, hardwareObservers(faults));
 }
 
-/** The second half of `createHardwareDevice`: adds the watch and the faults to a device. */
-export function watchHardware(dma: DmaDevice, faults?: () => FaultSource): void {
-  if (!(dma instanceof DebugDmaDevice)) return;
-  const { debug } = dma;
-  if (debug.options.contents !== false) debug.watch = new HardwareWatch(debug, dma.memory);
-  if (faults !== undefined) debug.attribution = new Attribution(debug, faults());
+/** The observers of a device on real hardware: a watch of the contents of memory, and the faults of its IOMMU. */
+export function hardwareObservers(faults?: () => FaultSource): Observe {
+  return ({ debug, memory }) => ({
+    watch: debug.options.contents === false ? undefined : new HardwareWatch(debug, memory),
+    attribution: faults === undefined ? undefined : new Attribution(debug, faults()),
+  });
 }
 
+/**
+ * A simulated device. With dma-debug it has a watch of its accesses, which `accessObserver` returns.
+ * @param wanted as for `createDevice`; the default is debugging
+ * @throws DmaError EINVAL options
+ */
+export function createSimulatedDevice(
+  options: DmaDeviceOptions,
+  wanted: boolean | DebugOptions | undefined,
+): DmaDevice {
+  return createDevice(options, wanted, true, (device) => ({
+    watch: new SimulationWatch(device.debug, device.memory, () => neighboursOf(device)),
+  }));
+}
+
+/** The watches of the other devices in the domain; undefined for a device without one. */
 function* neighboursOf(dma: DmaDevice): Generator<SimulationWatch | undefined> {
-  for (const other of dma.domain?.devices ?? []) {
-    if (other === dma) continue;
-    const watch = other instanceof DebugDmaDevice ? other.debug.watch : undefined;
-    yield watch instanceof SimulationWatch ? watch : undefined;
-  }
+  for (const other of dma.domain?.devices ?? []) if (other !== dma) yield simulationWatchOf(other);
+}
+
+function simulationWatchOf(dma: object): SimulationWatch | undefined {
+  const watch = dma instanceof DebugDmaDevice ? dma.debug.watch : undefined;
+  return watch instanceof SimulationWatch ? watch : undefined;
 }
 
 /** The observer of a simulated device's accesses; undefined without dma-debug. */
-export function watchAccesses(dma: DmaDevice): AccessObserver | undefined {
-  if (!(dma instanceof DebugDmaDevice)) return undefined;
-  const watch = new SimulationWatch(dma.debug, dma.memory, () => neighboursOf(dma));
-  dma.debug.watch = watch;
-  return (access) => watch.access(access);
+export function accessObserver(dma: DmaDevice): AccessObserver | undefined {
+  const watch = simulationWatchOf(dma);
+  return watch === undefined ? undefined : (access) => watch.access(access);
 }
 
 /** The function that reports a message interrupt for a vector that is not armed; undefined without dma-debug. */

@@ -1,8 +1,8 @@
 /**
- * dma-debug of one device (kernel/dma/debug.c): the device's parts tell it about mappings and mistakes, and it makes
- * entries of the ledger and reports of them. It does not change their behaviour.
+ * dma-debug of one device (kernel/dma/debug.c). The parts of the device tell it about mappings and mistakes. It makes
+ * ledger entries of the former and reports of the latter. It does not change the behaviour of the parts.
  *
- *      DebugDmaDevice   device.ts                       hands out and closes
+ *      DebugDmaDevice   device.ts                       makes all of this, and closes it
  *      its parts        streaming, lists, resources, pool
  *        |  enter, leave            |  report           |  before and after
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
@@ -23,8 +23,14 @@ import type { WatchedPool } from './pools.ts';
 import { type Mistake, Report } from './report.ts';
 import type { Watch } from './watch.ts';
 
-/** Reports kept. */
+/** The number of reports to keep. */
 const KEPT = 1000;
+
+/** The parts of dma-debug that need the device's memory. Simulated and real devices have different ones. */
+export interface Observers {
+  readonly watch?: Watch | undefined;
+  readonly attribution?: Attribution | undefined;
+}
 
 /** dma-debug of one device: its ledger, its reports and its options. */
 export class DmaDebug implements DmaDebugView {
@@ -35,11 +41,11 @@ export class DmaDebug implements DmaDebugView {
   readonly options: DebugOptions;
   /** The device's name, for messages. */
   readonly name: string;
-  /** Looks at the bytes that change hands; undefined when the contents of memory are not watched. */
+  /** Looks at the bytes that change owner; undefined if the contents of memory are not watched. `begin` sets it. */
   watch: Watch | undefined = undefined;
   /** Pools that were not destroyed. */
   readonly pools = new Set<WatchedPool>();
-  /** Reads IOMMU faults from the kernel's log; undefined in a simulation. */
+  /** Reads IOMMU faults from the kernel's log; undefined in a simulation. `begin` sets it. */
   attribution: Attribution | undefined = undefined;
 
   readonly #print: boolean;
@@ -56,6 +62,12 @@ export class DmaDebug implements DmaDebugView {
     this.numErrors = numErrors;
     this.driverFilter = driverFilter;
     this.ledger = new Ledger({ entries, stacks, onExhausted: () => this.#outOfEntries() });
+  }
+
+  /** To be called once, when the device has its memory. Calls of the driver are observed from then on. */
+  begin({ watch, attribution }: Observers): void {
+    this.watch = watch;
+    this.attribution = attribution;
   }
 
   /** The block of a pool at this device address, allocated or free. */
@@ -108,12 +120,12 @@ export class DmaDebug implements DmaDebugView {
     this.#reports.length = 0;
   }
 
-  /** A mistake was made. Undefined when the driver filter keeps it from being reported; it counts nevertheless. */
+  /** Reports a mistake. Returns undefined if the driver filter hides it; it counts nevertheless. */
   report(mistake: Mistake): DmaReport | undefined {
     const report = new Report(this.name, mistake, this.ledger.makers);
     this.#errorCount++;
     const printed = this.allErrors || this.numErrors > 0;
-    // As in the kernel, one that the filter hides takes its turn.
+    // As in the kernel, a mistake that the filter hides uses up one of `numErrors`, too.
     if (!this.allErrors && this.numErrors > 0) this.numErrors--;
     if (!this.#passes(report)) return undefined;
     if (this.#reports.length === KEPT) this.#reports.shift();
@@ -129,19 +141,19 @@ export class DmaDebug implements DmaDebugView {
     return error;
   }
 
-  /** A mistake of the CPU's, made now. */
+  /** Reports a mistake that the driver makes in the present call. */
   mistake(kind: ReportKind, message: string, entry: Entry | undefined): void {
     if (this.disabled) return;
     this.report({ kind, message: `${this.name}: ${message}`, entry, mistakeAt: 'now' });
   }
 
-  /** The device is closing: live mappings and allocations are reported, once for each call site. */
+  /** The device is closing. Live mappings and allocations are reported, once for each call site. */
   reportPending(): void {
     const blocks = [...this.pools].filter(({ managed }) => !managed).flatMap((pool) => pool.out());
     for (const mistake of pendingMistakes(this.name, [...this.ledger, ...blocks])) this.report(mistake);
   }
 
-  /** Two mappings get in each other's way. */
+  /** Reports that two mappings conflict. */
   conflict(conflict: Conflict, entry: Entry, other: Entry): void {
     this.mistake(conflict, describeConflict(conflict, entry, other), other);
   }

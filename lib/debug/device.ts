@@ -1,8 +1,8 @@
-/** A device whose parts tell dma-debug what they do. In everything else it is a device like any other. */
+/** A device whose parts report their calls to dma-debug. In all other respects it is a normal device. */
 import { DmaDevice, type DmaDeviceOptions } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
 import { DebugAllocations } from './allocations.ts';
-import { DmaDebug } from './debug.ts';
+import { DmaDebug, type Observers } from './debug.ts';
 import type { DebugOptions } from './options.ts';
 import { debugPool } from './pools.ts';
 import { DebugResources } from './resources.ts';
@@ -10,19 +10,24 @@ import { DebugScatterGather } from './scatter-gather.ts';
 import { DebugStreaming } from './streaming.ts';
 import type { WatchedMemory } from './watch.ts';
 
-/** A device under dma-debug. */
+/** Makes the observers of a device. The device has its memory by then. */
+export type Observe = (device: DebugDmaDevice) => Observers;
+
+/** A device with dma-debug. */
 export class DebugDmaDevice extends DmaDevice {
-  /** For the watch of this device. */
+  /** The memory that the watch of this device looks at. */
   readonly memory: WatchedMemory;
   readonly #debug: DmaDebug;
   #closed = false;
 
-  constructor(options: DmaDeviceOptions, debugOptions: DebugOptions = {}) {
+  /** @param observe default: no contents of memory are watched, and no faults are read */
+  constructor(options: DmaDeviceOptions, debugOptions: DebugOptions = {}, observe: Observe = () => ({})) {
     const debug = new DmaDebug(options.name, debugOptions);
     super(options, debugParts(debug));
     this.#debug = debug;
     const { own, cache } = this;
     this.memory = { own, cache, bounce: this.streaming.bounce };
+    debug.begin(observe(this));
   }
 
   override get debug(): DmaDebug {

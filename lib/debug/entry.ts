@@ -9,21 +9,24 @@ import { describeSite, type Site } from './sites.ts';
 
 export interface Entry {
   readonly type: EntryType;
-  /** Device address of the first byte. Of a list: of its first segment. */
+  /** Device address of the first byte. For a list: the address of its first segment. */
   readonly address: number;
   /** Bytes. */
   readonly size: number;
   /** DEVICE_READS and DEVICE_WRITES bits. */
   readonly bits: number;
-  /** The way of a mapping; undefined for an allocation. */
+  /** How the mapping was made (arithmetic, bounced, ...); undefined for an allocation. */
   readonly way: MappingWay | undefined;
-  /** Where it was made; undefined when that was not kept. */
+  /** The call site that made it; undefined if that was not kept. */
   readonly birth: Site | undefined;
-  /** Where it was unmapped or freed. */
+  /** The call site that unmapped or freed it. */
   readonly death: Site | undefined;
-  /** Number of its entering or, once over, of its leaving among all those of the device. */
+  /**
+   * The number of the event that recorded it or, after its end, of the event that ended it, among all events of the
+   * device.
+   */
   readonly serial: number;
-  /** False once unmapped or freed. */
+  /** False after it was unmapped or freed. */
   readonly live: boolean;
 }
 
@@ -39,7 +42,7 @@ export class HeldEntry implements Entry {
   death: Site | undefined = undefined;
   serial: number;
   live = true;
-  /** In the index of what the device can reach (address-index.ts); -1 while it is in none. */
+  /** The number in the index of reachable memory (address-index.ts); -1 while it is in no index. */
   place = -1;
 
   constructor(handle: Held | PoolBlock, place: Place, birth: Site | undefined, serial: number) {
@@ -53,7 +56,7 @@ export class HeldEntry implements Entry {
   }
 }
 
-/** Where something that was allocated lies. */
+/** The address range of an allocation. */
 export interface Place {
   readonly type: EntryType;
   readonly address: number;

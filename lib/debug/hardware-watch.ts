@@ -1,11 +1,11 @@
 /**
- * Watches real hardware, whose accesses no software sees. It finds out whether the CPU wrote to memory while the device
+ * Watches a real device. No software sees its accesses. The watch finds out if the CPU wrote to memory while the device
  * owned it:
  *
  *      copied, and the device only reads       compared with the device's copy
  *      copied, and the device writes           compared with a copy of our own, which no device touches
- *      in place, and the device only reads     the same
- *      in place, and the device writes         the two cannot be told apart
+ *      in place, and the device only reads     compared with a copy of our own, too
+ *      in place, and the device writes         not compared: the writes of the two cannot be told apart
  */
 import { DEVICE_READS } from '../direction.ts';
 import type { DmaDebug } from './debug.ts';
@@ -16,9 +16,12 @@ import { Snapshots } from './snapshots.ts';
 import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
 import { thing } from './wording.ts';
 
-/** Bytes of the longest mapping that is copied for us alone: longer ones would be felt. */
+/**
+ * The size of the longest mapping that is copied only for the comparison. Copying a longer one would cost too much
+ * time.
+ */
 const LONGEST = 64 * 1024;
-/** Bytes copied for us alone at once; of what is more, there is the CRC. */
+/** The most bytes that are copied at one time only for the comparison. Beyond that, only the CRC is kept. */
 const MOST_COPIED = 2 ** 26;
 
 /** Finds writes of the CPU to memory that a real device owns. */
@@ -27,7 +30,7 @@ export class HardwareWatch implements Watch {
   readonly #memory: WatchedMemory;
   readonly #mostCopied: number;
   readonly #snapshots = new Snapshots();
-  /** To be used again. */
+  /** Objects for reuse. */
   readonly #spare: KeptBytes[] = [];
 
   constructor(debug: DmaDebug, memory: WatchedMemory, mostCopied = MOST_COPIED) {
@@ -129,8 +132,8 @@ export class HardwareWatch implements Watch {
 }
 
 /**
- * The bytes of a bounced mapping that the device only reads differ from the device's copy: either side may have
- * written.
+ * The bytes of a bounced mapping that the device only reads differ from the device's copy. Either the CPU or the
+ * device may have written.
  */
 function eitherWrote(
   entry: DebugRecord | DebugSgRecord,
@@ -144,7 +147,7 @@ function eitherWrote(
   };
 }
 
-/** Offsets [start, end) are the device's from here on. */
+/** The device owns offsets [start, end) from here on. */
 function lend(kept: KeptBytes | undefined, start: number, end: number): void {
   if (kept === undefined) return;
   kept.cpu.remove(start, end);

@@ -1,6 +1,6 @@
 /**
- * Bytes of the CPU's that no device touches, because it has a copy of them or only reads: if they change while
- * the device owns them, the CPU has changed them.
+ * Bytes of the CPU that no device writes, because the device has a copy of them or only reads them. If they change
+ * while the device owns them, the CPU has changed them.
  */
 import { crc32 } from 'node:zlib';
 import { ByteRanges } from './byte-ranges.ts';
@@ -8,33 +8,35 @@ import type { Snapshots } from './snapshots.ts';
 
 const NOTHING = new Uint8Array(0);
 
-/** Used for one mapping after another. */
+/** The bytes of one mapping. The object is reused for one mapping after another. */
 export class KeptBytes {
-  /** Offsets that are the CPU's now: while there are any, nothing is compared. */
+  /** Offsets that the CPU owns now. Nothing is compared while there are any. */
   readonly cpu = new ByteRanges();
   told = false;
-  /** Whether the bytes are compared with the device's copy, which the device may have written by mistake. */
+  /** True if the bytes are compared with the device's copy. The device may have written to that copy by mistake. */
   besideDevice = false;
 
   private source: Uint8Array = NOTHING;
   private size = 0;
-  /** What the bytes were; nothing where there is only their CRC. */
+  /** The old bytes; empty if only their CRC is kept. */
   private before: Uint8Array = NOTHING;
   private snapshot: Buffer | undefined = undefined;
   private crc = 0;
-  /** A view of what lies where this was used last, which is mostly where it is used next: making one takes longer. */
+  /**
+   * A view of the memory of the last use. The next use mostly has the same memory, and making a view takes longer.
+   */
   private view: Uint8Array = NOTHING;
   private viewed: Uint8Array = NOTHING;
   private viewedAt = 0;
 
-  /** Bytes the device has a copy of, which it only reads: in `memory` from byte `at` on. */
+  /** Keeps bytes of which the device has a copy that it only reads: in `memory` from byte `at` on. */
   keepBeside(source: Uint8Array, memory: Uint8Array, at: number): void {
     this.begin(source);
     this.besideDevice = true;
     this.before = this.part(memory, at);
   }
 
-  /** Bytes that are copied to `snapshot`. */
+  /** Keeps bytes by copying them to `snapshot`. */
   keepCopy(source: Uint8Array, snapshot: Buffer): void {
     this.begin(source);
     this.before = this.part(snapshot, 0);
@@ -42,14 +44,14 @@ export class KeptBytes {
     snapshot.set(source);
   }
 
-  /** Bytes whose CRC is kept: slower, and takes no memory. */
+  /** Keeps bytes by their CRC, which is slower but takes no memory. */
   keepCrc(source: Uint8Array): void {
     this.begin(source);
     this.before = NOTHING;
     this.crc = crc32(source);
   }
 
-  /** Keep the bytes as they are now: the device has just become the owner of all of them. */
+  /** Keeps the present bytes: the device has just become the owner of all of them. */
   renew(): void {
     if (this.detached) return;
     if (this.snapshot !== undefined) this.snapshot.set(this.source);
@@ -62,20 +64,20 @@ export class KeptBytes {
     this.source = NOTHING;
   }
 
-  /** Whether the bytes are unchanged since the device owns them, or a change cannot be found. */
+  /** True if the bytes have not changed since the device owns them, or a change cannot be detected. */
   get unchanged(): boolean {
     if (this.detached || !this.cpu.empty) return true;
     const { source, before } = this;
     return before === NOTHING ? crc32(source) === this.crc : Buffer.compare(source, before) === 0;
   }
 
-  /** Offset of the first byte that is not as it was; undefined when that is not known. */
+  /** The offset of the first byte that changed; undefined if it is not known. */
   get firstChange(): number | undefined {
     const { source, before } = this;
     return before === NOTHING ? undefined : source.findIndex((byte, at) => byte !== before[at]);
   }
 
-  /** There is nothing left to compare. */
+  /** True if the buffer was detached, so that there is nothing to compare. */
   private get detached(): boolean {
     return this.source.length !== this.size;
   }

@@ -1,10 +1,10 @@
 /**
  * The live mappings and allocations of a device (the hash of kernel/dma/debug.c), and those that ended lately. The
- * entry of a mapping is its record, which is recycled with it: nothing is allocated for a mapping.
+ * entry of a mapping is its record, which is reused later. So the ledger allocates nothing for a mapping.
  *
  *      live     mappings in the tables of lib/dma, allocations here
- *      graves   the newest that are over, until their records are used again
- *      makers   sites by type, direction and size, for those whose own site was not kept
+ *      graves   the newest ones that ended, until their records are reused
+ *      makers   sites by type, direction and size, for entries whose own site was not kept
  */
 import type { Held } from '../dma/buffers/allocations.ts';
 import type { PoolBlock } from '../dma/pool/block.ts';
@@ -13,29 +13,35 @@ import { Makers } from './makers.ts';
 import type { DebugRecord, DebugSgRecord } from './records.ts';
 import { captureSite, Sampler, type Site, type Stacks } from './sites.ts';
 
-/** Entries there are at first, and so many more each time they are used up (PREALLOC_DMA_DEBUG_ENTRIES). */
+/**
+ * The number of entries at first, and the number that is added each time they are used up
+ * (PREALLOC_DMA_DEBUG_ENTRIES).
+ */
 const ENTRIES = 65_536;
-/** Things whose sites are kept, and of the many after them every so many. */
+/** The number of entries whose sites are kept; after them, the site of every n-th entry is kept. */
 const FIRST_SITES = 4096;
 const SITE_INTERVAL = 1024;
-/** Things that are over and remembered: no more than records wait before they are used again. A power of two. */
+/**
+ * The number of ended entries to remember. It must not exceed the number of records that wait for reuse. A power of
+ * two.
+ */
 const GRAVES = 1024;
 
 export interface LedgerOptions {
-  /** Entries there may be at once. Default: as many as there is memory for. */
+  /** The most entries at one time. Default: no limit but memory. */
   readonly entries?: number | undefined;
   /** Default 'sampled'. */
   readonly stacks?: Stacks | undefined;
-  /** Called once, when there are no entries left. */
+  /** Called once, when no entry is left. */
   readonly onExhausted: () => void;
 }
 
-/** All entries of one device: what the driver has mapped or allocated, and what it released lately. */
+/** All entries of one device: the driver's live mappings and allocations, and those that it released lately. */
 export class Ledger {
   used = 0;
   peak = 0;
   limit: number;
-  /** Out of entries: nothing is tracked any more. */
+  /** No entry is left: nothing is tracked any more. */
   disabled = false;
   readonly makers = new Makers();
 
@@ -55,7 +61,7 @@ export class Ledger {
     this.sampler = Sampler.for(stacks, FIRST_SITES, SITE_INTERVAL);
   }
 
-  /** Where mappings that are live are found. */
+  /** Adds a table of live mappings, which the ledger searches. */
   addTable(table: Iterable<DebugRecord | DebugSgRecord>): void {
     this.tables.push(table);
   }
@@ -91,7 +97,7 @@ export class Ledger {
     return entry;
   }
 
-  /** It is about to be given back. */
+  /** The allocation is about to be freed. */
   drop(handle: Held | PoolBlock): HeldEntry | undefined {
     const entry = this.held.get(handle);
     if (entry === undefined) return undefined;
@@ -113,7 +119,9 @@ export class Ledger {
     );
   }
 
-  /** The live entry that holds this device address: a mapping rather than an allocation, the newest first. */
+  /**
+   * The live entry that holds this device address. A mapping comes before an allocation, and the newest comes first.
+   */
   find(address: number): Entry | undefined {
     let found: Entry | undefined;
     for (const entry of this) {
@@ -123,7 +131,7 @@ export class Ledger {
     return found;
   }
 
-  /** The same among what is over, for anything with a byte in [address, address + size); the newest first. */
+  /** As `find`, among the ended entries, for a byte in [address, address + size). The newest comes first. */
   findReleased(address: number, size = 1): Entry | undefined {
     let found: Entry | undefined;
     for (const entry of this.graves) {
@@ -138,7 +146,7 @@ export class Ledger {
     let found: Entry | undefined;
     let least = Number.POSITIVE_INFINITY;
     for (const entry of this) {
-      // A pool has no place of its own: its blocks have.
+      // A pool has no address of its own, but its blocks have.
       if (entry.size === 0) continue;
       const distance = Math.max(entry.address - address, address - (entry.address + entry.size - 1), 0);
       if (distance >= least) continue;
@@ -162,7 +170,7 @@ export class Ledger {
     this.makers.note(record, site);
   }
 
-  /** There are more entries than ever before. */
+  /** The number of entries has reached a new maximum. */
   private raisePeak(): void {
     this.peak = this.used;
     if (this.used <= this.limit) return;
@@ -178,7 +186,7 @@ export class Ledger {
   }
 }
 
-/** Whether it has a byte in [address, address + length). */
+/** True if the entry has a byte in [address, address + length). */
 export function holds(entry: Entry, address: number, length = 1): boolean {
   const { segments } = entry as Partial<DebugSgRecord>;
   const end = address + length;

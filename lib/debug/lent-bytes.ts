@@ -1,45 +1,49 @@
 /**
- * Bytes that CPU and device own in turn: a mapping, an element of a mapped list, or noncoherent memory. For each byte:
- * its owner, and its value when the owner changed last.
+ * Bytes that CPU and device own in turn: a mapping, an element of a mapped list, or noncoherent memory. For each byte
+ * it keeps the owner, and the value at the last change of owner.
  *
  *      offset    0                                             size
- *      owner     |dddddddddddddddd|cccccccc|dddddddddddddddddd|      `cpu` has the bytes that are the CPU's
+ *      owner     |dddddddddddddddd|cccccccc|dddddddddddddddddd|      `cpu` holds the bytes that the CPU owns
  *      unsynced  |......|wwwwwww|.............................|      written by the device, not synced for the CPU
  *      before    |the CPU's bytes at the last change of owner |
  *
- * The CPU may find values other than `before` only where the device wrote, and then the device's values: in place at
- * once, behind a copy or a cache after the next sync. The CPU made every other change.
+ * The CPU may find other values than `before` only where the device wrote, and then they are the device's values. It
+ * sees them at once if the memory is mapped in place, and after the next sync if there is a copy or a cache. The CPU
+ * made every other change.
  */
 import type { AddressRange, Indexed } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import type { Entry } from './entry.ts';
 import { type Snapshots, sameBytes } from './snapshots.ts';
 
-/** Bytes that differ: the first of them, the end of the last, how many they are. */
+/** Bytes that differ: the offset of the first, the end of the last, and their number. */
 export interface Changed {
   readonly start: number;
   readonly end: number;
   readonly count: number;
 }
 
-/** Used for one thing after another. */
+/** The bytes of one mapping or buffer. The object is reused. */
 export class LentBytes implements AddressRange, Indexed {
   entry!: Entry;
-  /** Never a small integer to begin with, so that V8 keeps it unboxed. */
+  /** The initial value is no small integer, so that V8 keeps the field unboxed. */
   address = 0.5;
   size = 0;
   /** DEVICE_READS and DEVICE_WRITES. */
   bits = 0;
   place = -1;
-  /** Offsets that are the CPU's now; the others are the device's. */
+  /** Offsets that the CPU owns now. The device owns the others. */
   readonly cpu = new ByteRanges();
   /** Offsets that the device wrote and the driver has not synced for the CPU. */
   readonly unsynced = new ByteRanges();
 
-  /** Kinds of mistakes that were reported of it, or of any element of the list that it is in. */
+  /** The kinds of mistakes that were reported for it, or for any element of its list. */
   told: Set<string>;
 
-  /** What is lent of the same bytes to other devices, who say so with SKIP_CPU_SYNC; undefined as long as nobody does. */
+  /**
+   * The mappings of the same bytes for other devices, which were made with SKIP_CPU_SYNC; undefined while there are
+   * none.
+   */
   sharers: Set<LentBytes> | undefined = undefined;
 
   private readonly snapshots: Snapshots;
@@ -47,10 +51,10 @@ export class LentBytes implements AddressRange, Indexed {
   private overwritten = false;
   private changedUnseen = false;
   private taken = false;
-  /** The CPU's bytes; undefined when contents are not watched. */
+  /** The CPU's bytes; undefined if contents are not watched. */
   private source: Uint8Array | undefined = undefined;
   private before: Buffer | undefined = undefined;
-  /** What the device wrote last, where it did: anything where it did not. */
+  /** The bytes that the device wrote last. Where it did not write, the values are arbitrary. */
   private written: Buffer | undefined = undefined;
 
   constructor(snapshots: Snapshots) {
@@ -58,7 +62,7 @@ export class LentBytes implements AddressRange, Indexed {
     this.told = this.ownTold;
   }
 
-  /** @param source the CPU's bytes, undefined when their contents say nothing */
+  /** @param source the CPU's bytes; undefined if their contents are not to be compared */
   begin(entry: Entry, address: number, size: number, bits: number, source: Uint8Array | undefined): void {
     this.entry = entry;
     this.address = address;
@@ -70,7 +74,7 @@ export class LentBytes implements AddressRange, Indexed {
     this.before.set(source);
   }
 
-  /** Link it with what is lent of the same bytes; undone when one of them ends. */
+  /** Connects it with another mapping of the same bytes. The connection ends with either of them. */
   share(other: LentBytes): void {
     if (this.byteDistance(other) === undefined) return;
     this.sharers ??= new Set();
@@ -79,7 +83,7 @@ export class LentBytes implements AddressRange, Indexed {
     other.sharers.add(this);
   }
 
-  /** As it was when it was made. */
+  /** Resets the object to its initial state. */
   end(): void {
     for (const other of this.sharers ?? []) other.sharers!.delete(this);
     this.sharers = undefined;
@@ -94,28 +98,28 @@ export class LentBytes implements AddressRange, Indexed {
   }
 
   /**
-   * The device wrote some bytes twice, and the driver has never synced any for the CPU: if it read them, they were
-   * stale.
+   * True if the device wrote some bytes twice, and the driver never synced any byte for the CPU. If the driver read
+   * them, they were stale.
    */
   get missed(): boolean {
     return this.overwritten && !this.taken;
   }
 
   /**
-   * The same of a mapping, where the second write changed the bytes. A driver that has a transfer done again gets the
-   * same bytes again, and makes no mistake.
+   * As `missed`, for a mapping, if the second write changed the bytes. When a driver repeats a transfer, it gets the
+   * same bytes again, which is no mistake.
    */
   get missedChange(): boolean {
     return this.changedUnseen && !this.taken;
   }
 
-  /** Offsets [start, end) are the device's from here on, as they are. */
+  /** The device owns offsets [start, end) from here on. The bytes stay as they are. */
   lend(start: number, end: number): void {
     this.cpu.remove(start, end);
     this.remember(start, end);
   }
 
-  /** They are the CPU's from here on, and it knows what the device wrote. */
+  /** The CPU owns offsets [start, end) from here on, and sees the bytes that the device wrote. */
   take(start: number, end: number): void {
     this.cpu.add(start, end);
     this.taken ||= !this.unsynced.empty;
@@ -137,7 +141,7 @@ export class LentBytes implements AddressRange, Indexed {
    */
   changed(start: number, end: number): Changed | undefined {
     const { source } = this;
-    // Detached meanwhile: there is nothing left to compare.
+    // The buffer was detached meanwhile, so there is nothing to compare.
     if (source === undefined || source.length !== this.size) return undefined;
     if (this.isAsBefore(start, end)) return undefined;
     let first = -1;
@@ -151,7 +155,7 @@ export class LentBytes implements AddressRange, Indexed {
         count++;
       }
     };
-    // Whole ranges first: where the device wrote in place, all of them are what it wrote.
+    // Whole ranges are compared first: if the device wrote in place, they equal the bytes that it wrote.
     this.unsynced.eachIn(start, end, (from, to) => {
       if (!this.isAsWritten(from, to) && !this.isAsBefore(from, to)) look(from, to, true);
     });
@@ -168,7 +172,7 @@ export class LentBytes implements AddressRange, Indexed {
     this.written.set(bytes, start);
   }
 
-  /** Another device writes `bytes` from offset `start` of its own on: the CPU did not. */
+  /** Another device wrote `bytes` from offset `start` of `other` on. So the CPU did not write them. */
   private noteFrom(other: LentBytes, start: number, bytes: Uint8Array): void {
     const distance = other.byteDistance(this);
     if (distance === undefined) return;
@@ -177,7 +181,7 @@ export class LentBytes implements AddressRange, Indexed {
     if (from < to) this.note(from, bytes.subarray(from + distance - start, to + distance - start));
   }
 
-  /** Offset of this one's bytes where `other`'s first byte is; undefined if they have no byte in common. */
+  /** The offset in this object of the first byte of `other`; undefined if they have no byte in common. */
   private byteDistance({ source, size }: LentBytes): number | undefined {
     const mine = this.source;
     if (mine === undefined || source === undefined || mine.buffer !== source.buffer) return undefined;
@@ -185,7 +189,7 @@ export class LentBytes implements AddressRange, Indexed {
     return distance < this.size && -distance < size ? distance : undefined;
   }
 
-  /** The device writes bytes again that the driver has not synced for the CPU. */
+  /** The device overwrites bytes that the driver has not synced for the CPU. */
   private overwrite(start: number, end: number, bytes: Uint8Array): void {
     this.overwritten = true;
     const { written } = this;

@@ -3,7 +3,7 @@ import { directionOf } from '../direction.ts';
 import type { Entry } from './entry.ts';
 import { describeSite, type Site } from './sites.ts';
 
-/** Kinds that are told apart, and sites kept of each. */
+/** The number of kinds to distinguish, and the number of sites to keep for each. */
 const KINDS = 256;
 const SITES = 4;
 
@@ -24,7 +24,7 @@ export class Makers {
     sites.push(site);
   }
 
-  /** Stacks of some that made things of this kind lately, each once; undefined when there are none. */
+  /** Some stacks that lately made entries of this kind, each once; undefined if there are none. */
   describe(kind: Kind): string | undefined {
     const stacks = new Set((this.sites.get(keyOf(kind)) ?? []).map(describeSite));
     stacks.delete(undefined);

@@ -1,19 +1,20 @@
-/** Which mistakes have been reported: one of a kind with one mapping in one place is enough. */
+/** Remembers the mistakes that were reported: one report for each kind, mapping and place is enough. */
 import type { ReportKind } from '../dma/debug-view.ts';
 import { type Entry, HeldEntry } from './entry.ts';
 
-/** Places remembered for mistakes that have nothing to do with any mapping; then they are forgotten, and told again. */
+/** The number of places to remember for mistakes that concern no mapping. When it is reached, all are forgotten. */
 const MOST_PLACES = 1024;
 
-/** Remembers what was reported, so that one mistake is reported once. */
+/** Remembers the reports, so that a mistake is reported once. */
 export class Once {
   /**
-   * Entries are used again for other things: the number tells them apart. Those of pool blocks are made when asked for.
+   * An entry object may be reused for another mapping: the serial number distinguishes the two. Entries of pool
+   * blocks are made on demand.
    */
   readonly #told = new WeakMap<object, { readonly serial: number; readonly mistakes: Set<string> }>();
   readonly #places = new Set<string>();
 
-  /** Whether this is the first of its kind with this entry, or in this place when there is no entry. */
+  /** True if this is the first mistake of its kind for this entry or, without an entry, for this place. */
   first(kind: ReportKind, entry: Entry | undefined, place: number): boolean {
     if (entry === undefined) return this.#firstIn(`${kind} ${place}`);
     const { serial } = entry;
@@ -35,14 +36,14 @@ export class Once {
 }
 
 /**
- * What is one mistake and not two: its kind, and the place of its first byte in the mapping, in pieces of `size` bytes.
- * The same mistake in each element of a list is one.
+ * The key of a mistake: its kind, and the place of its first byte in the mapping, in pieces of `size` bytes. The key
+ * is the same for each element of a list.
  */
 export function mistakeKey(kind: ReportKind, offset: number, size: number): string {
   return `${kind} ${Math.floor(offset / size)}`;
 }
 
-/** Add it; whether it was not there. */
+/** Adds a value. Returns true if it was not there before. */
 export function isNew<T>(told: Set<T>, one: T): boolean {
   return told.size < told.add(one).size;
 }

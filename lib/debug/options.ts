@@ -1,4 +1,4 @@
-/** How a device is debugged: what the program says, and USERDMA_DEBUG where it says nothing. */
+/** The options of dma-debug: those of the program, and USERDMA_DEBUG for the rest. */
 import {
   argumentError,
   checkBoolean,
@@ -12,28 +12,28 @@ import type { Stacks } from './sites.ts';
 
 export interface DebugOptions {
   /**
-   * Things tracked at once (dma_debug_entries); beyond, tracking ends for good. Default: as many as there is memory
-   * for.
+   * The number of entries to track at one time (dma_debug_entries). When it is reached, tracking ends for good.
+   * Default: no limit but memory.
    */
   readonly entries?: number;
   /** Print every report (all_errors). Default false. */
   readonly allErrors?: boolean;
   /** Reports printed (num_errors). Default 1. */
   readonly numErrors?: number;
-  /** Report only mistakes made in source files whose path contains this (dma_debug_driver). Default: all. */
+  /** Report only mistakes in source files whose path contains this text (dma_debug_driver). Default: all. */
   readonly driverFilter?: string | undefined;
   /**
-   * Whose stacks are kept: 'all', 'none', or 'sampled': the first 4,096 and every 1,024th after them. Default
+   * Which stacks to keep: 'all', 'none', or 'sampled': the first 4,096 and every 1,024th after them. Default
    * 'sampled'. The stack of a mistake is always exact.
    */
   readonly stacks?: Stacks;
-  /** Compare the contents of what the CPU must not change. Default true. */
+  /** Compare the contents of memory that the CPU must not change. Default true. */
   readonly contents?: boolean;
-  /** Print reports, as warnings of the process. Default true; false with USERDMA_DEBUG=quiet. */
+  /** Print reports, as process warnings. Default true; false with USERDMA_DEBUG=quiet. */
   readonly print?: boolean;
 }
 
-/** What can be said of debugging: whether, or how. */
+/** Checks the `debug` option: true, false, or options. */
 export function checkDebug(wanted: unknown, what: string): void {
   if (typeof wanted === 'boolean') return;
   if (typeof wanted !== 'object')
@@ -50,8 +50,8 @@ export function checkDebug(wanted: unknown, what: string): void {
 }
 
 /**
- * @param wanted what the program says @param byDefault whether to debug where neither it nor USERDMA_DEBUG says
- *   anything
+ * @param wanted the program's choice
+ * @param byDefault the choice if neither the program nor USERDMA_DEBUG makes one
  * @returns undefined: do not debug
  * @throws DmaError EINVAL entries
  */

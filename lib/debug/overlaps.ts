@@ -1,13 +1,13 @@
 /**
- * Mappings that conflict, found by the bytes that they share (active_cacheline_insert of kernel/dma/debug.c).
- * The kernel compares the first cache line of each; here all bytes count.
+ * Conflicts between mappings, found by the bytes that they share (active_cacheline_insert of kernel/dma/debug.c). The
+ * kernel compares the first cache line of each mapping. Here all bytes count.
  *
- *      both written by the device, bytes in common      overlapping-mappings, also where caches are coherent
- *      one written by the device, a cache line shared   shared-cache-line, where caches are kept by hand
+ *      both written by the device, bytes in common      overlapping-mappings, also if caches are coherent
+ *      one written by the device, a cache line shared   shared-cache-line, if software keeps caches coherent
  *
- * Bytes have a number: those of the device's own memory their device address, which all devices in its domain share;
- * those of other buffers one from above all addresses, the same for every device of the process. So what two devices
- * are lent at once is found as well, as in the kernel, whose tree is the machine's.
+ * Every byte has a number. For the device's own memory it is the device address, which all devices in its domain
+ * share. For other buffers it is a number above all addresses, which is the same for every device of the process. So
+ * conflicts between two devices are found as well, as in the kernel, where all devices of the machine share one tree.
  */
 
 import { DEVICE_WRITES } from '../direction.ts';
@@ -18,22 +18,22 @@ import { SpanIndex } from './span-index.ts';
 
 /** ACTIVE_CACHELINE_MAX_OVERLAP: the kernel counts in three bits. */
 const MOST_OVERLAPS = 7;
-/** Beyond every device address. */
+/** The first number for foreign buffers, beyond every device address. */
 const FOREIGN = 2 ** 51;
-/** Buffers are numbered at least so far apart, and by multiples of it. */
+/** The numbers of two buffers are at least this far apart, and start at multiples of it. */
 const APART = 4096;
 
-/** The foreign memory that devices may write, byte by byte, and where each buffer's numbers start. */
+/** The foreign memory that devices may write, byte by byte; and the first number of each buffer. */
 const foreignWritten = new SpanIndex<Entry>();
 const foreignBases = new WeakMap<ArrayBufferLike, number>();
 let nextForeign = FOREIGN;
-/** The same of memory that is the own of the devices in one domain. */
+/** The devices' own memory that they may write, for each domain. */
 const ownWritten = new WeakMap<OwnMemory, SpanIndex<Entry>>();
 
-/** Attributes with which a driver says that the overlap is intended. */
+/** Attributes by which a driver tells that the overlap is intended. */
 const KNOWN = DMA_ATTR.SKIP_CPU_SYNC | DMA_ATTR.DEBUGGING_IGNORE_CACHELINES | DMA_ATTR.REQUIRE_COHERENT;
 
-/** Said of a new mapping and an older one. */
+/** The conflict between a new mapping and an older one. */
 export type Conflict = 'overlapping-mappings' | 'shared-cache-line' | 'too-many-overlaps';
 
 export type OnConflict = (conflict: Conflict, entry: Entry, other: Entry) => void;
@@ -44,12 +44,12 @@ export class Overlaps {
   private readonly onConflict: OnConflict;
   /** The domain's own memory that its devices may write, byte by byte. */
   private readonly written: SpanIndex<Entry>;
-  /** What has its cache lines kept by hand, in whole lines; undefined on a coherent device. */
+  /** Memory whose caches software keeps coherent, in whole cache lines; undefined on a coherent device. */
   private readonly cached: SpanIndex<Entry> | undefined;
   private readonly lineSize: number;
   private warned = false;
 
-  /** @param lineSize of the caches that are kept by hand; 1 on a coherent device */
+  /** @param lineSize of the caches that software keeps coherent; 1 on a coherent device */
   constructor(own: OwnMemory, lineSize: number, onConflict: OnConflict) {
     this.own = own;
     this.written = ownWritten.get(own) ?? new SpanIndex<Entry>();
@@ -59,14 +59,17 @@ export class Overlaps {
     this.onConflict = onConflict;
   }
 
-  /** Number of the first byte of a view. @param buffer of it, where it was read before */
+  /**
+   * The number of the first byte of a view. @param buffer the buffer of the view, if the caller has read it already
+   */
   numberOf(view: ArrayBufferView, buffer: ArrayBufferLike = view.buffer): number {
     return this.baseOf(buffer) + view.byteOffset;
   }
 
   /**
-   * Bytes [start, start + size) are lent to the device.
-   * @returns what `leave` takes; -1 when the device does not write them, so that they conflict with no other mapping
+   * Bytes [start, start + size) are mapped for the device.
+   * @returns the argument for `leave`; -1 if the device does not write the bytes, so that they conflict with no other
+   *   mapping
    */
   enter(entry: Entry, start: number, size: number, attributes: number): number {
     if ((entry.bits & DEVICE_WRITES) === 0) return -1;
@@ -83,7 +86,10 @@ export class Overlaps {
     else this.written.remove(place >>> 1);
   }
 
-  /** The same for the cache lines of what has them kept by hand. @returns what `leaveLines` takes, -1 for nothing */
+  /**
+   * As `enter`, for the cache lines of memory whose caches software keeps coherent. @returns the argument for
+   * `leaveLines`, or -1
+   */
   enterLines(entry: Entry, start: number, size: number, attributes: number): number {
     const { cached, lineSize } = this;
     if (cached === undefined) return -1;

@@ -1,4 +1,4 @@
-/** What a device still has when it is closed (dma_debug_device_change): one mistake for each place it came from. */
+/** The entries that are live when a device is closed (dma_debug_device_change): one mistake for each call site. */
 import type { EntryType } from '../dma/debug-view.ts';
 import { DmaPool } from '../dma/pool/pool.ts';
 import { type Entry, HeldEntry } from './entry.ts';
@@ -19,7 +19,7 @@ const WHAT: Readonly<Record<EntryType, [one: string, many: string]>> = {
 
 const REMEDY = 'give back everything before the device is closed';
 
-/** Entries of one type from one place. */
+/** Entries of one type from one call site. */
 interface Group {
   readonly first: Entry;
   count: number;
@@ -41,12 +41,12 @@ export function pendingMistakes(device: string, entries: Iterable<Entry>): Mista
   return [...groups.values()].map((group) => describe(device, group));
 }
 
-/** By stack where there is one, else by what it is. */
+/** The key is the stack if it was kept; otherwise the type, size and direction. */
 function keyOf({ type, birth, size, bits }: Entry): string {
   return `${type} ${describeSite(birth) ?? `${size} ${bits}`}`;
 }
 
-/** The device may keep it until it is closed (dmam_*). */
+/** True if the device may keep it until it is closed (dmam_*). */
 function isManaged(entry: Entry): boolean {
   return entry instanceof HeldEntry && (entry.handle as { readonly managed?: boolean }).managed === true;
 }
@@ -58,7 +58,7 @@ function describe(device: string, { first, count, bytes }: Group): Mistake {
   return { kind: 'pending-at-close', message: `${device}: ${pending}; ${REMEDY}`, entry: first };
 }
 
-/** A pool has a name, and bytes that say nothing. */
+/** A pool is described by its name, because its byte count means nothing. */
 function nameOf(entry: Entry): string | undefined {
   if (!(entry instanceof HeldEntry) || !(entry.handle instanceof DmaPool)) return undefined;
   const { name, active, total } = entry.handle.stats();

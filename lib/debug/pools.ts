@@ -11,15 +11,15 @@ import { BlockSites } from './block-sites.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
 
-/** A pool under debugging, poisoned or not. */
+/** A pool with dma-debug, poisoned or not. */
 export interface WatchedPool extends DmaPool {
-  /** Blocks that are out. */
+  /** The allocated blocks. */
   out(): readonly HeldEntry[];
-  /** The block at a device address in a region, out or free. */
+  /** The block at a device address in a region, allocated or free. */
   blockAt(region: OwnRegion, address: number): HeldEntry | undefined;
 }
 
-/** A kind of pool that keeps its books. Neither kind knows of the other, so that each stays one shape to V8. */
+/** Makes a pool class with records. Neither class knows the other, so that V8 sees one shape for each. */
 function watched(Pool: typeof DmaPool) {
   return class extends Pool implements WatchedPool {
     protected readonly debug: DmaDebug;
@@ -69,9 +69,9 @@ function watched(Pool: typeof DmaPool) {
 
 const DebugPool = watched(DmaPool);
 
-/** One that notices writes to free blocks, and reports them. */
+/** A pool that notices writes to free blocks, and reports them. */
 class DebugPoisonedPool extends watched(PoisonedPool) {
-  /** The block that was found written. */
+  /** The free block that was written. */
   private spoiled: PoolBlock | undefined;
 
   override alloc(): DmaPoolBlock | null {
@@ -85,7 +85,7 @@ class DebugPoisonedPool extends watched(PoisonedPool) {
   }
 }
 
-/** A pool under debugging; as the constructor of DmaPool. */
+/** A pool with dma-debug. The parameters are those of the constructor of DmaPool. */
 export function debugPool(
   debug: DmaDebug,
   name: string,
@@ -95,7 +95,7 @@ export function debugPool(
   return new (options.poison === true ? DebugPoisonedPool : DebugPool)(debug, name, options, owner);
 }
 
-/** Run `action`; an error with this code is reported before it is thrown on. */
+/** Runs `action`. If it throws an error with this code, the error is reported before it is thrown on. */
 function reporting<T>(
   debug: DmaDebug,
   code: ErrnoName,

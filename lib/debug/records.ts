@@ -7,7 +7,7 @@ import type { KeptBytes } from './kept-bytes.ts';
 import type { LentBytes } from './lent-bytes.ts';
 import type { Site } from './sites.ts';
 
-/** The views of a list that is not mapped. */
+/** The value of `views` while no list is mapped. */
 export const NO_VIEWS: readonly ArrayBufferView[] = [];
 
 /** A streaming mapping's record with the fields that dma-debug needs. */
@@ -18,13 +18,15 @@ export class DebugRecord extends MappingRecord implements Entry {
   birth: Site | undefined = undefined;
   death: Site | undefined = undefined;
   serial = 0;
-  /** Whether the ledger counts it. */
+  /** True if the ledger counts it. */
   entered = false;
-  /** Where its bytes and its cache lines are among those of others (overlaps.ts); -1 when they are not. */
+  /**
+   * The numbers of its bytes and its cache lines in the index of overlaps (overlaps.ts); -1 if they are not in it.
+   */
   place = -1;
   linePlace = -1;
   /**
-   * The state of its bytes that a watch keeps, in a simulation and on hardware; undefined when they are not watched.
+   * The state of its bytes, which a watch keeps, in a simulation or on hardware; undefined if they are not watched.
    */
   lent: LentBytes | undefined = undefined;
   kept: KeptBytes | undefined = undefined;
@@ -48,7 +50,7 @@ export class DebugSgRecord extends SgRecord implements Entry {
   /** The state of the bytes of its elements, in a simulation. */
   readonly lent: LentBytes[] = [];
 
-  /** Of the first segment, also of a list that is over. */
+  /** The address of the first segment, also after the list ended. */
   get address(): number {
     return this.segments.addresses[0]!;
   }

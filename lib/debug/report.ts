@@ -1,4 +1,4 @@
-/** A report: facts are copied when it is made, because records are used again; stacks are formatted when asked for. */
+/** A report. It copies facts when it is made, because records are reused. It formats stacks only on demand. */
 
 import { type DmaDirection, directionOf } from '../direction.ts';
 import type { DmaReport, EntryType, ReportKind } from '../dma/debug-view.ts';
@@ -7,7 +7,7 @@ import type { Entry } from './entry.ts';
 import type { Makers } from './makers.ts';
 import { captureMistake, describeSite, type Site } from './sites.ts';
 
-/** A mistake. The facts that it lacks come from its entry. */
+/** A mistake. The entry supplies the facts that the mistake does not state. */
 export interface Mistake {
   readonly kind: ReportKind;
   /** For people, with the remedy. */
@@ -18,12 +18,14 @@ export interface Mistake {
   readonly size?: number | undefined;
   readonly bits?: number | undefined;
   readonly type?: EntryType | undefined;
-  /** Where; 'now': by the call we are in; undefined: the device did it, on its own time. */
+  /**
+   * The call site. 'now': the present call of the driver. Undefined: the device made the mistake, in its own time.
+   */
   readonly mistakeAt?: Site | 'now' | undefined;
   readonly fault?: Fault | undefined;
 }
 
-/** One report, whose texts are made when they are first read. */
+/** One report. Its texts are made when they are first read. */
 export class Report implements DmaReport {
   readonly kind: ReportKind;
   readonly device: string;
@@ -37,7 +39,7 @@ export class Report implements DmaReport {
   readonly #birth: Site | undefined;
   readonly #death: Site | undefined;
   readonly #mistake: Site | undefined;
-  /** Call sites that make mappings of this kind, when the site of this one was not kept. */
+  /** The call sites that make mappings of this kind, if the site of this mapping was not kept. */
   readonly #makers: (() => string | undefined) | undefined;
 
   constructor(device: string, mistake: Mistake, makers: Makers) {

@@ -1,4 +1,4 @@
-/** Mappings of registers that are entered in the ledger. */
+/** Mappings of registers that are recorded in the ledger. */
 import type { MappingRecord } from '../dma/streaming/mapping.ts';
 import { type ResourceDevice, ResourceMappings } from '../dma/streaming/resource.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
@@ -6,7 +6,7 @@ import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import { DebugRecord } from './records.ts';
 
-/** The mappings of registers, each entered in the ledger of dma-debug. */
+/** The mappings of registers. Each is recorded in the ledger of dma-debug. */
 export class DebugResources extends ResourceMappings {
   private readonly debug: DmaDebug;
 

@@ -1,4 +1,4 @@
-/** Mapped lists that are entered in the ledger, and whose segments are compared with the device's limits. */
+/** Mapped lists that are recorded in the ledger, and whose segments are compared with the device's limits. */
 import { DEVICE_WRITES, type DmaDirection } from '../direction.ts';
 import type { SegmentLimits } from '../dma/placement/segments.ts';
 import type { SgRecord } from '../dma/sg/mapping.ts';
@@ -9,7 +9,7 @@ import type { DmaDebug } from './debug.ts';
 import { type DebugRecord, DebugSgRecord, NO_VIEWS } from './records.ts';
 import type { DebugStreaming } from './streaming.ts';
 
-/** The mapped lists of a device, each entered in the ledger of dma-debug. */
+/** The mapped lists of a device. Each is recorded in the ledger of dma-debug. */
 export class DebugScatterGather extends ScatterGather {
   private readonly debug: DmaDebug;
   private readonly elements: DebugStreaming;
@@ -54,7 +54,7 @@ export class DebugScatterGather extends ScatterGather {
     watch?.syncedForDevice(record as DebugSgRecord, 0, record.size);
   }
 
-  /** The mappings of a closed device no longer conflict with those of other devices. */
+  /** After this device closes, its mappings no longer conflict with those of other devices. */
   override close(): void {
     const { overlaps } = this.elements;
     for (const { places } of this.table as Iterable<DebugSgRecord>) {
@@ -71,11 +71,11 @@ export class DebugScatterGather extends ScatterGather {
     return this.debug.refused(misuse, record as DebugSgRecord, error);
   }
 
-  /** check_sg_segment. */
+  /** The check of check_sg_segment. */
   private checkSegments(record: DebugSgRecord): void {
     const { count, addresses, lengths } = record.segments;
     const { maxSegmentSize, segmentBoundary } = this.elements.limits;
-    // A power of two: multiplying is exact, and faster than to divide.
+    // The divisor is a power of two, so multiplying by its reciprocal is exact, and faster.
     const pieces = 1 / (segmentBoundary + 1);
     for (let i = 0; i < count; i++) {
       const length = lengths[i]!;
@@ -93,7 +93,7 @@ export class DebugScatterGather extends ScatterGather {
     }
   }
 
-  /** Elements that were mapped one by one have entered theirs themselves. */
+  /** Elements that were mapped one by one have recorded their bytes themselves. */
   private enterBytes(record: DebugSgRecord): void {
     if (record.way === 'arithmetic') this.enterOwnBytes(record);
     else if ((record.bits & DEVICE_WRITES) !== 0) this.enterForeignBytes(record);
@@ -111,7 +111,7 @@ export class DebugScatterGather extends ScatterGather {
       for (let i = 0; i < count; ) {
         const start = addresses[i]!;
         let end = start + lengths[i++]!;
-        // Bytes side by side are one range.
+        // Adjacent bytes are recorded as one range.
         while (i < count && addresses[i] === end) end += lengths[i++]!;
         places.push(overlaps.enter(record, start, end - start, attributes));
       }
@@ -133,7 +133,7 @@ export class DebugScatterGather extends ScatterGather {
     const { overlaps } = this.elements;
     ledger.leave(record);
     const { places, linePlaces } = record;
-    // One by one: an array keeps its memory then, unlike one whose length is set to 0.
+    // Removed one by one, because an array keeps its memory then. It would not after setting its length to 0.
     while (places.length > 0) overlaps.leave(places.pop()!);
     while (linePlaces.length > 0) overlaps.leaveLines(linePlaces.pop()!);
     watch?.unmapping(record);

@@ -1,10 +1,10 @@
 /**
- * Watches a simulated device, whose every access is known: whether it may do it (access.ts), and whether CPU and device
- * keep to their turns (lent-bytes.ts).
+ * Watches a simulated device. It knows every access, so it can check two things: may the device do the access
+ * (access.ts), and do CPU and device keep to their turns (lent-bytes.ts)?
  *
- *      map, syncForDevice    the device owns the bytes     the driver must have synced what the device wrote before
+ *      map, syncForDevice    the device owns the bytes     the driver must have synced the bytes that the device wrote
  *      device reads, writes                                the CPU must not have changed them
- *      syncForCpu, unmap     the CPU owns the bytes        nor until now
+ *      syncForCpu, unmap     the CPU owns the bytes        the CPU must not have changed them until now
  */
 
 import { DEVICE_WRITES } from '../direction.ts';
@@ -25,24 +25,24 @@ import { Snapshots } from './snapshots.ts';
 import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
 import { bytes, thing } from './wording.ts';
 
-/** Bytes of a mapping in which the same mistake is told once: a cache line. */
+/** A mistake is reported once for each cache line of a mapping. */
 const PLACE = 64;
 
-/** Who notices a mistake: a call of the driver, which has a stack, or an access of the device. */
+/** The finder of a mistake: a call of the driver, which has a stack, or an access of the device. */
 type Noticed = 'driver' | 'device';
 
 /** Watches a simulated device: each of its accesses, and the contents of the memory that it shares with the CPU. */
 export class SimulationWatch implements Watch {
   readonly #debug: DmaDebug;
   readonly #memory: WatchedMemory;
-  /** Whether to keep copies of what changes hands, and compare. */
+  /** True if it keeps copies of bytes that change owner, and compares them. */
   readonly #contents: boolean;
   readonly #judge: AccessJudge;
   readonly #neighbours: () => Iterable<SimulationWatch | undefined>;
   readonly #snapshots = new Snapshots();
-  /** Noncoherent memory: one piece, or several where it is not contiguous. */
+  /** Noncoherent memory: one piece, or several if it is not contiguous. */
   readonly #buffers = new Map<Shared, readonly LentBytes[]>();
-  /** To be used again. */
+  /** Objects for reuse. */
   readonly #spare: LentBytes[] = [];
 
   constructor(
@@ -57,18 +57,18 @@ export class SimulationWatch implements Watch {
     this.#judge = new AccessJudge(debug, memory, neighbours);
   }
 
-  /** Whether the device was given all of [from, to) on the bus, and may do that there. */
+  /** True if the driver gave all of [from, to) on the bus to the device, and the device may do this access there. */
   allows(access: DeviceAccess, from: number, to: number): boolean {
     return !this.#debug.disabled && this.#judge.allows(access, from, to);
   }
 
-  /** The device is about to do something. */
+  /** The device is about to do this access. */
   access(access: DeviceAccess): void {
     if (this.#debug.disabled) return;
     const start = Number(access.address);
     const touched = this.#judge.reachable.touching(start, access.size);
     this.#judge.judge(access, touched);
-    // A mapping of noncoherent memory speaks for it.
+    // If noncoherent memory is mapped, too, only its mapping is checked.
     const mapped = touched.some((one) => one instanceof LentBytes && one.entry.way !== undefined);
     for (const one of touched) {
       if (one instanceof LentBytes && (!mapped || one.entry.way !== undefined)) this.#use(one, access, start);
@@ -106,7 +106,7 @@ export class SimulationWatch implements Watch {
   syncingForDevice(shared: Shared, offset: number, size: number): void {
     this.#each(shared, offset, size, (piece, from, to) => {
       this.#checkTaken(piece, from, to, 'given back to it');
-      // What is only read by the device may be written and handed over in one step.
+      // Bytes that the device only reads may be written and given to the device in one step.
       if ((piece.bits & DEVICE_WRITES) !== 0) this.#checkUntouched(piece, from, to, 'at syncForDevice');
     });
   }
@@ -171,7 +171,7 @@ export class SimulationWatch implements Watch {
     this.#spare.push(piece);
   }
 
-  /** Each part of bytes [offset, offset + size), piece by piece. */
+  /** Calls a function for each part of bytes [offset, offset + size), piece by piece. */
   #each(
     shared: Shared,
     offset: number,
@@ -196,7 +196,7 @@ export class SimulationWatch implements Watch {
     let source: Uint8Array | undefined;
     if (view !== undefined) {
       const coherent = this.#isCoherent(view, record.region);
-      // Nothing changes hands: the buffer or block that it is in stands for it.
+      // The owner does not change: the entry of the buffer or block stands for these bytes.
       if (coherent && way === 'arithmetic') return;
       // If both may write at any time, a change of the contents is no mistake.
       if (this.#contents && !coherent) source = record.source ?? viewedBytes(view);
@@ -205,7 +205,7 @@ export class SimulationWatch implements Watch {
     this.#expectSync(record.lent, attributes);
   }
 
-  /** The elements of a list lie in its segments one after the other. */
+  /** The elements of a list follow each other in its segments. */
   #lendElements(record: DebugSgRecord): void {
     const { views, way, bits, lent, attributes } = record;
     const { addresses, lengths } = record.segments;
@@ -222,7 +222,7 @@ export class SimulationWatch implements Watch {
       if (coherent && way === 'arithmetic') continue;
       const source = this.#contents && !coherent ? viewedBytes(view) : undefined;
       const piece = this.#lend(record, address, view.byteLength, bits, source);
-      // What was reported of one is not reported of another.
+      // All elements share the record of reports, so that a mistake is reported for one of them only.
       if (lent.length > 0) piece.told = lent[0]!.told;
       lent.push(piece);
       this.#expectSync(piece, attributes);
@@ -230,8 +230,8 @@ export class SimulationWatch implements Watch {
   }
 
   /**
-   * With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself. Several
-   * devices may have the bytes then, and one of them does not report what the other wrote.
+   * With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself.
+   * Several devices may then have the same bytes, and a write by one of them is not reported as the CPU's at another.
    */
   #expectSync(piece: LentBytes, attributes: number): void {
     if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) return;
@@ -239,19 +239,22 @@ export class SimulationWatch implements Watch {
     for (const neighbour of this.#neighbours()) neighbour?.shareWith(piece);
   }
 
-  /** Another device of the domain was lent these bytes. */
+  /** Another device of the domain got the same bytes. */
   shareWith(piece: LentBytes): void {
     for (const one of this.#judge.reachable.all) if (one instanceof LentBytes) piece.share(one);
   }
 
-  /** Memory that CPU and device may use at any time: all of the device's own that was not allocated to be synced. */
+  /**
+   * True for memory that CPU and device may use at any time: all own memory of the device except noncoherent
+   * allocations.
+   */
   #isCoherent(view: ArrayBufferView, known: OwnRegion | undefined): boolean {
     const { own } = this.#memory;
     const region = known ?? own.stampOf(view)?.region ?? own.regionOf(view.buffer);
     return region !== undefined && !region.noncoherent;
   }
 
-  /** The device uses its bytes: the CPU must not have changed them. */
+  /** The device uses bytes that it owns: the CPU must not have changed them. */
   #use(piece: LentBytes, { access, size, bytes: data }: DeviceAccess, start: number): void {
     const from = Math.max(0, start - piece.address);
     const to = Math.min(piece.size, start + size - piece.address);
@@ -338,7 +341,7 @@ function what({ start, count }: Changed): string {
   return `${bytes(count)} from offset ${start} on`;
 }
 
-/** Whether it was allocated for CPU and device to take turns with. */
+/** True if it is an allocation that CPU and device own in turn. */
 function isShared(handle: HeldEntry['handle']): handle is NoncoherentBuffer | NoncontiguousBuffer {
   return handle instanceof NoncoherentBuffer || handle instanceof NoncontiguousBuffer;
 }

@@ -1,23 +1,24 @@
 /**
- * Memory for copies of bytes that the device owns. A copy lives as long as a mapping, and the next mapping is of about
- * the same size: what was given back is used again, the last first, which is still in the processor's caches.
+ * Memory for copies of bytes that the device owns. A copy lives as long as its mapping, and the next mapping mostly
+ * has about the same size. So freed copies are reused, the last one first, because it is still in the processor's
+ * caches.
  */
 
-/** Copies of 64 bytes or less are of one size, those of more than 1 MiB are made anew. */
+/** All copies of up to 64 bytes have one size. Those of more than 1 MiB are not reused. */
 const SMALLEST = 6;
 const LARGEST = 20;
-/** Bytes that wait to be used again. */
+/** The most bytes that wait for reuse. */
 const MOST_SPARE = 2 ** 22;
 
-/** Memory for the copies that a watch compares with later, reused without an allocation. */
+/** Memory for the copies that a watch compares later. Reusing it costs no allocation. */
 export class Snapshots {
-  /** Bytes of those that are in use, as far as they can be used again. */
+  /** The size of the reusable copies that are in use, in bytes. */
   used = 0;
-  /** By the power of two that each holds. */
+  /** Free copies, by the power of two of their size. */
   private readonly spare = Array.from({ length: LARGEST + 1 }, (): Buffer[] => []);
   private waiting = 0;
 
-  /** The first `size` bytes of it are for a copy; what is in them now is anything. */
+  /** Allocates a copy for `size` bytes. Its present contents are arbitrary. */
   take(size: number): Buffer {
     const order = orderOf(size);
     if (order > LARGEST) return Buffer.allocUnsafeSlow(size);
@@ -41,7 +42,7 @@ export class Snapshots {
 
 const comparing = Buffer.prototype.compare;
 
-/** Whether `size` bytes of `a` from `start` on are those of `b` from `other` on; both have as many. */
+/** True if the `size` bytes of `a` from `start` on equal those of `b` from `other` on. Both are long enough. */
 export function sameBytes(a: Uint8Array, start: number, b: Uint8Array, other: number, size: number): boolean {
   return comparing.call(a, b, other, other + size, start, start + size) === 0;
 }

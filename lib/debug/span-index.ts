@@ -1,55 +1,59 @@
 /**
- * Ranges of bytes that may overlap, and whether a new one does, in constant time.
+ * An index of byte ranges that may overlap. It tells in constant time if a new range overlaps another one.
  *
  *      a range of 2^(k-1) + 1 to 2^k bytes has class k, and touches one or two multiples of 2^k
  *      (class, address / 2^k)  -> hash -> chain of ranges
  *
- * A question looks at two buckets for each class there is. Nothing is allocated for a range once the tables have grown.
+ * A question looks at two buckets for each class that exists. Once the tables have grown, a range costs no allocation.
  */
 
 /**
- * Ranges of 64 bytes or less are one class where nothing else is said; there are 32, the last has all that are longer.
+ * By default all ranges of up to 64 bytes are one class. There are 32 classes, and the last holds all longer ranges.
  */
 const SMALLEST = 6;
 const CLASSES = 32;
-/** Powers of two that a range may be as long as, at most. */
+/** The largest power of two that a range can have as its length. */
 const LARGEST = 53;
-/** 2^k and 1 / 2^k: a power with an exponent that is not constant is a call. */
+/** 2^k and 1 / 2^k, as tables: V8 calls a function for a power with an exponent that is not constant. */
 const WIDTHS = Float64Array.from({ length: LARGEST + 1 }, (_, order) => 2 ** order);
 const INVERSES = WIDTHS.map((width) => 1 / width);
 const NONE = -1;
-/** Ranges looked at in a bucket: more than this only overlap, or are many in one cache line. */
+/**
+ * The most ranges to look at in a bucket. If there are more, they all overlap, or many of them share one cache line.
+ */
 const PATIENCE = 64;
 
-/** Buckets of a class that are looked at for one range. */
+/** The most buckets of a class to look at for one range. */
 const MOST_BUCKETS = 16;
 
-/** Ranges of bytes that may overlap, found by the bytes that they cover. */
+/** An index of byte ranges that may overlap. */
 export class SpanIndex<T> {
-  /** Ranges in it. */
+  /** The number of ranges. */
   count = 0;
-  /** What the range that was entered last has bytes in common with; the newest of several alike. */
+  /** A range that overlaps the one that was entered last; the newest if there are several. */
   met: T | undefined = undefined;
 
   private readonly smallest: number;
   private readonly largest: number;
-  /** Ranges of each class. */
+  /** The number of ranges of each class. */
   private readonly classes = new Int32Array(LARGEST + 1);
-  /** Bit k modulo 32 is set when there are any of class k. */
+  /** Bit k modulo 32 is set if there is a range of class k. */
   private present = 0;
-  /** Per range; `class` is 0 while its number is free. */
+  /** One value per range; `class` is 0 while its number is free. */
   private starts = new Float64Array(64);
   private ends = new Float64Array(64);
   private class = new Uint8Array(64);
   private readonly entries: T[] = [];
-  /** Per node, of which a range has two: its neighbours in a chain, and which chain, NONE for none. */
+  /**
+   * One value per node. A range has two nodes. A node has its neighbours in a chain, and its chain, NONE for none.
+   */
   private nexts = new Int32Array(128);
   private previous = new Int32Array(128);
   private buckets = new Int32Array(128);
   private heads = new Int32Array(128).fill(NONE);
   /** 32 - log2 of the number of heads. */
   private shift = 25;
-  /** First free number, each leading to the next through `nexts`. */
+  /** The first free number. Each free number leads to the next through `nexts`. */
   private free = NONE;
   private fresh = 0;
 
@@ -61,7 +65,7 @@ export class SpanIndex<T> {
 
   /**
    * Enter a range of at least one byte.
-   * @param ask whether to look for what it meets, which is in `met` then
+   * @param ask true to look for a range that overlaps it; `met` is the result
    * @returns its number
    */
   add(start: number, size: number, entry: T, ask = true): number {
@@ -93,7 +97,7 @@ export class SpanIndex<T> {
     this.count--;
   }
 
-  /** All that have a byte in [start, start + size), each once, in no particular order. */
+  /** All ranges that have a byte in [start, start + size), each once, unsorted. */
   touching(start: number, size: number): T[] {
     const found: T[] = [];
     for (let left = this.present; left !== 0; left &= left - 1) {
@@ -102,12 +106,12 @@ export class SpanIndex<T> {
     return found;
   }
 
-  /** All there are, in no particular order. */
+  /** All ranges, unsorted. */
   *[Symbol.iterator](): Generator<T> {
     for (let id = 0; id < this.fresh; id++) if (this.class[id] !== 0) yield this.entries[id] as T;
   }
 
-  /** Ranges of about this size that have a byte in [start, start + size), counted up to `most`. */
+  /** The number of ranges of about this size that have a byte in [start, start + size). It counts up to `most`. */
   overlaps(start: number, size: number, most: number): number {
     const end = start + size;
     let seen = 0;
@@ -123,8 +127,10 @@ export class SpanIndex<T> {
   }
 
   /**
-   * What has a byte in [start, end): any of about this size or larger; of much smaller ones those that lie at an end.
-   * @param first, last the buckets of the ends among those of the same class
+   * A range that has a byte in [start, end). It finds any range of about this size or larger. It finds a much smaller
+   * range only if that lies at one of the ends.
+   * @param first the bucket of `start` in the class of this size
+   * @param last the bucket of `end - 1` in that class
    */
   private meeting(own: number, first: number, last: number, start: number, end: number): T | undefined {
     let found = this.search(first, start, end);
@@ -136,13 +142,17 @@ export class SpanIndex<T> {
     return found === NONE ? undefined : this.entries[found];
   }
 
-  /** A range of this class that has a byte in [start, end): in all buckets if they are few, else in the outermost. */
+  /**
+   * A range of this class that has a byte in [start, end). It looks in all buckets if they are few, else in the
+   * outermost ones.
+   */
   private searchClass(order: number, start: number, end: number): number {
     const first = this.bucket(order, start);
     const last = this.bucket(order, end - 1);
     let found = this.heads[last] === NONE ? NONE : this.search(last, start, end);
     const width = WIDTHS[order]!;
-    // Both ends, and nothing between them: for want of more in it, two buckets can be one.
+    // Both ends are done, and there is nothing between them. They can share a bucket, because the hash table is
+    // small.
     if (first === last && end - start <= width) return found;
     const step = end - start <= MOST_BUCKETS * width ? width : end - start;
     for (let at = start; at < end && found === NONE; at += step) {
@@ -151,17 +161,20 @@ export class SpanIndex<T> {
     return found;
   }
 
-  /** The class that the lowest bit of `present` or some of it stands for. */
+  /** The class that the lowest bit of `bits` stands for. `bits` are some bits of `present`. */
   private lowestOf(bits: number): number {
     return this.smallest + ((31 - Math.clz32(bits & -bits) - this.smallest) & 31);
   }
 
-  /** Those of this class that have a byte in [start, end): bucket by bucket, unless it is less to look at all. */
+  /**
+   * Collects the ranges of this class that have a byte in [start, end), by buckets, or by looking at all ranges if
+   * that is less work.
+   */
   private collect(order: number, start: number, end: number, found: T[]): void {
     const inverse = INVERSES[order]!;
     const first = Math.floor(start * inverse);
     const last = Math.floor((end - 1) * inverse);
-    // The longest touch more buckets than they are in.
+    // The ranges of the largest class touch more buckets than the two that hold them.
     if (order === this.largest || last - first >= this.fresh) {
       for (let id = 0; id < this.fresh; id++) {
         if (this.class[id] === order && this.starts[id]! < end && this.ends[id]! > start) {
@@ -178,7 +191,8 @@ export class SpanIndex<T> {
       ) {
         const id = node >> 1;
         if (this.class[id] !== order || this.starts[id]! >= end || this.ends[id]! <= start) continue;
-        // In two buckets, and in other chains by chance: it counts in the first that is looked at.
+        // A range is in two buckets, and other ranges may share its chain. It counts in the first bucket in which it
+        // is found.
         if (Math.max(first, Math.floor(this.starts[id]! * inverse)) === number)
           found.push(this.entries[id] as T);
       }

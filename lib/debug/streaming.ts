@@ -1,4 +1,4 @@
-/** Streaming mappings that are entered in the ledger. */
+/** Streaming mappings that are recorded in the ledger. */
 import { DEVICE_WRITES } from '../direction.ts';
 import type { MappingRecord } from '../dma/streaming/mapping.ts';
 import { Streaming, type StreamingDevice, type StreamingOptions } from '../dma/streaming/streaming.ts';
@@ -8,7 +8,7 @@ import type { DmaDebug } from './debug.ts';
 import { Overlaps } from './overlaps.ts';
 import { DebugRecord } from './records.ts';
 
-/** The streaming mappings of a device, each entered in the ledger of dma-debug. */
+/** The streaming mappings of a device. Each is recorded in the ledger of dma-debug. */
 export class DebugStreaming extends Streaming {
   /** The live mappings that may conflict, those of lists included. */
   readonly overlaps: Overlaps;
@@ -27,7 +27,7 @@ export class DebugStreaming extends Streaming {
     return this.mapAs('single', view, bits, attributes);
   }
 
-  /** The list has the site of its elements, and is watched for them. */
+  /** An element gets no site and no watch of its own: the list has them. */
   override mapElement(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
     return this.mapAs('scatter-gather', view, bits, attributes);
   }
@@ -76,7 +76,7 @@ export class DebugStreaming extends Streaming {
     watch.syncedForDevice(record as DebugRecord, offset, size);
   }
 
-  /** The mappings of a closed device no longer conflict with those of other devices. */
+  /** After this device closes, its mappings no longer conflict with those of other devices. */
   override close(): void {
     const { overlaps } = this;
     for (const record of this.table as Iterable<DebugRecord>) {

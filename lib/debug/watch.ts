@@ -1,9 +1,9 @@
 /**
- * A watch looks at bytes and their owners, which the ledger does not. The parts of a device with dma-debug call it
- * before and after each sync and unmap. Which of the two it is, or none, is decided when the device is opened.
+ * A watch looks at bytes and their owners. The ledger does not. The parts of a device with dma-debug call the watch
+ * before and after each sync and unmap. A device gets one of the two watches, or none, when it is opened.
  *
  *      SimulationWatch   knows each access of the device, and the contents of memory (simulation-watch.ts)
- *      HardwareWatch     knows the contents of what is copied, and of small memory in place (hardware-watch.ts)
+ *      HardwareWatch     knows the contents of copied memory, and of small memory in place (hardware-watch.ts)
  */
 import type { CacheMaintenance } from '../cache.ts';
 import type { BounceBuffer } from '../dma/bounce/bounce.ts';
@@ -16,31 +16,31 @@ import type { DebugRecord, DebugSgRecord } from './records.ts';
 /** Memory whose owner changes by syncs. */
 export type Shared = DebugRecord | DebugSgRecord | NoncoherentBuffer | NoncontiguousBuffer;
 
-/** The memory of the device that is watched. */
+/** The memory of the watched device. */
 export interface WatchedMemory {
   /** The memory that the devices of the domain have allocated. */
   readonly own: OwnMemory;
-  /** Where the device's copies are. */
+  /** The device's copies. */
   readonly bounce: BounceBuffer;
   /** Makes CPU and device agree; undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 }
 
 export interface Watch {
-  /** A mapping was entered in the ledger: not called for the parts of a list, but once for the list. */
+  /** A mapping was recorded in the ledger. For a list it is called once for the list, and not for its parts. */
   mapped(record: DebugRecord | DebugSgRecord): void;
-  /** It is about to be unmapped: nothing has been copied back yet, and it is still live. */
+  /** The mapping is about to be unmapped. It is still live, and nothing has been copied back yet. */
   unmapping(record: DebugRecord | DebugSgRecord): void;
 
-  /** Before and after bytes [offset, offset + size) change hands; of a list, all of them. */
+  /** Called before and after bytes [offset, offset + size) change owner. For a list these are all its bytes. */
   syncingForCpu(shared: Shared, offset: number, size: number): void;
   syncedForCpu(shared: Shared, offset: number, size: number): void;
   syncingForDevice(shared: Shared, offset: number, size: number): void;
   syncedForDevice(shared: Shared, offset: number, size: number): void;
 
-  /** Something was allocated. Not called for the blocks of a pool, which are looked for by address when they matter. */
+  /** An allocation was made. Not called for the blocks of a pool; a watch finds them by address if it needs them. */
   held(entry: HeldEntry): void;
-  /** It is about to be given back: its memory is still there. */
+  /** The allocation is about to be freed: its memory still exists. */
   releasing(entry: HeldEntry): void;
 
   /** The device is closing. */

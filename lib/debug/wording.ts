@@ -1,4 +1,4 @@
-/** The words of messages about bytes and what they belong to. */
+/** The words of messages about bytes, mappings and allocations. */
 
 import { directionOf } from '../direction.ts';
 import type { EntryType } from '../dma/debug-view.ts';
@@ -19,7 +19,7 @@ const NAMES: Readonly<Record<EntryType, string>> = {
   iova: 'reserved addresses',
 };
 
-/** How the giving back of each is called. */
+/** The verb for the end of each type. */
 const ENDS: Readonly<Record<EntryType, string>> = {
   coherent: 'freed',
   noncoherent: 'freed',

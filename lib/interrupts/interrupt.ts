@@ -6,16 +6,17 @@ import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.t
 
 export interface IntxOptions {
   /**
-   * Let the line fire again by itself after each interrupt: in the turn of the event loop after a listener or a
-   * wait got it, so that listeners have returned, and code that waited has come to its next wait. A device that was not
-   * serviced by then holds the line up, and interrupts again. Default false: `unmask` does it.
+   * Unmask the line automatically after each interrupt: in the turn of the event loop after a listener or a wait got
+   * it. By then listeners have returned, and code that waited has come to its next wait. If the device still holds
+   * the line up then, it interrupts again. Default false: the driver calls `unmask`.
    */
   readonly autoUnmask?: boolean;
 }
 
 /**
- * One armed vector. Interrupts that arrive while no call waits are counted and returned by the next `wait`, so that
- * *arm, start the device, wait* loses none. It keeps the process alive only while a wait or a listener is active.
+ * One armed vector. Interrupts that arrive while no call waits are counted, and the next `wait` returns them. So the
+ * order *arm, start the device, wait* loses no interrupt. It keeps the process alive only while a wait or a listener
+ * is active.
  */
 export class Interrupt {
   readonly kind: InterruptKind;
@@ -55,20 +56,25 @@ export class Interrupt {
     access.setRef(kind, vector, false);
   }
 
-  /** Interrupts since the vector was armed. Those that come before the event loop turns are counted together. */
+  /**
+   * Interrupts since the vector was armed. Those that come within one turn of the event loop are counted together.
+   */
   get count(): number {
     return this.#count;
   }
 
-  /** How often this program was told of interrupts since the vector was armed: `count` less what coalesced. */
+  /**
+   * How often this program was told of interrupts since the vector was armed. It is less than `count` if interrupts
+   * coalesced.
+   */
   get deliveries(): number {
     return this.#deliveries;
   }
 
   /**
-   * The next interrupt; resolves with how many came since the last `wait` (they coalesce). Resolves at once when some
-   * are already there. Rejects with `signal.reason` when aborted, with DmaError EINVAL for bad options, ETIMEDOUT when
-   * `timeout` milliseconds have passed, ENODEV when the vector is closed or the device is gone.
+   * The next interrupt. Resolves with the number of interrupts since the last `wait` (they coalesce), and at once if
+   * there were any. Rejects with `signal.reason` after an abort, and with DmaError EINVAL for bad options, ETIMEDOUT
+   * after `timeout` milliseconds, and ENODEV if the vector is closed or the device is gone.
    */
   wait(options: WaitOptions = {}): Promise<number> {
     const refusal = refuseWait(options);
@@ -102,7 +108,7 @@ export class Interrupt {
     });
   }
 
-  /** Counts as from `wait`, until the vector is closed. @throws DmaError ENODEV the device is gone */
+  /** Yields the counts that `wait` returns, until the vector is closed. @throws DmaError ENODEV the device is gone */
   async *[Symbol.asyncIterator](): AsyncGenerator<number, void, undefined> {
     while (!this.#closed) {
       try {
@@ -115,16 +121,16 @@ export class Interrupt {
   }
 
   /**
-   * Call `listener` with the count at each delivery; returns a function that stops it. It is not told when the device
-   * goes: an access or a wait is. What it throws is an uncaught exception.
-   * @throws DmaError EINVAL no function · ENODEV closed, or the device is gone
+   * Call `listener` with the count at each delivery. Returns a function that removes the listener. The listener is
+   * not told when the device goes; an access or a wait fails then. An error that it throws is an uncaught exception.
+   * @throws DmaError EINVAL not a function · ENODEV closed, or the device is gone
    */
   listen(listener: (count: number) => void): () => void {
     if (this.#closed) throw this.#closedError();
     if (this.#failure !== undefined) throw this.#failure;
     checkListener(listener);
-    // An interrupt that no listener and no wait got has left the line masked. Unmask it, so that the device interrupts
-    // again.
+    // An interrupt that neither a listener nor a wait received has left the line masked. Unmask it, so that the
+    // device can interrupt again.
     if (this.#pending > 0) this.#told();
     this.#listeners.add(listener);
     this.#updateRef();
@@ -135,7 +141,7 @@ export class Interrupt {
   }
 
   /**
-   * INTx only: let the line fire again once the device has been serviced. Nothing to do for MSI and MSI-X.
+   * INTx only: let the line fire again after the driver has serviced the device. Does nothing for MSI and MSI-X.
    * @throws DmaError ENODEV closed, or the device is gone
    */
   unmask(): void {
@@ -145,8 +151,8 @@ export class Interrupt {
   }
 
   /**
-   * Do what the device does when it interrupts, without it (a loopback test): waits and listeners get it from the
-   * event loop. @throws DmaError ENODEV closed, or the device is gone · EOPNOTSUPP UIO
+   * Raise the interrupt without the device (a loopback test). Waits and listeners get it from the event loop.
+   * @throws DmaError ENODEV closed, or the device is gone · EOPNOTSUPP UIO
    */
   trigger(): void {
     if (this.#closed) throw this.#closedError();
@@ -154,7 +160,7 @@ export class Interrupt {
     this.#access.trigger(this.kind, this.vector);
   }
 
-  /** Disarm. Pending waits reject with ENODEV, iterations end. Harmless to call twice. */
+  /** Disarm. Pending waits reject with ENODEV, and iterations end. Calling it twice is harmless. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -176,7 +182,8 @@ export class Interrupt {
     if (this.#waiters.size === 0) this.#pending += count;
     if (this.#waiters.size > 0 || this.#listeners.size > 0) this.#told();
     for (const waiter of [...this.#waiters]) waiter.resolve(count);
-    // Each by itself: one that throws keeps no other from being told; one that was ended by another is not.
+    // Each listener is independent: if one throws, the others are still called. A listener that another one removed
+    // is not called.
     for (const listener of [...this.#listeners]) {
       if (!this.#listeners.has(listener)) continue;
       try {
@@ -187,7 +194,7 @@ export class Interrupt {
     }
   }
 
-  /** The driver services the device now: listeners at once, code that waited before the loop turns. */
+  /** The driver services the device now: listeners at once, and code that waited before the loop turns. */
   #told(): void {
     if (!this.#autoUnmask || this.#unmasking !== undefined) return;
     this.#unmasking = setImmediate(() => {
@@ -234,20 +241,20 @@ export class Interrupts {
     this.#access = access;
   }
 
-  /** Vectors the function offers of this kind; 0 when it has none. */
+  /** The number of vectors of this kind that the function offers; 0 if it has none. */
   limit(kind: InterruptKind): number {
     if (KINDS.includes(kind)) return this.#access.limit(kind);
     throw argumentError('the kind of interrupt', kind, `pass 'intx', 'msi' or 'msix'`);
   }
 
-  /** What is armed. */
+  /** The vectors that are armed. */
   get armed(): readonly Interrupt[] {
     return [...this.#armed.values()];
   }
 
   /**
-   * The legacy line, armed on first use. It masks itself at each interrupt: call `unmask` after servicing, or have
-   * `autoUnmask` do it. Options count when it is armed.
+   * The legacy line, armed on first use. It masks itself at each interrupt: call `unmask` after servicing, or set
+   * `autoUnmask`. Options take effect when the line is armed.
    */
   intx(options: IntxOptions = {}): Interrupt {
     checkOptions<IntxOptions>(options, 'intx', { autoUnmask: checkBoolean });
@@ -268,7 +275,7 @@ export class Interrupts {
     return this.#arm('msix', vector);
   }
 
-  /** Disarm all. */
+  /** Disarm all vectors. */
   close(): void {
     for (const interrupt of [...this.#armed.values()]) interrupt.close();
   }

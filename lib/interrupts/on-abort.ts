@@ -1,7 +1,7 @@
 /**
  * Listening to a signal that many waits share, e.g. `fn.gone`. Each signal gets one listener for all of them, because
- * Node takes more than ten listeners of a signal for a leak. The listener goes with the last wait: Node keeps a signal
- * that was derived from others alive for as long as it has one.
+ * Node warns of a leak when a signal has more than ten. The listener is removed with the last wait: as long as a
+ * listener exists, Node keeps a signal alive that was derived from others.
  */
 type Action = () => void;
 
@@ -17,7 +17,7 @@ export function addAbortAction(signal: AbortSignal, action: Action): void {
   let known = waiting.get(signal);
   if (known === undefined) {
     const actions = new Set<Action>();
-    // An action that runs takes itself out, and others may be added meanwhile.
+    // An action that runs removes itself, and others may be added meanwhile.
     const listener = (): void => {
       for (const one of [...actions]) one();
     };

@@ -1,5 +1,6 @@
 /**
- * One call of `Interrupt.wait`: it ends with an interrupt, an error, its signal or its timeout, whichever comes first.
+ * One call of `Interrupt.wait`. It ends with an interrupt, an error, its signal or its timeout, whichever comes
+ * first.
  */
 import { argumentError, checkMethods, checkOptions, type OptionChecks } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -9,16 +10,18 @@ import { addAbortAction, removeAbortAction } from './on-abort.ts';
 export interface WaitOptions {
   /** Ends the wait, which rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;
-  /** Milliseconds of real time after which the wait rejects with DmaError ETIMEDOUT. Default: it waits for ever. */
+  /** Milliseconds of real time after which the wait rejects with DmaError ETIMEDOUT. Default: no timeout. */
   readonly timeout?: number | undefined;
 }
 
-/** The most that `setTimeout` can count: it takes a larger number for 1. */
+/** The largest delay that `setTimeout` supports; it treats a larger one as 1. */
 const LONGEST_TIMEOUT = 2 ** 31 - 1;
 
 const CHECKS: OptionChecks<Required<WaitOptions>> = { signal: checkSignal, timeout: checkTimeout };
 
-/** DmaError EINVAL for options that `wait` cannot take; it is returned because `wait` rejects and never throws. */
+/**
+ * The DmaError EINVAL for options that `wait` cannot take. It is returned, because `wait` rejects and never throws.
+ */
 export function refuseWait(options: unknown): unknown {
   try {
     checkOptions<WaitOptions>(options, 'wait', CHECKS);
@@ -42,7 +45,7 @@ export function nameOf({ kind, vector }: { readonly kind: InterruptKind; readonl
   return kind === 'intx' ? 'INTx' : `${kind === 'msi' ? 'MSI' : 'MSI-X'} vector ${vector}`;
 }
 
-/** @param why there was none, if that is known */
+/** @param why the reason why no interrupt came, if it is known */
 export function timedOut(
   vector: { readonly kind: InterruptKind; readonly vector: number },
   milliseconds: number,
@@ -57,7 +60,7 @@ export function timedOut(
 export interface WaiterParts extends WaitOptions {
   resolve(count: number): void;
   reject(error: unknown): void;
-  /** The error when `timeout` has passed. */
+  /** The error after `timeout` has passed. */
   lateError(timeout: number): DmaError;
   /** Called once, before the promise settles. */
   onEnd(): void;

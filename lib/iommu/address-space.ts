@@ -6,7 +6,8 @@
  *      simulated    page tables in TypeScript, with faults that a program can read
  *
  * An address space maps and unmaps at the address that the caller gives. The code above it chooses the IOVA
- * (lib/iommu/iova.ts). I/O virtual addresses (IOVA) are plain numbers below 2^53 here; the public surface makes them bigint.
+ * (lib/iommu/iova.ts). I/O virtual addresses (IOVA) are plain numbers below 2^53 here; the public surface makes them
+ * bigint.
  */
 
 import { argumentError, checkMethods } from '../arguments.ts';

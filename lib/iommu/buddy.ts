@@ -5,10 +5,11 @@
  *      order 1   [ . . . . . 1 ....]       each order has summary words above it (bit set: the word below is not
  *      order 0   [ . . . . . . . . 1 ...]  zero), so the highest free block, below any ceiling, is a few loads away
  *
- * Invariants: no two bits of any orders cover the same page; two free halves are always merged; bit o of `orders` tells if
- * order o has a free block. So one test is enough to refuse a request, and the allocator never misses a block that fits.
- * `held` keeps the page count at the first page of every allocation: the caller can free only what was allocated.
- * Cost: a quarter byte per page of bits, one byte per page of `held`, both untouched memory until used.
+ * Invariants: no two bits of any orders cover the same page; two free halves are always merged; bit o of `orders`
+ * tells if order o has a free block. So one test is enough to refuse a request, and the allocator never misses a
+ * block that fits. `held` keeps the page count at the first page of every allocation: the caller can free only what
+ * was allocated. Cost: a quarter byte per page of bits, one byte per page of `held`, both untouched memory until
+ * used.
  */
 
 /** Levels of words above the bits of the largest order: 32^4 blocks, 2^20 pages. */

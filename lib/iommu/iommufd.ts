@@ -5,9 +5,9 @@
  *        IOAS                        --- this address space: mappings
  *          /dev/vfio/devices/vfioN   --- the functions that see it
  *
- * Differences from type1: the number of mappings has no limit; the IOAS and its mappings stay when the last device leaves;
- * memory of a memfd is mapped by its file. Registers of functions cannot be mapped, because iommufd does not accept memory
- * that a driver has mapped.
+ * Differences from type1: the number of mappings has no limit; the IOAS and its mappings stay when the last device
+ * leaves; memory of a memfd is mapped by its file. Registers of functions cannot be mapped, because iommufd does not
+ * accept memory that a driver has mapped.
  */
 import { DmaError, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';

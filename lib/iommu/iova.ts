@@ -5,11 +5,12 @@
  *                 (magazine.ts)          (buddy.ts)                             (spans.ts)
  *              -> everything cached flushed, both buddies once more -> -1
  *
- * As in drivers/iommu/dma-iommu.c and iova.c: addresses below 4 GiB come first whatever the mask is, from the top down,
- * aligned to the size rounded up to a power of two. An allocation of up to 32 pages takes that whole power of two. A larger
- * one takes its exact pages, and the rest of the aligned block stays available to others. A request is refused if no aligned
- * block within the limit is free. A large request needs only the part of its block that is inside the usable range.
- * Every allocation is recorded at its first page, so a free of anything else changes nothing.
+ * As in drivers/iommu/dma-iommu.c and iova.c: addresses below 4 GiB come first whatever the mask is, from the top
+ * down, aligned to the size rounded up to a power of two. An allocation of up to 32 pages takes that whole power of
+ * two. A larger one takes its exact pages, and the rest of the aligned block stays available to others. A request is
+ * refused if no aligned block within the limit is free. A large request needs only the part of its block that is
+ * inside the usable range. Every allocation is recorded at its first page, so a free of anything else changes
+ * nothing.
  */
 import { checkSize, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';

@@ -5,9 +5,9 @@
  *      bank 0        bank 1                bank 2
  *      | .. 2^28-1 | 2^28 .. 2^32-1      | 2^32 .. 2^53-1      |
  *
- * 4 GiB is an edge between banks. Every limit that is used becomes an edge, too (the first few: a space has few masks). So
- * a block that is out of reach never lies on top of a usable one, and which bank is meant is a predictable branch. A block
- * belongs to the bank of its last byte.
+ * 4 GiB is an edge between banks. Every limit that is used becomes an edge, too (the first few: a space has few
+ * masks). So a block that is out of reach never lies on top of a usable one, and which bank is meant is a predictable
+ * branch. A block belongs to the bank of its last byte.
  */
 
 /** Size classes 2^0 .. 2^5 pages. */

@@ -1,13 +1,14 @@
 /**
- * The address space as spans of 4 GiB. Each span has a buddy allocator, which is made at the first allocation in the span:
+ * The address space as spans of 4 GiB. Each span has a buddy allocator, which is made at the first allocation in the
+ * span:
  *
  *      0           4 GiB                                                       2^53
  *      |  span 0   |  span 1  |  span 2  | ...                            |  ...  |
  *        tried        tables on demand, the highest within reach first; an untouched span costs nothing
  *        first
  *
- * Natural alignment keeps an allocation of up to 4 GiB inside one span. A larger one takes whole spans out of use, and the
- * pages that it still needs from the next span.
+ * Natural alignment keeps an allocation of up to 4 GiB inside one span. A larger one takes whole spans out of use,
+ * and the pages that it still needs from the next span.
  */
 import { Buddy } from './buddy.ts';
 import { type PageRange, powerOfTwoCeil } from './page-ranges.ts';

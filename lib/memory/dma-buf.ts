@@ -5,8 +5,8 @@
  *      DmaHeapMemory         of a heap of the kernel (dma-heap.ts)  ---+--> DmaBuf: fd, CPU access
  *      importDmaBuf(fd)      of a camera, a GPU, another process    --'
  *
- * A dma-buf cannot be mapped for a device of this library, because VFIO does not pin memory that a driver mapped. A program
- * that shares memory with kernel drivers therefore allocates it from its own device and exports it.
+ * A dma-buf cannot be mapped for a device of this library, because VFIO does not pin memory that a driver mapped. A
+ * program that shares memory with kernel drivers therefore allocates it from its own device and exports it.
  */
 
 import { constants } from 'node:buffer';

@@ -4,8 +4,8 @@
  *      region   [ run | run | free ........ | quarantined | run ]      each region knows its free runs of pages
  *
  * Invariants: a page belongs to at most one live ArrayBuffer. A run is not allocated again if its buffer could not be
- * detached (it was taken by `transfer()`, or marked untransferable). When a region is closed, anonymous memory takes its
- * place, so that a view that is still alive reaches no memory of a device.
+ * detached (it was taken by `transfer()`, or marked untransferable). When a region is closed, anonymous memory takes
+ * its place, so that a view that is still alive reaches no memory of a device.
  */
 
 import { checkArrayLength, checkOptions, checkSize } from '../arguments.ts';

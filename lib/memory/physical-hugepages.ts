@@ -5,11 +5,11 @@
  *      (vm.nr_hugepages)                 of one or   without a gap in      runs of pages
  *                                        more        physical memory       below a limit
  *
- * The addresses come from /proc/self/pagemap, which needs root. There is no protection. A device that gets a wrong address
- * reaches whatever memory is there. A device that still runs when this memory goes back to the kernel writes into memory of
- * other programs. The kernel keeps huge pages in place only while it has no reason to move them. It moves them when memory
- * is unplugged, and for `echo 1 > /proc/sys/vm/compact_memory` with movable huge pages. A machine that does either must not
- * use this class. Use `openPci` where there is an IOMMU, and u-dma-buf on boards.
+ * The addresses come from /proc/self/pagemap, which needs root. There is no protection. A device that gets a wrong
+ * address reaches whatever memory is there. A device that still runs when this memory goes back to the kernel writes
+ * into memory of other programs. The kernel keeps huge pages in place only while it has no reason to move them. It
+ * moves them when memory is unplugged, and for `echo 1 > /proc/sys/vm/compact_memory` with movable huge pages. A
+ * machine that does either must not use this class. Use `openPci` where there is an IOMMU, and u-dma-buf on boards.
  */
 
 import { checkArrayLength, checkedLater, checkOptions, checkSize, describe } from '../arguments.ts';

@@ -6,7 +6,8 @@
  *      heap                 plain ArrayBuffers                        (simulation, any OS)
  *      physical             those, with addresses (addressed.ts)      (simulation without an IOMMU)
  *
- * In every world a piece of memory is named by its ArrayBuffer: an AddressSpace maps the buffer, and `free` detaches it.
+ * In every world a piece of memory is named by its ArrayBuffer: an AddressSpace maps the buffer, and `free` detaches
+ * it.
  */
 
 import { checkMethods } from '../arguments.ts';

@@ -1,12 +1,12 @@
 /**
- * Telling the module u-dma-buf to make the CPU's caches agree with memory, for a part of its buffer. The module offers the
- * cache maintenance of the kernel's dma_sync_single_for_cpu and _for_device in two ways:
+ * Telling the module u-dma-buf to make the CPU's caches agree with memory, for a part of its buffer. The module
+ * offers the cache maintenance of the kernel's dma_sync_single_for_cpu and _for_device in two ways:
  *
  *      ioctl on the node       one call, 64-bit offset and size           (version 4.7 of the module and later)
  *      files in its folder     offset, size and direction, then the write that starts it
  *
- * A third way packs all values into the number that starts the sync. The library never uses it, because it drops the low
- * four bits of the size.
+ * A third way packs all values into the number that starts the sync. The library never uses it, because it drops the
+ * low four bits of the size.
  */
 import { closeSync, openSync, writeSync } from 'node:fs';
 import type { DmaDirection } from '../direction.ts';

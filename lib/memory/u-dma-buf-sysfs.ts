@@ -1,12 +1,13 @@
 /**
- * The facts about a u-dma-buf in /sys. The library reads them before it opens the node, and refuses a buffer that it cannot use.
+ * The facts about a u-dma-buf in /sys. The library reads them before it opens the node, and refuses a buffer that it
+ * cannot use.
  *
  *      /sys/class/u-dma-buf/<name>/phys_addr  size  sync_mode  dma_coherent  ioctl_version  ...
  *      /sys/class/udmabuf/<name>/             the same files, with old versions of the module
  *      /dev/<name>                            the memory
  *
- * The module prints some numbers in hexadecimal and some in decimal. `root` is a prefix for every absolute path, so that a
- * recorded tree can stand for a machine.
+ * The module prints some numbers in hexadecimal and some in decimal. `root` is a prefix for every absolute path, so
+ * that a recorded tree can stand for a machine.
  */
 import { basename, dirname } from 'node:path';
 import { quote } from '../arguments.ts';

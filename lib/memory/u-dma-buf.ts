@@ -1,13 +1,14 @@
 /**
- * The buffer of a u-dma-buf (github.com/ikwzm/udmabuf): one piece of physical memory with an address that a device without
- * an IOMMU understands. A kernel module allocates it; the module does not come with the kernel. It is not /dev/udmabuf.
+ * The buffer of a u-dma-buf (github.com/ikwzm/udmabuf): one piece of physical memory with an address that a device
+ * without an IOMMU understands. A kernel module allocates it; the module does not come with the kernel. It is not
+ * /dev/udmabuf.
  *
  *      device address   phys_addr [ run | run | free ........ | quarantined | run ] + size   whole pages, from the top
  *      the CPU's views            'coherent' runs of the uncached mapping, 'noncoherent' runs of the cached mapping
  *
- * A device that sees the CPU's caches needs one mapping, which is cached. For other devices there are two: memory that both
- * sides may write at any time has to be uncached, and the rest is cached and synced. A page is used through one mapping at
- * a time: before a page is allocated, its lines are removed from the cache.
+ * A device that sees the CPU's caches needs one mapping, which is cached. For other devices there are two: memory
+ * that both sides may write at any time has to be uncached, and the rest is cached and synced. A page is used through
+ * one mapping at a time: before a page is allocated, its lines are removed from the cache.
  *
  * Invariants: a page belongs to at most one live ArrayBuffer. A page is not allocated again if its buffer could not be
  * detached, or was exported. After close, anonymous memory is in the place of both mappings.

@@ -14,8 +14,9 @@ export const NOT_ATTACHED = 1000;
 
 export interface IommufdFunctions {
   /**
-   * An I/O address space with nothing in it. `iommufd` is the descriptor of an iommufd, which stays the caller's, or -1
-   * for the one of this environment: /dev/iommu is opened with the first of its address spaces. -ENOTTY: not an iommufd.
+   * An I/O address space with nothing in it. `iommufd` is the descriptor of an iommufd, which stays the caller's, or
+   * -1 for the one of this environment: /dev/iommu is opened with the first of its address spaces. -ENOTTY: not an
+   * iommufd.
    */
   ioasCreate(iommufd: number): Handle;
   /** Unmaps everything. The kernel frees the address space with the last device that is attached to it. */

@@ -5,10 +5,10 @@
  *      hot        its bus or slot, with every function on it
  *      power      D3hot to D0 of a function that loses its state there (No_Soft_Reset is 0)
  *
- * The kernel saves configuration space before each of them and restores it afterwards, including the messages of MSI and
- * MSI-X (pci_dev_save_and_disable, pci_restore_state; vfio_pci_set_power_state). It does not touch eventfds, so interrupts
- * that came before are still counted, and every vector is armed as before. Only INTx needs work here: it may be masked for
- * an interrupt that the driver will never service.
+ * The kernel saves configuration space before each of them and restores it afterwards, including the messages of MSI
+ * and MSI-X (pci_dev_save_and_disable, pci_restore_state; vfio_pci_set_power_state). It does not touch eventfds, so
+ * interrupts that came before are still counted, and every vector is armed as before. Only INTx needs work here: it
+ * may be masked for an interrupt that the driver will never service.
  */
 import type { InterruptKind } from '../interrupts/access.ts';
 import type { Interrupts } from '../interrupts/interrupt.ts';

@@ -12,7 +12,7 @@ import {
   type OptionChecks,
   whole,
 } from '../arguments.ts';
-import { createDevice, watchAccesses, watchInterrupts } from '../debug/create.ts';
+import { accessObserver, createSimulatedDevice, watchInterrupts } from '../debug/create.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
 import { DmaError } from '../errors.ts';
@@ -180,7 +180,7 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
     try {
       transport = parts.transport({ address, bus, addressSpace, requester, onRelease, group });
       const dma = makeDevice();
-      requester.onAccess = watchAccesses(dma);
+      requester.onAccess = accessObserver(dma);
       requester.onLostInterrupt = watchInterrupts(dma);
       return { dma, transport };
     } catch (error) {
@@ -202,7 +202,8 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
         space,
         looks,
         () => {},
-        () => createDevice({ ...common, cache, memory, alter: alterFor(parts, lagging, looks) }, debug, true),
+        () =>
+          createSimulatedDevice({ ...common, cache, memory, alter: alterFor(parts, lagging, looks) }, debug),
       );
     }
     const make = (): SimulatedDomain => {
@@ -214,7 +215,7 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
     const { cache, looks } = domain;
     const alter = alterFor(parts, lagging, looks);
     return connect(domain.space, looks, leave, () =>
-      createDevice({ ...common, cache, domain, alter }, debug, true),
+      createSimulatedDevice({ ...common, cache, domain, alter }, debug),
     );
   };
   return {

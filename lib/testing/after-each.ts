@@ -1,4 +1,7 @@
-/** After each test: nothing left open, nothing reported, on machines that are hard on the driver. */
+/**
+ * Checks after each test: no function is left open, and dma-debug has no reports. The machines are hard on the
+ * driver.
+ */
 import { checkFunction, checkOptions, options as optionsOf } from '../arguments.ts';
 import type { PciFunction } from '../pci/function.ts';
 import { observeOpened } from '../pci/open.ts';
@@ -6,36 +9,40 @@ import { setMachineDefaults } from '../sim/defaults.ts';
 import { SIMULATE_CHECKS, type SimulateOptions } from '../sim/simulate.ts';
 import { describeReports, failure, reportsOf } from './reports.ts';
 
-/** `afterEach` of vitest, of node:test, or of anything that runs a function after each test and fails on its error. */
+/**
+ * `afterEach` of vitest, of node:test, or any function that runs a hook after each test and fails the test on its
+ * error.
+ */
 export type AfterEach = (hook: () => void) => unknown;
 
 /**
- * A machine that does everything that hardware may do to a driver, and that few machines do: the device lags, addresses
- * are above 4 GiB where the mask has them, and the program's own memory starts near the end of a page.
+ * A machine that does everything that hardware may do to a driver, although few real machines do it: the device lags,
+ * addresses are above 4 GiB if the mask allows that, and the program's own memory starts near the end of a page.
  */
 export const HARD_MACHINE: SimulateOptions = { lag: true, forceDac: true, foreignPageOffset: 4080 };
 
 export interface DmaCheckOptions {
   /**
-   * What `simulate` makes in this file from now on, where it is not told otherwise. Default: `HARD_MACHINE`; `{}` is
-   * the machine that `simulate` makes by itself.
+   * The machine that `simulate` makes in this file from now on, unless its own options differ. Default:
+   * `HARD_MACHINE`. `{}` gives the machine that `simulate` makes without this check.
    */
   readonly machine?: SimulateOptions;
 }
 
 export interface DmaCheck {
   /**
-   * Let a function stay open from test to test, e.g. one that `beforeAll` opened: it is only checked for reports. Close
-   * it yourself. Returns `fn`.
+   * Let a function stay open from test to test, e.g. one that `beforeAll` opened. The check then looks only at its
+   * reports. Close it yourself. Returns `fn`.
    */
   share<T extends PciFunction>(fn: T): T;
 }
 
 /**
- * Fail each test that leaves a function open (it is closed then, so that the next test can have it) or whose functions
- * have reports of dma-debug, closed ones included. Functions opened without debugging are only checked for being
- * closed. Call it once per file, before the tests; they must not run concurrently, since what is open is one per
- * process. Machines that are simulated from then on are hard on the driver, see `DmaCheckOptions`.
+ * Makes a test fail if it leaves a function open, or if dma-debug has reports of its functions, closed ones included.
+ * A function that a test leaves open is closed, so that the next test can open it. If a function was opened without
+ * debugging, the check only looks if it is closed. Call this once per file, before the tests. The tests must not run
+ * concurrently, because all of them share the open functions of the process. Machines that are simulated from then on
+ * are hard on the driver, see `DmaCheckOptions`.
  *
  *     import { afterEach } from 'vitest'; // or 'node:test'
  *     checkDmaAfterEach(afterEach);
@@ -65,7 +72,7 @@ export function checkDmaAfterEach(afterEach: AfterEach, options: DmaCheckOptions
   };
 }
 
-/** What is wrong with a function after a test. It is closed and its reports are forgotten afterwards. */
+/** The problems of a function after a test. It closes the function and forgets its reports. */
 function check(fn: PciFunction, mayBeOpen: boolean): string[] {
   const problems = mayBeOpen || fn.closed ? [] : closeLeaked(fn);
   const { debug } = fn.dma;

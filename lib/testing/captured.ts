@@ -1,4 +1,7 @@
-/** A value that only the driver knows, such as the address of its ring: caught in one step, used in a later one. */
+/**
+ * A value that only the driver knows, e.g. the address of its ring. One step of a script captures it, and a later
+ * step uses it.
+ */
 import { checkText } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
@@ -6,11 +9,11 @@ const HALF = 0xffff_ffffn;
 
 /** A value that a driver writes, remembered for later steps of a script. */
 export class Captured {
-  /** To be expected: the value, whatever it is. */
+  /** An expectation that accepts any value and captures it. */
   readonly whole: (value: bigint) => boolean;
-  /** To be expected: its lower 32 bits. */
+  /** An expectation that accepts any value and captures it as the lower 32 bits. */
   readonly low: (value: bigint) => boolean;
-  /** To be expected: its upper 32 bits. */
+  /** An expectation that accepts any value and captures it as the upper 32 bits. */
   readonly high: (value: bigint) => boolean;
   readonly #name: string;
   #value: bigint | undefined;
@@ -24,7 +27,7 @@ export class Captured {
     this.high = named(`${name}, high half`, (value) => this.#take((this.#old & HALF) | (value << 32n)));
   }
 
-  /** @throws DmaError EINVAL nothing was captured yet */
+  /** @throws DmaError EINVAL no value was captured yet */
   get value(): bigint {
     if (this.#value !== undefined) return this.#value;
     throw new DmaError('EINVAL', `${this.#name} was used before it was captured`, {
@@ -42,7 +45,7 @@ export class Captured {
   }
 }
 
-/** A script that failed shows a function by its name. */
+/** Gives the function a name, because the message of a failed script shows that name. */
 function named(name: string, take: (value: bigint) => boolean): (value: bigint) => boolean {
   return Object.defineProperty(take, 'name', { value: name });
 }

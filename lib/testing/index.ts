@@ -1,4 +1,4 @@
-/** userdma/testing: for the tests of a driver. */
+/** userdma/testing: helpers for the tests of a driver. */
 export { FaultInjector, type FaultKind, type FaultTiming, type Injection } from '../sim/index.ts';
 export {
   type AfterEach,

@@ -1,20 +1,21 @@
 /**
- * A device that follows a script: the accesses that a driver has to make to its registers, in order, of that width and
- * with that value, and what the device does in between.
+ * A device that follows a script. The script has the register accesses that the driver must make, in order, each with
+ * its width and value, and the device's own steps in between.
  *
  *     const ring = new Captured('ring');
  *     const script = new RegisterScript({ bars: [{ index: 0, size: 4096 }] })
- *       .read32(0, 0x00, 0x010000ed)        the driver reads, and gets this
- *       .write64(0, 0x80, ring.whole)       it writes whatever it likes, which is kept
- *       .write32(0, 0x98, 1)                it writes exactly this
+ *       .read32(0, 0x00, 0x010000ed)        the driver reads, and gets this value
+ *       .write64(0, 0x80, ring.whole)       it writes any value, and the script keeps it
+ *       .write32(0, 0x98, 1)                it writes exactly this value
  *       .dmaWrite(ring, bytes)              then the device writes memory
  *       .interrupt(0);                      and interrupts
  *     using fn = await openPci(simulate(script.device));
  *     ... the driver under test ...
  *     script.done();
  *
- * An access that is not the next one of the script throws an AssertionError out of the driver's call, and so do every
- * access after it and `done`. What the device does happens when the driver is idle, or else before its next access.
+ * If an access is not the next one of the script, the driver's call throws an AssertionError. Every access after it
+ * throws, too, and so does `done`. The device does its steps when the driver is idle, or at the latest before the
+ * driver's next access.
  */
 
 import {
@@ -37,16 +38,16 @@ export interface RegisterScriptOptions {
   readonly config?: Partial<FunctionDescription>;
 }
 
-/** Where the device reaches for memory; a function is asked when it does. */
+/** An address in memory for the device. A function is called when the device needs the address. */
 export type ScriptAddress = number | bigint | Captured | (() => bigint);
 
 /**
- * The methods that make up the script return it, and throw DmaError EINVAL for a register that is not there, a value
- * wider than the access, or a count below 1.
+ * The methods that add steps return the script. They throw DmaError EINVAL for a register that does not exist, a
+ * value wider than the access, or a count below 1.
  */
 export class RegisterScript {
   readonly #device: ScriptedDevice;
-  /** Where accesses go while `anyOrder` collects them. */
+  /** The group that `anyOrder` is collecting, if any. */
   #group: ExpectedAccess[] | undefined;
 
   /** @throws DmaError EINVAL options */
@@ -64,7 +65,7 @@ export class RegisterScript {
     });
   }
 
-  /** What to plug in: `simulate(script.device)`. */
+  /** The device to pass to `simulate`: `simulate(script.device)`. */
   get device(): DeviceModel {
     return this.#device;
   }
@@ -87,7 +88,7 @@ export class RegisterScript {
     return this.#read(64, bar, offset, answer, times);
   }
 
-  /** The driver writes 8 bits: this value, or one that the function takes. */
+  /** The driver writes 8 bits: this value, or a value that the function accepts. */
   write8(bar: number, offset: number, expected: Expected, times = 1): this {
     return this.#write(8, bar, offset, expected, times);
   }
@@ -120,13 +121,16 @@ export class RegisterScript {
     return this;
   }
 
-  /** The device interrupts: a message of this vector when the driver has armed messages, else the line goes up. */
+  /**
+   * The device interrupts: with a message of this vector if the driver has armed messages, otherwise with its INTx
+   * line.
+   */
   interrupt(vector = 0): this {
     checkWhole(vector, 'the vector', 0, 2047);
     return this.#act({ text: `interrupt ${vector}`, run: (bus) => bus.raise(vector) });
   }
 
-  /** The device lets its INTx line go. */
+  /** The device lowers its INTx line. */
   lower(): this {
     return this.#act({ text: 'INTx line down', run: (bus) => bus.lower() });
   }
@@ -141,7 +145,7 @@ export class RegisterScript {
     });
   }
 
-  /** The device reads memory, and has to find these bytes. */
+  /** The device reads memory, and must find these bytes. */
   dmaRead(address: ScriptAddress, expected: Uint8Array): this {
     checkAddress(address);
     checkBytes(expected, 'what the device reads');
@@ -157,7 +161,7 @@ export class RegisterScript {
     });
   }
 
-  /** @throws AssertionError something did not go by the script, or has not happened yet */
+  /** @throws AssertionError the driver left the script, or a step has not happened yet */
   done(): void {
     this.#device.done();
   }

@@ -1,4 +1,4 @@
-/** What dma-debug found, as a failed assertion. */
+/** The reports of dma-debug, as a failed assertion. */
 
 import { AssertionError } from 'node:assert';
 import { argumentError } from '../arguments.ts';
@@ -14,8 +14,8 @@ interface DebuggedDevice {
 }
 
 /**
- * Fail when dma-debug has reported anything of this device since it was opened, or since `debug.clear()`. What the
- * kernel's log says of its IOMMU faults is taken in first. A closed function may be asked too.
+ * Fails if dma-debug has reported a mistake of this device since it was opened, or since `debug.clear()`. It first
+ * reads new IOMMU faults from the kernel's log. The function may be closed.
  * @param target a PciFunction or its `dma`
  * @throws AssertionError with every report · DmaError EOPNOTSUPP the device was opened without debugging
  */
@@ -34,14 +34,14 @@ export function expectNoDmaErrors(target: DmaTarget): void {
 
 function deviceOf(target: unknown): DebuggedDevice {
   const { dma = target } = (target ?? {}) as { readonly dma?: unknown };
-  // What stands in for a device in a test of a test is as good as a device.
+  // The object may be a stand-in for a device, in a test of a test: it needs only these two fields.
   const { name, debug } = (dma ?? {}) as { readonly name?: unknown; readonly debug?: unknown };
   const isView = debug === undefined || typeof (debug as Partial<DmaDebugView>)?.checkFaults === 'function';
   if (typeof name === 'string' && isView) return dma as DebuggedDevice;
   throw argumentError('what is asked for reports', target, 'pass a PciFunction or its dma');
 }
 
-/** Every report there is now. */
+/** All reports until now. */
 export function reportsOf(debug: DmaDebugView): readonly DmaReport[] {
   debug.checkFaults();
   return debug.reports;
@@ -54,7 +54,7 @@ export function describeReports(name: string, debug: DmaDebugView, reports: read
   return [title, ...reports.map(describeReport)].join('\n');
 }
 
-/** @param caller left out of the stack, which starts at the test */
+/** @param caller a function to leave out of the stack, so that the stack starts at the test */
 export function failure(message: string, caller: (...parameters: never[]) => unknown): AssertionError {
   return new AssertionError({ message, stackStartFn: caller });
 }
@@ -75,7 +75,7 @@ function stack(title: string, frames: string | undefined): string[] {
   return [`     ${title}:`, ...withoutRunner(lines)];
 }
 
-/** What called the test last is the same for all of them: the test framework and Node.js. */
+/** Removes the frames that all stacks share at their outer end: the test framework and Node.js. */
 function withoutRunner(lines: readonly string[]): readonly string[] {
   const last = lines.findLastIndex((line) => !/[\\/]node_modules[\\/]|\bnode:|<anonymous>/.test(line));
   return last < 0 ? lines : lines.slice(0, last + 1);

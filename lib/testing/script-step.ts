@@ -1,46 +1,46 @@
-/** What a register script is made of: accesses that the driver has to make, and what the device does in between. */
+/** The steps of a register script: accesses that the driver must make, and actions of the device in between. */
 import type { DeviceBus } from '../sim/model.ts';
 
 export type Bits = 8 | 16 | 32 | 64;
 
-/** A value as hardware has it, unsigned, or what decides whether one is right. */
+/** A value as hardware has it, unsigned, or a function that returns true for a right value. */
 export type Expected = number | bigint | ((value: bigint) => boolean);
 
-/** What a read returns. */
+/** The value that a read returns. */
 export type Answer = number | bigint | (() => number | bigint);
 
-/** An access the driver made. */
+/** An access that the driver made. */
 export interface Made {
   readonly write: boolean;
   readonly bits: Bits;
   readonly bar: number;
   readonly offset: number;
-  /** Of a write. */
+  /** The value of a write; undefined for a read. */
   readonly value: bigint | undefined;
 }
 
-/** An access the driver has to make. */
+/** An access that the driver must make. */
 export interface ExpectedAccess {
   readonly write: boolean;
   readonly bits: Bits;
   readonly bar: number;
   readonly offset: number;
-  /** Of a write. */
+  /** For a write only. */
   readonly expected: Expected | undefined;
-  /** Of a read. */
+  /** For a read only. */
   readonly answer: Answer | undefined;
-  /** How often it still has to be made. */
+  /** How often the driver must still make it. */
   left: number;
 }
 
-/** Accesses that may come in any order; mostly it is one. */
+/** Accesses that may come in any order. Mostly there is only one. */
 export interface AccessStep {
   readonly accesses: readonly ExpectedAccess[];
 }
 
 export interface DeviceStep {
   readonly text: string;
-  /** @param fail says that what the device met is not what the script has */
+  /** @param fail reports that the memory is not as the script expects */
   run(bus: DeviceBus, fail: (why: string) => void): void;
 }
 
@@ -50,7 +50,7 @@ export function isDeviceStep(step: Step): step is DeviceStep {
   return 'run' in step;
 }
 
-/** What is different; undefined when it is the access that was expected. */
+/** The part that differs; undefined if it is the expected access. */
 export function difference(expected: ExpectedAccess, made: Made): string | undefined {
   if (expected.write !== made.write) return 'the kind of access';
   if (expected.bar !== made.bar) return 'the BAR';

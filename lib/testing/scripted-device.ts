@@ -1,4 +1,4 @@
-/** The device of a RegisterScript: where in the script it is, and whether an access is the one to come. */
+/** The device of a RegisterScript. It knows the current step of the script, and checks each access against it. */
 
 import { AssertionError } from 'node:assert';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../sim/model.ts';
@@ -19,10 +19,10 @@ const AROUND = 3;
 export class ScriptedDevice implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
-  /** A wrong access throws out of the driver's call that made it. */
+  /** The model must not lag: a wrong access throws out of the driver's call that made it. */
   readonly lags = false;
   readonly #steps: Step[] = [];
-  /** The step to come. */
+  /** The index of the next step. */
   #at = 0;
   #failure: AssertionError | undefined;
   #bus!: DeviceBus;
@@ -40,7 +40,7 @@ export class ScriptedDevice implements DeviceModel {
     this.#bus = bus;
   }
 
-  /** The script goes on: a driver may well reset the device in the middle of it. */
+  /** The script goes on, because a driver may reset the device in the middle of it. */
   reset(): void {}
 
   read(bar: number, offset: number, width: Width): number {
@@ -72,7 +72,7 @@ export class ScriptedDevice implements DeviceModel {
     });
   }
 
-  /** The value of a read, 0 of a write. @throws AssertionError */
+  /** Returns the value of a read, or 0 for a write. @throws AssertionError */
   #access(made: Made): bigint {
     this.#act();
     if (this.#failure !== undefined) throw this.#failure;
@@ -91,11 +91,11 @@ export class ScriptedDevice implements DeviceModel {
     if (next !== undefined && isDeviceStep(next)) this.#bus.after(1, () => this.#act());
   }
 
-  /** What the device has to do before the next access of the driver. */
+  /** Does the device's steps that come before the next access of the driver. */
   #act(): void {
     for (let step = this.#steps[this.#at]; step !== undefined; step = this.#steps[this.#at]) {
       if (!isDeviceStep(step)) return;
-      // No caller could catch an error here. It is kept, and the next access or `done` throws it.
+      // No caller could catch an error here, so it is kept, and the next access or `done` throws it.
       const fail = (why: string) => this.#fail(why, 'RegisterScript', step.text, why);
       try {
         step.run(this.#bus, fail);
@@ -112,7 +112,7 @@ export class ScriptedDevice implements DeviceModel {
     return this.#fail(why, 'RegisterScript', expected, describeMade(made), `  got  ${describeMade(made)}`);
   }
 
-  /** The first failure stays the failure. */
+  /** Only the first failure is kept. */
   #fail(why: string, operator: string, expected: string, actual: string, got = ''): AssertionError {
     this.#failure ??= new AssertionError({
       message: [this.#title(why), this.#around(), got].filter((part) => part !== '').join('\n'),
@@ -128,7 +128,7 @@ export class ScriptedDevice implements DeviceModel {
     return `register script, ${this.#at < length ? `step ${this.#at + 1} of ${length}` : `after ${length} steps`}: ${why}`;
   }
 
-  /** The steps around the one to come, which is marked. */
+  /** The steps around the next one, which is marked. */
   #around(): string {
     const first = Math.max(0, this.#at - AROUND);
     const shown = this.#steps.slice(first, this.#at + AROUND + 1);

@@ -1,7 +1,7 @@
 /**
- * The interrupt of a UIO device (drivers/uio/uio.c). The file is readable when the device's count of interrupts has
- * moved. The driver leaves the line masked each time it fires, so that it behaves as INTx does: `rearm` lets it fire
- * again.
+ * The interrupt of a UIO device (drivers/uio/uio.c). The file becomes readable when the device's count of interrupts
+ * changes. The kernel driver leaves the line masked each time it fires, so the line behaves as INTx does: `rearm`
+ * lets it fire again.
  */
 import { describe } from '../arguments.ts';
 import { closedError, DmaError, errnoName } from '../errors.ts';
@@ -12,13 +12,13 @@ import type { UioFunctions } from '../native/uio.ts';
 type Native = Pick<InterruptFunctions, 'interruptClose' | 'interruptRef'> &
   Pick<UioFunctions, 'uioInterruptCreate'>;
 
-/** The parts that differ from device to device. */
+/** The parts that differ between devices. */
 export interface UioLine {
-  /** `uio0`. */
+  /** The name of the node, e.g. `uio0`. */
   readonly node: string;
-  /** The open device file, which does not block. It stays its owner's. */
+  /** The open device file, in non-blocking mode. The caller keeps owning it. */
   readonly fd: number;
-  /** How many interrupts there were up to now, modulo 2^32. */
+  /** The number of interrupts until now, modulo 2^32. */
   count(): number;
   /** Let the line fire again. @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone */
   rearm(): void;
@@ -49,7 +49,7 @@ export class UioInterrupts implements InterruptAccess {
   ): void {
     this.#check(kind, vector);
     const { node, fd } = this.#line;
-    // Counted from before it is watched: what fires in between is delivered.
+    // The count is read before the watch begins, so that an interrupt in between is delivered.
     const seen = this.#line.count();
     const armed = this.#native.uioInterruptCreate(fd, seen, (count) =>
       count < 0 ? fail(gone(node, count)) : deliver(count),
@@ -86,14 +86,14 @@ export class UioInterrupts implements InterruptAccess {
     if (this.#armed !== undefined) this.#native.interruptRef(this.#armed, ref);
   }
 
-  /** The device is gone: a wait fails with this error. */
+  /** The device is gone: every wait fails with this error. */
   leave(error: DmaError): void {
     const armed = this.#armed !== undefined;
     this.close();
     if (armed) this.#fail(error);
   }
 
-  /** Disarm. Harmless to call twice. */
+  /** Disarm. Calling it twice is harmless. */
   close(): void {
     this.disable();
     this.#closed = true;

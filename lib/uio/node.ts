@@ -3,7 +3,7 @@ import { openNode } from '../device-node.ts';
 
 /**
  * Open /dev/`node` for registers and interrupts.
- * @returns a descriptor that does not block, to be closed by the caller
+ * @returns a descriptor in non-blocking mode; the caller closes it
  * @throws DmaError as `openNode`
  */
 export function openUioNode(node: string, root = ''): number {

@@ -1,4 +1,4 @@
-/** Opening a platform device through UIO, composed with memory that the device reaches. */
+/** Opening a platform device through UIO, together with memory that the device reaches. */
 
 import { closeSync } from 'node:fs';
 import { argumentError, checkOptions, checkText } from '../arguments.ts';
@@ -12,27 +12,27 @@ import { findUio } from './sysfs.ts';
 
 export interface OpenUioOptions {
   /**
-   * Memory that the device reaches at the addresses it dictates, e.g. of u-dma-buf, and `cache` where CPU and device
-   * do not see each other's writes. It belongs to the device from here on, unless opening fails.
+   * Memory that the device reaches by the memory's own device addresses, e.g. u-dma-buf, and `cache` if CPU and
+   * device do not see each other's writes. The device owns the memory from then on, unless opening fails.
    */
   readonly dma?: Omit<DirectDeviceOptions, 'name' | 'addressSpace'>;
-  /** Watch what the driver does and report its mistakes (dma-debug). Default: not, unless USERDMA_DEBUG=1. */
+  /** Watch the driver's DMA calls and report its mistakes (dma-debug). Default: false, unless USERDMA_DEBUG=1. */
   readonly debug?: boolean | DebugOptions;
-  /** Prefix of `/sys` and `/dev`, for a tree kept elsewhere. */
+  /** Prefix of `/sys` and `/dev`, for a recorded tree. */
   readonly root?: string;
 }
 
-/** What follows from memory is checked where the device is made of it. */
+/** The constructor of the device checks the values that depend on the memory. */
 function checkDma(dma: unknown, what: string): void {
   if (typeof dma !== 'object' || dma === null) throw argumentError(what, dma, 'pass { memory }');
 }
 
 /**
- * Open a UIO device for a driver. No interrupt is armed.
+ * Open a UIO device for a driver. No interrupt is armed at first.
  *
  * @param target its node, e.g. `uio0`, or its name (/sys/class/uio/uioN/name)
- * @throws DmaError ENODEV there is none, or its node is missing · EINVAL several have this name · EACCES no permission
- *   · EIO /sys makes no sense · ENOSYS addon not built
+ * @throws DmaError ENODEV it does not exist, or its node is missing · EINVAL several have this name · EACCES no
+ *   permission · EIO /sys makes no sense · ENOSYS addon not built
  */
 export function openUio(target: string, options: OpenUioOptions = {}): PlatformDevice {
   checkText(target, 'the name of a UIO device');

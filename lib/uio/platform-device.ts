@@ -1,7 +1,7 @@
 /**
- * A device that is on no bus a program could ask, as a driver holds it: registers and an interrupt through UIO,
- * memory from wherever it was composed. The parts are those of a PCI function, so that a driver written against
- * `{ registers, interrupt, dma }` takes either.
+ * A device on no bus that a program could ask, as its driver sees it: registers and an interrupt through UIO, and
+ * memory that the program chose. Its parts are those of a PCI function, so a driver for `{ registers, interrupt, dma
+ * }` takes either.
  */
 
 import { closeSync } from 'node:fs';
@@ -25,7 +25,7 @@ const SCARCE: Partial<Record<ErrnoName, string>> = {
 export interface PlatformDeviceParts {
   readonly native: Addon;
   readonly facts: UioFacts;
-  /** The open device file; the device's from here on. */
+  /** The open device file; the device owns it from here on. */
   readonly fd: number;
   readonly dma: DmaDevice | undefined;
   readonly root: string;
@@ -33,9 +33,9 @@ export interface PlatformDeviceParts {
 
 /** An opened UIO device: its registers, its interrupt and its DMA. */
 export class PlatformDevice {
-  /** `uio0`: the name of its node in /dev. */
+  /** The name of its node in /dev, e.g. `uio0`. */
   readonly node: string;
-  /** As its kernel driver calls it. */
+  /** The name that its kernel driver gave it. */
   readonly name: string;
   /** The maps, by the index that `registers` takes. */
   readonly maps: readonly UioMap[];
@@ -59,7 +59,7 @@ export class PlatformDevice {
 
   /**
    * The DMA API on the memory that the device was opened with.
-   * @throws DmaError EINVAL it was opened without · ENODEV closed
+   * @throws DmaError EINVAL it was opened without memory · ENODEV closed
    */
   get dma(): DmaDevice {
     this.#checkOpen();
@@ -89,8 +89,9 @@ export class PlatformDevice {
   }
 
   /**
-   * Its interrupt, armed on first use. The line stays masked each time it fires: call `unmask` after servicing.
-   * @throws DmaError EINVAL it has none · EACCES the PCI function behind it may not be configured · ENODEV closed, gone
+   * Its interrupt, armed on first use. The line is masked after each interrupt: call `unmask` after servicing.
+   * @throws DmaError EINVAL it has no interrupt · EACCES the PCI function behind it may not be configured · ENODEV
+   *   closed, gone
    */
   get interrupt(): Interrupt {
     this.#checkOpen();
@@ -99,8 +100,9 @@ export class PlatformDevice {
   }
 
   /**
-   * Disarm, take back every view and mapping, let the device go. Unlike a PCI function nothing can stop the device from
-   * outside: its driver brings it to rest through its registers before. Harmless to call twice.
+   * Disarm the interrupt, free every view and mapping, and release the device. Nothing can stop this device from
+   * outside, unlike a PCI function. So its driver must first bring it to rest through its registers. Calling it twice
+   * is harmless.
    */
   close(): void {
     if (this.#closed) return;
@@ -132,7 +134,7 @@ export class PlatformDevice {
     });
   }
 
-  /** mmap at page K of the device file is map K. */
+  /** Page K of the device file maps to map K. */
   #openWindow({ index, offset, size }: UioMap): Handle {
     const { native, fd } = this.#parts;
     const pageSize = native.pageSize();

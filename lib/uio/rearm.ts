@@ -1,8 +1,8 @@
 /**
- * Unmasking the interrupt line of a UIO device after it fired. A kernel driver with an irqcontrol function takes a 1
- * written to the device file. uio_pci_generic has none: it sets the Interrupt Disable bit of the function's command
- * register (Documentation/driver-api/uio-howto.rst, "Generic PCI UIO driver"), and the program that serviced the device
- * clears that bit.
+ * Unmasking the interrupt line of a UIO device after it fired. If the kernel driver has an irqcontrol function, the
+ * program writes a 1 to the device file. uio_pci_generic has none: it sets the Interrupt Disable bit of the
+ * function's command register (Documentation/driver-api/uio-howto.rst, "Generic PCI UIO driver"), and the program
+ * clears that bit after servicing the device.
  */
 import { writeSync } from 'node:fs';
 import { basename } from 'node:path';
@@ -13,7 +13,7 @@ import { UIO_CLASS } from './sysfs.ts';
 
 export const GENERIC_PCI_DRIVER = 'uio_pci_generic';
 
-/** Unmasks the line, and owns what it opened for that. */
+/** Unmasks the line, and owns the files that it opened for that. */
 export interface Rearm {
   /**
    * @throws DmaError EINVAL the device has no interrupt · ENODEV it is gone · EACCES the kernel forbids it (lockdown)
@@ -23,8 +23,8 @@ export interface Rearm {
 }
 
 /**
- * The way that the kernel driver of this device needs.
- * @param fd the open device file; it stays its owner's
+ * The way to unmask that the kernel driver of this device needs.
+ * @param fd the open device file; the caller keeps owning it
  * @throws DmaError EACCES the function's configuration space may not be written
  */
 export function rearmOf(node: string, fd: number, root = ''): Rearm {
@@ -43,14 +43,16 @@ function writeOne(node: string, fd: number): void {
     writeSync(fd, ONE);
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code;
-    // No irqcontrol function: the user's driver unmasks such a line through registers of the device.
+    // The kernel driver has no irqcontrol function: the user's driver unmasks the line through registers of the
+    // device.
     if (code === 'ENOSYS') return;
     throw code === 'EIO' ? noInterrupt(node, cause) : gone(node, cause);
   }
 }
 
 /**
- * Of a PCI function: its command register with the bit that masks INTx, and the register that says which line it has.
+ * The command register of a PCI function, with the bit that masks INTx; and the register that tells which line the
+ * function has.
  */
 const COMMAND = 0x04;
 const INTX_DISABLE = 1 << 10;
@@ -65,7 +67,7 @@ class ConfigRearm implements Rearm {
     this.#config = new ConfigFile(path);
   }
 
-  /** Writes all of the register: QEMU looks at the line again only when the lower byte is written, too. */
+  /** Writes the whole register, because QEMU looks at the line again only when the lower byte is written, too. */
   rearm(): void {
     if (this.#config.read(INTERRUPT_PIN, 1) === 0) throw noInterrupt(this.#node);
     this.#config.write(COMMAND, 2, this.#config.read(COMMAND, 2) & ~INTX_DISABLE);

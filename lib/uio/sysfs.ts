@@ -1,6 +1,6 @@
 /**
- * The facts about UIO devices (Documentation/driver-api/uio-howto.rst), read from /sys/class/uio. `root` is
- * a prefix put before every absolute path, so that a recorded tree can stand for a machine.
+ * The facts about UIO devices (Documentation/driver-api/uio-howto.rst), read from /sys/class/uio. `root` is a prefix
+ * for every absolute path, so that a recorded tree can stand for a machine.
  */
 import { existsSync } from 'node:fs';
 import { quote } from '../arguments.ts';
@@ -9,22 +9,25 @@ import { listFolder, readText } from '../files.ts';
 
 /** A piece of memory that the device's kernel driver offers, usually registers. */
 export interface UioMap {
-  /** K of `mapK`. */
+  /** The K of `mapK`. */
   readonly index: number;
-  /** As the driver calls it; empty when it does not. */
+  /** The name that the driver gave it; empty if it gave none. */
   readonly name: string;
-  /** Physical address of its first page. */
+  /** The physical address of its first page. */
   readonly address: bigint;
-  /** Where in it the device begins, bytes. */
+  /** The offset of the device in its first page, in bytes. */
   readonly offset: number;
-  /** Bytes from there on, as the driver says: most of them count to the end of a page, whatever the device decodes. */
+  /**
+   * The bytes from there on, as the driver reports them. Most drivers count to the end of a page, even if the device
+   * is smaller.
+   */
   readonly size: number;
 }
 
 export interface UioFacts {
-  /** `uio0`: the name of the node in /dev. */
+  /** The name of the node in /dev, e.g. `uio0`. */
   readonly node: string;
-  /** As the driver calls it; need not be unique. */
+  /** The name that the driver gave it. It need not be unique. */
   readonly name: string;
   readonly maps: readonly UioMap[];
 }
@@ -32,14 +35,14 @@ export interface UioFacts {
 export const UIO_CLASS = '/sys/class/uio';
 
 /**
- * @param target a node such as `uio0`, or the name of a device
- * @throws DmaError EINVAL several have this name · ENODEV none has · EIO /sys says what cannot be
+ * @param target a node, e.g. `uio0`, or the name of a device
+ * @throws DmaError EINVAL several have this name · ENODEV none has it · EIO a value in /sys cannot be right
  */
 export function findUio(target: string, root = ''): UioFacts {
   const nodes = listFolder(root + UIO_CLASS);
   const present = nodes.map((node) => ({ node, name: nameOf(node, root) }));
   const exact = present.find(({ node }) => node === target);
-  // A device whose driver gave it no name is not to be found by that.
+  // If the driver gave a device no name, the device cannot be found by its name.
   const named = target === '' ? [] : present.filter(({ name }) => name === target);
   const matches = exact === undefined ? named : [exact];
   const [found] = matches;
@@ -53,8 +56,8 @@ export function findUio(target: string, root = ''): UioFacts {
 }
 
 /**
- * How many interrupts the device has had since its driver was bound, modulo 2^32.
- * @throws DmaError ENODEV the device is gone · EIO /sys says what cannot be
+ * The number of interrupts since the driver of the device was bound, modulo 2^32.
+ * @throws DmaError ENODEV the device is gone · EIO a value in /sys cannot be right
  */
 export function eventCount(node: string, root = ''): number {
   const folder = `${root}${UIO_CLASS}/${node}`;
@@ -78,7 +81,7 @@ function mapsOf(node: string, root: string): UioMap[] {
     .sort((a, b) => a.index - b.index);
 }
 
-/** The kernel counts the part before the device, if any, as part of the map. */
+/** If the device does not begin at the start of a page, the kernel counts the part before it as part of the map. */
 function readMap(index: number, folder: string): UioMap {
   const whole = parseNumber(`${folder}/size`);
   const offset = parseNumber(`${folder}/offset`);

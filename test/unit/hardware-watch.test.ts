@@ -1,6 +1,6 @@
 /** What dma-debug can know of real hardware, tried where the hardware is simulated. */
 import { describe, expect, it } from 'vitest';
-import { watchHardware } from '../../lib/debug/create.ts';
+import { hardwareObservers } from '../../lib/debug/create.ts';
 import { DebugDmaDevice } from '../../lib/debug/device.ts';
 import { HardwareWatch } from '../../lib/debug/hardware-watch.ts';
 import type { DmaDevice, DmaReport } from '../../lib/index.ts';
@@ -20,11 +20,14 @@ function open(mostCopied?: number): Opened {
   const memory = new HeapMemory();
   const pageOffset = (buffer: ArrayBufferLike) => (memory.coherenceOf(buffer) === undefined ? 16 : 0);
   const addressSpace = new SimulatedAddressSpace({ pageOffset });
-  const dma = new DebugDmaDevice({ name: 'device', memory, addressSpace }, { print: false });
-  const { debug } = dma;
   const faults: Fault[] = [];
-  watchHardware(dma, () => ({ faults: () => faults.splice(0), close: () => {} }));
-  if (mostCopied !== undefined) debug.watch = new HardwareWatch(debug, dma.memory, mostCopied);
+  const observe = hardwareObservers(() => ({ faults: () => faults.splice(0), close: () => {} }));
+  const dma = new DebugDmaDevice({ name: 'device', memory, addressSpace }, { print: false }, (device) => {
+    const observers = observe(device);
+    if (mostCopied === undefined) return observers;
+    return { ...observers, watch: new HardwareWatch(device.debug, device.memory, mostCopied) };
+  });
+  const { debug } = dma;
   return {
     dma,
     faults,

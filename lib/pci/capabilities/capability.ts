@@ -1,4 +1,4 @@
-/** Capabilities: the two lists they are in, and what the decoded ones have in common. */
+/** Capabilities: the two lists that hold them, and the common part of the decoded ones. */
 import type { ConfigSpace } from '../config-space.ts';
 import { FIRST_CAPABILITY, FIRST_EXTENDED_CAPABILITY, PCI_HEADER, PCI_STATUS } from '../header.ts';
 
@@ -57,13 +57,13 @@ export function* extendedCapabilities(config: ConfigSpace): Generator<ExtendedCa
     const header = config.read32(offset);
     const id = header & 0xffff;
     if (header === 0 || id === 0xffff) return;
-    // VFIO hides a capability at the head of the list behind the id 0, and keeps the link.
+    // VFIO hides a capability at the head of the list: it shows the id 0 there, and keeps the link.
     if (id !== 0) yield { id, version: (header >>> 16) & 0xf, offset };
     offset = (header >>> 20) & ~3;
   }
 }
 
-/** One capability at its offset. Every property of the classes below it reads the device. */
+/** One capability at its offset. Every property of the derived classes reads the device. */
 export abstract class CapabilityRegisters {
   /** Offset of its first byte in configuration space. */
   readonly offset: number;

@@ -13,7 +13,7 @@ export type ExpressPortType =
   | 'root-complex-event-collector'
   | 'reserved';
 
-/** By the number in the capabilities register. */
+/** Keyed by the number in the capabilities register. */
 const PORT_TYPES: Readonly<Record<number, ExpressPortType>> = {
   0: 'endpoint',
   1: 'legacy-endpoint',
@@ -42,7 +42,7 @@ const RELAXED_ORDERING = 1 << 4;
 const NO_SNOOP = 1 << 11;
 const TIMEOUT_DISABLE = 1 << 4;
 
-/** Bits of the device status register. The first four are cleared by writing 1. */
+/** Bits of the device status register. Writing 1 clears the first four. */
 export const EXPRESS_STATUS = {
   correctableError: 1 << 0,
   nonFatalError: 1 << 1,
@@ -52,13 +52,13 @@ export const EXPRESS_STATUS = {
   transactionsPending: 1 << 5,
 } as const;
 
-/** In gigatransfers per second, by the number in the link registers. */
+/** In gigatransfers per second. The index is the number in the link registers. */
 const SPEEDS = [0, 2.5, 5, 8, 16, 32, 64] as const;
 
 export interface Link {
-  /** Gigatransfers per second: 2.5, 5, 8, 16, 32, 64; 0 when unknown. */
+  /** Gigatransfers per second: 2.5, 5, 8, 16, 32, 64; 0 if unknown. */
   readonly speed: number;
-  /** Lanes; 0 when the link is down. */
+  /** Lanes; 0 if the link is down. */
   readonly width: number;
 }
 
@@ -82,7 +82,7 @@ const TIMEOUTS: Readonly<Record<number, CompletionTimeout>> = {
 
 /** The PCI Express capability of a function. */
 export class ExpressCapability extends CapabilityRegisters {
-  /** Bytes of version 1, to the end of the registers that every function has. */
+  /** The size of version 1 in bytes, up to the end of the registers that every function has. */
   static readonly bytes = 20;
 
   /** Version of the capability: 1 or 2. */
@@ -94,32 +94,32 @@ export class ExpressCapability extends CapabilityRegisters {
     return PORT_TYPES[(this.read16(CAPABILITIES) >>> 4) & 0xf] ?? 'reserved';
   }
 
-  /** Bytes of payload it can take in one packet. */
+  /** The largest payload that it can take in one packet, bytes. */
   get maxPayloadSupported(): number {
     return 128 << (this.read32(DEVICE_CAPABILITIES) & 7);
   }
 
-  /** Whether the function can be reset alone. */
+  /** True if the function can be reset alone. */
   get functionLevelReset(): boolean {
     return this.has32(DEVICE_CAPABILITIES, FUNCTION_LEVEL_RESET);
   }
 
-  /** Bytes of payload it may send in one packet. */
+  /** The largest payload that it may send in one packet, bytes. */
   get maxPayload(): number {
     return 128 << ((this.read16(DEVICE_CONTROL) >>> 5) & 7);
   }
 
-  /** Bytes it may ask for in one read request. */
+  /** The most bytes that it may ask for in one read request. */
   get maxReadRequest(): number {
     return 128 << ((this.read16(DEVICE_CONTROL) >>> 12) & 7);
   }
 
-  /** Whether it may mark its requests as free to pass others. */
+  /** True if the function may allow other packets to pass its requests. */
   get relaxedOrdering(): boolean {
     return this.has16(DEVICE_CONTROL, RELAXED_ORDERING);
   }
 
-  /** Whether it may mark its requests as not to be looked up in the CPU's caches. */
+  /** True if the function may mark its requests so that they are not looked up in the CPU's caches. */
   get noSnoop(): boolean {
     return this.has16(DEVICE_CONTROL, NO_SNOOP);
   }
@@ -134,38 +134,39 @@ export class ExpressCapability extends CapabilityRegisters {
     this.write16(DEVICE_STATUS, bits);
   }
 
-  /** Whether requests of the function are unanswered. */
+  /** True if requests of the function are unanswered. */
   get transactionsPending(): boolean {
     return this.has16(DEVICE_STATUS, EXPRESS_STATUS.transactionsPending);
   }
 
-  /** The fastest and widest link it can have. */
+  /** The fastest and widest link that the function can have. */
   get linkCapabilities(): Link {
     return link(this.read32(LINK_CAPABILITIES));
   }
 
-  /** The link as it is. */
+  /** The link as it is now. */
   get linkStatus(): Link {
     return link(this.read16(LINK_STATUS));
   }
 
-  /** How long it waits for an answer, as it is set; undefined for a capability of version 1, which does not tell. */
+  /** How long the function now waits for an answer; undefined for a capability of version 1, which does not tell. */
   get completionTimeout(): CompletionTimeout | undefined {
     return !this.#hasSecond ? undefined : TIMEOUTS[this.read16(DEVICE_CONTROL_2) & 0xf];
   }
 
-  /** Whether the timeout is off, and a lost answer is waited for without end. */
+  /** True if the timeout is off: the function then waits for a lost answer for ever. */
   get completionTimeoutDisabled(): boolean {
     return this.#hasSecond && this.has16(DEVICE_CONTROL_2, TIMEOUT_DISABLE);
   }
 
-  /** Ranges A to D it can be set to, as bits 0 to 3; 0 when it can not. */
+  /** The ranges A to D that the timeout can be set to, as bits 0 to 3; 0 if it cannot be set. */
   get completionTimeoutRanges(): number {
     return !this.#hasSecond ? 0 : this.read32(DEVICE_CAPABILITIES_2) & 0xf;
   }
 
   /**
-   * Whether it has the second set of registers: version 1 has none, and they may be cut off by the end of the space.
+   * True if the capability has the second set of registers. Version 1 lacks it, and the end of the space may cut it
+   * off.
    */
   get #hasSecond(): boolean {
     return this.version >= 2 && this.offset + DEVICE_CONTROL_2 + 2 <= STANDARD_END;

@@ -46,7 +46,7 @@ export class ErrorReporting extends CapabilityRegisters {
     return this.read32(UNCORRECTABLE_STATUS);
   }
 
-  /** Errors that are not reported. */
+  /** The errors that are not reported. */
   get uncorrectableMask(): number {
     return this.read32(UNCORRECTABLE_MASK);
   }
@@ -55,7 +55,7 @@ export class ErrorReporting extends CapabilityRegisters {
     this.write32(UNCORRECTABLE_MASK, bits);
   }
 
-  /** Errors that are fatal. */
+  /** The errors that are fatal. */
   get uncorrectableSeverity(): number {
     return this.read32(UNCORRECTABLE_SEVERITY);
   }
@@ -81,12 +81,12 @@ export class ErrorReporting extends CapabilityRegisters {
     return this.read32(AER_CONTROL) & 0x1f;
   }
 
-  /** The first four words of the packet that had it. */
+  /** The first four words of the packet that caused that error. */
   get headerLog(): readonly number[] {
     return [0, 4, 8, 12].map((word) => this.read32(HEADER_LOG + word));
   }
 
-  /** Clear what is set in both status registers. */
+  /** Clear the bits that are set in both status registers. */
   clear(): void {
     this.write32(UNCORRECTABLE_STATUS, this.uncorrectableStatus);
     this.write32(CORRECTABLE_STATUS, this.correctableStatus);
@@ -97,7 +97,7 @@ const SECOND_REGISTER = 0x04;
 const CONTROL = 0x06;
 const ENABLE = 1 << 15;
 
-/** Address Translation Services (10.5.1). The host decides on it. */
+/** Address Translation Services (10.5.1). The host decides about their use. */
 export class AddressTranslation extends CapabilityRegisters {
   static readonly bytes = 8;
 
@@ -105,7 +105,7 @@ export class AddressTranslation extends CapabilityRegisters {
     return this.has16(CONTROL, ENABLE);
   }
 
-  /** Invalidations it takes before it holds up more. */
+  /** The number of invalidations that the queue takes before it stalls. */
   get invalidateQueueDepth(): number {
     return this.read16(SECOND_REGISTER) & 0x1f || 32;
   }
@@ -119,7 +119,7 @@ export class PageRequests extends CapabilityRegisters {
     return this.has16(0x04, 1 << 0);
   }
 
-  /** Page requests it can have outstanding. */
+  /** The number of page requests that may be outstanding. */
   get capacity(): number {
     return this.read32(0x08);
   }
@@ -133,7 +133,7 @@ export class ProcessAddressSpaces extends CapabilityRegisters {
     return this.has16(CONTROL, 1 << 0);
   }
 
-  /** Bits of an id. */
+  /** The number of bits of an id. */
   get width(): number {
     return (this.read16(SECOND_REGISTER) >>> 8) & 0x1f;
   }
@@ -164,7 +164,7 @@ export class AccessControl extends CapabilityRegisters {
 export class SingleRootIov extends CapabilityRegisters {
   static readonly bytes = 64;
 
-  /** Whether virtual functions are there. */
+  /** True if the virtual functions are enabled. */
   get enabled(): boolean {
     return this.has16(0x08, 1 << 0);
   }
@@ -181,11 +181,12 @@ export class SingleRootIov extends CapabilityRegisters {
     return this.read16(0x10);
   }
 
-  /** From the physical function to the first virtual one, and from one to the next: routing ids. */
+  /** The distance in routing ids from the physical function to the first virtual one. */
   get vfOffset(): number {
     return this.read16(0x14);
   }
 
+  /** The distance in routing ids from one virtual function to the next. */
   get vfStride(): number {
     return this.read16(0x16);
   }

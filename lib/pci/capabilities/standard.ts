@@ -1,9 +1,11 @@
-/** Capabilities that conventional PCI has too: power management, MSI, MSI-X, and what vendors add. */
+/** Capabilities that conventional PCI has, too: power management, MSI, MSI-X, and vendor-specific ones. */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { CapabilityRegisters } from './capability.ts';
 
-/** A power state that software can ask for. D3cold, without power, is not one: the slot does that. */
+/**
+ * A power state that software can ask for. D3cold, a function without power, is not one of them: the slot causes it.
+ */
 export type SettablePowerState = 'D0' | 'D1' | 'D2' | 'D3hot';
 
 const STATES: readonly SettablePowerState[] = ['D0', 'D1', 'D2', 'D3hot'];
@@ -15,7 +17,7 @@ const PM_NO_SOFT_RESET = 1 << 3;
 const PM_PME_ENABLE = 1 << 8;
 const PM_PME_STATUS = 1 << 15;
 
-/** PCI Bus Power Management 1.2, 3.2. `PciFunction.setPowerState` changes the state, with the delays it takes. */
+/** PCI Bus Power Management 1.2, 3.2. `PciFunction.setPowerState` changes the state and waits as long as needed. */
 export class PowerManagement extends CapabilityRegisters {
   static readonly bytes = 8;
 
@@ -32,7 +34,7 @@ export class PowerManagement extends CapabilityRegisters {
     return this.has16(PM_CAPABILITIES, PM_D2);
   }
 
-  /** States in which it can signal a power management event. */
+  /** The states in which the function can signal a power management event. */
   get pmeStates(): readonly (SettablePowerState | 'D3cold')[] {
     const bits = this.read16(PM_CAPABILITIES) >>> 11;
     return ([...STATES, 'D3cold'] as const).filter((_, bit) => (bits & (1 << bit)) !== 0);
@@ -46,7 +48,7 @@ export class PowerManagement extends CapabilityRegisters {
     return this.has16(PM_CONTROL, PM_PME_STATUS);
   }
 
-  /** Whether it keeps its registers when it comes back from D3hot to D0. */
+  /** True if the function keeps its registers on the way from D3hot to D0. */
   get noSoftReset(): boolean {
     return this.has16(PM_CONTROL, PM_NO_SOFT_RESET);
   }
@@ -55,14 +57,14 @@ export class PowerManagement extends CapabilityRegisters {
     return STATES[this.read16(PM_CONTROL) & 3]!;
   }
 
-  /** Whether the function has this state. D0 and D3hot it has to have. */
+  /** True if the function has this state. Every function has D0 and D3hot. */
   supports(state: SettablePowerState): boolean {
     if (state === 'D1') return this.supportsD1;
     return state === 'D2' ? this.supportsD2 : STATES.includes(state);
   }
 
   /**
-   * Write the state to PMCSR; it takes effect some time later (PCI Express 5.0, 5.9).
+   * Write the state to PMCSR. The change takes effect some time later (PCI Express 5.0, 5.9).
    * @throws DmaError EINVAL the function has no such state
    */
   writeState(state: SettablePowerState): void {
@@ -71,7 +73,7 @@ export class PowerManagement extends CapabilityRegisters {
         remedy: `it has ${STATES.filter((one) => this.supports(one)).join(', ')}`,
       });
     }
-    // The status bit is cleared by a 1: written as 0 it stays what it is.
+    // Writing 1 clears the status bit, so this write has 0 there and leaves it as it is.
     const others = this.read16(PM_CONTROL) & ~3 & ~PM_PME_STATUS;
     this.write16(PM_CONTROL, others | STATES.indexOf(state));
   }
@@ -86,22 +88,22 @@ const MSI_PER_VECTOR_MASK = 1 << 8;
 export class MsiCapability extends CapabilityRegisters {
   static readonly bytes = 10;
 
-  /** Always false through VFIO, which keeps this register to itself: `fn.interrupts.armed` says what is armed. */
+  /** Always false through VFIO, which hides this register. `fn.interrupts.armed` lists the armed vectors. */
   get enabled(): boolean {
     return this.has16(MSI_CONTROL, MSI_ENABLE);
   }
 
-  /** Vectors the function can send: a power of two up to 32. */
+  /** The number of vectors that the function can send: a power of two up to 32. */
   get vectors(): number {
     return 1 << ((this.read16(MSI_CONTROL) >>> 1) & 7);
   }
 
-  /** Vectors the host lets it send; 1 through VFIO. */
+  /** The number of vectors that the host lets it send; 1 through VFIO. */
   get enabledVectors(): number {
     return 1 << ((this.read16(MSI_CONTROL) >>> 4) & 7);
   }
 
-  /** Whether messages can go to an address above 4 GiB. */
+  /** True if messages can go to an address above 4 GiB. */
   get is64Bit(): boolean {
     return this.has16(MSI_CONTROL, MSI_64BIT);
   }
@@ -118,7 +120,7 @@ const MSIX_FUNCTION_MASK = 1 << 14;
 const MSIX_ENABLE = 1 << 15;
 const MSIX_ENTRY = 16;
 
-/** A part of a BAR. */
+/** A range of bytes in a BAR. */
 export interface BarRange {
   readonly bar: number;
   /** Offset of its first byte in the BAR. */
@@ -128,8 +130,8 @@ export interface BarRange {
 }
 
 /**
- * MSI-X (PCI Local Bus 3.0, 6.8.2). Table and pending bits are the host's: a BAR refuses accesses to the table and
- * writes to the pending bits. `fn.interrupts.msix` arms a vector.
+ * MSI-X (PCI Local Bus 3.0, 6.8.2). The host owns the table and the pending bits: a BAR refuses accesses to the
+ * table, and writes to the pending bits. `fn.interrupts.msix` arms a vector.
  */
 export class MsixCapability extends CapabilityRegisters {
   static readonly bytes = 12;
@@ -138,7 +140,7 @@ export class MsixCapability extends CapabilityRegisters {
     return this.has16(MSIX_CONTROL, MSIX_ENABLE);
   }
 
-  /** Whether all vectors are masked at once. */
+  /** True if all vectors are masked at once. */
   get functionMask(): boolean {
     return this.has16(MSIX_CONTROL, MSIX_FUNCTION_MASK);
   }
@@ -148,12 +150,12 @@ export class MsixCapability extends CapabilityRegisters {
     return (this.read16(MSIX_CONTROL) & 0x7ff) + 1;
   }
 
-  /** Where the table is: 16 bytes a vector. */
+  /** The place of the table, 16 bytes for each vector. */
   get table(): BarRange {
     return this.#range(MSIX_TABLE, MSIX_ENTRY * this.vectors);
   }
 
-  /** Where the pending bits are: one a vector, in units of 8 bytes. */
+  /** The place of the pending bits, one bit for each vector, in units of 8 bytes. */
   get pending(): BarRange {
     return this.#range(MSIX_PENDING, 8 * Math.ceil(this.vectors / 64));
   }
@@ -164,16 +166,19 @@ export class MsixCapability extends CapabilityRegisters {
   }
 }
 
-/** A capability of the vendor's own (PCI Local Bus 3.0, 6.7 and appendix H): id, next, length, then its own bytes. */
+/**
+ * A vendor-specific capability (PCI Local Bus 3.0, 6.7 and appendix H): id, next, length, then the vendor's own
+ * bytes.
+ */
 export class VendorCapability extends CapabilityRegisters {
   static readonly bytes = 3;
 
-  /** Bytes, with the three of the header. */
+  /** The size in bytes, with the three bytes of the header. */
   get size(): number {
     return this.config.read8(this.offset + 2);
   }
 
-  /** 8, 16 and 32 bits at `register` bytes from its start. @throws DmaError EINVAL outside, or misaligned */
+  /** 8, 16 and 32 bits at offset `register` from its start. @throws DmaError EINVAL outside, or misaligned */
   read8(register: number): number {
     this.#check(register, 1);
     return this.config.read8(this.offset + register);

@@ -1,6 +1,6 @@
 /**
- * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. On the whole
- * system only one opener can have the node of a group.
+ * A domain as a VFIO container: the type1 IOMMU driver behind /dev/vfio/vfio, and the groups attached to it. On the
+ * whole system only one opener can have the node of a group.
  *
  *      domain      container /dev/vfio/vfio
  *        group     /dev/vfio/N, attached         one or more

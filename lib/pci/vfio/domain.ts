@@ -4,8 +4,8 @@
  *      container   /dev/vfio/vfio, with the groups of its functions attached     (container.ts)
  *      iommufd     an IOAS of /dev/iommu, with its functions attached            (iommufd.ts)
  *
- * The registry of groups (group.ts) decides which domain a function goes to. The transport of a function asks the domain
- * which functions of a hot reset this program does not hold.
+ * The registry of groups (group.ts) decides which domain a function goes to. The transport of a function asks the
+ * domain which functions of a hot reset this program does not hold.
  */
 import { IommuDomain } from '../../dma/operations/domain.ts';
 import { DmaError } from '../../errors.ts';

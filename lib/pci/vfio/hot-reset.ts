@@ -87,7 +87,8 @@ function notReset(address: string, scope: readonly string[], errno: number): Dma
     // -ENOTTY: the kernel reset the bus, but the link or a function was not back when the kernel looked.
     return new DmaError('EIO', `the hot reset of ${address} failed (${code})`, {
       syscall,
-      remedy: 'the function may have been reset nevertheless: start it again; the kernel log (dmesg) may say why',
+      remedy:
+        'the function may have been reset nevertheless: start it again; the kernel log (dmesg) may say why',
     });
   }
   const others = scope.filter((one) => !isVfioDriver(driverOf(one)));

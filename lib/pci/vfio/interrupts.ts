@@ -1,8 +1,8 @@
 /**
  * Interrupts through VFIO (VFIO_DEVICE_SET_IRQS). Only one kind is on at a time. It is turned off with its last vector.
  *
- *      the kernel can add vectors (MSI-X since Linux 6.5)   the first vector to be armed turns on one; each adds its own
- *      it cannot (VFIO_IRQ_INFO_NORESIZE)                   the first vector to be armed turns on all, without eventfds
+ *      the kernel can add vectors (MSI-X since Linux 6.5)   each vector is added when it is armed
+ *      it cannot (VFIO_IRQ_INFO_NORESIZE)                   the first armed vector turns on all, without eventfds
  */
 import { describe } from '../../arguments.ts';
 import { DmaError, errnoName } from '../../errors.ts';

@@ -1,14 +1,15 @@
 /**
- * The IOMMU faults of one function, from the kernel's log. User space has no other way to learn of them: the device does not
- * know, and VFIO does not report them.
+ * The IOMMU faults of one function, from the kernel's log. User space has no other way to learn of them: the device
+ * does not know, and VFIO does not report them.
  *
  *      DMAR: [DMA Write NO_PASID] Request device [00:10.0] fault addr 0x600000 [fault reason 0x05] PTE Write access ...
  *      vfio-pci 0000:00:10.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x0001 address=0x600000 flags=0x0020]
  *      virtio_iommu virtio0: page fault from EP 128 at 0x600000 [W]
  *      arm-smmu-v3 9050000.smmuv3: event 0x10 received:      and the four words of the event, a line each
  *
- * A line may be missing: the kernel limits the rate of all of these, and an IOMMU drops faults while one is pending. If this
- * process may not read the log (kernel.dmesg_restrict without CAP_SYSLOG), it sees no faults, and gets no error.
+ * A line may be missing: the kernel limits the rate of all of these, and an IOMMU drops faults while one is pending.
+ * If this process may not read the log (kernel.dmesg_restrict without CAP_SYSLOG), it sees no faults, and gets no
+ * error.
  */
 import { closeSync, constants, openSync, readSync } from 'node:fs';
 import type { Fault } from '../../iommu/fault.ts';

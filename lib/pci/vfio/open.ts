@@ -5,8 +5,8 @@
  *      group, domain     the address space that its device will see (group.ts, domain.ts)
  *      device            opened by the domain (iommufd.ts, container.ts)
  *
- * The transport owns the device, and the devices own the domain. The caller may close either of them first: the device is
- * stopped, or the mappings are gone, before the other one ends.
+ * The transport owns the device, and the devices own the domain. The caller may close either of them first: the
+ * device is stopped, or the mappings are gone, before the other one ends.
  */
 import { createHardwareDevice } from '../../debug/create.ts';
 import type { HugePages } from '../../memory/hugepages.ts';

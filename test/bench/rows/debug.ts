@@ -4,7 +4,8 @@
  * in its own rows by that, and the side with it pays too.
  */
 
-import { watchHardware } from '../../../lib/debug/create.ts';
+import { hardwareObservers } from '../../../lib/debug/create.ts';
+import type { Observe } from '../../../lib/debug/device.ts';
 import type { DebugOptions } from '../../../lib/debug/options.ts';
 import { type DmaDevice, type DmaDirection, openPci } from '../../../lib/index.ts';
 import { type DeviceBus, simulate } from '../../../lib/sim/index.ts';
@@ -31,13 +32,14 @@ function costRow(
   options: MachineOptions = {},
   operations = 1,
   debug: DebugOptions = {},
+  observe?: Observe,
 ): Row {
   return {
     name: `debug: ${what}`,
     targets,
     run() {
       mixedUse(debugMachine());
-      const on = loop('with dma-debug', make(debugMachine(options, debug)), operations);
+      const on = loop('with dma-debug', make(debugMachine(options, debug, observe)), operations);
       return compare(on, loop('without', make(machine(options)), operations));
     },
   };
@@ -64,16 +66,17 @@ function bouncedRow(size: number): Row {
   return mapRow(`bounced, ${size} B`, 'bidirectional', () => foreignPieces(PIECES, size), BOUNCING);
 }
 
-/** With what there is to know of real hardware besides: `debug: true` there. */
+/** A device with the observers of real hardware, as `debug: true` makes it there. */
 function hardwareRow(size: number, direction: DmaDirection): Row {
   const make = (bench: Machine): Loop => {
-    watchHardware(bench.dma, () => ({ faults: () => [], close() {} }));
     const views = foreignPieces(PIECES, size);
     return (count) => {
       for (let i = 0; i < count; i++) bench.dma.mapSingle(views[i & (PIECES - 1)]!, direction).unmap();
     };
   };
-  return costRow(`hardware, bounced, ${size} B, ${direction}`, [{ ratio: 3 }], make, BOUNCING);
+  const observe = hardwareObservers(() => ({ faults: () => [], close() {} }));
+  const name = `hardware, bounced, ${size} B, ${direction}`;
+  return costRow(name, [{ ratio: 3 }], make, BOUNCING, 1, {}, observe);
 }
 
 /** A simulated function as `openPci` opens it, with dma-debug and without. */
