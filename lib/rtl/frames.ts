@@ -1,4 +1,7 @@
-/** The frames between a simulator process and us (docs/rtl.md, "The protocol"): u32 length, u8 type, body; little-endian. */
+/**
+ * The frames between a simulator process and us (docs/rtl.md, "The protocol"): u32 length, u8 type, body;
+ * little-endian.
+ */
 
 export const PROTOCOL_VERSION = 1;
 

@@ -1,7 +1,7 @@
 /**
- * A simulator as a process beside ours: Verilator's, or anything that speaks the protocol of docs/rtl.md. It is killed
- * when it is closed, when it does not answer in time, and it ends by itself when our end of its pipe closes, so that none
- * is left behind however we end.
+ * A simulator as a process beside ours: Verilator's, or anything that speaks the protocol of docs/rtl.md. It is
+ * killed when it is closed, when it does not answer in time, and it ends by itself when our end of its pipe closes,
+ * so that none is left behind however we end.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, readSync, writeSync } from 'node:fs';
@@ -18,7 +18,9 @@ export interface ProcessOptions {
   readonly timeout?: number;
 }
 
-/** A design in a program of its own: a binary that `userdma rtl build` made, or any command that speaks the protocol. */
+/**
+ * A design in a program of its own: a binary that `userdma rtl build` made, or any command that speaks the protocol.
+ */
 export function processDesign(command: string, options: ProcessOptions = {}): Design {
   return { name: command, open: (host) => new ProcessSimulator(command, options, host) };
 }

@@ -5,7 +5,10 @@
 
 /** The machine around the design. Its methods run inside a call of the simulator's. */
 export interface SimulatorHost {
-  /** Read memory. @returns a member of RESPONSE: DECERR when the IOMMU refused a part of it, which then reads as zeros */
+  /**
+   * Read memory.
+   * @returns a member of RESPONSE: DECERR when the IOMMU refused a part of it, which then reads as zeros
+   */
   dmaRead(address: bigint, into: Uint8Array): number;
   /** Write memory. @returns a member of RESPONSE */
   dmaWrite(address: bigint, from: Uint8Array): number;

@@ -1,6 +1,6 @@
 /**
- * A simulator in our own process: Verilated C++ as a WebAssembly module. It runs on any system without a toolchain, and its
- * whole state is one block of memory that can be copied and put back.
+ * A simulator in our own process: Verilated C++ as a WebAssembly module. It runs on any system without a toolchain,
+ * and its whole state is one block of memory that can be copied and put back.
  */
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaError } from '../errors.ts';

@@ -1,6 +1,6 @@
 /**
- * A process that does not answer is killed, so that a blocking read of its pipe ends. Our own thread is inside that read
- * and can do nothing; a worker watches a word of shared memory instead:
+ * A process that does not answer is killed, so that a blocking read of its pipe ends. Our own thread is inside that
+ * read and can do nothing; a worker watches a word of shared memory instead:
  *
  *      0    no request is under way
  *      n    request n is; when the worker sees the same n for longer than the limit, it kills the process

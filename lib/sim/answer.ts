@@ -1,6 +1,6 @@
 /**
- * What a model answers a register read with. A wrong answer is a mistake of the model, and the error says so by its
- * name.
+ * Checks the answer of a model to a register read. A wrong answer is a mistake of the model, so the error names the
+ * model.
  */
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -10,14 +10,14 @@ import { modelName } from './model-name.ts';
 /** @returns the low bits of the answer, unsigned @throws DmaError EINVAL the answer is no number of 32 bits */
 export function answerOf(model: DeviceModel, bar: number, offset: number, width: Width): number {
   const value: unknown = model.read(bar, offset, width);
-  // Bitwise operators make signed numbers: these are taken as they are meant.
+  // Bitwise operators produce signed numbers. They count as the unsigned numbers with the same bits.
   if (typeof value === 'number' && (value >>> 0 === value || (value | 0) === value)) {
     return width === 4 ? value >>> 0 : value & (2 ** (8 * width) - 1);
   }
   throw wrongAnswer(model, bar, offset, 8 * width, value, 'a whole number from 0 to 2^32 - 1');
 }
 
-/** One 64-bit read, or two of 32 bits, low word first, by a model that has no others. */
+/** One 64-bit read. A model without 64-bit reads gets two of 32 bits, low word first. */
 export function answer64Of(model: DeviceModel, bar: number, offset: number): bigint {
   if (model.read64 === undefined) {
     const low = answerOf(model, bar, offset, 4);

@@ -8,7 +8,7 @@ import { answer64Of, answerOf } from './answer.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
 
-/** What a register read costs on a real link, roughly; writes are posted and cost the driver nothing. */
+/** The approximate cost of a register read on a real link. Writes are posted and cost the driver no time. */
 const READ_MICROSECONDS = 1;
 
 /** A BAR of a simulated function: each access reaches the model. */
@@ -18,7 +18,7 @@ export class SimulatedBar extends Registers implements Bar {
   readonly #bus: SimulatedBus;
   readonly #model: DeviceModel;
   readonly #window: BarRegisters | undefined;
-  /** Undefined where the whole BAR is the driver's, as most are. */
+  /** Undefined if the driver may use the whole BAR, as it may in most cases. */
   readonly #reserved: readonly ReservedBytes[] | undefined;
   #port: BusPort | undefined;
 
@@ -82,7 +82,7 @@ export class SimulatedBar extends Registers implements Bar {
     this.#checkThere(offset, 8);
   }
 
-  /** The function was closed, or the device is gone: every access from here on throws ENODEV. */
+  /** The function was closed, or the device is gone: from here on every access throws ENODEV. */
   close(): void {
     this.#port = undefined;
     this.#window?.close();
@@ -116,13 +116,16 @@ export class SimulatedBar extends Registers implements Bar {
     if (!this.#port!.config.decodes(info.kind)) throw barAccessError(info, offset, width, 'EIO');
   }
 
-  /** Asked again after the access: a device may go in the middle of it. */
+  /** Called again after the access, because a device may go in the middle of it. */
   #checkThere(offset: number, width: number): void {
     if (this.#port === undefined) throw barAccessError(this.info, offset, width, 'ENODEV');
   }
 }
 
-/** The registers as the DMA of a function meets them: the model, and nothing of the driver's clock or checks. */
+/**
+ * The registers as the DMA of a function sees them. They are those of the model, without the driver's clock and
+ * checks.
+ */
 class BarRegisters extends SimulatedRegisters {
   override readonly size: number;
   override readonly reserved: readonly ReservedBytes[];

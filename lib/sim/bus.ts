@@ -1,6 +1,6 @@
 /**
- * The slot a simulated device sits in. The device is there for as long as the simulation; a driver's connection
- * to it (a BusPort) comes and goes with open and close.
+ * The slot of a simulated device. The device exists as long as the simulation. A driver's connection to it (a
+ * BusPort) begins with open and ends with close.
  */
 import { argumentError, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -16,27 +16,27 @@ import type { SimulatedInterrupts } from './interrupts.ts';
 import type { DeviceBus, DeviceModel } from './model.ts';
 import { modelName } from './model-name.ts';
 
-/** What stands between the device and a driver that has opened it. */
+/** The connection between the device and a driver that has opened it. */
 export interface BusPort {
   readonly config: SimulatedConfigSpace;
   readonly interrupts: SimulatedInterrupts;
   readonly addressSpace: SimulatedAddressSpace;
-  /** As whom the device reaches it. */
+  /** The identity of the device when it accesses memory. */
   readonly requester: Requester;
   /** The device was pulled out. */
   leave(): void;
-  /** The system saw an error of the function, or wants it back. */
+  /** The system saw an error of the function. */
   reportError(): void;
   requestRelease(): void;
   /** A hot reset of another function hit this one. */
   wasReset(functions: readonly string[]): void;
 }
 
-/** A device that lags is told of what its late writes must not be late for (lag/device.ts). */
+/** A lagging device. It is told before an event that its late writes must not come after (lag/device.ts). */
 export interface LaggingDevice extends DeviceModel {
   beforeConfigRead(): void;
   beforeConfigWrite(): void;
-  /** The driver stops the device: first it does all that it was told to do. */
+  /** The driver is about to stop the device. The device first does all its outstanding work. */
   settle(): void;
 }
 
@@ -51,13 +51,13 @@ const RELAXED_ORDERING = 1 << 4;
 const TIME_REMEDY =
   'pass simulated microseconds, more than 0: what takes no time is done in the register access itself';
 
-/** What the parts of a simulated machine know of the slot, and models need not. */
+/** The additional methods of the slot for the parts of a simulated machine. Models do not need them. */
 export interface SlotBus extends DeviceBus {
-  /** Whether a message of this vector would reach the driver. */
+  /** True if a message of this vector would reach the driver. */
   delivers(vector: number): boolean;
 }
 
-/** The slot of a simulated function: what the model sees of the machine. */
+/** The slot of a simulated function: the machine as its model sees it. */
 export class SimulatedBus implements SlotBus {
   readonly clock = new SimulatedClock();
   readonly faults: FaultLog;
@@ -74,7 +74,7 @@ export class SimulatedBus implements SlotBus {
   #line = false;
   #plugged = true;
 
-  /** @throws DmaError EINVAL the model describes what no function can be */
+  /** @throws DmaError EINVAL the model describes a function that cannot exist */
   constructor(model: DeviceModel, faults: FaultLog, lagging?: LaggingDevice) {
     this.bars = describeBars(model);
     this.model = model;
@@ -101,7 +101,7 @@ export class SimulatedBus implements SlotBus {
     this.clock.start();
   }
 
-  /** The driver releases the device: time stands still for the device, and it reaches no memory. */
+  /** The driver releases the device. Time stands still for the device, and it reaches no memory. */
   release(): void {
     this.#port = undefined;
     this.clock.stop();
@@ -114,7 +114,7 @@ export class SimulatedBus implements SlotBus {
     this.#holder = undefined;
   }
 
-  /** Ask for the device back, as before it is removed; resolves when no driver has it. */
+  /** Ask the driver for the device, as before its removal. Resolves when no driver has it. */
   requestRelease(): Promise<void> {
     const port = this.#port;
     if (port === undefined) return Promise.resolve();
@@ -122,7 +122,7 @@ export class SimulatedBus implements SlotBus {
     return new Promise((resolve) => this.#released.push(resolve));
   }
 
-  /** Tell the driver of an error that nothing can correct. */
+  /** Tell the driver of an error that the system could not correct. */
   reportError(): void {
     const port = this.#port;
     if (port !== undefined) setImmediate(() => port.reportError());
@@ -133,12 +133,12 @@ export class SimulatedBus implements SlotBus {
     this.#port?.wasReset(functions);
   }
 
-  /** Whether the device is in its slot. */
+  /** True if the device is in its slot. */
   get plugged(): boolean {
     return this.#plugged;
   }
 
-  /** Pull the device out. Every access of the driver fails from here on, and the device reaches nothing. */
+  /** Pull the device out. From here on every access of the driver fails, and the device reaches nothing. */
   unplug(): void {
     if (!this.#plugged) return;
     this.#plugged = false;
@@ -147,7 +147,7 @@ export class SimulatedBus implements SlotBus {
     this.#port?.leave();
   }
 
-  /** Put it back, as after power-up. @throws DmaError EBUSY a driver still has the function open */
+  /** Put the device back. It is as after power-up. @throws DmaError EBUSY a driver still has the function open */
   plugIn(): void {
     if (this.#plugged) return;
     this.checkReleased();
@@ -163,7 +163,7 @@ export class SimulatedBus implements SlotBus {
     });
   }
 
-  /** Function-level reset: nothing the device had begun will happen. */
+  /** Function-level reset: the device abandons all work that it had begun. */
   reset(): void {
     this.clock.clear();
     this.lower();
@@ -190,12 +190,12 @@ export class SimulatedBus implements SlotBus {
     return false;
   }
 
-  /** Whether a driver can reach the device, and the device memory. */
+  /** True if a driver can reach the device, and the device can reach memory. */
   get connected(): boolean {
     return this.#plugged && this.#port !== undefined;
   }
 
-  /** Whether a write would find memory everywhere now. */
+  /** True if a write would now find memory at every byte. */
   mayWrite(address: bigint | number, size: number, high: number | undefined): boolean {
     const port = this.#port;
     if (!this.#plugged || !port?.config.busMaster) return false;
@@ -203,8 +203,9 @@ export class SimulatedBus implements SlotBus {
   }
 
   /**
-   * A write that has left the device: bus mastering does not stop it any more. @returns what happens when it arrives
-   * @param about what the device was doing when it wrote
+   * A write that has left the device. Turning off bus mastering does not stop it any more.
+   * @returns the function to call when the write arrives
+   * @param about the activity of the device when it wrote
    */
   writeLater(
     address: bigint | number,
@@ -226,7 +227,10 @@ export class SimulatedBus implements SlotBus {
     };
   }
 
-  /** The same for a message interrupt; undefined when the function may send none. @throws DmaError EINVAL vector */
+  /**
+   * As `writeLater`, for a message interrupt; undefined if the function may not send one. @throws DmaError EINVAL
+   * vector
+   */
   messageLater(vector: number): (() => void) | undefined {
     this.#checkVector(vector);
     const port = this.#port;
@@ -236,7 +240,10 @@ export class SimulatedBus implements SlotBus {
     };
   }
 
-  /** Whether the driver lets the function relax the order of its writes: Enable Relaxed Ordering in Device Control. */
+  /**
+   * True if the driver allows the function to relax the order of its writes: Enable Relaxed Ordering in Device
+   * Control.
+   */
   get relaxedOrdering(): boolean {
     const config = this.#port?.config;
     const express = config === undefined ? undefined : findCapability(config, EXPRESS);
@@ -283,7 +290,7 @@ export class SimulatedBus implements SlotBus {
     this.faults.record({ address: BigInt(address), size, access, reason });
   }
 
-  /** The driver has not allowed the function to start anything on the bus: the access is recorded as a fault. */
+  /** The driver has not allowed the function to start accesses on the bus. The access is recorded as a fault. */
   #refuse(
     address: bigint | number,
     size: number,

@@ -1,14 +1,14 @@
 /**
  * The cache of a simulated CPU, in front of memory that a device reaches without seeing the cache.
  *
- *      CPU     <-->  the ArrayBuffer     what the cache holds; a typed array never sees anything else
- *                    `memory`            what the device reads and writes
- *                    `clean`             each line as it was when it was last read from memory or written back
+ *      CPU     <-->  the ArrayBuffer     the contents of the cache; a typed array never shows anything else
+ *                    `memory`            the bytes that the device reads and writes
+ *                    `clean`             each line at the time it was last read from memory or written back
  *
- * Lines whose bytes differ from `clean` are dirty. As on arm64 (arch/arm64/mm/cache.S) cleaning writes dirty lines to
- * memory, whole; invalidating throws lines away, except that those covered only in part are cleaned first. So what
- * shares a line with a device's buffer is lost, or destroys what the device wrote, as it would be on hardware.
- * A real cache also writes back and reads ahead on its own; this one never does, which no driver may rely on, but
+ * A line is dirty if its bytes differ from `clean`. As on arm64 (arch/arm64/mm/cache.S), cleaning writes whole dirty
+ * lines to memory. Invalidating drops lines, but first cleans those that the range covers only in part. So bytes that
+ * share a line with a device's buffer get lost, or they overwrite the bytes that the device wrote, as on hardware. A
+ * real cache also writes back and reads ahead on its own. This one never does. A driver may not rely on that, but it
  * makes every forgotten sync visible.
  */
 import { checkArrayLength } from '../arguments.ts';
@@ -17,25 +17,25 @@ import type { DmaDirection } from '../direction.ts';
 import type { Coherence } from '../memory/source.ts';
 import { checkPageSize } from '../page-size.ts';
 
-/** What memory holds before anything was written back: nothing that a test takes for data, or for zeros. */
+/** The contents of memory before the first write-back. A test can take it neither for data nor for zeros. */
 const POISON = 0xdb;
 
 export interface SimulatedCacheOptions {
   /** Bytes, a power of two. Default 64. */
   readonly lineSize?: number;
-  /** What the cache leaves alone: buffers that were allocated as 'coherent'. */
+  /** The cache ignores buffers that were allocated as 'coherent'. */
   readonly coherenceOf: (buffer: ArrayBufferLike) => Coherence | undefined;
-  /** Where in its page, and so in its line, a buffer starts. */
+  /** The offset of a buffer's start in its page, and so in its line. */
   readonly pageOffset: (buffer: ArrayBufferLike) => number;
 }
 
 /** A cached buffer, all three of the same length. */
 interface Cached {
-  /** Empty once the buffer was detached, so that nothing more happens to it. */
+  /** Empty after the buffer was detached, so that nothing more happens to it. */
   readonly cpu: Buffer;
   readonly memory: Uint8Array;
   readonly clean: Uint8Array;
-  /** Bytes between the start of the first line and the buffer's first. */
+  /** The number of bytes between the start of the first line and the first byte of the buffer. */
   readonly lead: number;
 }
 
@@ -55,7 +55,7 @@ export class SimulatedCache implements CacheMaintenance {
   }
 
   /**
-   * What the device sees of bytes [offset, offset + size) of a buffer.
+   * The device's view of bytes [offset, offset + size) of a buffer.
    * @throws DmaError ENOMEM too long to be cached
    */
   deviceView(buffer: ArrayBufferLike, offset: number, size: number): Uint8Array {
@@ -95,7 +95,7 @@ export class SimulatedCache implements CacheMaintenance {
     return cached;
   }
 
-  /** Offset of the line that holds byte `offset`; below 0 when it starts before the buffer. */
+  /** The offset of the line that holds byte `offset`. It is below 0 if the line starts before the buffer. */
   #lineStart({ lead }: Cached, offset: number): number {
     return offset - ((lead + offset) % this.lineSize);
   }
@@ -106,7 +106,7 @@ export class SimulatedCache implements CacheMaintenance {
     const end = Math.min(this.#lineStart(cached, to - 1) + this.lineSize, length);
     let start = Math.max(this.#lineStart(cached, from), 0);
     if (length === 0 || isClean(cached, start, end)) return;
-    // Lines that are dirty one after the other go together.
+    // Consecutive dirty lines are written together.
     for (let line = start; line < end; ) {
       const next = Math.min(this.#lineStart(cached, line) + this.lineSize, end);
       if (isLineClean(cached, line, next)) {
@@ -123,7 +123,7 @@ function isClean({ cpu, clean }: Cached, start: number, end: number): boolean {
   return cpu.compare(clean, start, end, start, end) === 0;
 }
 
-/** The same, where the first byte is likely to tell. */
+/** As `isClean`, but byte by byte: it is faster if one of the first bytes differs. */
 function isLineClean({ cpu, clean }: Cached, start: number, end: number): boolean {
   let at = start;
   while (at < end && cpu[at] === clean[at]) at++;

@@ -1,7 +1,7 @@
 /**
- * The capabilities of a simulated function as bytes: those that fields of its description stand for, and those that it
- * gives itself. A driver may write what vfio-pci lets it write (drivers/vfio/pci/vfio_pci_config.c), so that a write
- * which the host keeps to itself does nothing here either.
+ * The capabilities of a simulated function as bytes. Some come from fields of its description, and the others are
+ * given as bytes. A driver may write the bits that vfio-pci lets it write (drivers/vfio/pci/vfio_pci_config.c). A
+ * write that the host would ignore has no effect here either.
  */
 import type {
   CapabilityDescription,
@@ -11,7 +11,7 @@ import type {
   PowerDescription,
 } from './model.ts';
 
-/** Ids of the capabilities that fields of the description make. */
+/** Ids of the capabilities that fields of the description create. */
 export const CAPABILITY = {
   power: 0x01,
   msi: 0x05,
@@ -24,7 +24,7 @@ const VENDOR = 0x09;
 const MSI_64BIT = 1 << 7;
 const EXPRESS_VERSION_2 = 2;
 const EXPRESS_FLR = 1 << 28;
-/** All of the device control register but phantom functions, which the host decides on, and the bit that resets. */
+/** All bits of the device control register except phantom functions, which the host controls, and the reset bit. */
 const EXPRESS_CONTROL = 0x7dff;
 /** 2.5 GT/s, one lane. */
 const EXPRESS_LINK = 0x11;
@@ -68,8 +68,8 @@ export function extendedCapabilities({
 function msiCapability(vectors: number): CapabilityDescription {
   const image = new Image(14);
   const most = Math.log2(vectors);
-  // vfio-pci keeps a copy of its own, all of which can be written, but for the enable bit and vectors that are not
-  // there.
+  // vfio-pci keeps its own copy of this register. All bits of the copy can be written, except the enable bit and the
+  // bits for more vectors than there are.
   const granted = ((1 << Math.ceil(Math.log2(most + 1))) - 1) << 4;
   image.put(2, 2, (most << 1) | MSI_64BIT, 0x8e | granted);
   image.put(4, 4, 0, 0xffffffff);
@@ -78,7 +78,7 @@ function msiCapability(vectors: number): CapabilityDescription {
   return image.capability(CAPABILITY.msi);
 }
 
-/** The host owns all of it, the function mask included. */
+/** The host owns the whole capability, including the function mask. */
 function msixCapability({
   vectors,
   bar,
@@ -122,7 +122,7 @@ function advancedFeatures(): CapabilityDescription {
   return image.capability(CAPABILITY.advancedFeatures);
 }
 
-/** The length byte of a vendor's capability counts the header too. */
+/** The length byte of a vendor-specific capability counts the header, too. */
 function withLength(capability: CapabilityDescription): CapabilityDescription {
   const { id, registers } = capability;
   if (id !== VENDOR || registers.length === 0 || registers[0] !== 0) return capability;
@@ -131,13 +131,14 @@ function withLength(capability: CapabilityDescription): CapabilityDescription {
   return { ...capability, registers: filled };
 }
 
-/** Advanced Error Reporting with every error reported, and none there. */
+/** Advanced Error Reporting. Every error is reported, and no error is recorded. */
 function errorCapability(): ExtendedDescription {
   const image = new Image(44);
   const [uncorrectable, correctable] = [0x03fff030, 0x0000f1c1];
   image.clear(4, uncorrectable);
   image.put(8, 4, 0, uncorrectable);
-  // As the specification has them after a reset: what is fatal, and what is not reported.
+  // The values that the specification gives after a reset: the errors that are fatal, and those that are not
+  // reported.
   image.put(12, 4, 0x00462030, uncorrectable);
   image.clear(16, correctable);
   image.put(20, 4, 0x0000e000, correctable);
@@ -151,7 +152,7 @@ function serialCapability(value: bigint): ExtendedDescription {
   return { id: 0x03, registers };
 }
 
-/** A capability in the making. Offsets count from its first byte, as specifications have them. */
+/** A capability under construction. Offsets count from its first byte, as in specifications. */
 class Image {
   readonly #values: DataView;
   readonly #writable: DataView;
@@ -168,7 +169,7 @@ class Image {
     set(this.#writable, offset, width, writable);
   }
 
-  /** Bits of a register of 32 that writing 1 clears. */
+  /** Bits of a 32-bit register that writing 1 clears. */
   clear(offset: number, bits: number): void {
     set(this.#clearable, offset, 4, bits);
   }
@@ -181,7 +182,7 @@ class Image {
     return { id, version, ...this.#behind(4) };
   }
 
-  /** Everything behind a header of so many bytes. */
+  /** The bytes behind a header of so many bytes. */
   #behind(header: number): Required<Pick<CapabilityDescription, 'registers' | 'writable' | 'clearable'>> {
     const bytes = ({ buffer }: DataView) => new Uint8Array(buffer as ArrayBuffer, header);
     return {

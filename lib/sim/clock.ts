@@ -1,7 +1,7 @@
 /**
- * Simulated time: a queue of actions, run in order of their due time and never by the wall clock, so that every run
- * is the same. Time passes when the driver does something that takes time, and jumps to the next action when the event
- * loop is idle.
+ * Simulated time: a queue of actions. They run in the order of their due time and never by the wall clock, so that
+ * every run is the same. Time passes when the driver does something that takes time. When the event loop is idle, it
+ * jumps to the next action.
  */
 
 /** An action that is scheduled, for `cancel`. */
@@ -12,12 +12,12 @@ export interface Scheduled {
 
 /** The simulated time of one device, and what is scheduled on it. */
 export class SimulatedClock {
-  /** Ascending; events due together keep the order they were asked for. */
+  /** Ascending. Actions that are due at the same time keep the order in which they were scheduled. */
   #queue: Scheduled[] = [];
   #now = 0;
   #running = false;
   #turn: NodeJS.Immediate | undefined;
-  /** Runs what is due next; one function for every turn. */
+  /** Runs the next due action. It is one function object for all turns. */
   readonly #onTurn = (): void => {
     this.#turn = undefined;
     try {
@@ -32,12 +32,12 @@ export class SimulatedClock {
     return this.#now;
   }
 
-  /** Actions that are scheduled. */
+  /** The number of scheduled actions. */
   get scheduled(): number {
     return this.#queue.length;
   }
 
-  /** @param microseconds at least 1, so that time passes however an action repeats itself */
+  /** @param microseconds at least 1, so that time passes even if an action always schedules itself again */
   after(microseconds: number, action: () => void): Scheduled {
     const event = { due: this.#now + Math.max(1, microseconds), action };
     let at = this.#queue.length;
@@ -48,13 +48,13 @@ export class SimulatedClock {
     return event;
   }
 
-  /** The action does not run. Nothing happens if it ran before. */
+  /** Prevents an action from running. Does nothing if the action has run already. */
   cancel(event: Scheduled): void {
     const at = this.#queue.indexOf(event);
     if (at >= 0) this.#queue.splice(at, 1);
   }
 
-  /** Let time jump to the next action, as in an idle event loop. @returns false when nothing is scheduled */
+  /** Lets time jump to the next action, as in an idle event loop. @returns false if no action is scheduled */
   step(): boolean {
     const next = this.#queue[0];
     if (next === undefined) return false;
@@ -62,12 +62,12 @@ export class SimulatedClock {
     return true;
   }
 
-  /** Let time pass. The actions that become due run inside this call. */
+  /** Lets time pass. The actions that become due run inside this call. */
   advance(microseconds: number): void {
     this.#runUntil(this.#now + microseconds);
   }
 
-  /** Let time pass by itself while the event loop turns. */
+  /** Lets time pass by itself while the event loop turns. */
   start(): void {
     this.#running = true;
     this.#schedule();
@@ -79,7 +79,7 @@ export class SimulatedClock {
     this.#turn = undefined;
   }
 
-  /** Forget everything that was to happen. */
+  /** Cancels all actions. */
   clear(): void {
     this.#queue = [];
   }

@@ -1,7 +1,8 @@
 /**
  * Configuration space of a simulated function: a type 0 header, its BARs with the sizing protocol, and capability
- * lists (PCI Local Bus 3.0, chapter 6). One byte array holds the values, one the bits a driver may write, one the bits
- * that writing 1 clears. Some bits do something instead: they reset the function, or change its power state.
+ * lists (PCI Local Bus 3.0, chapter 6). One byte array holds the values, one the bits that a driver may write, and
+ * one the bits that writing 1 clears. A few bits have an effect instead: they reset the function, or change its power
+ * state.
  */
 import type { BarInfo } from '../pci/bar.ts';
 import {
@@ -24,13 +25,13 @@ const COMMAND_WRITABLE = Object.values(PCI_COMMAND).reduce((bits, bit) => bits |
 const MESSAGE_CONTROL = 2;
 const MSI_ENABLE = 1 << 0;
 const MSIX_ENABLE = 1 << 15;
-/** In PMCSR. */
+/** Bits of the power management control register (PMCSR). */
 const PM_CONTROL = 4;
 const PM_STATE = 3;
 const D3HOT = 3;
 const PM_D1 = 1 << 9;
 const PM_D2 = 1 << 10;
-/** The byte of the device control register that has the bit, and the bit. It reads 0 always. */
+/** The byte of the device control register that has the reset bit, and the bit. The bit always reads 0. */
 const EXPRESS_FLR: ResetBit = { register: 9, bit: 1 << 7 };
 const ADVANCED_FLR: ResetBit = { register: 4, bit: 1 << 0 };
 
@@ -39,7 +40,7 @@ interface ResetBit {
   readonly bit: number;
 }
 
-/** What a write did beside changing bits: a function-level reset, or the way out of D3hot without registers. */
+/** The effect of a write, other than changed bits: a function-level reset, or leaving D3hot without registers. */
 export type WriteEffect = 'function' | 'power';
 
 /** The configuration space of a simulated function. */
@@ -49,11 +50,13 @@ export class SimulatedConfigSpace implements ConfigAccess {
   readonly #writable: DataView;
   readonly #clearable: DataView;
   readonly #messageControl = new Map<'msi' | 'msix', number>();
-  /** Where writing a bit resets the function, if a driver can reset it so: offset of the byte, and the bit. */
+  /**
+   * The bit that resets the function when a driver writes it, and the offset of its byte; undefined if there is none.
+   */
   #reset: ResetBit | undefined;
   /** Offset of PMCSR; 0 for a function without power management. */
   #powerControl = 0;
-  /** Numbers of the states it has. A write of any other one changes nothing. */
+  /** The numbers of its power states. A write of any other number changes nothing. */
   #powerStates: readonly number[] = [0];
   #awake = true;
   #nextCapability = FIRST_CAPABILITY;
@@ -62,8 +65,8 @@ export class SimulatedConfigSpace implements ConfigAccess {
   #lastExtended = 0;
 
   /**
-   * As a function is handed to a driver: memory and I/O decode on, bus mastering off.
-   * @param multiFunction whether its device has other functions
+   * The space as a driver gets it: memory and I/O decode on, bus mastering off.
+   * @param multiFunction true if the device has other functions
    */
   constructor(description: FunctionDescription, bars: readonly BarInfo[], multiFunction = false) {
     this.size = description.express ? 4096 : 256;
@@ -84,7 +87,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     return get(this.#values, offset, width);
   }
 
-  /** Returns what the write asks for that the device has to do. */
+  /** Returns the effect that the write has on the device, if any. */
   write(offset: number, width: 1 | 2 | 4, value: number): WriteEffect | undefined {
     const mask = get(this.#writable, offset, width);
     const kept = this.read(offset, width) & ~mask & ~(value & get(this.#clearable, offset, width));
@@ -97,8 +100,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
   }
 
   /**
-   * Whether the function is in D0. In any other state it answers nothing but configuration accesses, and starts
-   * nothing.
+   * True if the function is in D0. In any other state it answers only configuration accesses, and starts no access.
    */
   get awake(): boolean {
     return this.#awake;
@@ -109,13 +111,13 @@ export class SimulatedConfigSpace implements ConfigAccess {
     return this.#powerControl === 0 ? 0 : this.#values.getUint8(this.#powerControl) & PM_STATE;
   }
 
-  /** A reset ends in D0. */
+  /** After a reset the function is in D0. */
   wake(): void {
     if (this.#powerControl !== 0) this.#setPowerState(0);
     this.#awake = true;
   }
 
-  /** Whether the function answers accesses of this kind. */
+  /** True if the function answers accesses of this kind. */
   decodes(kind: 'memory' | 'io'): boolean {
     return this.awake && (this.#command & PCI_COMMAND[kind]) !== 0;
   }
@@ -150,12 +152,12 @@ export class SimulatedConfigSpace implements ConfigAccess {
     this.#values.setUint8(this.#powerControl, others | state);
   }
 
-  /** Whether the function loses its registers on the way from D3hot to D0. */
+  /** True if the function loses its registers on the way from D3hot to D0. */
   get #losesRegisters(): boolean {
     return this.#powerControl !== 0 && (this.#values.getUint8(this.#powerControl) & PM_NO_SOFT_RESET) === 0;
   }
 
-  /** Whether a write sets the bit that resets the function. */
+  /** True if a write sets the bit that resets the function. */
   #resets(offset: number, width: number, value: number): boolean {
     if (this.#reset === undefined) return false;
     const at = this.#reset.register - offset;
@@ -184,7 +186,10 @@ export class SimulatedConfigSpace implements ConfigAccess {
     this.#put(PCI_HEADER.command, 2, decode, COMMAND_WRITABLE);
   }
 
-  /** Only address bits at or above the size are writable: writing all ones and reading back tells the size. */
+  /**
+   * Only the address bits from the size upwards can be written. So a driver learns the size by writing all ones and
+   * reading back.
+   */
   #addBar({ index, size, kind, is64Bit, prefetchable }: BarInfo, address: bigint): void {
     const offset = PCI_HEADER.bar0 + 4 * index;
     const flags =
@@ -196,7 +201,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     if (is64Bit) this.#put(offset + 4, 4, high(address), high(mask));
   }
 
-  /** Remember where a capability is that this class has to do with. */
+  /** Stores the place of a capability that this class itself uses. */
   #know(id: number, offset: number, { functionLevelReset }: FunctionDescription): void {
     if (id === CAPABILITY.msi) this.#messageControl.set('msi', offset + MESSAGE_CONTROL);
     if (id === CAPABILITY.msix) this.#messageControl.set('msix', offset + MESSAGE_CONTROL);
@@ -212,7 +217,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     }
   }
 
-  /** Appends to the extended list. What does not fit any more is refused by `describeBars`. */
+  /** Appends to the extended list. `describeBars` has refused capabilities that do not fit. */
   #addExtended({ id, version = 1, registers, writable, clearable }: ExtendedDescription): void {
     const offset = this.#nextExtended;
     this.#put(offset, 4, (id | (version << 16)) >>> 0);
@@ -224,7 +229,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
     this.#nextExtended = Math.ceil((offset + 4 + registers.length) / 4) * 4;
   }
 
-  /** Appends to the standard list, and returns where. What does not fit any more is refused by `describeBars`. */
+  /** Appends to the standard list. Returns the offset. `describeBars` has refused capabilities that do not fit. */
   #addCapability({ id, registers, writable, clearable }: CapabilityDescription): number {
     const offset = this.#nextCapability;
     this.#put(offset, 1, id);

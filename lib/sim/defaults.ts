@@ -1,12 +1,12 @@
 /**
- * What a simulated machine is like where the program does not say: plain, or hard on the driver in the tests of
- * drivers.
+ * The options of a simulated machine that the program does not set. By default the machine is plain. In the tests of
+ * drivers it is hard on the driver.
  */
 import type { SimulateOptions } from './simulate.ts';
 
 let defaults: SimulateOptions = {};
 
-/** For every machine made from now on. */
+/** Sets the options for every machine that is made from now on. */
 export function setMachineDefaults(options: SimulateOptions): void {
   defaults = options;
 }

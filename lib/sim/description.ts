@@ -1,4 +1,7 @@
-/** What a model says about itself, with every default filled in, and refused when no function could be like that. */
+/**
+ * The description of a function by its model, with every default filled in. A description of an impossible function
+ * is refused.
+ */
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { type BarInfo, type MsixPlace, reservedBytes } from '../pci/bar.ts';
@@ -18,7 +21,7 @@ const LARGEST_32BIT_BAR = 2 ** 30;
 const LARGEST_IO_BAR = 256;
 /** Bytes: the smallest page of an IOMMU. */
 const LARGEST_GRANULE = 4096;
-/** From 0x40 to 0x100, and from there to the end. */
+/** The bytes for capabilities: from 0x40 to 0x100 for standard ones, and from there to the end for extended ones. */
 const STANDARD_BYTES = 0xc0;
 const EXTENDED_BYTES = 4096 - 256;
 

@@ -1,22 +1,22 @@
-/** What the firmware of the simulated machine does before a driver comes: it gives each BAR an address. */
+/** The work of the simulated machine's firmware before a driver starts: it gives each BAR an address. */
 import { DmaError } from '../errors.ts';
 import type { BarInfo } from '../pci/bar.ts';
 
-/** A range of bus addresses that BARs are placed in. */
+/** A range of bus addresses for BARs. */
 interface Hole {
   readonly start: number;
   readonly end: number;
 }
 
 /**
- * Below 4 GiB, from the address where memory ends to where the interrupt controllers of a PC are. Memory ends earlier
- * when the BARs need more room, as it does on a PC.
+ * Below 4 GiB the hole is between the end of memory and the interrupt controllers of a PC. If the BARs need more
+ * room, memory ends earlier, as on a PC.
  */
 const LOW_HOLES: readonly Hole[] = [0xc000_0000, 0x8000_0000, 0x4000_0000].map((start) => ({
   start,
   end: 0xfec0_0000,
 }));
-/** Above all memory. Numbers are exact there. */
+/** Above all memory, where JavaScript numbers are still exact. */
 const HIGH_HOLE: Hole = { start: 2 ** 36, end: 2 ** 53 };
 const PORT_HOLE: Hole = { start: 0xc000, end: 0x1_0000 };
 
@@ -35,7 +35,7 @@ export function placeBars(bars: readonly BarInfo[]): ReadonlyMap<number, number>
   ]);
 }
 
-/** Into the first hole that has room for all. */
+/** Places all BARs in the first hole that has room for them. */
 function placeIn(holes: readonly Hole[], bars: readonly BarInfo[], what: string): [number, number][] {
   for (const hole of holes) {
     const placed = fill(hole, bars);
@@ -47,7 +47,7 @@ function placeIn(holes: readonly Hole[], bars: readonly BarInfo[], what: string)
   });
 }
 
-/** The largest first, so that nothing is lost between them. */
+/** Places the largest BAR first, so that there are no gaps between them. */
 function fill({ start, end }: Hole, bars: readonly BarInfo[]): [number, number][] | undefined {
   const placed: [number, number][] = [];
   let free = start;

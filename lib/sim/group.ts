@@ -1,6 +1,6 @@
 /**
- * IOMMU groups of simulated functions: those that an IOMMU cannot tell apart share a domain, whether they want to or
- * not. They are on one bus, and are hot reset together.
+ * IOMMU groups of simulated functions. The IOMMU cannot tell the functions of a group apart, so they always share a
+ * domain. They are on one bus, and a hot reset hits all of them.
  */
 import { IommuDomain } from '../dma/operations/domain.ts';
 import { DmaError } from '../errors.ts';
@@ -18,7 +18,7 @@ export class SimulatedDomain extends IommuDomain {
   /** Lets time pass while a driver polls the memory. */
   readonly looks: MemoryLooks;
 
-  /** @param highFirst whether addresses above 4 GiB are given out first */
+  /** @param highFirst true to allocate addresses above 4 GiB first */
   constructor(
     space: SimulatedAddressSpace,
     memory: HeapMemory,
@@ -38,13 +38,13 @@ export interface GroupMember {
   readonly bus: SimulatedBus;
 }
 
-/** What `SimulatedSource.group` is; for `simulate(model, { group })`. */
+/** The type of `SimulatedSource.group`; for `simulate(model, { group })`. */
 export class SimulatedGroup {
   readonly #members: GroupMember[] = [];
   #domain: SimulatedDomain | undefined;
   #open = 0;
 
-  /** All of the group, open or not. @internal */
+  /** All functions of the group, open or not. @internal */
   get members(): readonly GroupMember[] {
     return this.#members;
   }
@@ -63,7 +63,8 @@ export class SimulatedGroup {
   }
 
   /**
-   * Functions of the device that the one at `address` belongs to: itself, and those that differ in the last digit.
+   * The functions of the device that has the function at `address`: itself, and those whose addresses differ in the
+   * last digit.
    * @internal
    */
   functionsOf(address: string): readonly GroupMember[] {
@@ -71,8 +72,9 @@ export class SimulatedGroup {
   }
 
   /**
-   * A function of the group is being opened: the domain it will be in.
-   * @param wanted the domain that the caller of `openPci` asked for @param make makes one for the group
+   * A function of the group is being opened. Returns the domain that it will be in.
+   * @param wanted the domain that the caller of `openPci` asked for
+   * @param make makes a domain for the group
    * @throws DmaError EBUSY the group is in another domain · EINVAL that domain is of another world · ENODEV it is
    *   closed
    * @internal
@@ -88,7 +90,7 @@ export class SimulatedGroup {
     return this.#domain!;
   }
 
-  /** It was closed, or is gone. @internal */
+  /** A function of the group was closed, or is gone. @internal */
   leave(): void {
     this.#open--;
   }

@@ -1,4 +1,4 @@
-/** userdma/sim: simulated devices, and what it takes to write one. */
+/** userdma/sim: simulated devices, and the tools for writing one. */
 export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
 export type { SimulatedGroup } from './group.ts';
 export { FaultInjector, type FaultKind, type Injection } from './inject/inject.ts';

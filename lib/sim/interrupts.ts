@@ -1,6 +1,6 @@
 /**
- * Interrupts of a simulated function, delivered as an eventfd delivers a real one: from the event loop, never
- * inside another call, with all that came since counted into one delivery.
+ * Interrupts of a simulated function. They are delivered as an eventfd delivers a real one: from the event loop,
+ * never inside another call, and with all interrupts since the last delivery counted into one.
  */
 import { describe } from '../arguments.ts';
 import { closedError, DmaError } from '../errors.ts';
@@ -12,11 +12,11 @@ import { Silence } from './silence.ts';
 
 export type ArmListener = (kind: InterruptKind, vector: number) => void;
 
-/** The function, as its interrupts need it. */
+/** The function, as far as its interrupts need it. */
 export interface InterruptingFunction {
   /** For messages, e.g. the PCI address. */
   readonly name: string;
-  /** Actions that are scheduled on its device. */
+  /** The number of actions that are scheduled on its device. */
   scheduled(): number;
   /** A message came for a vector that the driver has never armed. */
   lost(kind: InterruptKind, vector: number): void;
@@ -33,7 +33,7 @@ export class SimulatedInterrupts implements InterruptAccess {
   readonly #onArm: ArmListener;
   readonly #function: InterruptingFunction;
   readonly #silence: Silence;
-  /** Vectors that were armed at any time: one that was disarmed may well meet a late message. */
+  /** Vectors that were armed at any time. A late message for a vector that was disarmed is no mistake. */
   readonly #known = new Set<number>();
   #kind: InterruptKind | undefined;
   #line = false;
@@ -41,7 +41,7 @@ export class SimulatedInterrupts implements InterruptAccess {
   #closed = false;
   #gone: DmaError | undefined;
 
-  /** @param onArm called before a vector is armed: what it throws, arming throws */
+  /** @param onArm called before a vector is armed; if it throws, arming throws its error */
   constructor(
     { intx, msi, msix }: FunctionDescription,
     config: SimulatedConfigSpace,
@@ -128,7 +128,7 @@ export class SimulatedInterrupts implements InterruptAccess {
     this.#closed = true;
   }
 
-  /** The device was pulled out: nothing is delivered any more, not even what was under way. */
+  /** The device was pulled out. From here on no interrupt is delivered, not even one under way. */
   leave(error: DmaError): void {
     this.#gone = error;
     for (const armed of this.#armed.values()) {
@@ -137,24 +137,24 @@ export class SimulatedInterrupts implements InterruptAccess {
     }
   }
 
-  /** Whether the function sends messages rather than moving its line. */
+  /** True if the function sends messages instead of moving its line. */
   get messages(): boolean {
     return this.#kind === 'msi' || this.#kind === 'msix';
   }
 
-  /** A message arrived. One for a vector that is not armed is lost, as on hardware. */
+  /** A message arrived. A message for a vector that is not armed is lost, as on hardware. */
   message(vector: number): void {
     const armed = this.#armed.get(vector);
     if (armed !== undefined) armed.signal();
     else if (!this.#known.has(vector)) this.#function.lost(this.#kind!, vector);
   }
 
-  /** Whether a message of this vector reaches the driver. */
+  /** True if a message of this vector reaches the driver. */
   isArmed(vector: number): boolean {
     return this.#armed.has(vector);
   }
 
-  /** The INTx line is at `level`. It is level triggered: while up and not masked, it fires. */
+  /** The INTx line is now at `level`. It is level triggered: it fires while it is up and not masked. */
   updateLine(level: boolean): void {
     this.#line = level;
     if (!level || this.#lineMasked || this.#kind !== 'intx' || this.#config.intxDisabled) return;
@@ -202,7 +202,7 @@ class ArmedVector {
   readonly #deliver: (count: number) => void;
   #pending = 0;
   #turn: NodeJS.Immediate | undefined;
-  /** Hands over what came; one function for every turn. */
+  /** Delivers the interrupts that came. It is one function object for all turns. */
   readonly #onTurn = (): void => {
     const count = this.#pending;
     this.#pending = 0;

@@ -1,4 +1,4 @@
-/** What a simulated machine is made of: the plain parts, or parts that fail on order (inject.ts). */
+/** The parts of a simulated machine: plain ones, or parts that fail when the injector says so (inject.ts). */
 import type { DeviceParts } from '../dma/parts.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../iommu/simulated.ts';
 import { HeapMemory, type HeapMemoryOptions } from '../memory/heap.ts';
@@ -9,12 +9,12 @@ import type { DeviceModel } from './model.ts';
 import { SimulatedTransport, type SimulatedTransportOptions } from './transport.ts';
 
 export interface MachineParts {
-  /** What is plugged in for a model. */
+  /** Returns the device to plug in for a model. */
   model(model: DeviceModel): DeviceModel;
   memory(options: HeapMemoryOptions): HeapMemory;
   addressSpace(options: SimulatedAddressSpaceOptions): SimulatedAddressSpace;
   transport(options: SimulatedTransportOptions): SimulatedTransport;
-  /** For `DmaDevice`'s `alter`. */
+  /** The value for `DmaDevice`'s option `alter`. */
   readonly alter: ((parts: DeviceParts) => DeviceParts) | undefined;
 }
 

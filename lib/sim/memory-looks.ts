@@ -1,31 +1,31 @@
 /**
- * Time passes while a driver polls memory that the devices of a simulated machine write. Where nothing is scheduled on
- * any of them no look will ever find anything new: the loop is told so, as it would never end.
+ * Time passes while a driver polls memory that the devices of a simulated machine write. If no action is scheduled on
+ * any of them, no look will ever find a new value. The loop would never end, so the look throws an error.
  */
 import { DmaError } from '../errors.ts';
 import type { SimulatedClock } from './clock.ts';
 
-/** Looks that take a microsecond. */
+/** The number of looks that take one microsecond. */
 const LOOKS_PER_MICROSECOND = 16;
-/** Microseconds of looks without a turn of the event loop, after which time jumps to what is scheduled next. */
+/** Microseconds of looks without a turn of the event loop. After that, time jumps to the next action. */
 const PATIENCE = 2 ** 16;
-/** The same, after which a loop is taken to be in vain when nothing is scheduled. */
+/** Microseconds of looks after which a loop is considered hopeless, if no action is scheduled. */
 const HOPELESS = 2 ** 19;
 
 /** Lets simulated time pass when a driver polls memory. */
 export class MemoryLooks {
   readonly #clocks = new Set<SimulatedClock>();
   #looks = 0;
-  /** Microseconds of looks since the event loop turned, as far as that matters. */
+  /** Microseconds of looks since the last turn of the event loop, capped at the largest value that matters. */
   #spent = 0;
   #turn: NodeJS.Immediate | undefined;
 
-  /** A look: one function for all memory of the machine. @throws DmaError ETIMEDOUT it is in vain */
+  /** One look. It is one function object for all memory of the machine. @throws DmaError ETIMEDOUT it is in vain */
   readonly look = (): void => {
     if (++this.#looks % LOOKS_PER_MICROSECOND === 0) this.pass();
   };
 
-  /** A driver has opened a device that writes the memory, or closed it. */
+  /** A driver has opened a device that writes the memory. */
   add(clock: SimulatedClock): void {
     this.#clocks.add(clock);
   }

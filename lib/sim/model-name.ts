@@ -1,4 +1,4 @@
-/** What messages call a device model: the name of its class, also where something stands in front of the model. */
+/** The name of a device model in messages: the name of its class, even if another model stands in front of it. */
 import type { DeviceModel } from './model.ts';
 
 /** A model that stands in front of another one: it injects faults, or lags. */

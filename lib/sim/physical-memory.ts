@@ -1,7 +1,7 @@
 /**
- * Memory of a simulated machine without an IOMMU: an allocation has one address, for the device as well. A device
- * reaches everything that is allocated, also the memory of others; where nothing is, it meets a fault (on hardware it
- * would meet the rest of the machine).
+ * Memory of a simulated machine without an IOMMU: the device uses the physical address of an allocation. The device
+ * reaches all allocated memory, including that of other devices. Anywhere else it meets a fault. (On hardware it
+ * would reach the rest of the machine.)
  */
 import { checkSize } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
@@ -13,26 +13,26 @@ import type { AddressedMemory } from '../memory/addressed.ts';
 import type { HeapMemory } from '../memory/heap.ts';
 import type { Coherence } from '../memory/source.ts';
 
-/** A PC with 19 GiB: 3 GiB below the hole for registers, less the first MiB, and 16 GiB above 4 GiB. */
+/** A PC with 19 GiB: 3 GiB below the hole for registers, without the first MiB, and 16 GiB above 4 GiB. */
 export const PC_MEMORY: readonly IovaRange[] = [
   { start: 0x0010_0000, end: 0xbfff_ffff },
   { start: 0x1_0000_0000, end: 0x4_ffff_ffff },
 ];
 
 export interface SimulatedPhysicalMemoryOptions {
-  /** Where the bytes come from. */
+  /** The source of the bytes. */
   readonly heap: HeapMemory;
-  /** What the device reaches; its ranges are where memory is. */
+  /** The memory that the device reaches. Its ranges are the ranges of physical memory. */
   readonly addressSpace: SimulatedAddressSpace;
 }
 
-/** Memory without a hole in it. */
+/** A range of memory without a hole. */
 interface Zone {
   readonly range: IovaRange;
   readonly addresses: IovaAllocator;
 }
 
-/** Where an allocation is. */
+/** The place of an allocation. */
 interface Place {
   readonly zone: Zone;
   readonly address: number;
@@ -47,11 +47,11 @@ export class SimulatedPhysicalMemory implements AddressedMemory {
   readonly highest: number;
   readonly #heap: HeapMemory;
   readonly #space: SimulatedAddressSpace;
-  /** The highest first. */
+  /** Ordered by address, the highest first. */
   readonly #zones: readonly Zone[];
   readonly #places = new Map<ArrayBuffer, Place>();
 
-  /** @throws DmaError EINVAL page size, or no whole page of memory */
+  /** @throws DmaError EINVAL page size, or less than one page of memory */
   constructor({ heap, addressSpace }: SimulatedPhysicalMemoryOptions) {
     const { pageSize } = heap;
     const pages = trimRanges(addressSpace.ranges, pageSize);
@@ -77,7 +77,7 @@ export class SimulatedPhysicalMemory implements AddressedMemory {
     return this.#space.pageOffset(buffer);
   }
 
-  /** From the top, so that a device with a narrow mask sees what it would on a machine with much memory. */
+  /** Allocates from the top, so that a device with a narrow mask sees the same as on a machine with much memory. */
   allocate(size: number, coherence?: Coherence): ArrayBuffer {
     return this.allocateBelow(size, this.highest, coherence);
   }

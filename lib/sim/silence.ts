@@ -1,26 +1,29 @@
 /**
- * A wait for an interrupt that no device will send, as things stand: nothing is scheduled in the simulation. It may
- * still be right, since a test can make the device do something later, so that it is a warning of the process and no
- * error.
+ * Detects a wait for an interrupt that no device will send in the present state, because nothing is scheduled in the
+ * simulation. The wait may still be right, because a test can make the device act later. So this is a process warning
+ * and not an error.
  */
 import process from 'node:process';
 
-/** Milliseconds of real time that a wait lasts before anything is said. */
+/** Milliseconds of real time that a wait lasts before the warning. */
 const PATIENCE = 1000;
 
-/** Finds a driver that polls while nothing is scheduled that could end its wait. */
+/** Finds a driver that waits while no action is scheduled that could end its wait. */
 export class Silence {
   readonly #name: string;
   readonly #scheduled: () => number;
   readonly #waiting = new Map<string, NodeJS.Timeout>();
 
-  /** @param name of the function @param scheduled actions that are scheduled on its device */
+  /**
+   * @param name the name of the function
+   * @param scheduled returns the number of actions that are scheduled on its device
+   */
   constructor(name: string, scheduled: () => number) {
     this.#name = name;
     this.#scheduled = scheduled;
   }
 
-  /** Why no interrupt comes; undefined when one may. */
+  /** The reason why no interrupt comes; undefined if one may come. */
   get reason(): string | undefined {
     return this.#scheduled() === 0 ? 'nothing is scheduled in the simulation' : undefined;
   }

@@ -1,4 +1,4 @@
-/** A device model plugged into a simulated machine, ready for `openPci`. */
+/** Plugs a device model into a simulated machine, as a source for `openPci`. */
 
 import {
   argumentError,
@@ -43,73 +43,77 @@ import type { SimulatedTransport } from './transport.ts';
 export interface SimulateOptions {
   /** `domain:bus:device.function`. Default `0000:00:10.0`. */
   readonly address?: string;
-  /** Whether there is an IOMMU. Without one memory dictates its device address. Default true. */
+  /** True if there is an IOMMU. Without one, memory has device addresses of its own. Default true. */
   readonly iommu?: boolean;
   /**
-   * Device addresses that exist, ascending, disjoint, both ends inclusive: usable IOVA ranges, by default Intel VT-d's
-   * with 39 bits; without an IOMMU where memory is, by default 1 MiB to 3 GiB and 4 to 20 GiB.
+   * The device addresses that exist, ascending, disjoint, both ends inclusive. With an IOMMU they are the usable IOVA
+   * ranges; default: those of Intel VT-d with 39 bits. Without an IOMMU they are the ranges of memory; default: 1 MiB
+   * to 3 GiB and 4 to 20 GiB.
    */
   readonly ranges?: readonly IovaRange[];
-  /** Whether the device sees the CPU's caches. If not, a driver that forgets a sync fails. Default true. */
+  /** True if the device sees the CPU's caches. With false, a driver that forgets a sync fails. Default true. */
   readonly coherent?: boolean;
-  /** Of a cache line, when the device is not coherent: bytes, a power of two. Default 64. */
+  /** The size of a cache line if the device is not coherent: bytes, a power of two. Default 64. */
   readonly lineSize?: number;
-  /** Whether the IOMMU maps the program's own memory in place. Default true. */
+  /** True if the IOMMU maps the program's own memory in place. Default true. */
   readonly pinsForeignMemory?: boolean;
-  /** Where in its page the program's own memory starts, every buffer of it: V8's are not aligned. Default 16. */
+  /**
+   * The offset in its page at which every buffer of the program's own memory starts, because V8 does not align
+   * buffers. Default 16.
+   */
   readonly foreignPageOffset?: number;
-  /** Of the IOMMU and of memory: bytes, a power of two. Default 4096. */
+  /** The page size of the IOMMU and of memory: bytes, a power of two. Default 4096. */
   readonly pageSize?: number;
-  /** Mappings the IOMMU takes at once; ENOSPC beyond. Default 65,535. */
+  /** The number of mappings that the IOMMU can hold; ENOSPC beyond. Default 65,535. */
   readonly mappingLimit?: number;
-  /** Bytes of memory the machine has for DMA; ENOMEM beyond. Default: as much as there is. */
+  /** The bytes of memory that the machine has for DMA; ENOMEM beyond. Default: no limit. */
   readonly memoryLimit?: number;
-  /** Called at each fault, in the middle of the access that failed: throw here to fail a test on the spot. */
+  /** Called at each fault, in the middle of the access that failed. If it throws, a test fails on the spot. */
   readonly onFault?: (fault: Fault) => void;
   /**
-   * The IOMMU group of another function, `SimulatedSource.group`, that this one is in too: the IOMMU does not tell them
-   * apart, so that while both are open they share a domain. Functions whose addresses differ in the last digit alone
-   * are those of one device: their headers say so, and they are pulled out together. Default: one of its own.
+   * The IOMMU group of another function, `SimulatedSource.group`, if this function is in it, too. The IOMMU cannot
+   * tell the two apart, so they share a domain while both are open. Functions whose addresses differ only in the last
+   * digit belong to one device: their headers say so, and they are pulled out together. Default: a group of its own.
    */
   readonly group?: SimulatedGroup;
-  /** What goes wrong, and when. Default: nothing that the model or the driver does not do. */
+  /** The faults to inject, and when. Default: no faults except those that the model or the driver causes. */
   readonly inject?: FaultInjector;
   /**
-   * Whether the device lags, as PCI Express lets it: register writes of the driver and writes of the device are under
-   * way for some time, and time passes in the calls that unmap, free and close. It is random, and repeatable by its
-   * seed. Default: it does not lag; it does after `checkDmaAfterEach` of userdma/testing.
+   * True, or options, if the device lags, as PCI Express allows: register writes of the driver and writes of the
+   * device take time to arrive, and time passes in the calls that unmap, free and close. The times are random, and
+   * repeatable by the seed. Default: it does not lag, but after `checkDmaAfterEach` of userdma/testing it does.
    */
   readonly lag?: boolean | LagOptions;
   /**
-   * Whether addresses above 4 GiB are given out first, to a device whose mask has them, as Linux does with
-   * iommu.forcedac=1. Default: those below first, after `checkDmaAfterEach` those above.
+   * True to allocate addresses above 4 GiB first if the device's mask allows them, as Linux does with
+   * iommu.forcedac=1. Default: those below 4 GiB first, but after `checkDmaAfterEach` those above.
    */
   readonly forceDac?: boolean;
 }
 
 export interface SimulatedSource<M extends DeviceModel = DeviceModel> extends PciSource {
   readonly model: M;
-  /** For other functions that are to be in the same IOMMU group. */
+  /** The group of this function, for other functions that are to be in it. */
   readonly group: SimulatedGroup;
   /** Simulated microseconds since power-up. */
   readonly now: number;
-  /** What the device did wrong or was not allowed to do, the newest thousand, oldest first, over all openings. */
+  /** The accesses of the device that failed, over all openings: the newest thousand, oldest first. */
   readonly faults: readonly Fault[];
   /**
-   * Pull the device out, as a card is pulled out of a running machine, with all of its functions: every access and
-   * every wait of the driver fails with ENODEV from here on, and the device reaches nothing. Memory stays as it is
-   * until the function is closed. Harmless to call twice.
+   * Pull the device out of the running machine, with all of its functions. From here on every access and every wait
+   * of the driver fails with ENODEV, and the device reaches nothing. Memory stays as it is until the function is
+   * closed. Calling it twice is harmless.
    */
   unplug(): void;
   /**
    * Ask the driver for the device, as the kernel does before it removes one (PciFunction.onReleaseRequest). Resolves
-   * when it was let go; it is in its slot still.
+   * when the driver has released it. The device is still in its slot then.
    */
   requestRelease(): Promise<void>;
   /** Tell the driver of an error that the system could not correct (PciFunction.onError). */
   reportError(): void;
   /**
-   * Put it back, as after power-up, with all of its functions. Until then it cannot be opened.
+   * Put the device back, with all of its functions. It is as after power-up. Until then it cannot be opened.
    * @throws DmaError EBUSY one of them is open
    */
   plugIn(): void;
@@ -123,7 +127,7 @@ export const SIMULATE_CHECKS: OptionChecks<Required<SimulateOptions>> = {
   lineSize: checkedLater,
   pinsForeignMemory: checkBoolean,
   foreignPageOffset: checkedLater,
-  // Page size, ranges and limits say what can be opened: opening checks them.
+  // `open` checks page size, ranges and limits.
   pageSize: checkedLater,
   mappingLimit: whole(0, Number.MAX_SAFE_INTEGER),
   memoryLimit: whole(0, Number.MAX_SAFE_INTEGER),
@@ -135,13 +139,13 @@ export const SIMULATE_CHECKS: OptionChecks<Required<SimulateOptions>> = {
 };
 
 /**
- * Plug `model` into a machine of its own. It can be opened by one driver at a time, again and again, and keeps its
- * registers in between, as a device in its slot does.
+ * Plug `model` into a machine of its own. One driver at a time can open it, again and again. It keeps its registers
+ * in between, as a device in its slot does.
  *
- * @throws DmaError EINVAL malformed address, or a model that describes what no function can be · EBUSY the fault
- *   injector belongs to another simulation, or a function of the group has this address. `openPci` of the result: EBUSY
- *   while it is open, or its group in another domain, ENODEV while it is pulled out, EINVAL page size, ranges or memory
- *   limit
+ * @throws DmaError EINVAL malformed address, or a model that describes a function that cannot exist · EBUSY the fault
+ *   injector belongs to another simulation, or a function of the group has this address. `openPci` of the result:
+ *   EBUSY while it is open, or its group is in another domain, ENODEV while it is pulled out, EINVAL page size,
+ *   ranges or memory limit
  */
 export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOptions = {}): SimulatedSource<M> {
   checkModel(model);
@@ -236,7 +240,10 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
   };
 }
 
-/** What injects faults stands behind what lets time pass: a call that fails takes time, too. */
+/**
+ * The changes of the injector are applied first, and the passing of time around them: a call that fails takes time,
+ * too.
+ */
 function alterFor(
   { alter }: MachineParts,
   lagging: LaggingModel | undefined,
@@ -255,7 +262,7 @@ interface Machine {
   readonly looks: MemoryLooks;
 }
 
-/** Memory, and what the device sees of it. */
+/** The memory, and the device's view of it. */
 function newMachine(options: SimulateOptions, parts: MachineParts, faults: FaultLog): Machine {
   const { iommu = true, coherent = true, pageSize = 4096, foreignPageOffset = 16 } = options;
   checkPageSize(pageSize);

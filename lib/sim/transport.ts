@@ -1,4 +1,4 @@
-/** How a driver reaches a simulated function while it has it open. */
+/** The connection of a driver to a simulated function, while the driver has it open. */
 import { closedError, DmaError, goneError } from '../errors.ts';
 import type { Requester } from '../iommu/device-access.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
@@ -11,20 +11,20 @@ import { SimulatedConfigSpace } from './config-space.ts';
 import type { SimulatedGroup } from './group.ts';
 import { type ArmListener, SimulatedInterrupts } from './interrupts.ts';
 
-/** Of the command register. */
+/** The offset of the command register. */
 const COMMAND = 0x04;
 
 export interface SimulatedTransportOptions {
   readonly address: string;
   readonly bus: SimulatedBus;
   readonly addressSpace: SimulatedAddressSpace;
-  /** As whom the device reaches it. Default: as the only one. */
+  /** The identity of the device when it accesses memory. Default: it is the only device. */
   readonly requester?: Requester;
-  /** What shares its bus. Default: it is alone. */
+  /** The functions on its bus. Default: it is alone. */
   readonly group?: SimulatedGroup;
-  /** Called once, when the device has been let go. */
+  /** Called once, after the device was released. */
   readonly onRelease?: () => void;
-  /** Called before a vector is armed. What it throws, arming throws. */
+  /** Called before a vector is armed. If it throws, arming throws its error. */
   readonly onArm?: ArmListener;
 }
 
@@ -108,7 +108,7 @@ export class SimulatedTransport implements PciTransport {
     this.#events = events;
   }
 
-  /** The device was pulled out, or is released: every access from here on fails. */
+  /** The device was pulled out, or is released: from here on every access fails. */
   leave(): void {
     if (this.#closed || this.#gone !== undefined) return;
     const error = goneError(this.address);
@@ -128,7 +128,7 @@ export class SimulatedTransport implements PciTransport {
     this.#bus.disconnect();
   }
 
-  /** VFIO does not tell of a reset that was asked for by a configuration write, and fails (vfio_exp_config_write). */
+  /** If a configuration write asks for a reset that fails, VFIO does not tell the driver (vfio_exp_config_write). */
   #tryReset(): void {
     try {
       this.resetDevice();
@@ -137,13 +137,13 @@ export class SimulatedTransport implements PciTransport {
     }
   }
 
-  /** A reset that the driver asked for and may have. */
+  /** The driver asked for a reset that the function supports. */
   protected resetDevice(): void {
     this.#bus.lagging?.settle();
     this.#bus.reset();
   }
 
-  /** As the kernel leaves a function: quiet, and reset where it can be. */
+  /** Leaves the function as the kernel does: quiet, and reset if it can be reset. */
   #release(): void {
     if (this.#bus.plugged && this.#bus.model.config.functionLevelReset) this.#bus.reset();
     this.#bus.release();
@@ -188,7 +188,7 @@ export class SimulatedTransport implements PciTransport {
   }
 }
 
-/** Whether a configuration write turns bus mastering off. */
+/** True if a configuration write turns bus mastering off. */
 function clearsMaster(offset: number, width: number, value: number): boolean {
   const bit = 8 * (COMMAND - offset);
   return bit >= 0 && bit < 8 * width && ((value >>> bit) & PCI_COMMAND.master) === 0;

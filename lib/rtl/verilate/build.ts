@@ -54,8 +54,8 @@ const WASI_SIGNALS = [
 
 /**
  * Build a simulator of a design.
- * @throws DmaError ENOENT a source or a tool is missing, with the package to install · EINVAL no such top, ports that are
- *   missing or have impossible widths · EIO Verilator or the compiler failed, with what they printed
+ * @throws DmaError ENOENT a source or a tool is missing, with the package to install · EINVAL no such top, ports that
+ *   are missing or have impossible widths · EIO Verilator or the compiler failed, with what they printed
  */
 export async function buildDesign(options: BuildOptions): Promise<Built> {
   const { sources, target = 'process', waves = 'vcd', out } = options;

@@ -1,4 +1,4 @@
-/** A device whose registers, DMA and interrupts fail when a FaultInjector says so, whatever its model is. */
+/** A device whose registers, DMA and interrupts fail when a FaultInjector says so. It works with any model. */
 import { wholeAddress } from '../../iommu/bus-address.ts';
 import type { SlotBus } from '../bus.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
@@ -7,13 +7,13 @@ import type { FaultInjector } from './inject.ts';
 
 const ALL_ONES = 0xffff_ffff;
 const ALL_ONES_64 = 2n ** 64n - 1n;
-/** How much longer than it should something takes: a second. */
+/** The default delay, in microseconds: a second. */
 const DELAY = 1_000_000;
-/** How long an interrupt waits for others to come. */
+/** How long an interrupt waits for others to come, in microseconds. */
 const COALESCING_TIME = 100;
 const INJECTED = 'injected fault';
 
-/** Between the driver and the model. */
+/** Stands between the driver and the model. */
 export class InjectedModel implements FrontModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
@@ -28,7 +28,7 @@ export class InjectedModel implements FrontModel {
     this.#injector = injector;
     this.config = model.config;
     this.bars = model.bars;
-    // A model without them takes two 32-bit accesses, and so does this one then.
+    // A model without 64-bit accesses gets two of 32 bits. This object must then lack them, too.
     if (model.read64 !== undefined) {
       this.read64 = (bar, offset) => this.#read(() => model.read64!(bar, offset), ALL_ONES_64);
     }
@@ -63,7 +63,7 @@ export class InjectedModel implements FrontModel {
     this.#write(() => this.behind.write(bar, offset, width, value));
   }
 
-  /** The device is read in any case: it is the answer that gets lost. */
+  /** The device is read in any case: only the answer gets lost. */
   #read<T>(access: () => T, lost: T): T {
     this.#injector.touch();
     const value = this.#bus.inside(access, lost);
@@ -79,20 +79,20 @@ export class InjectedModel implements FrontModel {
 }
 
 /**
- * Thrown through the code of a model whose device is pulled out in the middle of it: a device that is gone does nothing
- * more. A model that read descriptors of zeros instead would go through all of its ring.
+ * Thrown through the code of a model whose device is pulled out in the middle of it. A device that is gone does
+ * nothing more. If the model got zeros instead, it would go through its whole ring of descriptors.
  */
 class DeviceLeft extends Error {}
 
-/** Between the model and the bus. */
+/** Stands between the model and the bus. */
 class InjectedDeviceBus implements DeviceBus {
   readonly #bus: SlotBus;
   readonly #injector: FaultInjector;
-  /** Vectors with an interrupt that is held back. */
+  /** Vectors with an interrupt that is being held back. */
   readonly #late = new Set<number>();
-  /** Whether the device wants the INTx line up. */
+  /** True if the device wants the INTx line up. */
   #line = false;
-  /** How deep in code of the model the caller is. */
+  /** The number of nested calls of model code. */
   #depth = 0;
 
   constructor(bus: SlotBus, injector: FaultInjector) {
@@ -100,7 +100,7 @@ class InjectedDeviceBus implements DeviceBus {
     this.#injector = injector;
   }
 
-  /** Runs code of the model. @param left what it returns when the device is pulled out meanwhile */
+  /** Runs code of the model. @param left the result if the device is pulled out meanwhile */
   inside<T>(code: () => T, left: T): T {
     this.#depth++;
     try {
@@ -113,7 +113,7 @@ class InjectedDeviceBus implements DeviceBus {
     }
   }
 
-  /** Nothing that was under way is any more. */
+  /** Drops everything that was under way. */
   reset(): void {
     this.#late.clear();
     this.#line = false;
@@ -149,7 +149,7 @@ class InjectedDeviceBus implements DeviceBus {
       this.#hold(vector, held.microseconds ?? COALESCING_TIME);
       return;
     }
-    // One that is held back already will come, and stand for this one too.
+    // An interrupt of this vector is already being held back. It will come, and stand for this one, too.
     if (this.#late.has(vector)) return;
     this.#bus.raise(vector);
     if (injector.strike('interrupt-duplicated') !== undefined) this.#bus.raise(vector);
@@ -173,8 +173,8 @@ class InjectedDeviceBus implements DeviceBus {
   }
 
   /**
-   * An interrupt without a cause. One that would not reach the driver is not sent, or the driver would be blamed for
-   * it: bus mastering is off, or the vector is not armed.
+   * Sends an interrupt without a cause. It is not sent if it would not reach the driver, because bus mastering is off
+   * or the vector is not armed. Otherwise dma-debug would blame the driver for it.
    */
   raiseSpurious(vector: number): void {
     if (!this.#bus.messages || this.#bus.delivers(vector)) this.#pulse(vector);
@@ -189,18 +189,18 @@ class InjectedDeviceBus implements DeviceBus {
     });
   }
 
-  /** A message; of an INTx line that the device does not want up no more than an edge. */
+  /** Sends a message. If the function uses INTx and the device does not want the line up, this makes only an edge. */
   #pulse(vector: number): void {
     this.#bus.raise(vector);
     if (!this.#line) this.#bus.lower();
   }
 
-  /** Never, when that is in an infinity. */
+  /** Runs the action later, or never if the time is Infinity. */
   #later(microseconds: number, action: () => void): void {
     if (microseconds !== Number.POSITIVE_INFINITY) this.#bus.after(microseconds, action);
   }
 
-  /** An opportunity for the device to be gone, which ends the code of the model that is running. */
+  /** An opportunity for the device to go. If it goes, the running code of the model ends. */
   #touch(): void {
     this.#injector.touch();
     if (this.#depth > 0 && this.#injector.deviceLeft) throw new DeviceLeft();

@@ -1,13 +1,13 @@
 /**
- * Faults on order: what hardware and systems do to a driver once a year, at a chosen moment or at random, and again
- * whenever the seed is the same.
+ * Faults on order: failures that hardware and systems cause perhaps once a year. Here they come at a chosen moment or
+ * at random, and again whenever the seed is the same.
  *
  *      kind                   opportunity                        what happens
  *      'map-limit'            a mapping into the IOMMU           ENOSPC: no mappings left
  *      'map-no-memory'        the same                           ENOMEM: the limit of locked memory
  *      'no-memory'            an allocation of memory            ENOMEM
  *      'no-iova'              a reservation of addresses         there are none
- *      'bounce-full'          a run of bounce slots              ENOMEM: the bounce buffer is full
+ *      'bounce-full'          an allocation of bounce slots      ENOMEM: the bounce buffer is full
  *      'vector-limit'         arming MSI or MSI-X                ENOSPC: the system granted fewer vectors
  *      'interrupt-lost'       an interrupt of the device         it never arrives
  *      'interrupt-duplicated' the same                           it arrives twice
@@ -17,10 +17,10 @@
  *      'read-all-ones'        a register read of the driver      the answer is lost
  *      'iommu-fault'          an access of the device to memory  it fails, as if nothing were mapped there
  *      'reset-fails'          a reset by the driver              EAGAIN
- *      'device-gone'          a register access, and whatever    the device is pulled out (SimulatedSource.unplug)
- *                             of the device is in this table
+ *      'device-gone'          a register access, and every       the device is pulled out (SimulatedSource.unplug)
+ *                             opportunity above of the device
  *
- * The simulation makes its parts of other classes when it is given an injector: without one nothing asks.
+ * With an injector, the simulation makes its parts of other classes. Without one, no part asks for faults.
  */
 
 import { randomInt } from 'node:crypto';
@@ -53,11 +53,11 @@ export interface Injection {
   readonly kind: FaultKind;
   /** Simulated microseconds since power-up. */
   readonly time: number;
-  /** Which opportunity of its rule it was, from 1. */
+  /** The number of the opportunity, counted by its rule from 1. */
   readonly count: number;
 }
 
-/** Entries of the log; older ones are forgotten. */
+/** The number of log entries to keep; older ones are dropped. */
 const LOG_LIMIT = 1000;
 
 /** The slot of the device that an injector belongs to. */
@@ -70,14 +70,14 @@ export interface InjectedSlot {
 
 /** The faults that a simulation injects, by rules, and the log of them. */
 export class FaultInjector {
-  /** All that is random follows from it. */
+  /** The injector derives all random decisions from this number. */
   readonly seed: number;
   readonly #rules = new Map<FaultKind, Rule[]>();
   readonly #log: Injection[] = [];
   #total = 0;
   #slot: InjectedSlot | undefined;
 
-  /** @param seed a whole number below 2^32; default: any @throws DmaError EINVAL */
+  /** @param seed a whole number below 2^32; default: a random one @throws DmaError EINVAL */
   constructor(options: { readonly seed?: number } = {}) {
     checkOptions<{ readonly seed?: number }>(options, 'FaultInjector', { seed: checkedLater });
     const { seed = randomInt(2 ** 32) } = options;
@@ -89,20 +89,20 @@ export class FaultInjector {
     this.seed = seed;
   }
 
-  /** What was injected, the newest thousand, oldest first. */
+  /** The injected faults, the newest thousand, oldest first. */
   get log(): readonly Injection[] {
     return this.#log;
   }
 
-  /** Faults ever injected. */
+  /** The number of faults that were ever injected. */
   get total(): number {
     return this.#total;
   }
 
   /**
-   * From now on inject faults of this kind; a second rule of a kind stands beside the first. Each rule draws its own
-   * random numbers, so that one more changes nothing about the others.
-   * @throws DmaError EINVAL no such kind, or a condition that cannot be met
+   * Inject faults of this kind from now on. A second rule of a kind is added to the first. Each rule draws its own
+   * random numbers, so a new rule does not change the others.
+   * @throws DmaError EINVAL the kind does not exist, or a condition can never be met
    */
   on(kind: FaultKind, when: FaultTiming = {}): this {
     if (!KINDS.includes(kind)) {
@@ -116,7 +116,7 @@ export class FaultInjector {
     return this;
   }
 
-  /** No more faults of this kind, or of any. A device that is gone stays away. */
+  /** Stop injecting faults of this kind, or all faults. A device that is gone stays away. */
   off(kind?: FaultKind): this {
     if (kind === undefined) this.#rules.clear();
     else this.#rules.delete(kind);
@@ -129,7 +129,10 @@ export class FaultInjector {
     return [`seed ${this.seed}, ${this.#total} faults injected`, ...lines].join('\n');
   }
 
-  /** Called by the simulation it is given to. @throws DmaError EBUSY it was given to another one before @internal */
+  /**
+   * Called by the simulation that gets the injector. @throws DmaError EBUSY another simulation has it already
+   * @internal
+   */
   join(slot: InjectedSlot): void {
     if (this.#slot !== undefined) {
       throw new DmaError('EBUSY', 'the fault injector belongs to another simulation', {
@@ -140,7 +143,7 @@ export class FaultInjector {
   }
 
   /**
-   * An opportunity for a fault of this kind: the conditions of the rule that strikes, undefined when none does.
+   * An opportunity for a fault of this kind. Returns the conditions of the rule that strikes; undefined if none does.
    * @internal
    */
   strike(kind: FaultKind): FaultTiming | undefined {
@@ -156,12 +159,12 @@ export class FaultInjector {
     return struck.when;
   }
 
-  /** Whether the device was pulled out. */
+  /** True if the device was pulled out. */
   get deviceLeft(): boolean {
     return this.#slot !== undefined && !this.#slot.plugged;
   }
 
-  /** An opportunity for the device to be gone. @internal */
+  /** An opportunity for the device to go. @internal */
   touch(): void {
     if (this.#slot?.plugged && this.strike('device-gone') !== undefined) this.#slot.unplug();
   }

@@ -1,4 +1,4 @@
-/** The rest of a simulated machine, failing when a FaultInjector says so: memory, IOMMU, bounce buffer, reset. */
+/** The rest of a simulated machine, which fails when a FaultInjector says so: memory, IOMMU, bounce buffer, reset. */
 import type { DeviceParts } from '../../dma/parts.ts';
 import type { Streaming, StreamingDevice } from '../../dma/streaming/streaming.ts';
 import { DmaError } from '../../errors.ts';
@@ -11,7 +11,7 @@ import type { Coherence } from '../../memory/source.ts';
 import { SimulatedTransport, type SimulatedTransportOptions } from '../transport.ts';
 import type { FaultInjector } from './inject.ts';
 
-/** For every remedy: these are no faults of the driver. */
+/** The remedy of all these errors: they are not the driver's fault. */
 const REMEDY = 'this fault was injected: the driver has to live with it';
 
 /** Simulated memory whose allocations fail by the injector's rules. */
@@ -75,15 +75,15 @@ export class InjectedTransport extends SimulatedTransport {
   }
 }
 
-/** INTx is a line, and always there. */
+/** INTx is a line, and always available. */
 function limitVectors(injector: FaultInjector, kind: InterruptKind, vector: number): void {
   if (kind === 'intx' || injector.strike('vector-limit') === undefined) return;
   throw new DmaError('ENOSPC', `no ${kind} vector ${vector}: the system granted fewer`, { remedy: REMEDY });
 }
 
 /**
- * For `DmaDevice`'s `alter`: addresses run out and the bounce buffer is full when the injector says so. What fails is
- * replaced on this one device; its classes stay as they are for all others.
+ * For `DmaDevice`'s option `alter`: addresses run out and the bounce buffer is full when the injector says so. The
+ * methods are replaced on this one device only. Its classes stay as they are for all other devices.
  */
 export function injectInto(parts: DeviceParts, injector: FaultInjector): DeviceParts {
   return {

@@ -1,25 +1,25 @@
-/** When a fault strikes: the vocabulary of all rules, and the counting behind it. */
+/** When a fault strikes: the conditions of all rules, and their counting. */
 import { argumentError, type Check, checkOptions, type OptionChecks, whole } from '../../arguments.ts';
 
 /**
- * Opportunities of a kind are counted from 1 while its rule stands. A fault strikes at those that meet every
- * condition given; without a condition it strikes at all of them.
+ * Opportunities of a kind are counted from 1 as long as its rule exists. A fault strikes at those that meet every
+ * given condition. Without a condition it strikes at all of them.
  */
 export interface FaultTiming {
   /** At this opportunity only. */
   readonly nth?: number;
-  /** Not at the first so many. */
+  /** Only after this many opportunities. */
   readonly after?: number;
-  /** Not beyond this one. */
+  /** At this opportunity and before, not after it. */
   readonly until?: number;
-  /** 0 to 1, decided anew each time, by the seed. */
+  /** 0 to 1. Decided anew at each opportunity, by the seed. */
   readonly probability?: number;
   /**
-   * Simulated time that something takes longer: 'completion-delayed' 1,000,000 unless given, Infinity for never;
-   * 'interrupt-coalesced' 100.
+   * The simulated time of a delay. 'completion-delayed': default 1,000,000; Infinity means never.
+   * 'interrupt-coalesced': default 100.
    */
   readonly microseconds?: number;
-  /** Of 'interrupt-spurious': the vector that interrupts. Default 0. */
+  /** For 'interrupt-spurious': the vector that interrupts. Default 0. */
   readonly vector?: number;
 }
 
@@ -38,23 +38,24 @@ export class Rule {
   readonly #random: () => number;
   #count = 0;
 
-  /** @throws DmaError EINVAL a condition that nothing can meet */
+  /** @throws DmaError EINVAL a condition can never be met */
   constructor(when: FaultTiming, seed: number) {
     checkOptions<FaultTiming>(when, 'a fault', TIMING_CHECKS);
     this.when = when;
     this.#random = generator(seed);
   }
 
-  /** Opportunities so far. */
+  /** The number of opportunities so far. */
   get count(): number {
     return this.#count;
   }
 
-  /** An opportunity: whether the fault strikes. */
+  /** Counts an opportunity. Returns true if the fault strikes. */
   strikes(): boolean {
     const { nth = 0, after = 0, until = Number.POSITIVE_INFINITY, probability = 1 } = this.when;
     const count = ++this.#count;
-    // Drawn every time, so that a condition more does not change what happens where the others are met.
+    // A number is drawn every time. So an additional condition changes no decision at the opportunities that the
+    // other conditions allow.
     const drawn = this.#random() < probability;
     return drawn && (nth === 0 || count === nth) && count > after && count <= until;
   }

@@ -1,6 +1,6 @@
 /**
- * A device that lags, whatever its model is: it stands between the driver and the model, and between the model and the
- * bus.
+ * A device that lags. It works with any model: it stands between the driver and the model, and between the model and
+ * the bus.
  *
  *      driver                                                                      model
  *        |  register write   -->  under way  ---------------------------------->    |
@@ -8,9 +8,9 @@
  *        |  <-----------------------------------  under way  <--  DMA write, MSI    |
  *        |  <--  all DMA writes before it arrive, then memory is read  <-- DMA read |
  *
- * Two things may change places here if, and only if, PCI Express lets them (PCI Express 5.0, 2.4.1, table 2-39): a
- * posted write does not pass another one unless it is relaxed; a read, and the answer to a read, pass no posted write;
- * an INTx line of a conventional function is a wire, and has no order with anything.
+ * Two accesses may change their order here if, and only if, PCI Express lets them (PCI Express 5.0, 2.4.1, table
+ * 2-39). A posted write does not pass another one unless it is relaxed. A read does not pass a posted write, and
+ * neither does its answer. An INTx line of a conventional function is a wire, and has no order with anything.
  */
 import type { LaggingDevice, SimulatedBus, SlotBus } from '../bus.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../model.ts';
@@ -18,7 +18,7 @@ import type { FrontModel } from '../model-name.ts';
 import type { Lag } from './options.ts';
 import { PostedWrites } from './posted.ts';
 
-/** Actions that run at most when the device is given all the time it wants: a model may have no end of them. */
+/** The most actions that run when the device gets unlimited time, because a model may always schedule another one. */
 const MOST_STEPS = 1000;
 
 /** A model behind a link on which register writes and DMA writes take time. */
@@ -42,7 +42,7 @@ export class LaggingModel implements FrontModel, LaggingDevice {
     this.config = model.config;
     this.bars = model.bars;
     this.#ports = new Set(model.bars.filter(({ kind }) => kind === 'io').map(({ index }) => index));
-    // A model without these takes two 32-bit accesses, and so does this one then.
+    // A model without 64-bit accesses gets two of 32 bits. This object must then lack them, too.
     if (model.read64 !== undefined) {
       this.read64 = (bar, offset) => this.#read(() => model.read64!(bar, offset));
     }
@@ -51,7 +51,7 @@ export class LaggingModel implements FrontModel, LaggingDevice {
     }
   }
 
-  /** @param bus the slot, which a lagging device knows more of than a model does */
+  /** @param bus the slot; it offers a lagging device more than it offers a model */
   attach(bus: DeviceBus): void {
     this.#bus = bus as SimulatedBus;
     this.#down = new PostedWrites(this.#bus.clock, this.#lag);
@@ -81,20 +81,20 @@ export class LaggingModel implements FrontModel, LaggingDevice {
     this.#write(bar, () => this.behind.write(bar, offset, width, value));
   }
 
-  /** A configuration write of the driver is on its way: it passes no register write (entry C2a). */
+  /** A configuration write of the driver is on its way. It does not pass a register write (entry C2a). */
   beforeConfigWrite(): void {
     this.#down.flush();
   }
 
-  /** A configuration read passes no register write (B2a), and its answer no DMA write (D2a). */
+  /** A configuration read does not pass a register write (B2a), and its answer does not pass a DMA write (D2a). */
   beforeConfigRead(): void {
     this.#down.flush();
     this.#up.flush();
   }
 
   /**
-   * The driver took something away from the device and goes on, now or later.
-   * @param free memory, which may be anything next
+   * The driver took memory away from the device, and continues now or later.
+   * @param free true if the memory was freed, so that it may be used for anything next
    */
   pause(free: boolean): void {
     const pause = free ? 'long' : this.#lag.pause();
@@ -103,8 +103,8 @@ export class LaggingModel implements FrontModel, LaggingDevice {
   }
 
   /**
-   * All that is under way arrives, and the device does all that it was told to do: before the driver stops it, because
-   * no driver knows how long it takes from one of its calls to the next.
+   * Everything under way arrives, and the device does all its outstanding work. This happens before the driver stops
+   * the device, because a driver cannot know how much time passes between two of its calls.
    */
   settle(): void {
     if (this.#settling || !this.#bus.connected) return;
@@ -134,7 +134,7 @@ export class LaggingModel implements FrontModel, LaggingDevice {
   }
 }
 
-/** Between the model and the bus. */
+/** Stands between the model and the bus. */
 class LaggingDeviceBus implements SlotBus {
   readonly #bus: SimulatedBus;
   readonly #up: PostedWrites;
@@ -146,7 +146,7 @@ class LaggingDeviceBus implements SlotBus {
     this.#model = model;
   }
 
-  /** A read passes no posted write (B2a). */
+  /** A read does not pass a posted write (B2a). */
   dmaRead(address: bigint | number, into: Uint8Array, high?: number): boolean {
     this.#up.flush();
     return this.#bus.dmaRead(address, into, high);
@@ -154,7 +154,7 @@ class LaggingDeviceBus implements SlotBus {
 
   dmaWrite(address: bigint | number, from: Uint8Array, high?: number, relaxed = false): boolean {
     if (!this.#bus.mayWrite(address, from.length, high)) {
-      // The device is told at once, where its kind of bus tells.
+      // The device gets the result at once, if its kind of bus tells the result.
       this.#up.flush();
       return this.#bus.dmaWrite(address, from, high);
     }
@@ -183,7 +183,7 @@ class LaggingDeviceBus implements SlotBus {
     else this.#up.post(() => this.#bus.moveLine(true));
   }
 
-  /** The line of an Express function goes up and down by messages, which pass no write. */
+  /** The INTx line of an Express function goes up and down by messages, which do not pass a write. */
   lower(): void {
     if (this.#model.config.express) this.#up.post(() => this.#bus.moveLine(false));
     else this.#bus.lower();

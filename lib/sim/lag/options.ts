@@ -1,4 +1,4 @@
-/** How much a simulated device lags, and the random numbers behind it. */
+/** How much a simulated device lags, and the random numbers for it. */
 import { env } from 'node:process';
 import {
   argumentError,
@@ -12,7 +12,7 @@ import { generator } from '../inject/rule.ts';
 
 export interface LagOptions {
   /**
-   * All that is random follows from this number, a whole number below 2^32: the same seed makes the same device, as
+   * The seed of all random decisions, a whole number below 2^32. With one seed the device always behaves the same, as
    * long as the driver does the same. Default: USERDMA_LAG_SEED, or 1.
    */
   readonly seed?: number;
@@ -24,7 +24,7 @@ const LARGEST_SEED = 2 ** 32 - 1;
 const LONGEST = 1e9;
 const DEFAULT_TIME = 100;
 
-/** How much time passes in a call of the driver that takes something away from the device. */
+/** How much time passes in a call by which the driver takes memory away from the device. */
 export type Pause = 'none' | 'short' | 'long';
 
 const LAG_CHECKS: OptionChecks<Required<LagOptions>> = {
@@ -32,7 +32,7 @@ const LAG_CHECKS: OptionChecks<Required<LagOptions>> = {
   microseconds: whole(1, LONGEST),
 };
 
-/** The dice of one device. */
+/** The random decisions of one device. */
 export class Lag {
   readonly seed: number;
   readonly #most: number;
@@ -46,12 +46,15 @@ export class Lag {
     this.#random = generator(this.seed);
   }
 
-  /** Microseconds from 1 to the most. Short times are as likely as long ones: each power of ten has the same chance. */
+  /**
+   * Microseconds from 1 to the maximum. Each power of ten has the same chance, so short times are as likely as long
+   * ones.
+   */
   time(): number {
     return Math.round(this.#most ** this.#random());
   }
 
-  /** Whether something happens that happens half of the time. */
+  /** Returns true half of the time. */
   toss(): boolean {
     return this.#random() < 0.5;
   }
@@ -62,7 +65,7 @@ export class Lag {
   }
 }
 
-/** Whether a device lags, or how. */
+/** Checks the `lag` option: true, false, or options. */
 export function checkLag(wanted: unknown, what: string): void {
   if (typeof wanted === 'boolean') return;
   if (typeof wanted !== 'object')

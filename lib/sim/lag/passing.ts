@@ -1,19 +1,19 @@
 /**
- * Time passes in the calls of the driver that take memory away from a lagging device: what the device still does to it
- * happens then, and not only after the driver has stopped it.
+ * Time passes in the calls by which the driver takes memory away from a lagging device. So the device's remaining
+ * accesses to it happen during the call, and not only after the driver has stopped the device.
  */
 import type { DeviceParts } from '../../dma/parts.ts';
 import type { MemoryLooks } from '../memory-looks.ts';
 import type { LaggingModel } from './device.ts';
 
 /**
- * For `DmaDevice`'s `alter`: what takes time is replaced on this one device; its classes stay as they are for all
- * others.
+ * For `DmaDevice`'s option `alter`. The methods that take time are replaced on this one device only. Its classes stay
+ * as they are for all other devices.
  */
 export function passTimeIn(parts: DeviceParts, lagging: LaggingModel): DeviceParts {
   const unmapped = (): void => lagging.pause(false);
   const freed = (): void => lagging.pause(true);
-  // A list is unmapped piece by piece: the device may act once it is whole.
+  // A list is unmapped piece by piece. The device may act after the whole list is unmapped.
   let inList = false;
   return {
     allocations(device) {
@@ -58,7 +58,7 @@ export function passTimeIn(parts: DeviceParts, lagging: LaggingModel): DevicePar
   };
 }
 
-/** A driver that polls memory by syncs lets time pass, too: a microsecond for each. */
+/** A driver that polls memory by syncs lets time pass, too: one microsecond for each sync. */
 export function passTimeInSyncs(parts: DeviceParts, looks: MemoryLooks): DeviceParts {
   return {
     ...parts,
@@ -89,7 +89,7 @@ function precede<Name extends string>(
   };
 }
 
-/** Call `action` after each call of the method `name`, also after one that throws. */
+/** Call `action` after each call of the method `name`, also if it throws. */
 function follow<Name extends string>(
   object: Readonly<Record<Name, (...values: never[]) => void>>,
   name: Name,

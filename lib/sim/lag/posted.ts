@@ -1,7 +1,7 @@
 /**
- * Posted writes that are under way in one direction of a link. The writer does not wait for them; each write arrives
- * some time later. They arrive in the order in which they were made, with one exception: a relaxed one may pass those
- * before it (PCI Express 5.0, 2.4.1, table 2-39, entries A2a and A2b).
+ * Posted writes under way in one direction of a link. The writer does not wait for them; each write arrives some time
+ * later. They arrive in the order in which they were made, with one exception: a relaxed write may pass those before
+ * it (PCI Express 5.0, 2.4.1, table 2-39, entries A2a and A2b).
  */
 import type { Scheduled, SimulatedClock } from '../clock.ts';
 import type { Lag } from './options.ts';
@@ -15,9 +15,9 @@ interface Posted {
 export class PostedWrites {
   readonly #clock: SimulatedClock;
   readonly #lag: Lag;
-  /** In the order of their arrival. */
+  /** Ordered by arrival. */
   #underWay: Posted[] = [];
-  /** The arrival of the first of them. */
+  /** The arrival of the first write. */
   #next: Scheduled | undefined;
 
   constructor(clock: SimulatedClock, lag: Lag) {
@@ -25,7 +25,7 @@ export class PostedWrites {
     this.#lag = lag;
   }
 
-  /** @param relaxed whether it may pass the writes before it */
+  /** @param relaxed true if the write may pass the writes before it */
   post(arrive: () => void, relaxed = false): void {
     const queue = this.#underWay;
     const last = queue.at(-1)?.due ?? 0;
@@ -42,12 +42,12 @@ export class PostedWrites {
     this.#schedule();
   }
 
-  /** All of them arrive now: something follows that must not pass them. */
+  /** All writes arrive now, because an access follows that must not pass them. */
   flush(): void {
     this.#arriveUntil(Number.POSITIVE_INFINITY);
   }
 
-  /** None of them arrives. */
+  /** Drops all writes. */
   clear(): void {
     this.#underWay = [];
     this.#schedule();
@@ -56,7 +56,7 @@ export class PostedWrites {
   #arriveUntil(time: number): void {
     try {
       for (let first = this.#underWay[0]; first !== undefined && first.due <= time; ) {
-        // It is taken out first: what arrives may make the device do something that flushes these writes.
+        // It is removed first, because its arrival may make the device flush these writes.
         this.#underWay.shift();
         first.arrive();
         first = this.#underWay[0];

@@ -45,10 +45,14 @@ const BUFFER_SIZE = 4096;
 const ALL_ONES_64 = 2n ** 64n - 1n;
 
 export interface EduOptions {
-  /** Address bits the DMA engine drives; it cuts off the others, silently on real wires. Default 28. */
+  /**
+   * The number of address bits that the DMA engine drives. It drops the others, without a word on real wires. Default
+   * 28.
+   */
   readonly dmaBits?: number;
   /**
-   * Simulated microseconds of a transfer; 0: it is over when the register write returns. Default 100,000, as QEMU's.
+   * Simulated microseconds of a transfer. With 0 it is over when the register write returns. Default 100,000, as in
+   * QEMU.
    */
   readonly transferTime?: number;
   /** Simulated microseconds of a factorial. Default 10. */
@@ -215,9 +219,7 @@ export class EduModel implements DeviceModel {
     if (slice !== undefined) this.#bus.dmaWrite(this.#clamp(this.#destination, 'write'), slice);
   }
 
-  /**
-   * The part of the buffer a transfer names by its address, or undefined when no part of the buffer has that address.
-   */
+  /** The part of the buffer at the transfer's device address; undefined if the buffer has no such part. */
   #slice(inside: bigint, memory: bigint, access: 'read' | 'write'): Uint8Array | undefined {
     const start = inside - BUFFER_START;
     if (start >= 0n && start + this.#count <= BUFFER_SIZE) {
@@ -247,7 +249,7 @@ export class EduModel implements DeviceModel {
   }
 }
 
-/** Modulo 2^32: from 34 on nothing is left of it. */
+/** Modulo 2^32. From 34 on the result is 0. */
 function factorial(of: number): number {
   if (of >= 34) return 0;
   let result = 1;

@@ -1,4 +1,6 @@
-/** What the controller is doing, kept as it goes and put into words only when something fails. */
+/**
+ * The present activity of the controller. It is recorded as numbers, and put into words only when an access fails.
+ */
 import type { Command } from './command.ts';
 import type { CompletionQueue, SubmissionQueue } from './queues.ts';
 
@@ -26,7 +28,7 @@ const NVM_NAMES: Readonly<Record<number, string>> = {
   9: 'Dataset Management',
 };
 
-/** What the model does now, in words for a fault's message. */
+/** The present activity of the model, in words for the message of a fault. */
 export class Activity {
   #stage: Stage = 'idle';
   #command: Command | undefined;
@@ -48,12 +50,12 @@ export class Activity {
     this.#command = command;
   }
 
-  /** Reading a PRP list or a segment of the SGL of the command that was looked at last; or done with that. */
+  /** The controller begins or ends reading a PRP list or an SGL segment of the current command. */
   list(reading: boolean): void {
     this.#stage = reading ? 'list' : 'looking';
   }
 
-  /** Moving its data. @param piece of so many in its data pointer */
+  /** The controller moves the data of the current command. @param pieces the number of pieces in its data pointer */
   data(piece: number, pieces: number): void {
     this.#stage = 'data';
     this.#piece = piece;
@@ -65,7 +67,7 @@ export class Activity {
     this.#queue = queue;
   }
 
-  /** Undefined when it is doing nothing. */
+  /** Undefined if the controller is idle. */
   describe(): string | undefined {
     const command = this.#command;
     switch (this.#stage) {

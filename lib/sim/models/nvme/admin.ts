@@ -1,4 +1,4 @@
-/** The admin command set (NVM Express 1.4, 5): what queue 0 may ask for. */
+/** The admin command set (NVM Express 1.4, 5): the commands of queue 0. */
 import { wholeAddress } from '../../../iommu/bus-address.ts';
 import type { DeviceBus } from '../../model.ts';
 import type { Command } from './command.ts';
@@ -54,11 +54,11 @@ export class AdminCommands {
     this.#options = options;
   }
 
-  /** Returns a status, or that there is none yet. */
+  /** Returns a status, or PENDING. */
   execute(command: Command): number {
     const { opcode } = command;
     if (!OPCODES.has(opcode)) return STATUS.invalidOpcode;
-    // On PCI Express admin commands have no SGLs.
+    // On PCI Express, admin commands do not use SGLs.
     if (command.psdt !== 0) return STATUS.invalidField;
     if (command.fused !== 0) return STATUS.invalidFusion;
     const { features, events } = this.#options;
@@ -93,7 +93,7 @@ export class AdminCommands {
     if (!this.#isFree(id, engine.completions)) return STATUS.invalidQueueId;
     const refusal = this.#checkSize(command);
     if (refusal !== STATUS.success) return refusal;
-    // The line stands for vector 0 alone.
+    // The INTx line serves vector 0 only.
     if (vector >= vectors || (vector > 0 && !bus.messages)) {
       const why = vector < vectors ? 'before MSI-X is enabled' : `of ${vectors}`;
       return this.#refuse(STATUS.invalidVector, command, `a completion queue with vector ${vector} ${why}`);
@@ -195,7 +195,7 @@ export class AdminCommands {
     }
   }
 
-  /** What has not begun can be aborted. */
+  /** Only a command that has not begun can be aborted. */
   #abort(command: Command): number {
     const { engine } = this.#options;
     command.result = NOT_ABORTED;

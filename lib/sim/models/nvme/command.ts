@@ -1,4 +1,4 @@
-/** A submission queue entry that the controller has fetched, and what has become of it. */
+/** A submission queue entry that the controller has fetched, and the result of its command. */
 import type { SubmissionQueue } from './queues.ts';
 
 export const ENTRY_SIZE = 64;
@@ -7,12 +7,12 @@ export const ENTRY_SIZE = 64;
 export class Command {
   /** The entry as it was fetched. */
   readonly bytes = new Uint8Array(ENTRY_SIZE);
-  /** Where it came from. */
+  /** The queue that it came from. */
   queue!: SubmissionQueue;
   entry = 0;
-  /** First word of the completion. */
+  /** The first word of the completion. */
   result = 0;
-  /** Runs it; made once, for a later call. */
+  /** Runs the command. The function is made once, for a later call. */
   readonly run: () => void;
   readonly #view = new DataView(this.bytes.buffer);
 
@@ -24,7 +24,7 @@ export class Command {
     return this.bytes[0]!;
   }
 
-  /** Not 0: one of two that go together. */
+  /** Not 0 if the command is one of two fused commands. */
   get fused(): number {
     return this.bytes[1]! & 3;
   }

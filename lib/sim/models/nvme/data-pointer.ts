@@ -1,6 +1,6 @@
 /**
- * The memory that a command's data goes to or comes from: pieces of the bus, in the order of the data, taken from PRPs
- * (prp.ts) or an SGL (sgl.ts). The same arrays serve every command.
+ * The memory for the data of a command: pieces of bus memory, in the order of the data. They come from PRPs (prp.ts)
+ * or from an SGL (sgl.ts). The same arrays serve every command.
  */
 import { wholeAddress } from '../../../iommu/bus-address.ts';
 import type { DeviceBus } from '../../model.ts';
@@ -15,16 +15,16 @@ const LARGEST_PAGE = 65_536;
 
 /** The memory that a command names, from its PRP entries or SGL descriptors. */
 export class DataPointer {
-  /** Pieces there are. */
+  /** The number of pieces. */
   count = 0;
-  /** What `fetch` has read. */
+  /** The bytes that `fetch` has read. */
   readonly fetched = new DataView(new ArrayBuffer(LARGEST_PAGE));
   readonly #bus: DeviceBus;
   readonly #activity: Activity;
   #lows = new Uint32Array(256);
   #highs = new Uint32Array(256);
   #lengths = new Uint32Array(256);
-  /** The first bytes of `fetched`, by how many: views that are made once. */
+  /** Views of the first bytes of `fetched`, keyed by their size. Each is made once. */
   readonly #firsts = new Map<number, Uint8Array>();
 
   constructor(bus: DeviceBus, activity: Activity) {
@@ -32,7 +32,7 @@ export class DataPointer {
     this.#activity = activity;
   }
 
-  /** Takes the pieces of `size` bytes from a command. Returns a status. */
+  /** Takes the pieces for `size` bytes from a command. Returns a status. */
   map(command: Command, size: number, pageSize: number): number {
     this.count = 0;
     this.#activity.looking(command);
@@ -40,23 +40,23 @@ export class DataPointer {
     return command.psdt === 3 ? STATUS.invalidField : mapSgl(this, command, size);
   }
 
-  /** Bytes of a piece. */
+  /** The size of a piece in bytes. */
   length(piece: number): number {
     return this.#lengths[piece]!;
   }
 
-  /** Where a piece begins. */
+  /** The address of a piece. */
   address(piece: number): number | bigint {
     return wholeAddress(this.#lows[piece]!, this.#highs[piece]!);
   }
 
-  /** Memory of a piece, from byte `offset` of it on, into `into`; as `DeviceBus.dmaRead`. */
+  /** Reads the memory of a piece, from byte `offset` of it on, into `into`; as `DeviceBus.dmaRead`. */
   read(piece: number, offset: number, into: Uint8Array): boolean {
     const low = this.#lows[piece]! + offset;
     return this.#bus.dmaRead(low | 0, into, this.#highs[piece]! + (low >= WORD ? 1 : 0));
   }
 
-  /** The other way round. */
+  /** Writes to the memory of a piece, from byte `offset` of it on; as `DeviceBus.dmaWrite`. */
   write(piece: number, offset: number, from: Uint8Array): boolean {
     const low = this.#lows[piece]! + offset;
     return this.#bus.dmaWrite(low | 0, from, this.#highs[piece]! + (low >= WORD ? 1 : 0));
@@ -70,7 +70,7 @@ export class DataPointer {
     this.count++;
   }
 
-  /** Reads `size` bytes of a list or segment into `fetched`; false when they are not all there. */
+  /** Reads `size` bytes of a list or segment into `fetched`. Returns false if a part of them cannot be read. */
   fetch(low: number, high: number, offset: number, size: number): boolean {
     let into = this.#firsts.get(size);
     if (into === undefined) {
@@ -83,7 +83,7 @@ export class DataPointer {
     return whole;
   }
 
-  /** The driver made a mistake in a pointer, which is reported. Returns `status`. */
+  /** The driver made a mistake in a pointer. This method reports it, and returns `status`. */
   refuse(status: number, low: number, high: number, reason: string): number {
     this.#bus.report(wholeAddress(low, high), 0, 'read', reason);
     return status;

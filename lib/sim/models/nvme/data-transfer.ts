@@ -1,4 +1,4 @@
-/** Moves the data of a command between memory and what the controller has. */
+/** Moves the data of a command between memory and the controller. */
 import type { DeviceBus } from '../../model.ts';
 import type { Activity } from './activity.ts';
 import type { Command } from './command.ts';
@@ -7,11 +7,11 @@ import { MEDIA_PAGE, type NvmeNamespace } from './namespace.ts';
 import { STATUS } from './status.ts';
 
 /**
- * Memory that cannot be written is no error: PCI Express answers no write. Memory that cannot be read is: QEMU takes
- * zeros for it, hardware is told.
+ * If memory cannot be written, there is no error, because PCI Express answers no write. If memory cannot be read,
+ * there is an error. QEMU takes zeros in that case, but hardware is told of the failure.
  */
 export class DataTransfer {
-  /** CC.MPS: bytes of a page of the driver's memory. */
+  /** CC.MPS: the page size of the driver's memory in bytes. */
   pageSize = 4096;
   readonly #activity: Activity;
   readonly #pointer: DataPointer;
@@ -26,12 +26,12 @@ export class DataTransfer {
     return this.#pointer.map(command, size, this.pageSize);
   }
 
-  /** Where a piece of the memory that was mapped begins. */
+  /** The address of a piece of the mapped memory. */
   address(piece: number): number | bigint {
     return this.#pointer.address(piece);
   }
 
-  /** All of `data` to the memory that the command names. Returns a status. */
+  /** Writes all of `data` to the memory of the command. Returns a status. */
   send(command: Command, data: Uint8Array): number {
     const status = this.map(command, data.length);
     if (status !== STATUS.success) return status;
@@ -46,7 +46,7 @@ export class DataTransfer {
     return STATUS.success;
   }
 
-  /** As many bytes as `into` has from the memory that the command names. Returns a status. */
+  /** Fills `into` from the memory of the command. Returns a status. */
   receive(command: Command, into: Uint8Array): number {
     const status = this.map(command, into.length);
     if (status !== STATUS.success) return status;
@@ -62,7 +62,7 @@ export class DataTransfer {
     return whole ? STATUS.success : STATUS.dataTransfer;
   }
 
-  /** From byte `offset` of a namespace on to the memory that was mapped. */
+  /** Copies from byte `offset` of a namespace to the mapped memory. */
   readMedia(namespace: NvmeNamespace, offset: number): void {
     const pointer = this.#pointer;
     let at = offset;
@@ -79,7 +79,7 @@ export class DataTransfer {
     }
   }
 
-  /** The other way round. Where memory cannot be read the blocks become zeros. Returns a status. */
+  /** Copies the mapped memory to a namespace. Blocks whose memory cannot be read become zeros. Returns a status. */
   writeMedia(namespace: NvmeNamespace, offset: number): number {
     const pointer = this.#pointer;
     let at = offset;

@@ -1,5 +1,5 @@
 /**
- * From a doorbell to a completion.
+ * The way from a doorbell to a completion.
  *
  *      tail doorbell -> fetch entry by entry -> execute, at once or after a while -> write completions -> interrupt
  *                            ^                                                            |
@@ -15,29 +15,29 @@ import { PENDING, STATUS } from './status.ts';
 export interface EngineOptions {
   readonly bus: DeviceBus;
   readonly activity: Activity;
-  /** Microseconds that an I/O command takes; 0: it is done before the doorbell write is. */
+  /** Microseconds that an I/O command takes. With 0 it is done before the doorbell write returns. */
   readonly latency: number;
-  /** Returns a status, or that there is none yet. */
+  /** Returns a status, or PENDING. */
   readonly execute: (command: Command) => number;
-  /** An entry could not be read or written: the controller is of no use until it is reset. */
+  /** An entry could not be read or written: the controller does nothing more until it is reset. */
   readonly fail: () => void;
 }
 
-/** Fetches commands, carries them out and posts completions. */
+/** Fetches commands, executes them and posts completions. */
 export class Engine {
-  /** By number; 0 are the admin queues. */
+  /** Indexed by queue number; 0 is the admin queue. */
   readonly submissions: (SubmissionQueue | undefined)[] = [];
   readonly completions: (CompletionQueue | undefined)[] = [];
-  /** Vectors whose line is held down: INTMS. */
+  /** The vectors whose line is masked: INTMS. */
   mask = 0;
   readonly #bus: DeviceBus;
   readonly #activity: Activity;
   readonly #latency: number;
   readonly #execute: (command: Command) => number;
   readonly #fail: () => void;
-  /** To be used again. */
+  /** Objects for reuse. */
   readonly #spare: Command[] = [];
-  /** Rung while another one was served. */
+  /** Queues whose doorbell was rung while another one was served. */
   readonly #rung = new Set<SubmissionQueue>();
   #serving = false;
   #failed = false;
@@ -50,7 +50,7 @@ export class Engine {
     this.#fail = fail;
   }
 
-  /** No queues, and nothing of what was under way. */
+  /** Removes all queues, and drops all commands under way. */
   reset(): void {
     for (const queue of this.submissions) queue?.inFlight.clear();
     this.submissions.length = 0;
@@ -66,7 +66,7 @@ export class Engine {
     queue.completions.submissions.add(queue);
   }
 
-  /** What it still had to do is done without, and says so. */
+  /** Removes a queue. Its outstanding commands are aborted. */
   remove(queue: SubmissionQueue): void {
     for (const { cid } of queue.inFlight) this.complete(queue, cid, STATUS.abortedQueueDeleted, 0);
     queue.inFlight.clear();
@@ -75,7 +75,7 @@ export class Engine {
     this.submissions[queue.id] = undefined;
   }
 
-  /** The driver has written entries. */
+  /** The driver has written entries to the queue. */
   serve(queue: SubmissionQueue): void {
     if (this.#serving) {
       this.#rung.add(queue);
@@ -94,7 +94,7 @@ export class Engine {
     }
   }
 
-  /** The driver has taken completions: there may be room for what waits. */
+  /** The driver has taken completions: there may be room for those that wait. */
   resume(queue: CompletionQueue): void {
     let posted = false;
     while (queue.waiting.length > 0 && !queue.full) {
@@ -110,7 +110,7 @@ export class Engine {
     }
   }
 
-  /** The command is done. The driver is told by `notify`, or with the others of its queue. */
+  /** The command is done. The driver is told by `notify`, perhaps together with other completions of the queue. */
   complete(queue: SubmissionQueue, cid: number, status: number, result: number): void {
     const { completions } = queue;
     if (completions.waiting.length > 0 || completions.full) {
@@ -118,14 +118,14 @@ export class Engine {
     } else this.#post(queue, cid, status, result);
   }
 
-  /** As `complete`, for a command that is not being carried out. */
+  /** As `complete`, for a command that is not being executed. */
   completeNow(queue: SubmissionQueue, cid: number, status: number, result: number): void {
     this.complete(queue, cid, status, result);
     this.#activity.idle();
     this.#notify(queue.completions);
   }
 
-  /** The INTx line is up while a queue has something for the driver. Messages have no line. */
+  /** The INTx line is up while a queue has a completion for the driver. Messages have no line. */
   updateLine(): void {
     if (this.#bus.messages) return;
     for (const queue of this.completions) {
@@ -162,7 +162,7 @@ export class Engine {
     if (completions.posted !== before) this.#notify(completions);
   }
 
-  /** Its time has come, unless it was called off. */
+  /** The time of the command has come, unless it was aborted. */
   #finish(command: Command): void {
     const { queue } = command;
     if (!queue.inFlight.delete(command)) {

@@ -1,7 +1,9 @@
-/** Asynchronous events (NVM Express 1.4, 5.2): requests that wait for one, and events that wait for a request. */
+/**
+ * Asynchronous events (NVM Express 1.4, 5.2): requests that wait for an event, and events that wait for a request.
+ */
 import { PENDING, STATUS } from './status.ts';
 
-/** Requests that may wait, less one: AERL. */
+/** AERL: the number of requests that may wait, minus one. */
 export const EVENT_REQUEST_LIMIT = 3;
 const MOST_QUEUED = 64;
 
@@ -16,19 +18,19 @@ export class AsynchronousEvents {
   readonly #complete: (cid: number, result: number) => void;
   readonly #requests: number[] = [];
   readonly #queued: { readonly type: number; readonly result: number }[] = [];
-  /** Types that were reported and whose log page the host has not read since: a bit each. */
+  /** Types of events that were reported, and whose log page the host has not read since: one bit each. */
   #masked = 0;
 
   constructor(complete: (cid: number, result: number) => void) {
     this.#complete = complete;
   }
 
-  /** Whether the host waits for an event. */
+  /** True if the host waits for an event. */
   get awaited(): boolean {
     return this.#requests.length > 0;
   }
 
-  /** A request has come. Returns a status, or that it waits. */
+  /** A request has come. Returns a status, or PENDING if it waits. */
   request(cid: number): number {
     if (this.#requests.length > EVENT_REQUEST_LIMIT) return STATUS.eventRequestLimit;
     this.#requests.push(cid);
@@ -36,14 +38,14 @@ export class AsynchronousEvents {
     return PENDING;
   }
 
-  /** Something has happened. @param page the log page that says more */
+  /** An event has happened. @param page the log page with the details */
   tell(type: number, information: number, page: number): void {
     if (this.#queued.length === MOST_QUEUED) return;
     this.#queued.push({ type, result: type | (information << 8) | (page << 16) });
     this.#deliver();
   }
 
-  /** The log page of events of this type was read. */
+  /** The host has read the log page of events of this type. */
   clear(type: number): void {
     this.#masked &= ~(1 << type);
     this.#deliver();
@@ -55,7 +57,10 @@ export class AsynchronousEvents {
     this.#masked = 0;
   }
 
-  /** One event of a type; more of it wait until its log page is read. The request that came last is answered first. */
+  /**
+   * Reports one event of a type. Further events of that type wait until its log page is read. The newest request is
+   * answered first.
+   */
   #deliver(): void {
     for (let i = 0; i < this.#queued.length && this.#requests.length > 0; ) {
       const { type, result } = this.#queued[i]!;

@@ -22,7 +22,7 @@ const FEATURE = {
 const OF_NAMESPACE = 2;
 const CHANGEABLE = 4;
 
-/** What there is, and what can be done to it, as a Get Features of its capabilities says. */
+/** The supported features, and what a driver can do with each, as Get Features returns for their capabilities. */
 const CAPABILITIES: Readonly<Record<number, number>> = {
   [FEATURE.arbitration]: 0,
   [FEATURE.powerManagement]: 0,
@@ -51,10 +51,10 @@ export const TEMPERATURE = { now: 0x143, warning: 0x157, critical: 0x175 } as co
 export interface FeaturesOptions {
   readonly ioQueues: number;
   readonly namespaces: number;
-  /** What is not beyond is a valid identifier, whether there is such a namespace or not. */
+  /** The highest valid identifier. A namespace with that identifier need not exist. */
   readonly highestNsid: number;
   readonly events: AsynchronousEvents;
-  /** Whether I/O queues exist. */
+  /** True if I/O queues exist. */
   readonly queuesCreated: () => boolean;
 }
 
@@ -77,7 +77,7 @@ export class Features {
     this.#eventConfiguration = 0;
   }
 
-  /** Whether it is too hot or too cold. */
+  /** True if the temperature is too high or too low. */
   get temperatureWarning(): boolean {
     return TEMPERATURE.now >= this.#over || TEMPERATURE.now <= this.#under;
   }
@@ -160,7 +160,7 @@ export class Features {
     return STATUS.success;
   }
 
-  /** It grants all it has, whatever is asked for. */
+  /** The controller grants all its queues, whatever number the driver asks for. */
   #setNumberOfQueues(command: Command): number {
     if (this.#options.queuesCreated()) return STATUS.commandSequence;
     const { cdw11 } = command;

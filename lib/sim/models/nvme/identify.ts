@@ -1,4 +1,7 @@
-/** The data of Identify (NVM Express 1.4, 5.15). What this controller cannot do that QEMU's can, it does not claim. */
+/**
+ * The data of Identify (NVM Express 1.4, 5.15). It does not claim the abilities of QEMU's controller that this one
+ * lacks.
+ */
 import { EVENT_REQUEST_LIMIT } from './events.ts';
 import { ALL_NAMESPACES, TEMPERATURE } from './features.ts';
 import type { NvmeNamespace } from './namespace.ts';
@@ -6,7 +9,7 @@ import { STATUS } from './status.ts';
 
 const SIZE = 4096;
 export const VERSION = 0x0001_0400;
-/** Namespace identifiers that could be: NN. */
+/** NN: the highest possible namespace identifier. */
 export const HIGHEST_NSID = 256;
 
 const CNS = {
@@ -32,7 +35,7 @@ export interface IdentityOptions {
   readonly namespaces: readonly NvmeNamespace[];
 }
 
-/** Bytes, or the status of a question that has no answer. */
+/** Returns bytes, or a status if the question has no answer. */
 export function identify(
   options: IdentityOptions,
   cns: number,
@@ -78,26 +81,27 @@ function controller({ serial, maxTransfer }: IdentityOptions): Uint8Array {
   data.setUint8(75, 0x52);
   data.setUint8(77, maxTransfer);
   data.setUint32(80, VERSION, true);
-  // An I/O controller.
+  // This is an I/O controller.
   data.setUint8(111, 1);
-  // Aborts at once, less one; event requests; one firmware slot, read-only; log pages by namespace and offset, effects.
+  // The number of aborts at once minus one; event requests; one firmware slot, read-only; log pages by namespace and
+  // offset, effects.
   data.setUint8(258, 3);
   data.setUint8(259, EVENT_REQUEST_LIMIT);
   data.setUint8(260, 3);
   data.setUint8(261, 7);
   data.setUint16(266, TEMPERATURE.warning, true);
   data.setUint16(268, TEMPERATURE.critical, true);
-  // Entries of 64 and 16 bytes.
+  // Entries have 64 and 16 bytes.
   data.setUint8(512, 0x66);
   data.setUint8(513, 0x44);
   data.setUint32(516, HIGHEST_NSID, true);
   data.setUint16(520, COMPARE | DATASET_MANAGEMENT | WRITE_ZEROES | SELECT_FEATURES, true);
-  // A write cache, and Flush of all namespaces at once.
+  // There is a write cache, and Flush can flush all namespaces at once.
   data.setUint8(525, 7);
-  // SGLs, without any alignment.
+  // SGLs are supported, without alignment.
   data.setUint32(536, 1, true);
   putText(data, 768, 256, `nqn.2014-08.org.example:${serial}`, '\0');
-  // The one power state.
+  // The only power state.
   data.setUint16(2048, 0x9c4, true);
   data.setUint32(2052, 0x10, true);
   data.setUint32(2056, 4, true);
@@ -107,7 +111,7 @@ function controller({ serial, maxTransfer }: IdentityOptions): Uint8Array {
 function namespace({ blocks, blockSize }: NvmeNamespace): Uint8Array {
   const data = new DataView(new ArrayBuffer(SIZE));
   for (const offset of [0, 8, 16]) data.setBigUint64(offset, BigInt(blocks), true);
-  // Two formats, of 512 and 4096 bytes; which one it has.
+  // Two formats, of 512 and 4096 bytes; and the one that the namespace has.
   data.setUint8(25, 1);
   data.setUint8(26, blockSize === 512 ? 0 : 1);
   // Deallocated blocks read as zeros.
@@ -117,7 +121,7 @@ function namespace({ blocks, blockSize }: NvmeNamespace): Uint8Array {
   return new Uint8Array(data.buffer);
 }
 
-/** Those above `after`, ascending. */
+/** The identifiers above `after`, ascending. */
 function namespaceList(namespaces: readonly NvmeNamespace[], after: number): Uint8Array | number {
   if (after >= ALL_NAMESPACES - 1) return STATUS.invalidNamespace;
   const data = new DataView(new ArrayBuffer(SIZE));

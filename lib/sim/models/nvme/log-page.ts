@@ -8,7 +8,7 @@ const CHANGES_MEDIA = 2;
 const FIRMWARE = '1.0     ';
 const UNIT = 512 * 1000;
 
-/** What I/O there was. */
+/** Counters of I/O commands. */
 export class Statistics {
   bytesRead = 0;
   bytesWritten = 0;
@@ -16,7 +16,7 @@ export class Statistics {
   writes = 0;
 }
 
-/** No error was ever worth an entry. */
+/** The error log is empty: no error has ever been recorded. */
 export function errorLog(): Uint8Array {
   return new Uint8Array(64);
 }
@@ -40,7 +40,11 @@ export function firmwareLog(): Uint8Array {
   return data;
 }
 
-/** @param admin, nvm opcodes there are @param writes those of `nvm` that change what is stored */
+/**
+ * @param admin opcodes of admin commands
+ * @param nvm opcodes of I/O commands
+ * @param writes those of `nvm` that change stored data
+ */
 export function effectsLog(
   admin: readonly number[],
   nvm: readonly number[],

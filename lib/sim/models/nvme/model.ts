@@ -1,19 +1,20 @@
 /**
- * An NVM Express 1.4 controller, as close to QEMU's `nvme` as a driver can tell: registers, doorbells, and behind them
- * queues and their commands.
+ * An NVM Express 1.4 controller, as close to QEMU's `nvme` as a driver can tell. It has registers and doorbells, and
+ * behind them queues and commands.
  *
  *      BAR 0   0x0000  registers                              model.ts, registers.ts
  *              0x1000  doorbells                              model.ts
  *                      fetch, execute, complete, interrupt    engine.ts, queues.ts
- *                      admin commands                         admin.ts, identify.ts, features.ts, log-page.ts, events.ts
+ *                      admin commands                         admin.ts, identify.ts, features.ts, log-page.ts,
+ *                                                             events.ts
  *                      I/O commands                           nvm.ts, namespace.ts
  *                      PRPs, SGLs and the data                data-pointer.ts, prp.ts, sgl.ts, data-transfer.ts
- *              then    MSI-X table and pending bits           the host's
+ *              then    MSI-X table and pending bits           owned by the host
  *
- * Where it differs from QEMU 7.2 a driver that keeps to the specification does not see it: FLR clears all registers
- * (QEMU keeps AQA, ASQ and ACQ), PRP1 has to be a multiple of 4, a Write whose data cannot be read fails with Data
- * Transfer Error (QEMU writes whatever it has), and what it cannot do (Format, Copy, Verify, timestamps, virtual
- * functions) it does not claim to.
+ * A driver that follows the specification does not see the differences from QEMU 7.2. FLR clears all registers (QEMU
+ * keeps AQA, ASQ and ACQ). PRP1 must be a multiple of 4. A Write whose data cannot be read fails with Data Transfer
+ * Error (QEMU writes the bytes that it has). The model does not claim the abilities that it lacks (Format, Copy,
+ * Verify, timestamps, virtual functions).
  */
 import { argumentError, checkOptions, checkText, checkWhole, whole } from '../../../arguments.ts';
 import { wholeAddress } from '../../../iommu/bus-address.ts';
@@ -46,17 +47,17 @@ const INVALID_DOORBELL_REGISTER = 0;
 const INVALID_DOORBELL_VALUE = 1;
 
 export interface NvmeOptions {
-  /** Default: one of 128 MiB with blocks of 512 bytes. */
+  /** Default: one namespace of 128 MiB with blocks of 512 bytes. */
   readonly namespaces?: readonly NvmeNamespaceOptions[];
-  /** Pairs of I/O queues, 1 to 2047; there is one MSI-X vector more. Default 64. */
+  /** The number of I/O queue pairs, 1 to 2047; there is one more MSI-X vector. Default 64. */
   readonly ioQueues?: number;
-  /** CAP.DSTRD: doorbells are 4 << this bytes apart. Default 0. */
+  /** CAP.DSTRD: the distance of doorbells is 4 << this bytes. Default 0. */
   readonly doorbellStride?: number;
   /** MDTS: the largest command moves 4096 << this bytes; 0: no limit. Default 7. */
   readonly maxTransfer?: number;
   /**
-   * Simulated microseconds of an I/O command; its data moves at the end of them. Default 0: all is done when the
-   * doorbell write returns.
+   * Simulated microseconds of an I/O command. Its data moves at the end of that time. Default 0: the command is done
+   * when the doorbell write returns.
    */
   readonly latency?: number;
   /** At most 20 characters. Default `simulated`. */
@@ -67,13 +68,16 @@ export interface NvmeOptions {
 export class NvmeModel implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
-  /** What is stored, whatever becomes of the controller. */
+  /** The stored data, which is independent of the controller's state. */
   readonly namespaces: readonly NvmeNamespace[];
   readonly #options: Required<NvmeOptions>;
   readonly #registers = new DataView(new ArrayBuffer(REGISTERS_SIZE));
   readonly #activity = new Activity();
   readonly #statistics = new Statistics();
-  /** Bits from the offset of a doorbell to its number: twice the queue's, and one more for a completion queue's. */
+  /**
+   * The shift from the offset of a doorbell to its number. The number is twice the queue's, plus one for a completion
+   * queue.
+   */
   readonly #doorbellShift: number;
   #bus!: DeviceBus;
   #engine!: Engine;
@@ -246,7 +250,7 @@ export class NvmeModel implements DeviceModel {
     return { low: this.#get(register), high: this.#get(register + 4), entries: size + 1 };
   }
 
-  /** CC.EN went from 1 to 0: what describes the admin queue stays. */
+  /** CC.EN went from 1 to 0. The registers that describe the admin queue stay. */
   #resetController(): void {
     this.#engine.reset();
     this.#events.reset();
@@ -286,7 +290,10 @@ export class NvmeModel implements DeviceModel {
     this.#complain(address, `the ${what} says ${value}, and ${queue}`, INVALID_DOORBELL_VALUE);
   }
 
-  /** A doorbell that cannot be right, for the driver's author and for a driver that asked to be told. */
+  /**
+   * A doorbell value that cannot be right: it is reported to the driver's author, and to a driver that asked for
+   * events.
+   */
   #complain(address: bigint | number, what: string, information: number): void {
     this.#bus.report(address, 0, 'write', what);
     if (this.#events.awaited) this.#events.tell(EVENT.error, information, LOG_PAGE.error);

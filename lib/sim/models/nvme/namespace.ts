@@ -1,15 +1,18 @@
 /**
- * A namespace: blocks that take memory from the first write on.
+ * A namespace: blocks that take memory only after their first write.
  *
- *      page of 4 KiB    a view, made at its first write; none: it reads as zeros
- *      slab of 2 MiB    an array buffer, made at its first page; the system gives it memory page by page
+ *      page of 4 KiB    a view, made at its first write; a page without a view reads as zeros
+ *      slab of 2 MiB    an array buffer, made at the first write to it; the system gives it memory page by page
  */
 import { checkBytes, checkedLater, checkOptions, checkWhole, describe, oneOf } from '../../../arguments.ts';
 import { DmaError } from '../../../errors.ts';
 import { PageTable } from '../../../iommu/page-table.ts';
 
 export const MEDIA_PAGE = 4096;
-/** One buffer for many pages: each of its own would cost a read of 4 KiB a third more, in cache misses. */
+/**
+ * One buffer holds many pages. With a buffer for each page, a read of 4 KiB would take a third longer, because of
+ * cache misses.
+ */
 const SLAB = 2 ** 21;
 const DEFAULT_CAPACITY = 128 * 2 ** 20;
 const LARGEST = 2 ** 52;
@@ -18,7 +21,7 @@ const LARGEST = 2 ** 52;
 const ZEROS = new Uint8Array(MEDIA_PAGE);
 
 export interface NvmeNamespaceOptions {
-  /** Bytes, a multiple of 4096. Default 128 MiB. Only what is written takes memory. */
+  /** Bytes, a multiple of 4096. Default 128 MiB. Only written pages take memory. */
   readonly capacity?: number;
   /** Bytes of a logical block: 512 or 4096. Default 512. */
   readonly blockSize?: 512 | 4096;
@@ -26,11 +29,11 @@ export interface NvmeNamespaceOptions {
 
 /** A namespace: the blocks of a simulated disk. */
 export class NvmeNamespace {
-  /** 1 for the first. */
+  /** The namespace identifier; 1 for the first. */
   readonly nsid: number;
   readonly capacity: number;
   readonly blockSize: number;
-  /** Logical blocks. */
+  /** The number of logical blocks. */
   readonly blocks: number;
   readonly #pages = new PageTable<Uint8Array>(MEDIA_PAGE);
   readonly #slabs = new Map<number, ArrayBuffer>();
@@ -55,7 +58,7 @@ export class NvmeNamespace {
     this.blocks = capacity / blockSize;
   }
 
-  /** Bytes of pages that were written, and not zeroed since. */
+  /** Bytes of the pages that were written, and not zeroed since. */
   get allocated(): number {
     return this.#allocated;
   }
@@ -85,12 +88,12 @@ export class NvmeNamespace {
     }
   }
 
-  /** The page that holds byte `offset`, to be read. */
+  /** The page that holds byte `offset`, for reading. */
   page(offset: number): Uint8Array {
     return this.#pages.get(offset) ?? ZEROS;
   }
 
-  /** The same, to be written. */
+  /** The page that holds byte `offset`, for writing. */
   pageToWrite(offset: number): Uint8Array {
     const found = this.#pages.get(offset);
     if (found !== undefined) return found;

@@ -1,4 +1,4 @@
-/** The NVM command set (NVM Express 1.4, 6): what an I/O queue may ask for. */
+/** The NVM command set (NVM Express 1.4, 6): the commands of I/O queues. */
 import type { DeviceBus } from '../../model.ts';
 import type { Command } from './command.ts';
 import type { DataTransfer } from './data-transfer.ts';
@@ -26,7 +26,7 @@ export interface NvmOptions {
   readonly transfer: DataTransfer;
   readonly namespaces: readonly NvmeNamespace[];
   readonly statistics: Statistics;
-  /** Bytes of the largest command. */
+  /** The most bytes that one command may move. */
   readonly maxBytes: number;
 }
 
@@ -51,7 +51,7 @@ export class NvmCommands {
     const { nsid, opcode } = command;
     if (nsid === 0 || (nsid > HIGHEST_NSID && nsid !== ALL_NAMESPACES)) return STATUS.invalidNamespace;
     const namespace = this.#namespaces[nsid - 1];
-    // There is no cache: what was written is there.
+    // There is no cache, so written data is already stored.
     if (opcode === NVM.flush) {
       return namespace === undefined && nsid !== ALL_NAMESPACES ? STATUS.invalidField : STATUS.success;
     }
@@ -71,7 +71,7 @@ export class NvmCommands {
     return this.#blocks(command, namespace, opcode);
   }
 
-  /** What begins at a block and goes over some. */
+  /** Executes a command on a range of blocks. */
   #blocks(command: Command, namespace: NvmeNamespace, opcode: number): number {
     const first = command.word(SLBA) + command.word(SLBA + 4) * 2 ** 32;
     const count = (command.cdw12 & 0xffff) + 1;
@@ -107,7 +107,8 @@ export class NvmCommands {
   }
 
   /**
-   * Ranges may be deallocated. As QEMU does, one that is not all there is left alone without an error; it is reported.
+   * Executes a Deallocate of ranges. If a range goes beyond the namespace, it is left alone without an error, as in
+   * QEMU, and reported.
    */
   #manage(command: Command, namespace: NvmeNamespace): number {
     if ((command.cdw11 & DEALLOCATE) === 0) return STATUS.success;

@@ -2,11 +2,11 @@
  * Physical region pages (NVM Express 1.4, 4.3).
  *
  *      PRP1    the first page, from an offset on
- *      PRP2    the second page, when the data ends there; else a list of pages, whose last entry leads to the
- *              next list when more than one page is left
+ *      PRP2    the second page, if the data ends there; else a list of pages. The last entry of a list leads to the
+ *              next list if more than one page is left
  *
- * QEMU lets an odd PRP1 pass and reads lists to the end of their page; here PRP1 is a multiple of 4, as the
- * specification has it, and of a list no more is read than is needed.
+ * QEMU accepts an odd PRP1, and reads lists to the end of their page. Here PRP1 must be a multiple of 4, as in the
+ * specification, and only the needed part of a list is read.
  */
 import type { Command } from './command.ts';
 import type { DataPointer } from './data-pointer.ts';
@@ -34,7 +34,7 @@ export function mapPrps(into: DataPointer, command: Command, size: number, pageS
   return STATUS.success;
 }
 
-/** A list may begin anywhere in its page, and ends with it. */
+/** A list may begin anywhere in its page, and ends at the end of that page. */
 function mapList(into: DataPointer, low: number, high: number, size: number, pageSize: number): number {
   let left = size;
   let listLow = low;

@@ -1,11 +1,11 @@
-/** Queues as the controller keeps them: where they are in memory, and how far it has come. */
+/** Queues as the controller sees them: their place in memory, and the controller's progress in them. */
 import { wholeAddress } from '../../../iommu/bus-address.ts';
 import type { Command } from './command.ts';
 
 export const COMPLETION_SIZE = 16;
 const WORD = 2 ** 32;
 
-/** Where a queue is in memory, in halves without a sign, and how long it is. */
+/** The address of a queue in memory, in unsigned halves, and its length. */
 export interface QueueMemory {
   readonly low: number;
   readonly high: number;
@@ -39,7 +39,7 @@ abstract class Queue {
     return this.head === this.tail;
   }
 
-  /** Low half of an address in it, with a sign. @param offset bytes */
+  /** The low half of an address in the queue, signed. @param offset bytes */
   lowAt(offset: number): number {
     return (this.#low + offset) | 0;
   }
@@ -48,16 +48,16 @@ abstract class Queue {
     return this.#low + offset < WORD ? this.#high : this.#high + 1;
   }
 
-  /** Entries from the head to `index`, going round. */
+  /** The number of entries from the head to `index`, with wrap-around. */
   protected distance(index: number): number {
     return index >= this.head ? index - this.head : index - this.head + this.entries;
   }
 }
 
-/** Its tail is the driver's doorbell. */
+/** A submission queue. The driver's doorbell sets its tail. */
 export class SubmissionQueue extends Queue {
   readonly completions: CompletionQueue;
-  /** Commands of this queue that take their time. */
+  /** Commands of this queue that are being executed. */
   readonly inFlight = new Set<Command>();
 
   constructor(id: number, memory: QueueMemory, completions: CompletionQueue) {
@@ -65,7 +65,7 @@ export class SubmissionQueue extends Queue {
     this.completions = completions;
   }
 
-  /** Whether the tail may go there: it does not move back over entries that were not fetched. */
+  /** True if the tail may move there. It must not move back over entries that were not fetched. */
   takes(tail: number): boolean {
     return tail < this.entries && this.distance(tail) >= this.distance(this.tail);
   }
@@ -75,7 +75,7 @@ export class SubmissionQueue extends Queue {
   }
 }
 
-/** A completion that has no room yet. */
+/** A completion for which there is no room yet. */
 interface Waiting {
   readonly queue: SubmissionQueue;
   readonly cid: number;
@@ -83,18 +83,18 @@ interface Waiting {
   readonly result: number;
 }
 
-/** Its head is the driver's doorbell. */
+/** A completion queue. The driver's doorbell sets its head. */
 export class CompletionQueue extends Queue {
   readonly vector: number;
-  /** Whether completions interrupt. */
+  /** True if completions cause interrupts. */
   readonly interrupts: boolean;
   phase = 1;
-  /** Entries ever written. */
+  /** The number of entries that were ever written. */
   posted = 0;
-  /** Submission queues that lead here. */
+  /** The submission queues that use this completion queue. */
   readonly submissions = new Set<SubmissionQueue>();
   readonly waiting: Waiting[] = [];
-  /** The entry to be written, for every one of them. */
+  /** The entry to write. The buffer is reused for every entry. */
   readonly entry = new Uint8Array(COMPLETION_SIZE);
   readonly #view = new DataView(this.entry.buffer);
 
@@ -104,17 +104,17 @@ export class CompletionQueue extends Queue {
     this.interrupts = interrupts;
   }
 
-  /** One entry stays free, so that full and empty differ. */
+  /** One entry always stays free, so that a full queue differs from an empty one. */
   get full(): boolean {
     return (this.tail + 1 === this.entries ? 0 : this.tail + 1) === this.head;
   }
 
-  /** Whether the head may go there: not beyond what was written. */
+  /** True if the head may move there. It must not move beyond the written entries. */
   takes(head: number): boolean {
     return head < this.entries && this.distance(head) <= this.distance(this.tail);
   }
 
-  /** Makes `entry` say that a command is done. */
+  /** Fills `entry` with the completion of a command. */
   compose({ id, head }: SubmissionQueue, cid: number, status: number, result: number): void {
     this.#view.setUint32(0, result, true);
     this.#view.setUint16(8, head, true);

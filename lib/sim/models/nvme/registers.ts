@@ -1,4 +1,4 @@
-/** Registers of the controller (NVM Express 1.4, 3.1). 64-bit ones may be accessed by halves. */
+/** Registers of the controller (NVM Express 1.4, 3.1). A driver may access a 64-bit one by halves. */
 import type { QueueMemory } from './queues.ts';
 
 export const REGISTER = {
@@ -13,15 +13,15 @@ export const REGISTER = {
   adminCompletionQueue: 0x30,
 } as const;
 
-/** Bytes of them. */
+/** The size of the registers in bytes. */
 export const REGISTERS_SIZE = 0x38;
 export const DOORBELLS = 0x1000;
 
-/** CAP.MQES: entries of the largest queue, less one. */
+/** CAP.MQES: the number of entries of the largest queue, minus one. */
 export const LARGEST_QUEUE = 0x7ff;
 /** CAP.MPSMAX: pages of up to 64 KiB. */
 const LARGEST_PAGE = 4;
-/** CAP.CSS: the NVM command set, I/O command sets by name, none. */
+/** CAP.CSS: the NVM command set, I/O command sets by name, or none. */
 const COMMAND_SETS = 0b1100_0001;
 /** CAP.TO, units of 500 ms. */
 const TIMEOUT = 0xf;
@@ -49,7 +49,7 @@ export function configuration(value: number) {
   };
 }
 
-/** Why a controller cannot be enabled like this; undefined when it can. */
+/** The reason why a controller cannot be enabled with these values; undefined if it can. */
 export function refusal(
   cc: number,
   { submissions, completions }: { readonly submissions: QueueMemory; readonly completions: QueueMemory },

@@ -1,7 +1,8 @@
 /**
- * Scatter gather lists (NVM Express 1.4, 4.4): a descriptor in the command that is a data block, or leads to a segment
- * of descriptors, the last of which may lead to the next segment. As QEMU's controller, this one knows data blocks,
- * segments and last segments; a single block may be longer than the data, a list may not.
+ * Scatter gather lists (NVM Express 1.4, 4.4). The command holds one descriptor: a data block, or a pointer to a
+ * segment of descriptors. The last descriptor of a segment may point to the next segment. Like QEMU's controller,
+ * this one supports data blocks, segments and last segments. A single block may be longer than the data; a list may
+ * not.
  */
 import type { Command } from './command.ts';
 import type { DataPointer } from './data-pointer.ts';
@@ -56,7 +57,7 @@ export function mapSgl(into: DataPointer, command: Command, size: number): numbe
   return into.refuse(STATUS.invalidSglLength, descriptor.low, descriptor.high, what);
 }
 
-/** Whether it can stand before the end of a segment. */
+/** Checks a descriptor that is not the last of its segment. */
 function check(
   into: DataPointer,
   { low, high, length, type }: Descriptor,
@@ -78,7 +79,7 @@ function take(into: Descriptor, from: DataView): void {
   into.type = from.getUint32(12, true) >>> 28;
 }
 
-/** Returns how much of the data goes there. */
+/** Returns the number of bytes of the data that go there. */
 function addBlock(into: DataPointer, { low, high, length }: Descriptor, left: number): number {
   const used = Math.min(length, left);
   if (used > 0) into.add(low, high, used);

@@ -1,4 +1,6 @@
-/** Status of a completed command: type and code, as they stand above the phase bit (NVM Express 1.4, 4.6.1). */
+/**
+ * The status of a completed command: type and code, as they are placed above the phase bit (NVM Express 1.4, 4.6.1).
+ */
 
 /** Do not retry: the same command will fail again. */
 const DNR = 0x4000;
@@ -32,5 +34,5 @@ export const STATUS = {
   compareFailure: 0x0285,
 } as const;
 
-/** No status: the command stays with the controller. */
+/** Not a status: the command stays with the controller. */
 export const PENDING = -1;
