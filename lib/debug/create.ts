@@ -42,6 +42,7 @@ export function createHardwareDevice(
 /** The observers of a device on real hardware: a watch of the contents of memory, and the faults of its IOMMU. */
 export function hardwareObservers(faults?: () => FaultSource): Observe {
   return ({ debug, memory }) => ({
+    isHardware: true,
     watch: debug.options.contents === false ? undefined : new HardwareWatch(debug, memory),
     attribution: faults === undefined ? undefined : new Attribution(debug, faults()),
   });

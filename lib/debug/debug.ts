@@ -28,6 +28,8 @@ const KEPT = 1000;
 
 /** The parts of dma-debug that need the device's memory. Simulated and real devices have different ones. */
 export interface Observers {
+  /** Whether the device is real, so that none of its accesses is seen. Default false. */
+  readonly isHardware?: boolean;
   readonly watch?: Watch | undefined;
   readonly attribution?: Attribution | undefined;
 }
@@ -49,6 +51,7 @@ export class DmaDebug implements DmaDebugView {
   attribution: Attribution | undefined = undefined;
 
   readonly #print: boolean;
+  #isHardware = false;
   readonly #reports: Report[] = [];
   readonly #listeners = new Set<(report: DmaReport) => void>();
   #errorCount = 0;
@@ -65,7 +68,8 @@ export class DmaDebug implements DmaDebugView {
   }
 
   /** To be called once, when the device has its memory. Calls of the driver are observed from then on. */
-  begin({ watch, attribution }: Observers): void {
+  begin({ isHardware = false, watch, attribution }: Observers): void {
+    this.#isHardware = isHardware;
     this.watch = watch;
     this.attribution = attribution;
   }
@@ -151,6 +155,14 @@ export class DmaDebug implements DmaDebugView {
   reportPending(): void {
     const blocks = [...this.pools].filter(({ managed }) => !managed).flatMap((pool) => pool.out());
     for (const mistake of pendingMistakes(this.name, [...this.ledger, ...blocks])) this.report(mistake);
+  }
+
+  /** A simulation needs no report: it reports the first access of the device with bus mastering off. */
+  closing(masterWasOn: boolean): void {
+    if (masterWasOn || !this.#isHardware || this.ledger.peak === 0) return;
+    const fact = 'memory was given to the device, and bus mastering was off until the device was closed';
+    const message = `${fact}: the device reached none of it; call setMaster() before the device starts`;
+    this.mistake('no-bus-master', message, undefined);
   }
 
   /** Reports that two mappings conflict. */

@@ -17,7 +17,7 @@ const WHAT: Readonly<Record<EntryType, [one: string, many: string]>> = {
   iova: ['range of reserved addresses', 'ranges of reserved addresses'],
 };
 
-const REMEDY = 'give back everything before the device is closed';
+const REMEDY = 'free and unmap everything before the device is closed';
 
 /** Entries of one type from one call site. */
 interface Group {

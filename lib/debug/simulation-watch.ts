@@ -105,7 +105,7 @@ export class SimulationWatch implements Watch {
 
   syncingForDevice(shared: Shared, offset: number, size: number): void {
     this.#each(shared, offset, size, (piece, from, to) => {
-      this.#checkTaken(piece, from, to, 'given back to it');
+      this.#checkTaken(piece, from, to, 'synced for the device again');
       // Bytes that the device only reads may be written and given to the device in one step.
       if ((piece.bits & DEVICE_WRITES) !== 0) this.#checkUntouched(piece, from, to, 'at syncForDevice');
     });

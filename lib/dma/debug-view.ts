@@ -107,4 +107,6 @@ export interface DmaDebugView {
   checkFaults(): void;
   /** Forget the reports made so far. */
   clear(): void;
+  /** The function is being closed. @param masterWasOn whether its driver ever let it start DMA @internal */
+  closing(masterWasOn: boolean): void;
 }

@@ -12,6 +12,7 @@ import type { SettablePowerState } from './capabilities/standard.ts';
 import { ConfigWithResets } from './config-resets.ts';
 import { answers, ConfigSpace } from './config-space.ts';
 import { PCI_COMMAND } from './header.ts';
+import { MasteringConfig } from './mastering.ts';
 import { Presence } from './presence.ts';
 import { type ResetKind, type ResetReport, Resets } from './reset.ts';
 import { ExpansionRom } from './rom.ts';
@@ -28,6 +29,8 @@ export class PciFunction {
   readonly #transport: PciTransport;
   /** Configuration space that does not report resets, for code that reports them itself. */
   readonly #quietConfig: ConfigSpace;
+  /** Under dma-debug. */
+  readonly #mastering: MasteringConfig | undefined;
   readonly #presence: Presence;
   readonly #resets: Resets;
   readonly #rom: ExpansionRom | undefined;
@@ -43,11 +46,13 @@ export class PciFunction {
     this.#transport = transport;
     this.#onClose = onClose;
     this.dma = dma;
-    this.#quietConfig = new ConfigSpace(transport.config);
+    this.#mastering = dma.debug && new MasteringConfig(transport.config);
+    const access = this.#mastering ?? transport.config;
+    this.#quietConfig = new ConfigSpace(access);
     this.config = new ConfigSpace(
       transport.restoresConfiguration
-        ? new ConfigWithResets(transport.config, this.#quietConfig, (kind) => this.#wasReset(kind))
-        : transport.config,
+        ? new ConfigWithResets(access, this.#quietConfig, (kind) => this.#wasReset(kind))
+        : access,
     );
     this.#rom = transport.rom && new ExpansionRom(transport.rom);
     this.interrupts = new Interrupts(transport.interrupts);
@@ -228,6 +233,7 @@ export class PciFunction {
     const steps = [
       () => this.#stop(),
       () => this.interrupts.close(),
+      () => this.dma.debug?.closing(this.#mastering!.wasOn),
       () => this.dma.close(),
       () => this.#transport.close(),
       () => this.#onClose(this),

@@ -212,6 +212,34 @@ describeNative('a function through /sys', (addon) => {
     expect([text('enable'), bytes('config').readUInt16LE(4), ring.bytes.length]).toEqual(['0', 0x0403, 0]);
   });
 
+  it('that was given memory and may not use it tells so when it is closed', async () => {
+    const fn = await openPciUnsafe(EDU, { memory, root, debug: { print: false } });
+    fn.dma.allocCoherent(64).free();
+    fn.close();
+    const [report, ...others] = fn.dma.debug!.reports;
+    expect(report).toMatchObject({ kind: 'no-bus-master', message: expect.stringContaining('setMaster()') });
+    expect(others).toEqual([]);
+  });
+
+  it.each([
+    ['setMaster', (fn: PciFunction) => fn.setMaster()],
+    ['a write of configuration space', (fn: PciFunction) => fn.config.write16(4, fn.config.command | 4)],
+  ])('that was master for a while, by %s, is not told of', async (_how, start) => {
+    const fn = await openPciUnsafe(EDU, { memory, root, debug: { print: false } });
+    fn.dma.allocCoherent(64).free();
+    start(fn);
+    fn.clearMaster();
+    fn.close();
+    expect(fn.dma.debug!.reports).toEqual([]);
+  });
+
+  it('that was given no memory needs not be master', async () => {
+    const fn = await openPciUnsafe(EDU, { memory, root, debug: { print: false } });
+    fn.bar(0).read32(0);
+    fn.close();
+    expect(fn.dma.debug!.reports).toEqual([]);
+  });
+
   it('has BARs: whole, of ports, and smaller than a page', async () => {
     using fn = await open();
     fn.bar(0).write32(page - 4, 0x0102_0304);

@@ -160,6 +160,27 @@ describe('checkDmaAfterEach', () => {
     after();
   });
 
+  it('tells of a driver that was left open in one line, and of its other mistakes', async () => {
+    const { after } = framework();
+    const fn = await openPci(simulate(new EduModel()), { debug });
+    for (let i = 0; i < 3; i++) fn.dma.allocCoherent(4096);
+    const pool = fn.dma.createPool('left', { size: 64 });
+    pool.alloc();
+    fn.dma.allocNoncoherent(4096, 'from-device');
+    fn.dma.mapSingle(new Uint8Array(10), 'to-device');
+    const { message } = thrown(after);
+    expect(message.match(/pending|still open/g)).toEqual(['pending', 'still open']);
+    expect(message.split('\n')).toHaveLength(1);
+    const other = await openPci(simulate(new EduModel()), { debug });
+    other.dma.allocCoherent(4096);
+    useAfterUnmap(other);
+    const both = thrown(after).message;
+    expect(both.match(/pending-at-close|used-after-release/g)).toEqual([
+      'pending-at-close',
+      'used-after-release',
+    ]);
+  });
+
   it('fails a test whose function has reports, though it was closed', async () => {
     const { after } = framework();
     const fn = await open();

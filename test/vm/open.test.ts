@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chownSync, existsSync, readlinkSync, writeFileSync } from 'node:fs';
 import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { openPci } from '../../lib/index.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 import { VFIO_GROUP_VIABLE } from '../../lib/native/vfio.ts';
 import { openVfio } from '../../lib/pci/vfio/open.ts';
@@ -55,6 +56,26 @@ function armsMsix(address: string): void {
   transport.close();
   dma.close();
 }
+
+describe('a function that was never master', () => {
+  const address = device('USERDMA_TEST_EDU');
+
+  it('and was given memory: dma-debug tells so when it is closed', async () => {
+    const fn = await openPci(address, { debug: { print: false } });
+    fn.dma.allocCoherent(4096).free();
+    fn.close();
+    const kinds = fn.dma.debug!.reports.map(({ kind }) => kind);
+    assert.deepEqual(kinds, ['no-bus-master']);
+  });
+
+  it('for a while: nothing is told', async () => {
+    const fn = await openPci(address, { debug: { print: false } });
+    fn.dma.allocCoherent(4096).free();
+    fn.setMaster();
+    fn.close();
+    assert.deepEqual([...fn.dma.debug!.reports], []);
+  });
+});
 
 describe('opening', () => {
   afterEach(() =>
