@@ -32,7 +32,7 @@ bool Call::Buffer(size_t index, void** data, size_t* length) const {
 
 namespace {
 
-/** The instance data of `env`, or nullptr with an exception thrown where there can be none. */
+/** The instance data of `env`. If there can be none, it throws an exception and returns nullptr. */
 Addon* Attach(napi_env env) {
   try {
     auto addon = std::make_unique<Addon>(LookAtRuntime(env));
@@ -59,7 +59,7 @@ napi_value Init(napi_env env, napi_value exports) {
   InitVfioContainer(env, exports);
   InitVfioDevice(env, exports);
   InitUDmaBuf(env, exports);
-  // Only tests ask for it: nothing a driver does takes a device that is none.
+  // Only tests ask for this object: no call of a driver accepts a device that is not real.
   if (getenv("USERDMA_TESTING") != nullptr) napi_set_named_property(env, exports, "testing", testing);
   return exports;
 }

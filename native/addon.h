@@ -1,16 +1,16 @@
 // The state of the addon in one JavaScript environment (main thread or worker), and how its files plug in.
 //
 // Conventions of every native function
-//   - plain functions on integer handles (an ObjectWrap costs 75 ns a call);
-//   - a result >= 0 is the answer, a result < 0 is -errno; nothing is ever thrown, TypeScript builds the
-//   error;
-//   - hostile arguments (NaN, strings, stale handles, missing ones) give -EINVAL or -EBADF, never a crash:
-//     -EBADF is an unknown or closed handle, -EINVAL any other bad argument;
-//   - an allocation that fails is std::bad_alloc, which becomes -ENOMEM at the border (Export): a function
-//     changes nothing before its last allocation, or undoes it;
-//   - the environment may be stopping (a worker that is terminated): any call of Node-API may then fail, with
-//     a status that says nothing about what was done before;
-//   - no mutable statics: what lives, lives in Addon, reached through Call::addon.
+//   - Functions are plain and take integer handles (an ObjectWrap costs 75 ns a call).
+//   - A result >= 0 is the answer, and a result < 0 is -errno. Functions never throw: TypeScript makes
+//   errors.
+//   - Hostile arguments (NaN, strings, stale handles, missing ones) give -EINVAL or -EBADF, never a crash.
+//     -EBADF is an unknown or closed handle, -EINVAL is any other bad argument.
+//   - An allocation that fails is std::bad_alloc, which becomes -ENOMEM at the border (Export). So a function
+//     changes nothing before its last allocation, or undoes its changes.
+//   - The environment may be stopping (a worker that is terminated). Any Node-API call may then fail, with a
+//     status that does not tell which steps were done before.
+//   - There are no mutable statics. All state is in Addon, which a function reaches through Call::addon.
 //
 // To add functions, write one file with
 //
@@ -41,7 +41,7 @@
 
 namespace userdma {
 
-// Sizes and offsets are Numbers of up to 2^53 on one side and size_t, off_t and pointers on the other.
+// Sizes and offsets are Numbers up to 2^53 in JavaScript, and size_t, off_t and pointers here.
 static_assert(sizeof(void*) == 8 && sizeof(size_t) == 8 && sizeof(off_t) == 8, "a 64-bit process");
 
 struct Mapping;        // region.h
@@ -54,20 +54,21 @@ struct VfioDevice;     // vfio_device.cc
 struct Ioas;           // iommufd.h
 class Fd;              // fd.h
 
-/** Destroyed with the environment, members in reverse order: devices stop before the memory they know goes.
+/**
+ * Destroyed with the environment. The members go in reverse order: devices stop before their memory goes.
  */
 struct Addon {
   explicit Addon(const Runtime& found) : runtime(found) {}
 
   const Runtime runtime;
 
-  /** Carvings whose buffer Node.js may or may not have made; ended with the environment (region.h). */
+  /** Carvings whose buffer Node.js may or may not have made. They end with the environment (region.h). */
   std::vector<std::shared_ptr<Carving>> unsure;
 
   HandleTable<Mapping> regions{1};
   HandleTable<VfioContainer> containers{2};
   HandleTable<Ioas> ioases{7};
-  /** Open as long as one of them is. */
+  /** Open as long as an IOAS of it is open. */
   std::weak_ptr<const Fd> iommufd;
   HandleTable<VfioDevice> devices{3};
   HandleTable<MmioWindow> windows{4};
@@ -77,11 +78,13 @@ struct Addon {
   /** Live regions by their first byte, for FindRegion. A region leaves when it is revoked. */
   std::map<const char*, const Mapping*> live;
 
-  /** The live region that holds all of [pointer, pointer + length), or nullptr. Regions are whole pages, so
-   * the rest of the last page lies inside it too and may be mapped for a device. */
+  /**
+   * The live region that holds all of [pointer, pointer + length), or nullptr. A region has whole pages,
+   * so the rest of the last page belongs to it, too, and may be mapped for a device.
+   */
   const Mapping* FindRegion(const void* pointer, size_t length) const;
 
-  /** Takes a region into `regions` and `live`. Returns 0 when the table is full. */
+  /** Adds a region to `regions` and `live`. Returns 0 if the table is full. */
   Handle AddRegion(std::shared_ptr<Mapping> mapping);
 
   ~Addon();
@@ -104,7 +107,9 @@ class Call {
   const napi_env env;
   Addon* addon = nullptr;
 
-  /** The raw argument, undefined when missing. `index` is below the number given to Export, here and below.
+  /**
+   * The raw argument; undefined if it is missing. `index` is below the number given to Export, here and
+   * below.
    */
   napi_value operator[](size_t index) const { return arguments_[index]; }
 
@@ -117,7 +122,7 @@ class Call {
     return static_cast<double>(*out) == number;
   }
 
-  /** Any handle number; 0, which no table knows, when it is not one. */
+  /** Any handle number. If the argument is not one: 0, which no table knows. */
   Handle GetHandle(size_t index) const {
     uint64_t number = 0;
     return Unsigned(index, kMaxHandle, &number) ? number : 0;
@@ -144,7 +149,7 @@ class Call {
     return napi_typeof(env, arguments_[index], &type) == napi_ok && type == napi_function;
   }
 
-  /** A Number. Below 2^53 in size. */
+  /** A Number. Its absolute value must be below 2^53. */
   napi_value Return(int64_t number) const {
     napi_value value = nullptr;
     napi_create_int64(env, number, &value);
@@ -163,8 +168,9 @@ class Call {
 };
 
 /**
- * Exports `Function` under `name`, with the environment's Addon as its data: free to reach, unlike instance
- * data. `Arguments` is how many it reads; each costs a few ns, given or not.
+ * Exports `Function` under `name`, with the environment's Addon as its data. Reaching that costs nothing,
+ * unlike instance data. `Arguments` is the number of arguments that the function reads. Each costs a few
+ * ns, even if the caller does not pass it.
  */
 template <napi_value (*Function)(Call&), size_t Arguments = Call::kMaxArguments>
 void Export(napi_env env, napi_value exports, const char* name) {

@@ -1,10 +1,10 @@
-// Holding the memory of an ArrayBuffer that is not ours, for as long as a device has it.
+// Holding the memory of an ArrayBuffer of the program for as long as a device has it.
 //
-// A reference to the ArrayBuffer is not enough: it can be transferred, and its new owner may free the memory
-// while the device still reaches it, so that the next allocation gets it. V8 counts the owners of a backing
-// store, but Node-API has no call that takes a share. The V8 call that does is exported by every Node.js
-// since 14 and is looked up when the addon is loaded (runtime.h); where it is missing, or would answer in
-// another layout, a device gets no such memory (it is bounced).
+// A reference to the ArrayBuffer is not enough. The program can transfer it, and its new owner may free
+// the memory while the device still reaches it. The next allocation may then get that memory. V8 counts
+// the owners of a backing store, but Node-API has no call that takes a share of it. The V8 call that does
+// is exported by every Node.js since 14. The addon looks it up when it is loaded (runtime.h). If the call
+// is missing, or would return another layout, such memory is not given to a device (it is bounced).
 #pragma once
 
 #include <node_api.h>
@@ -15,7 +15,10 @@
 
 namespace userdma {
 
-/** A share in the memory of `buffer`, an ArrayBuffer that is not detached; nullptr where it cannot be had. */
+/**
+ * A share in the memory of `buffer`, an ArrayBuffer that is not detached; nullptr if no share can be
+ * taken.
+ */
 std::shared_ptr<void> HoldBackingStore(const Runtime& runtime, napi_value buffer);
 
 }  // namespace userdma

@@ -1,10 +1,11 @@
-// Many copies in one call. A TypedArray's set() costs some 30 ns before the first byte moves, which is far
-// more than moving a few hundred bytes does; one call here costs about as much as five of them, and then a
-// few ns for each copy.
+// Many copies in one call. The set() of a TypedArray costs about 30 ns before the first byte moves, far
+// more than moving a few hundred bytes. One call here costs about as much as five of them, and then a few
+// ns for each copy.
 //
-// The list of copies is an array that JavaScript keeps, and may be wrong in any way; it may even lie in
-// memory that one of the copies, another thread or a device writes. So all of it is read once, checked, and
-// turned into pointers before the first byte moves. No JavaScript runs in between, so the pointers hold.
+// The list of copies is an array that JavaScript keeps, and it may be wrong in any way. It may even be in
+// memory that one of the copies, another thread or a device writes. So the function reads the whole list
+// once, checks it, and turns it into pointers before the first byte moves. No JavaScript runs in between,
+// so the pointers stay valid.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -34,7 +35,10 @@ struct Copy {
 // Volatile: the compiler must not read a number again after it was checked.
 using Fields = const volatile uint32_t*;
 
-/** `size` bytes at fields[1] of the buffer with number fields[0]; nullptr when there are no such bytes. */
+/**
+ * `size` bytes at fields[1] of the buffer with number fields[0]; nullptr if the buffer does not have
+ * those bytes.
+ */
 inline char* Locate(const Buffer* buffers, Fields fields, size_t size) {
   const size_t number = fields[0];
   const size_t offset = fields[1];
@@ -50,7 +54,10 @@ inline bool Check(const Buffer* buffers, Fields fields, Copy* copy) {
   return copy->size != 0 && copy->to != nullptr && copy->from != nullptr;
 }
 
-/** copyBatch(copies, count, buffer...): 0, and all of them are done in order; or -EINVAL, and none is. */
+/**
+ * copyBatch(copies, count, buffer...): 0 after all copies are done, in order; or -EINVAL, and none is
+ * done.
+ */
 napi_value CopyBatch(Call& call) {
   napi_typedarray_type type;
   size_t length = 0;

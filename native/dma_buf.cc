@@ -20,9 +20,12 @@ namespace {
 
 constexpr uint64_t kMaxFd = 0x7fffffff;
 constexpr size_t kFields = 3;           // memfd, offset, bytes
-constexpr size_t kMaxPieces = 1 << 16;  // the driver takes 1024 unless it is told otherwise
+constexpr size_t kMaxPieces = 1 << 16;  // the driver accepts 1024 by default
 
-/** -errno of a dma-buf that could not be taken on, or its handle. It knows its size (dma_buf_llseek). */
+/**
+ * The handle of a new dma-buf, or -errno if it could not be added. The descriptor itself tells the size
+ * (dma_buf_llseek).
+ */
 int64_t Own(const Call& call, Fd fd) {
   auto buf = std::make_shared<DmaBuf>();
   const off_t size = lseek(fd.get(), 0, SEEK_END);
@@ -33,7 +36,7 @@ int64_t Own(const Call& call, Fd fd) {
   return handle == 0 ? -EMFILE : static_cast<int64_t>(handle);
 }
 
-/** dmaBufImport(fd): handle on a descriptor of its own. -ENOTTY: not a dma-buf. */
+/** dmaBufImport(fd): a handle with a descriptor of its own. -ENOTTY: not a dma-buf. */
 napi_value Import(Call& call) {
   uint64_t number;
   if (!call.Unsigned(0, kMaxFd, &number)) return call.Return(-EINVAL);
@@ -45,7 +48,7 @@ napi_value Import(Call& call) {
   return call.Return(Own(call, std::move(fd)));
 }
 
-/** The pieces in a Float64Array that JavaScript keeps, each number checked. */
+/** Reads the pieces from a Float64Array that JavaScript keeps, and checks each number. */
 bool ReadPieces(const Call& call, size_t index, std::vector<udmabuf_create_item>* out) {
   napi_typedarray_type type;
   size_t length = 0;
@@ -73,7 +76,7 @@ napi_value UdmabufCreate(Call& call) {
   uint64_t device;
   std::vector<udmabuf_create_item> pieces;
   if (!call.Unsigned(0, kMaxFd, &device) || !ReadPieces(call, 1, &pieces)) return call.Return(-EINVAL);
-  // The structure ends in the list.
+  // The list is the end of the structure.
   static_assert(sizeof(udmabuf_create_list) == 8 && sizeof(udmabuf_create_item) == 24);
   std::vector<uint64_t> room(1 + 3 * pieces.size());
   auto* const list = reinterpret_cast<udmabuf_create_list*>(room.data());
@@ -104,7 +107,7 @@ napi_value Size(Call& call) {
   return call.Return(buf == nullptr ? -EBADF : static_cast<int64_t>(buf->size));
 }
 
-/** dmaBufFd(dmaBuf): the descriptor, which stays the dma-buf's. */
+/** dmaBufFd(dmaBuf): the descriptor. The dma-buf keeps owning it. */
 napi_value Descriptor(Call& call) {
   const DmaBuf* buf = call.addon->dma_bufs.Get(call.GetHandle(0));
   return call.Return(buf == nullptr ? -EBADF : buf->fd.get());
@@ -143,7 +146,7 @@ napi_value Sync(Call& call) {
   return call.Return(error);
 }
 
-/** dmaBufClose(dmaBuf): 0. Its ArrayBuffer, if it is still somewhere, shows zeros of its own from here on. */
+/** dmaBufClose(dmaBuf): 0. If its ArrayBuffer still exists, it shows zeros of its own from here on. */
 napi_value Close(Call& call) {
   const Handle handle = call.GetHandle(0);
   const DmaBuf* buf = call.addon->dma_bufs.Get(handle);

@@ -1,13 +1,13 @@
-// dma-bufs: memory that drivers of the kernel, and processes, hand each other as a file descriptor
-// (drivers/dma-buf/dma-buf.c, Documentation/driver-api/dma-buf.rst).
+// dma-bufs: memory that kernel drivers and processes share as a file descriptor (drivers/dma-buf/dma-buf.c,
+// Documentation/driver-api/dma-buf.rst).
 //
 //      pages of a memfd --UDMABUF_CREATE_LIST--.
 //      a heap of the kernel --DMA_HEAP_ALLOC----+--> dma-buf ---> fd     V4L2, DRM, another process
 //      fd of another driver or process ---dup---'            '--> mmap   one ArrayBuffer
 //
-// Ownership: the handle table owns the descriptor until dmaBufClose; the kernel keeps the pages until
-// the last descriptor and the last mapping of the dma-buf, in whatever process, are gone. The ArrayBuffer
-// shares the mapping, as that of a region does (region.h): closing puts anonymous memory in its place.
+// Ownership: the handle table owns the descriptor until dmaBufClose. The kernel keeps the pages until the
+// last descriptor and the last mapping of the dma-buf are gone, in any process. The ArrayBuffer shares the
+// mapping, like that of a region (region.h): closing puts anonymous memory in its place.
 #pragma once
 
 #include <cstdint>

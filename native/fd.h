@@ -7,7 +7,7 @@
 
 namespace userdma {
 
-/** Closes what it holds. Opening flags are the caller's business: always O_CLOEXEC. */
+/** Closes its descriptor. The caller chooses the flags when it opens one: always O_CLOEXEC. */
 class Fd {
  public:
   Fd() = default;
@@ -21,7 +21,7 @@ class Fd {
   Fd& operator=(const Fd&) = delete;
   ~Fd() { Reset(); }
 
-  /** -1 when it holds none. */
+  /** -1 if it has no descriptor. */
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
 

@@ -3,10 +3,10 @@
 //   bits 52..19    18..16   15......0
 //   generation      kind      slot
 //
-// A handle that was closed, made up, or belongs to another kind of object finds nothing, and no handle is
-// given out twice: a slot has 2^34 generations, so that a program that opens and closes a million objects in
+// A lookup finds nothing for a handle that was closed, made up, or belongs to another kind of object. No
+// handle is used twice: a slot has 2^34 generations, so a program that opens and closes a million objects in
 // each second needs 35 years to use up all slots. JavaScript holds handles as Numbers, which are exact up to
-// 2^53; the first 4,095 of a slot are below 2^31, where V8 needs no memory for a Number.
+// 2^53. The first 4,095 handles of a slot are below 2^31, where V8 needs no memory for a Number.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ using Handle = uint64_t;
 
 constexpr Handle kMaxHandle = (Handle{1} << 53) - 1;
 
-/** Owns objects of one kind. T may be incomplete where the table is declared. */
+/** Owns the objects of one kind. T may be incomplete where the table is declared. */
 template <class T>
 class HandleTable {
  public:
@@ -28,8 +28,8 @@ class HandleTable {
   explicit HandleTable(uint64_t kind) : kind_(kind << kSlotBits) {}
 
   /**
-   * Takes ownership. Returns 0, which is no handle, when the table is full (65,536 objects).
-   * @throws std::bad_alloc, and the table is as it was
+   * Takes ownership. Returns 0, which is not a handle, if the table is full (65,536 objects).
+   * @throws std::bad_alloc; the table is unchanged then
    */
   Handle Add(std::shared_ptr<T> object) {
     if (free_.empty()) {
@@ -44,13 +44,13 @@ class HandleTable {
     return HandleOf(index);
   }
 
-  /** nullptr for anything that is not a live handle of this table. */
+  /** nullptr if the value is not a live handle of this table. */
   T* Get(Handle handle) const {
     const Slot* slot = Find(handle);
     return slot == nullptr ? nullptr : slot->object.get();
   }
 
-  /** As Get, but shares ownership. */
+  /** As Get, but the caller shares ownership. */
   std::shared_ptr<T> Share(Handle handle) const {
     const Slot* slot = Find(handle);
     return slot == nullptr ? nullptr : slot->object;
@@ -63,7 +63,7 @@ class HandleTable {
     }
   }
 
-  /** Kills the handle and hands the object over; nullptr when the handle is not live. */
+  /** Ends the handle and returns its object; nullptr if the handle is not live. */
   std::shared_ptr<T> Remove(Handle handle) noexcept {
     if (Find(handle) == nullptr) return nullptr;
     const uint32_t index = handle & kMaxSlot;

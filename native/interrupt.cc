@@ -1,6 +1,6 @@
-// The life of an Interrupt: libuv allows its memory to go only in the close callback, and a worker that ends
-// with the handle open aborts the process, while a *synchronous* cleanup hook crashes it. So every interrupt
-// has an asynchronous hook, which the close callback takes away:
+// The life of an Interrupt. libuv allows its memory to be freed only in the close callback. A worker that
+// ends with the handle open aborts the process, and a *synchronous* cleanup hook crashes it. So every
+// interrupt has an asynchronous hook, which the close callback removes:
 //
 //   interruptClose or the environment's end: table entry removed -> Close() -> uv_close
 //   later, from the loop:                    OnClosed(): hook removed, memory freed
@@ -34,12 +34,12 @@ void OnClosed(uv_handle_t* poll) {
   if (interrupt->hook != nullptr) napi_remove_async_cleanup_hook(interrupt->hook);
 }
 
-/** The deleter of the table's pointer: the memory goes later, in OnClosed. */
+/** The deleter of the table's pointer. OnClosed frees the memory later. */
 void Close(Interrupt* interrupt) {
   if (interrupt->callback != nullptr) napi_delete_reference(interrupt->env, interrupt->callback);
   uv_close(reinterpret_cast<uv_handle_t*>(&interrupt->poll), OnClosed);
-  // Allowed from here on, and not to be left for later: what the kernel does when a device file closes would
-  // meet the next one that opens it.
+  // libuv allows this from here on. It must not be left for later: the kernel's actions at the close of a
+  // device file would hit the next opener of the device.
   interrupt->source.file.Reset();
 }
 
@@ -48,8 +48,10 @@ void OnEnvironmentEnd(napi_async_cleanup_hook_handle, void* data) {
   interrupt->addon->interrupts.Remove(interrupt->handle);  // nothing when it is closing already
 }
 
-/** Calls back with `count`, or with the -errno that ended it. What the callback throws is the environment's
- * uncaught exception, as from a timer. */
+/**
+ * Calls back with `count`, or with the -errno that ended the interrupt. An error that the callback throws
+ * is an uncaught exception of the environment, as from a timer.
+ */
 void Deliver(const Interrupt& interrupt, int64_t count) {
   const napi_env env = interrupt.env;
   napi_handle_scope scope;
@@ -60,8 +62,8 @@ void Deliver(const Interrupt& interrupt, int64_t count) {
   napi_get_reference_value(env, interrupt.callback, &callback);
   napi_get_global(env, &receiver);
   napi_create_double(env, static_cast<double>(count), &number);
-  // The callback may close the interrupt: it is not touched after this. An environment that is stopping fails
-  // the call without an exception.
+  // The callback may close the interrupt, so it is not touched after this. If the environment is
+  // stopping, the call fails without an exception.
   bool thrown = false;
   napi_value exception = nullptr;
   if (napi_make_callback(env, nullptr, receiver, callback, 1, &number, nullptr) != napi_ok &&
@@ -75,7 +77,8 @@ void Deliver(const Interrupt& interrupt, int64_t count) {
 void OnReadable(uv_poll_t* poll, int status, int) {
   Interrupt* interrupt = static_cast<Interrupt*>(poll->data);
   const int64_t count = interrupt->source.take(interrupt->source.file.get(), &interrupt->source.seen);
-  // libuv has stopped by itself when `status` says so: nothing more would come, whatever the file holds.
+  // If `status` is an error, libuv has stopped watching. No event would come any more, whatever the file
+  // contains.
   const int64_t result = status < 0 && count >= 0 ? -EIO : count;
   if (result < 0) uv_poll_stop(poll);
   if (result != 0) Deliver(*interrupt, result);
@@ -87,7 +90,7 @@ int64_t TakeSignals(int file, uint32_t*) {
   return static_cast<int64_t>(std::min<uint64_t>(count, INT64_MAX));
 }
 
-/** Makes an interrupt that nothing has started yet. nullptr with `error` set when there is none. */
+/** Makes an interrupt that is not started yet. Returns nullptr and sets `error` on failure. */
 std::shared_ptr<Interrupt> Open(const Call& call, size_t callback, InterruptFile source, int* error) {
   auto owned = std::make_unique<Interrupt>();
   owned->source = std::move(source);

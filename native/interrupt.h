@@ -1,5 +1,5 @@
-// Interrupts: a file that the kernel makes readable (an eventfd of VFIO, a UIO device), watched by the event
-// loop of the calling environment.
+// Interrupts: a file that the kernel makes readable (an eventfd of VFIO, a UIO device). The event loop of
+// the calling environment watches it.
 #pragma once
 
 #include <cstddef>
@@ -10,23 +10,27 @@
 
 namespace userdma {
 
-/** Reads `file`: the events since the last call, 0 for none, or -errno when there will be no more. */
+/**
+ * Reads `file`. Returns the events since the last call, 0 for none, or -errno if there will be no more.
+ */
 using TakeEvents = int64_t (*)(int file, uint32_t* seen);
 
 /** The file that an interrupt watches. */
 struct InterruptFile {
   Fd file;  // not blocking
   TakeEvents take = nullptr;
-  uint32_t seen = 0;  // for `take` to remember
+  uint32_t seen = 0;  // `take` stores its state here
 };
 
 /**
- * Calls argument `callback`, a function, with every number that `take` gives, from the event loop. A negative
- * one is the last. Returns a handle for interruptClose and interruptRef, or -errno.
+ * Calls argument `callback`, a function, with every number that `take` returns, from the event loop. A
+ * negative number is the last. Returns a handle for interruptClose and interruptRef, or -errno.
  */
 int64_t WatchInterrupt(const Call& call, size_t callback, InterruptFile source);
 
-/** The eventfd to give to VFIO_DEVICE_SET_IRQS, or -1 when the handle is not live. It stays the interrupt's.
+/**
+ * The eventfd to give to VFIO_DEVICE_SET_IRQS, or -1 if the handle is not live. The interrupt keeps
+ * owning it.
  */
 int InterruptFd(const Addon& addon, Handle handle);
 

@@ -1,4 +1,4 @@
-// Calls of ioctl, with their errors as the rest of the addon has them.
+// Calls of ioctl. Errors are returned as in the rest of the addon.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -7,7 +7,7 @@
 
 namespace userdma {
 
-/** The number that the kernel answers, a descriptor or a count; or -errno. */
+/** The number that the kernel returns, a descriptor or a count; or -errno. */
 template <class Argument>
 int IoctlNumber(int fd, unsigned long request, Argument argument) {
   const int result = ioctl(fd, request, argument);
@@ -15,8 +15,9 @@ int IoctlNumber(int fd, unsigned long request, Argument argument) {
 }
 
 /**
- * 0 or -errno, for requests that answer 0 when they succeed. Any other number comes from a driver that means
- * another request by it: -EPROTO, since a positive number would pass for a handle in JavaScript.
+ * 0 or -errno, for requests that return 0 when they succeed. Any other number comes from a driver for
+ * which the request has another meaning. It becomes -EPROTO, because JavaScript would take a positive
+ * number for a handle.
  */
 template <class Argument>
 int Ioctl(int fd, unsigned long request, Argument argument) {

@@ -4,8 +4,8 @@
 //        IOAS                     one for each domain
 //          /dev/vfio/devices/N    bound to the iommufd, attached to the IOAS
 //
-// One iommufd for all domains, because a hot reset covers the functions that are bound to the same iommufd.
-// The IOAS knows its valid addresses once a device is attached.
+// All domains share one iommufd, because a hot reset needs all its functions to be bound to the same iommufd.
+// The IOAS knows its valid addresses only after a device is attached.
 #include "iommufd.h"
 
 #include <fcntl.h>
@@ -26,7 +26,9 @@ namespace {
 constexpr uint64_t kAccess = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 constexpr uint32_t kMaxRanges = 4096;  // far beyond what any system reserves
 
-/** The iommufd of this environment, or a share of the one that the caller passed in. nullptr with errno set.
+/**
+ * The iommufd of this environment, or a share of the one that the caller passed in. On failure nullptr,
+ * with errno set.
  */
 std::shared_ptr<const Fd> Context(Addon& addon, int passed) {
   if (passed >= 0) {
@@ -43,7 +45,7 @@ std::shared_ptr<const Fd> Context(Addon& addon, int passed) {
   return shared;
 }
 
-/** ioasCreate(iommufd): handle. `iommufd`: a descriptor, which stays the caller's, or -1. */
+/** ioasCreate(iommufd): handle. `iommufd` is a descriptor, which the caller keeps owning, or -1. */
 napi_value Create(Call& call) {
   double number = -1;
   uint64_t passed = 0;
@@ -75,7 +77,9 @@ int64_t UnmapRange(const Ioas& ioas, uint64_t iova, uint64_t size) {
   return unmap.length > size ? -EPROTO : static_cast<int64_t>(unmap.length);
 }
 
-/** ioasClose(ioas): 0. Nothing is mapped any more; the IOAS goes with the last device that is attached to it.
+/**
+ * ioasClose(ioas): 0. Nothing is mapped any more. The IOAS is destroyed with the last device that is
+ * attached to it.
  */
 napi_value Close(Call& call) {
   const std::shared_ptr<Ioas> ioas = call.addon->ioases.Remove(call.GetHandle(0));
@@ -87,8 +91,9 @@ napi_value Close(Call& call) {
 
 /**
  * ioasDeviceOpen(ioas, descriptor): handle of a device (vfio_device.h) that is attached to the IOAS. The
- * descriptor is that of /dev/vfio/devices/vfioN; it belongs to the device from the call on, and is closed on
- * failure. A failure of the binding is -errno; one of the attaching, or later, -errno - 1000.
+ * descriptor is one of /dev/vfio/devices/vfioN. The device owns it from the call on, and closes it on
+ * failure. If the binding fails, the result is -errno. If the attaching or a later step fails, it is
+ * -errno - 1000.
  */
 napi_value DeviceOpen(Call& call) {
   uint64_t descriptor;
@@ -146,7 +151,7 @@ uint32_t MapFlags(uint64_t access) {
          ((access & VFIO_DMA_MAP_FLAG_WRITE) != 0 ? kIommuMapWriteable : 0);
 }
 
-/** IOMMU_IOAS_MAP_FILE of bytes of a memfd. 0, -errno; -ENOTTY: this kernel has no such call. */
+/** IOMMU_IOAS_MAP_FILE of bytes of a memfd. 0 or -errno; -ENOTTY: this kernel does not have the call. */
 int MapFile(const Ioas& ioas, uint64_t iova, const MappedMemory& memory, uint64_t access) {
   IommuIoasMapFile map = {};
   map.size = sizeof map;
@@ -200,7 +205,9 @@ napi_value Map(Call& call) {
   return call.Return(0);
 }
 
-/** ioasUnmap(ioas, iova, size): bytes unmapped. -EINVAL: the range cuts a mapping, and nothing has changed.
+/**
+ * ioasUnmap(ioas, iova, size): bytes unmapped. -EINVAL: the range cuts a mapping, and nothing has
+ * changed.
  */
 napi_value Unmap(Call& call) {
   Ioas* ioas = call.addon->ioases.Get(call.GetHandle(0));

@@ -1,4 +1,4 @@
-// An I/O address space of iommufd (IOAS): what the devices that are attached to it see.
+// An I/O address space of iommufd (IOAS): the addresses that its attached devices see.
 #pragma once
 
 #include <cstdint>
@@ -10,20 +10,20 @@
 
 namespace userdma {
 
-/** One mapping: its size, and what has to be kept alive meanwhile (mapped_memory.h). */
+/** One mapping: its size, and the memory that must stay alive meanwhile (mapped_memory.h). */
 struct IoasMapping {
   uint64_t size = 0;
   std::shared_ptr<void> held;
 };
 
 /**
- * Destroyed when no device is attached to it any more: each VfioDevice has a share. The kernel refuses to
- * destroy it earlier.
+ * Destroyed when no device is attached to it any more, because each VfioDevice has a share. The kernel
+ * refuses to destroy it earlier.
  */
 struct Ioas {
   /**
-   * By IOVA. iommufd answers with one code for a range that cuts a mapping and for one that has none, and
-   * takes back the mappings before the one that is cut. So a range is checked here first.
+   * By IOVA. iommufd returns the same code if a range cuts a mapping and if it contains no mapping. It
+   * also removes the mappings before the one that is cut. So the addon checks a range here first.
    */
   std::map<uint64_t, IoasMapping> mappings;
   std::shared_ptr<const Fd> iommufd;

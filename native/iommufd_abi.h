@@ -1,6 +1,6 @@
-// The kernel interface of iommufd and of VFIO devices without groups (include/uapi/linux/iommufd.h, vfio.h),
-// as far as it is used here. Declared here, because the headers of many systems are older than it: Linux 6.2
-// brought iommufd, 6.6 the devices, 6.13 the mapping of files.
+// The part of the kernel interface of iommufd, and of VFIO devices without groups, that the addon uses
+// (include/uapi/linux/iommufd.h, vfio.h). It is declared here, because the headers of many systems are
+// older. Linux 6.2 brought iommufd, 6.6 the devices, and 6.13 the mapping of files.
 #pragma once
 
 #include <linux/vfio.h>
@@ -27,7 +27,9 @@ constexpr uint32_t kIommuMapFixedIova = 1 << 0;
 constexpr uint32_t kIommuMapWriteable = 1 << 1;
 constexpr uint32_t kIommuMapReadable = 1 << 2;
 
-/** Of struct vfio_pci_hot_reset_info: the functions are named by their device ids, not by their groups. */
+/**
+ * A flag of struct vfio_pci_hot_reset_info: it names functions by their device ids, not by their groups.
+ */
 constexpr uint32_t kHotResetDevId = 1 << 0;
 
 struct IommuDestroy {
@@ -90,7 +92,7 @@ struct IommuIoasUnmap {
 };
 static_assert(sizeof(IommuIoasUnmap) == 24);
 
-/** As it was before Linux 6.17 added a token behind it. */
+/** The structure before Linux 6.17, which added a token at its end. */
 struct VfioBindIommufd {
   uint32_t argsz;
   uint32_t flags;
@@ -99,7 +101,7 @@ struct VfioBindIommufd {
 };
 static_assert(sizeof(VfioBindIommufd) == 16);
 
-/** As it was before Linux 6.15 added a PASID behind it. */
+/** The structure before Linux 6.15, which added a PASID at its end. */
 struct VfioAttachIommufdPt {
   uint32_t argsz;
   uint32_t flags;

@@ -8,7 +8,10 @@
 namespace userdma {
 namespace {
 
-/** vfioPageOffset(buffer, pageSize): where in its page the first byte lies. `pageSize` is a power of two. */
+/**
+ * vfioPageOffset(buffer, pageSize): the offset of the first byte in its page. `pageSize` is a power of
+ * two.
+ */
 napi_value PageOffset(Call& call) {
   void* data = nullptr;
   size_t length = 0;
@@ -20,7 +23,7 @@ napi_value PageOffset(Call& call) {
   return call.Return(static_cast<int64_t>(reinterpret_cast<uintptr_t>(data) & (page - 1)));
 }
 
-/** vfioCanMapForeign(): whether memory that is in none of our regions can be mapped. */
+/** vfioCanMapForeign(): 1 if memory that is in none of our regions can be mapped, else 0. */
 napi_value CanMapForeign(Call& call) {
   napi_value result = nullptr;
   napi_get_boolean(call.env, call.addon->runtime.get_backing_store != nullptr, &result);

@@ -15,7 +15,7 @@ namespace userdma {
 
 namespace {
 
-constexpr size_t kMaxFileAccess = 4;  // bytes that the kernel certainly moves in one access (mmio.h)
+constexpr size_t kMaxFileAccess = 4;  // the kernel moves so many bytes in one access for certain (mmio.h)
 
 /** The mapped register at `offset`, or nullptr. An area holds whole 8-byte units, so an aligned access is
  * inside. */
@@ -46,7 +46,7 @@ int Write(const MmioWindow& window, uint64_t offset, T value) {
   return pwrite(window.file->get(), &value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
 }
 
-/** Whether an access touches bytes of the host that it may not. */
+/** True if an access touches bytes of the host that it may not touch. */
 bool Refused(const MmioWindow& window, uint64_t offset, size_t width, bool write) {
   for (const MmioReserved& reserved : window.reserved) {
     const bool touches = offset < reserved.end && offset + width > reserved.start;
@@ -96,7 +96,7 @@ napi_value MmioSize(Call& call) {
   return call.Return(window == nullptr ? -EBADF : static_cast<int64_t>(window->size));
 }
 
-/** mmioReserve(window, offset, size, readable): 0. Bytes of the host from here on. */
+/** mmioReserve(window, offset, size, readable): 0. The host owns these bytes from here on. */
 napi_value MmioReserve(Call& call) {
   MmioWindow* window = call.addon->windows.Get(call.GetHandle(0));
   if (window == nullptr) return call.Return(-EBADF);

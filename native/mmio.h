@@ -1,4 +1,4 @@
-// MMIO windows: device registers, reached by one access of exactly the width asked for.
+// MMIO windows: device registers. Each access has exactly the width that the caller asks for.
 #pragma once
 
 #include <cstddef>
@@ -15,7 +15,7 @@ namespace userdma {
 struct MmioArea {
   uint64_t offset;               // inside the window, a multiple of 8
   uint64_t size;                 // bytes, a multiple of 8
-  std::shared_ptr<void> memory;  // its first byte; unmapped when the last holder lets go (see MapMmio)
+  std::shared_ptr<void> memory;  // its first byte; unmapped with its last owner (see MapMmio)
 };
 
 /** Bytes [start, end) of a window that belong to the host: an MSI-X table, its pending bits. */
@@ -26,17 +26,18 @@ struct MmioReserved {
 };
 
 /**
- * One BAR. Bytes that no area covers are reached by pread/pwrite on `file`, where there is one, up to 32
- * bits: Linux before 6.11 makes two accesses of a read of 8 bytes, and I/O ports have no access of 64 bits.
+ * One BAR. Bytes that no area covers are reached by pread/pwrite on `file`, if there is one, up to 32
+ * bits. Linux before 6.11 makes two accesses of a read of 8 bytes, and I/O ports have no access of 64
+ * bits.
  */
 struct MmioWindow {
   uint64_t size = 0;               // bytes
-  std::vector<MmioArea> areas;     // disjoint; empty when nothing can be mapped (an I/O port BAR)
+  std::vector<MmioArea> areas;     // disjoint; empty if nothing can be mapped (an I/O port BAR)
   std::shared_ptr<const Fd> file;  // the VFIO device; nullptr: only the areas answer
   uint64_t file_offset = 0;        // of the window's first byte in `file`
   std::vector<MmioReserved> reserved;
   uint64_t reserved_start = 0;  // of the first of them
-  uint64_t reserved_end = 0;    // of the last; 0: there are none
+  uint64_t reserved_end = 0;    // of the last; 0 if there are none
 };
 
 /**
@@ -46,12 +47,13 @@ struct MmioWindow {
 std::shared_ptr<void> MapMmio(int fd, uint64_t offset, size_t size);
 
 /**
- * Opens a window to JavaScript's mmio functions and arms the SIGBUS guard. Returns 0 when the table is full.
- * The window keeps `file` and the areas open: RemoveWindow before the device has to be closed for the kernel.
+ * Opens a window for JavaScript's mmio functions, and arms the SIGBUS guard. Returns 0 if the table is
+ * full. The window keeps `file` and the areas open. So call RemoveWindow before the kernel has to see the
+ * device as closed.
  */
 Handle AddWindow(Addon& addon, MmioWindow window);
 
-/** Later accesses by this handle give -EBADF. Harmless for a handle that is not live. */
+/** Later accesses by this handle give -EBADF. Does nothing if the handle is not live. */
 void RemoveWindow(Addon& addon, Handle handle);
 
 }  // namespace userdma

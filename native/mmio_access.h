@@ -1,14 +1,14 @@
 // One volatile access of 8, 16, 32 or 64 bits that survives SIGBUS.
 //
-// Each is a single instruction written out, so that no compiler splits, merges or widens it, and an entry in
-// a table: (address of the instruction, address to go on at when it faults). The signal handler in
-// sigbus_guard.cc looks the faulting address up, as the kernel does for its own accesses to user memory
-// (arch/x86/mm/extable.c). An access that works pays nothing for it.
+// Each access is a single assembly instruction, so that no compiler splits, merges or widens it. It has
+// an entry in a table: (address of the instruction, address to continue at after a fault). The signal
+// handler in sigbus_guard.cc looks up the faulting address, as the kernel does for its own accesses to
+// user memory (arch/x86/mm/extable.c). An access that succeeds has no extra cost.
 //
-// Ordering is that of the kernel's readl and writel: a write comes after all earlier writes to memory, so
-// that a doorbell cannot overtake its descriptor; a read comes before all later reads of memory, so that data
-// cannot be older than the status that announced it. On x86 the processor keeps both and only the compiler
-// has to be told.
+// The order is that of the kernel's readl and writel. A write comes after all earlier writes to memory,
+// so that a doorbell cannot overtake its descriptor. A read comes before all later reads of memory, so
+// that data cannot be older than the status that announced it. On x86 the processor keeps both orders,
+// and only the compiler has to be told.
 //
 // Another processor needs its accesses here, its program counter in sigbus_guard.cc, and its name in
 // binding.gyp and lib/native/processor.ts.
@@ -100,7 +100,10 @@ USERDMA_ACCESS(uint64_t, "ldr %x1, %2", "str %x2, %1")
 
 #endif
 
-/** The kernel's dma_mb: what was accessed before it, processors and devices see before what is after it. */
+/**
+ * The kernel's dma_mb: processors and devices see the accesses before it earlier than the accesses after
+ * it.
+ */
 inline void DmaBarrier() {
 #if defined(__aarch64__)
   asm volatile("dmb osh" ::: "memory");

@@ -23,7 +23,7 @@ uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / un
 
 constexpr uint64_t kMaxHugePage = uint64_t{1} << 40;
 
-/** The bytes of a line of /proc/meminfo, `Hugepagesize`; 0 when it is not there. */
+/** The value of a line of /proc/meminfo in bytes, e.g. `Hugepagesize`; 0 if the line is missing. */
 uint64_t MemoryFact(const char* name) {
   const std::unique_ptr<FILE, int (*)(FILE*)> info(
       fopen("/proc/meminfo", "re"), [](FILE* file) { return file == nullptr ? 0 : fclose(file); });
@@ -37,15 +37,15 @@ uint64_t MemoryFact(const char* name) {
   return 0;
 }
 
-/** Size of the huge pages that MFD_HUGETLB takes by itself, or 0. */
+/** The size of the huge pages that MFD_HUGETLB uses by default, or 0. */
 uint64_t DefaultHugePage() { return MemoryFact("Hugepagesize"); }
 
-/** Bytes that can be had; 0 when it cannot be told. libuv knows the limits of a container, too. */
+/** The number of available bytes; 0 if it is not known. libuv knows the limits of a container, too. */
 uint64_t AvailableMemory(const Runtime& runtime) {
   return runtime.libuv ? uv_get_available_memory() : MemoryFact("MemAvailable");
 }
 
-/** Bytes of a page that argument `index` asks for: false, true or a number; 0 or -errno. */
+/** The page size that argument `index` asks for: false, true or a number. 0 or -errno. */
 int PageOf(const Call& call, size_t index, uint64_t* page) {
   bool huge;
   if (call.Boolean(index, &huge)) {
@@ -56,13 +56,13 @@ int PageOf(const Call& call, size_t index, uint64_t* page) {
   return power && *page > PageBytes() ? 0 : -EINVAL;
 }
 
-/** MFD_HUGE_2MB and its like: the logarithm of the size in the upper bits. */
+/** MFD_HUGE_2MB and the like: the logarithm of the size in the upper bits. */
 unsigned HugeFlags(uint64_t page) {
   const unsigned logarithm = static_cast<unsigned>(__builtin_ctzll(page));
   return MFD_HUGETLB | logarithm << MFD_HUGE_SHIFT;
 }
 
-/** Takes the pages, and reports when there are none. 0 or -errno. */
+/** Allocates the pages, and reports if there are none. 0 or -errno. */
 int Allocate(int fd, uint64_t offset, uint64_t length) {
   int failed;
   do {
@@ -81,7 +81,7 @@ int Create(uint64_t size, uint64_t page, std::shared_ptr<Mapping>* out) {
   if (fd < 0) return -errno;
   if (ftruncate(fd, static_cast<off_t>(size)) != 0) return -errno;
   if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) return -errno;
-  // Now: populating alone would fail in silence.
+  // The pages are allocated now, because populating the mapping would fail without an error.
   if (const int error = Allocate(fd, 0, size)) return error;
   void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
   if (base == MAP_FAILED) return -errno;
@@ -100,7 +100,7 @@ napi_value RegionCreate(Call& call) {
   if (!call.Unsigned(0, Call::kMaxSafeInteger, &bytes) || bytes == 0) return call.Return(-EINVAL);
   if (const int error = PageOf(call, 1, &page)) return call.Return(error);
   const uint64_t size = RoundUp(bytes, page);
-  // The kernel counts huge pages; it would give out ordinary ones until it has to kill a process.
+  // The kernel counts huge pages. It would give out ordinary pages until it has to kill a process.
   const uint64_t available = AvailableMemory(call.addon->runtime);
   if (page == PageBytes() && available != 0 && size > available) return call.Return(-ENOMEM);
   std::shared_ptr<Mapping> mapping;
@@ -143,14 +143,16 @@ napi_value RegionCarve(Call& call) {
   return CarveBuffer(call, std::move(mapping), offset, length);
 }
 
-/** The kernel cannot punch a hole into a huge page that another process still maps: it clears its bytes
- * instead. */
+/**
+ * The kernel cannot punch a hole into a huge page that another process still maps: it clears the bytes
+ * instead. This function detects that.
+ */
 bool StillThere(int fd, uint64_t offset, uint64_t length) {
   const off_t data = lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
   return data >= 0 && static_cast<uint64_t>(data) < offset + length;
 }
 
-/** Punches a hole and allocates anew: other holders of the old pages keep them. */
+/** Punches a hole and allocates new pages. Other holders of the old pages keep them. */
 napi_value RegionReplace(Call& call) {
   const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
   if (mapping == nullptr) return call.Return(-EBADF);
@@ -159,7 +161,7 @@ napi_value RegionReplace(Call& call) {
   uint64_t length;
   if (!call.Unsigned(1, size, &offset) || !call.Unsigned(2, size, &length)) return call.Return(-EINVAL);
   if (mapping->page == 0) return call.Return(-EOPNOTSUPP);
-  // Part of a huge page would be cleared, not replaced.
+  // The kernel would clear a part of a huge page, and not replace it.
   const bool whole = offset % mapping->page == 0 && length % mapping->page == 0;
   if (!whole || length == 0 || length > size - offset) return call.Return(-EINVAL);
   const int flags = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
@@ -167,7 +169,7 @@ napi_value RegionReplace(Call& call) {
   if (fallocate(fd, flags, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
     return call.Return(-errno);
   }
-  // hugetlbfs cannot be asked, and was given whole pages.
+  // hugetlbfs cannot answer the question, and the range has whole huge pages.
   if (mapping->page == PageBytes() && StillThere(fd, offset, length)) return call.Return(-EBUSY);
   return call.Return(Allocate(fd, offset, length));
 }
@@ -202,14 +204,14 @@ Mapping::~Mapping() {
 }
 
 /**
- * A status other than napi_ok does not say whether Node.js took the finalizer: Node 20 runs it and then
- * throws beyond 4 GiB, and an environment that stops answers napi_pending_exception before it took it as well
- * as after. So the carving itself tells whether the finalizer has run; where it has not, it may run until the
- * environment ends, and not later.
+ * A status other than napi_ok does not tell if Node.js took the finalizer. Node 20 runs it and then
+ * throws for more than 4 GiB. An environment that stops returns napi_pending_exception both before and
+ * after it took the finalizer. So the carving itself knows if the finalizer has run. If it has not, it
+ * may run until the environment ends, and not later.
  */
 napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length) {
   std::vector<std::shared_ptr<Carving>>& unsure = call.addon->unsure;
-  unsure.reserve(unsure.size() + 1);  // nothing may fail once Node.js was asked
+  unsure.reserve(unsure.size() + 1);  // no step may fail after Node.js was asked
   const auto carving = std::make_shared<Carving>();
   carving->mapping = std::move(mapping);
   carving->self = carving;
@@ -220,7 +222,7 @@ napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_
   napi_value exception;
   napi_get_and_clear_last_exception(call.env, &exception);
   if (status == napi_no_external_buffers_allowed) {
-    carving->self.reset();  // refused before it was taken
+    carving->self.reset();  // Node.js refused before it took the finalizer
     return call.Return(-EOPNOTSUPP);
   }
   if (carving->self != nullptr) unsure.push_back(carving);

@@ -17,7 +17,7 @@ bool IsString(napi_env env, napi_value value) {
   return value != nullptr && napi_typeof(env, value, &type) == napi_ok && type == napi_string;
 }
 
-/** Whether a variable of the build is there and off. */
+/** True if a variable of the build exists and is off. */
 bool IsOff(napi_env env, napi_value variables, const char* name) {
   napi_value value = Property(env, variables, name);
   napi_valuetype type;
@@ -30,9 +30,9 @@ bool IsOff(napi_env env, napi_value variables, const char* name) {
 }
 
 /**
- * The mangled name of a function says which C++ library its arguments come from, and not which one its result
- * comes from. So the name of a function that takes the same type says it: where V8 was built with libc++, it
- * is std::__1::shared_ptr there, and this name does not exist.
+ * The mangled name of a function tells which C++ library its arguments come from, but not which one its
+ * result comes from. So the name of another function that takes the same type is used: if V8 was built
+ * with libc++, the type is std::__1::shared_ptr there, and this name does not exist.
  */
 GetBackingStore FindGetBackingStore() {
   const char* const takes_it = "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE";
@@ -53,7 +53,7 @@ Runtime LookAtRuntime(napi_env env) {
   napi_value variables = Property(env, Property(env, process, "config"), "variables");
   const bool plain_pointers = IsOff(env, variables, "v8_enable_pointer_compression");
   if (runtime.libuv && !has("electron") && plain_pointers) runtime.get_backing_store = FindGetBackingStore();
-  napi_value exception;  // what a getter threw
+  napi_value exception;  // the error that a getter threw
   napi_get_and_clear_last_exception(env, &exception);
   return runtime;
 }

@@ -10,7 +10,7 @@
 
 #include "mmio_access.h"
 
-// Bounds that the linker gives to the section of the fault table.
+// The bounds of the section of the fault table, which the linker provides.
 extern "C" const userdma::FaultEntry __start_userdma_fault_table[] __attribute__((visibility("hidden")));
 extern "C" const userdma::FaultEntry __stop_userdma_fault_table[] __attribute__((visibility("hidden")));
 
@@ -18,30 +18,30 @@ namespace userdma {
 
 namespace {
 
-/** A handler that was there when the guard was put in front of it. */
+/** A handler that existed when the guard was put in front of it. */
 struct Found {
   struct sigaction action;
-  const Found* older;  // the one that was in front before, when this one was first found
+  const Found* older;  // the handler that was in front when this one was first found
   Found* next;         // in `known`
 };
 
-/** The handler that this thread has just handed a signal on to. */
+/** The handler to which this thread has just passed a signal. */
 struct HandedOn {
   const void* context;
-  uintptr_t frame;  // where our stack was: a handler that calls us back is below it
+  uintptr_t frame;  // the position of our stack: a handler that calls us back is below it
   const Found* to;
 };
 
-// The only mutable statics of the addon: a signal has one handler in a process, and no argument of ours
-// reaches it. The addon is linked so that it is never unloaded, and a Found is never freed, since a signal
-// may be in it; there is one for each different handler.
+// These are the only mutable statics of the addon. A signal has one handler in a process, and the addon
+// cannot pass it an argument. The addon is linked so that it is never unloaded. A Found is never freed,
+// because a signal may be using it; there is one for each different handler.
 std::mutex arming;
 Found* known = nullptr;  // all of them; guarded by `arming`
 std::atomic<const Found*> newest{nullptr};
 
-// The handler must not allocate it: glibc does so at the first access, so every thread that arms the guard
-// has one. (musl has one for every thread at once; it refuses files that take it from what a thread starts
-// with.)
+// The handler must not allocate this variable. glibc allocates it at the first access, so every thread
+// that arms the guard has one. (musl allocates one for every thread at once. It refuses to load a library
+// with a thread-local variable of the initial-exec model.)
 thread_local HandedOn handed_on;
 
 #if defined(__x86_64__)
@@ -62,16 +62,16 @@ void Default(int number) {
 void Pass(const Found* to, int number, siginfo_t* info, void* context) {
   if (to == nullptr) return Default(number);
   if ((to->action.sa_flags & SA_SIGINFO) != 0) return to->action.sa_sigaction(number, info, context);
-  const bool sent = info->si_code <= 0;  // by kill(), not by a fault: may be ignored
+  const bool sent = info->si_code <= 0;  // sent by kill() and not by a fault: it may be ignored
   if (to->action.sa_handler == SIG_IGN && sent) return;
   if (to->action.sa_handler == SIG_IGN || to->action.sa_handler == SIG_DFL) return Default(number);
   to->action.sa_handler(number);
 }
 
 /**
- * A SIGBUS of another place in the program: to the handler that was there before, or to the default, which
- * ends the process. That handler may have been put in front of ours once and hand the signal on to us in its
- * turn: then the one before it gets it.
+ * A SIGBUS from another place in the program. It is passed to the handler that was there before, or to
+ * the default, which ends the process. That handler may once have been put in front of ours, and may pass
+ * the signal on to us in turn. Then the one before it gets the signal.
  */
 void Chain(int number, siginfo_t* info, void* context) {
   const HandedOn before = handed_on;

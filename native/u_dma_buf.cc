@@ -35,7 +35,8 @@ int Open(const char* path, uint64_t size, bool uncached, bool lock, std::shared_
   if (fd < 0) return -errno;
   struct stat status;
   if (fstat(fd, &status) != 0) return -errno;
-  // The module refuses to map what it does not have; a file that stands for it would raise SIGBUS later.
+  // The module refuses to map more than it has. A regular file that stands for the node in a test would
+  // raise SIGBUS later.
   if (S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) < size) return -ENXIO;
   if (lock && flock(fd, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK ? -EBUSY : -errno;
   void* const base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -64,7 +65,9 @@ napi_value UDmaBufOpen(Call& call) {
   return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
 
-/** uDmaBufInfo(region): UDmaBufInfo, see lib/native/u-dma-buf.ts; -ENOTTY when the node is something else's.
+/**
+ * uDmaBufInfo(region): UDmaBufInfo, see lib/native/u-dma-buf.ts; -ENOTTY if the node belongs to another
+ * driver.
  */
 napi_value UDmaBufInfo(Call& call) {
   const int fd = RegionFile(call);
@@ -93,7 +96,7 @@ napi_value UDmaBufSyncRange(Call& call) {
   UDmaBufSync sync = {};
   uint64_t direction;
   bool for_device;
-  // A size of 0 would stand for the range of the last call, and direction 3 for its direction.
+  // A size of 0 would mean the range of the last call, and direction 3 its direction.
   if (!call.Unsigned(1, Call::kMaxSafeInteger, &sync.offset) ||
       !call.Unsigned(2, Call::kMaxSafeInteger, &sync.size) || sync.size == 0 ||
       !call.Unsigned(3, 2, &direction) || !call.Boolean(4, &for_device)) {
@@ -103,7 +106,7 @@ napi_value UDmaBufSyncRange(Call& call) {
   return call.Return(Ioctl(fd, kUDmaBufSetSync, &sync));
 }
 
-/** uDmaBufSetMode(region, mode): 0 or -errno. It counts for all later mappings, of any process. */
+/** uDmaBufSetMode(region, mode): 0 or -errno. The mode applies to all later mappings, of any process. */
 napi_value UDmaBufSetMode(Call& call) {
   const int fd = RegionFile(call);
   if (fd < 0) return call.Return(-EBADF);
@@ -114,7 +117,10 @@ napi_value UDmaBufSetMode(Call& call) {
   return call.Return(Ioctl(fd, kUDmaBufSetSync, &sync));
 }
 
-/** uDmaBufExport(region, offset, size): a dma-buf's descriptor, which is the caller's to close, or -errno. */
+/**
+ * uDmaBufExport(region, offset, size): the descriptor of a dma-buf, which the caller must close, or
+ * -errno.
+ */
 napi_value UDmaBufExportRange(Call& call) {
   const int fd = RegionFile(call);
   if (fd < 0) return call.Return(-EBADF);

@@ -1,12 +1,12 @@
-// u-dma-buf's interface (github.com/ikwzm/udmabuf, version 4.7 and later): a kernel module from outside the
-// kernel that allocates one buffer for DMA at load time and shows it as a device node. It comes with no
-// header in /usr/include, so what is used of it is here.
+// The interface of u-dma-buf (github.com/ikwzm/udmabuf, version 4.7 and later). This module does not come
+// with the kernel. It allocates one buffer for DMA when it is loaded, and shows it as a device node. There is
+// no header in /usr/include, so the part that the addon uses is declared here.
 //
 //      /dev/<name>  --mmap MAP_SHARED-->  a region (region.h), carved and revoked as the others are
-//                   --ioctl------------>  who it is; cache maintenance by range; a dma-buf of a part of it
+//                   --ioctl------------>  its identity; cache maintenance by range; a dma-buf of a part of it
 //
-// The node's memory has no struct page to the kernel's mind (VM_PFNMAP), so VFIO maps none of it: it is for
-// devices that reach memory by its physical address.
+// For the kernel the node's memory has no struct page (VM_PFNMAP), so VFIO cannot map it. It is for devices
+// that reach memory by its physical address.
 #pragma once
 
 #include <sys/ioctl.h>

@@ -1,6 +1,6 @@
-// Devices that a file stands for, without VFIO: registers by mapping /dev/uioN or a resourceN file of /sys,
-// and the interrupt of /dev/uioN (drivers/uio/uio.c, drivers/pci/mmap.c). TypeScript opens the files and says
-// where in them the registers are; nothing here keeps the caller's descriptor.
+// Devices without VFIO that are reached through files: registers by mapping /dev/uioN or a resourceN file
+// of /sys, and the interrupt of /dev/uioN (drivers/uio/uio.c, drivers/pci/mmap.c). TypeScript opens the
+// files and knows the place of the registers in them. This code does not keep the caller's descriptor.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -23,8 +23,10 @@ constexpr uint64_t kMaxWindow = uint64_t{1} << 46;
 
 uint64_t RoundUp(uint64_t value, uint64_t unit) { return (value + unit - 1) / unit * unit; }
 
-/** A descriptor of our own for the open file behind argument `index`. Holds none, with errno set, when there
- * is none. */
+/**
+ * A descriptor of our own for the open file behind argument `index`. On failure it is empty, and errno is
+ * set.
+ */
 Fd Duplicate(const Call& call, size_t index) {
   uint64_t file;
   if (call.Unsigned(index, INT_MAX, &file)) return Fd(fcntl(static_cast<int>(file), F_DUPFD_CLOEXEC, 0));
@@ -32,14 +34,16 @@ Fd Duplicate(const Call& call, size_t index) {
   return Fd();
 }
 
-/** Where in a file registers are. */
+/** The place of registers in a file. */
 struct Extent {
   uint64_t position;  // of the page that holds the first byte
   uint64_t start;     // of that byte in the page
   uint64_t size;      // bytes
 };
 
-/** Arguments 1 to 3. The registers' own alignment is that of `start`, so it has to be 8. */
+/**
+ * Reads arguments 1 to 3. The registers are as aligned as `start`, so `start` must be a multiple of 8.
+ */
 bool ReadExtent(const Call& call, uint64_t page, Extent* out) {
   return call.Unsigned(1, kMaxWindow, &out->position) && out->position % page == 0 &&
          call.Unsigned(2, page - 1, &out->start) && out->start % 8 == 0 &&
@@ -80,12 +84,12 @@ napi_value FileWindowOpen(Call& call) {
   return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
 
-/** fileWindowClose(window): 0. Whatever kind of window it is. */
+/** fileWindowClose(window): 0. It accepts a window of any kind. */
 napi_value FileWindowClose(Call& call) {
   return call.Return(call.addon->windows.Remove(call.GetHandle(0)) == nullptr ? -EBADF : 0);
 }
 
-/** The file tells how many interrupts there ever were, modulo 2^32. */
+/** The file tells the number of interrupts since the beginning, modulo 2^32. */
 int64_t TakeUioEvents(int file, uint32_t* seen) {
   uint32_t total;
   const ssize_t bytes = read(file, &total, sizeof total);

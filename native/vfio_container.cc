@@ -1,7 +1,7 @@
 // VFIO containers and groups, type1v2 IOMMU (drivers/vfio/{container,group,vfio_iommu_type1}.c).
 //
-// Order of opening: container, group, status, attach, set IOMMU; only then are there ranges and mappings, and
-// devices. A group hands out the descriptor of a device; vfio_device.cc adopts it.
+// The order of opening is: container, group, status, attach, set IOMMU. Ranges, mappings and devices
+// exist only after that. A group returns the descriptor of a device; vfio_device.cc adopts it.
 #include "vfio_container.h"
 
 #include <fcntl.h>
@@ -50,7 +50,7 @@ int OpenGroup(const Call& call, VfioContainer** container, int* group) {
   return 0;
 }
 
-/** vfioGroupOpen(container, group): 0. Opens /dev/vfio/`group`, for this container to keep. */
+/** vfioGroupOpen(container, group): 0. Opens /dev/vfio/`group`; the container keeps the descriptor. */
 napi_value GroupOpen(Call& call) {
   VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
@@ -62,7 +62,7 @@ napi_value GroupOpen(Call& call) {
   return call.Return(0);
 }
 
-/** vfioGroupClose(container, group): 0. Out of the container, once its devices are closed. */
+/** vfioGroupClose(container, group): 0. The group leaves the container when its devices are closed. */
 napi_value GroupClose(Call& call) {
   VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
@@ -98,7 +98,7 @@ napi_value SetIommu(Call& call) {
   return call.Return(Ioctl(container->fd.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
 }
 
-/** vfioGroupHeld(group): 1 when a container of this environment holds it, else 0. */
+/** vfioGroupHeld(group): 1 if a container of this environment has the group, else 0. */
 napi_value GroupHeld(Call& call) {
   uint64_t number;
   if (!call.Unsigned(0, 0xffffffff, &number)) return call.Return(-EINVAL);
@@ -161,8 +161,9 @@ napi_value IommuInfo(Call& call) {
 }
 
 /**
- * VFIO_IOMMU_MAP_DMA; holds what has to be held, from before the device can reach it. 0 or -errno: the kernel
- * refuses an address that is mapped already, and what is held for it stays.
+ * VFIO_IOMMU_MAP_DMA. Memory that must be held is held before the device can reach it. 0 or -errno. If
+ * the address is already mapped, the kernel refuses, and the memory that is held for that mapping stays
+ * held.
  */
 int MapAt(VfioContainer* container, uint64_t iova, MappedMemory memory, uint64_t access) {
   vfio_iommu_type1_dma_map map = {};
@@ -195,10 +196,10 @@ napi_value Map(Call& call) {
 }
 
 /**
- * vfioMapWindow(container, iova, window, offset, size, flags): 0. As vfioMap, for registers. The kernel looks
- * up how the process has mapped them and does not need that mapping afterwards. It is held all the same,
- * because it keeps their function open: the kernel cannot give the function to another program while this
- * device can still write its registers.
+ * vfioMapWindow(container, iova, window, offset, size, flags): 0. As vfioMap, for registers. The kernel
+ * looks up how the process has mapped them, and does not need that mapping afterwards. The addon holds it
+ * nevertheless, because it keeps the function of the registers open. So the kernel cannot give that
+ * function to another program while this device can still write its registers.
  */
 napi_value MapWindow(Call& call) {
   VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));

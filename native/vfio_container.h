@@ -11,16 +11,18 @@
 
 namespace userdma {
 
-/** Groups close before the container; the kernel unmaps and unpins everything when the last of them is gone.
+/**
+ * Groups close before the container. The kernel unmaps and unpins everything when the last of them is
+ * gone.
  */
 struct VfioContainer {
-  /** Declared first, so that it is released after the kernel has released its own hold. */
+  /** Declared first, so that it is released last, after the kernel has released its own hold. */
   HeldMemory held;
   Fd fd;
   std::map<uint32_t, Fd> groups;  // by group number, attached or not
 };
 
-/** The descriptor of an IOMMU group that a container of this environment holds, or -1. */
+/** The descriptor of an IOMMU group that a container of this environment has open, or -1. */
 int HeldGroup(const Addon& addon, uint32_t number);
 
 }  // namespace userdma

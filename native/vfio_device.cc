@@ -1,11 +1,12 @@
 // VFIO PCI devices (drivers/vfio/pci/vfio_pci_core.c).
 //
-// Registers: the parts of a BAR that the kernel lets us map become areas of an MMIO window; the rest (I/O
-// port BARs, what surrounds a sparse area) is reached through the file, where the kernel checks each access.
+// Registers: the parts of a BAR that the kernel allows to be mapped become areas of an MMIO window. The
+// rest (I/O port BARs, the bytes around a sparse area) is reached through the file, where the kernel
+// checks each access.
 //
-// Interrupts: the kernel signals eventfds. One kind (INTx, MSI, MSI-X) at a time; enabling vectors beyond
-// those of the first call is not possible everywhere (VFIO_IRQ_INFO_NORESIZE), so the caller asks for all of
-// them at first, without eventfds, and arms them one by one.
+// Interrupts: the kernel signals eventfds. Only one kind (INTx, MSI, MSI-X) is on at a time. On some
+// kernels the caller cannot enable more vectors than in its first call (VFIO_IRQ_INFO_NORESIZE). So it
+// first asks for all of them, without eventfds, and then arms them one by one.
 #include "vfio_device.h"
 
 #include <unistd.h>
@@ -23,8 +24,8 @@
 namespace userdma {
 namespace {
 
-constexpr uint64_t kMaxVectors = 2048;  // of MSI-X, the kind with the most
-constexpr uint32_t kMaxRegions = 256;   // far beyond what any driver shows
+constexpr uint64_t kMaxVectors = 2048;  // the largest number of MSI-X vectors
+constexpr uint32_t kMaxRegions = 256;   // far more than any driver has
 constexpr uint64_t kMaxIndex = 0xffffffff;
 
 uint64_t PageSize() { return static_cast<uint64_t>(sysconf(_SC_PAGESIZE)); }
@@ -53,7 +54,9 @@ int ReadRegion(int fd, uint32_t index, VfioRegion* out) {
   return 0;
 }
 
-/** vfioDeviceClose(device): 0. Its windows go first; the kernel clears bus master and stops the interrupts.
+/**
+ * vfioDeviceClose(device): 0. Its windows are removed first. The kernel clears bus master and stops the
+ * interrupts.
  */
 napi_value DeviceClose(Call& call) {
   const std::shared_ptr<VfioDevice> device = call.addon->devices.Remove(call.GetHandle(0));
@@ -62,14 +65,14 @@ napi_value DeviceClose(Call& call) {
   return call.Return(0);
 }
 
-/** vfioDeviceReset(device): 0. -EINVAL no reset that touches this function alone, -EAGAIN busy. */
+/** vfioDeviceReset(device): 0. -EINVAL the device has no reset of this function alone, -EAGAIN busy. */
 napi_value DeviceReset(Call& call) {
   const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
   if (device == nullptr) return call.Return(-EBADF);
   return call.Return(Ioctl(device->file->get(), VFIO_DEVICE_RESET, 0));
 }
 
-/** Functions of one hot reset at most: 32 devices of 8 functions on a bus. */
+/** The most functions of one hot reset: 32 devices of 8 functions on a bus. */
 constexpr uint32_t kMaxAffected = 256;
 
 /** The functions that a hot reset hits. `group_id` of each is a device id when `by_device` is set. */
@@ -78,7 +81,9 @@ struct Affected {
   std::vector<vfio_pci_dependent_device> functions;
 };
 
-/** What a hot reset of `fd` resets; 0 or -errno. The kernel says how many there are where there is no room.
+/**
+ * Reads which functions a hot reset of `fd` resets; 0 or -errno. If there is no room, the kernel returns
+ * their number.
  */
 int ReadAffected(int fd, Affected* out) {
   std::vector<char> bytes(sizeof(vfio_pci_hot_reset_info));
@@ -98,15 +103,15 @@ int ReadAffected(int fd, Affected* out) {
         std::memcpy(out->functions.data(), bytes.data() + sizeof info, needed - sizeof info);
       return 0;
     }
-    if (needed <= bytes.size()) return -EIO;  // it cannot want less than it was given
+    if (needed <= bytes.size()) return -EIO;  // the kernel must not want less than it was given
     bytes.assign(needed, 0);
   }
 }
 
 /**
- * vfioHotResetInfo(device): [id, segment, bus, devfn, ...]; -ENODEV where nothing can be reset this way. `id`
- * is the group of a function, or, when `device` was opened without a group, 0 or more for a function that is
- * bound to the same iommufd (or shares a group with one), -1 for any other.
+ * vfioHotResetInfo(device): [id, segment, bus, devfn, ...]; -ENODEV if no hot reset is possible. `id` is
+ * the group of a function. If `device` was opened without a group, `id` is 0 or more for a function that
+ * is bound to the same iommufd, or shares a group with one, and -1 for any other.
  */
 napi_value HotResetInfo(Call& call) {
   const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
@@ -128,8 +133,8 @@ napi_value HotResetInfo(Call& call) {
 }
 
 /**
- * vfioHotReset(device): 0. -EPERM a function that would be reset is in a group that this environment does not
- * hold; -EAGAIN, -EBUSY busy.
+ * vfioHotReset(device): 0. -EPERM a function that would be reset is in a group that this environment does
+ * not have; -EAGAIN, -EBUSY busy.
  */
 napi_value HotReset(Call& call) {
   const VfioDevice* device = call.addon->devices.Get(call.GetHandle(0));
@@ -198,8 +203,10 @@ napi_value RegionRead(Call& call) {
   return call.Return(value);
 }
 
-/** vfioRegionReadBytes(device, index, offset, bytes): 0. All of `bytes` from there, of a region that can be
- * read. */
+/**
+ * vfioRegionReadBytes(device, index, offset, bytes): 0. Fills all of `bytes` from there on. The region
+ * must be readable.
+ */
 napi_value RegionReadBytes(Call& call) {
   VfioDevice* device;
   const VfioRegion* region;
@@ -239,11 +246,11 @@ napi_value RegionWrite(Call& call) {
 }
 
 /**
- * Maps what the kernel allows of `region` into `window`. The last page of an area may reach past the end of a
- * BAR smaller than a page: the kernel rounds up there, and nothing past the BAR becomes part of the window.
- * Registers that the kernel does not map are reached through the file, and so is a region without the right
- * to read or to write: an access that it lacks is an error of the kernel there, where a mapping would raise
- * SIGSEGV. 0 or -errno.
+ * Maps the parts of `region` that the kernel allows into `window`. The last page of an area may reach
+ * past the end of a BAR that is smaller than a page, because the kernel rounds up. No byte past the BAR
+ * becomes part of the window. Registers that the kernel does not map are reached through the file. So is
+ * a region that is not both readable and writable: a forbidden access is then an error of the kernel,
+ * while a mapping would raise SIGSEGV. 0 or -errno.
  */
 int MapAreas(int fd, const VfioRegion& region, MmioWindow* window) {
   const uint64_t page = PageSize();
@@ -260,7 +267,7 @@ int MapAreas(int fd, const VfioRegion& region, MmioWindow* window) {
   return 0;
 }
 
-/** vfioBarOpen(device, bar): handle of an MMIO window over all of the BAR. It closes with the device. */
+/** vfioBarOpen(device, bar): handle of an MMIO window over the whole BAR. It closes with the device. */
 napi_value BarOpen(Call& call) {
   VfioDevice* device;
   const VfioRegion* region;
@@ -290,8 +297,10 @@ int FindIrqs(const Call& call, VfioDevice** device, uint32_t* index) {
   return 0;
 }
 
-/** What the kernel says of the interrupts of argument 1; a kind the device does not have has no vectors and
- * gets none. 0 or -errno. */
+/**
+ * Reads the kernel's information about the interrupts of argument 1. A kind that the device does not have
+ * has no vectors. 0 or -errno.
+ */
 int ReadIrqs(const Call& call, vfio_irq_info* info) {
   VfioDevice* device;
   *info = {};
@@ -332,8 +341,8 @@ int SwitchIrqs(const VfioDevice& device, uint32_t index, uint32_t action, uint32
 }
 
 /**
- * vfioIrqArm(device, kind, start, count, interrupt): 0; a positive number when the system grants only so many
- * vectors (nothing is armed then). Vectors [start, start + count) signal `interrupt`, or nothing when it is
+ * vfioIrqArm(device, kind, start, count, interrupt): 0. If the system grants fewer vectors, the result is
+ * their number, and none is armed. Vectors [start, start + count) signal `interrupt`, or nothing if it is
  * 0.
  */
 napi_value IrqArm(Call& call) {
@@ -361,7 +370,7 @@ napi_value IrqResizable(Call& call) {
   return call.Return((info.flags & VFIO_IRQ_INFO_NORESIZE) == 0 ? 1 : 0);
 }
 
-/** vfioIrqTrigger(device, kind, vector): 0. Signals what the vector would signal, without the device. */
+/** vfioIrqTrigger(device, kind, vector): 0. Signals the eventfd of the vector, without the device. */
 napi_value IrqTrigger(Call& call) {
   VfioDevice* device;
   uint32_t index;

@@ -1,4 +1,4 @@
-// A function that VFIO handed out: configuration space, BARs, interrupts, reset.
+// A function that VFIO opened: configuration space, BARs, interrupts, reset.
 #pragma once
 
 #include <linux/vfio.h>
@@ -13,29 +13,30 @@
 
 namespace userdma {
 
-/** Part of a region that the kernel lets us map. */
+/** A part of a region that the kernel allows to be mapped. */
 using SparseArea = vfio_region_sparse_mmap_area;
 
 /** The facts of VFIO_DEVICE_GET_REGION_INFO about one region. */
 struct VfioRegion {
-  uint64_t size = 0;    // bytes; 0 when there is none
+  uint64_t size = 0;    // bytes; 0 if there is no region
   uint64_t offset = 0;  // in the device file
   uint32_t flags = 0;   // VFIO_REGION_INFO_FLAG_*
   std::vector<SparseArea> areas;
 };
 
-/** Open windows keep the file, and with it the device, open: they go first. */
+/** Open windows keep the file open, and with it the device. So they are removed first. */
 struct VfioDevice {
-  std::shared_ptr<void> space;  // the address space that it is attached to, when it owns a share; goes last
+  // the address space that it is attached to, if it owns a share; released last
+  std::shared_ptr<void> space;
   std::shared_ptr<const Fd> file;
   std::vector<VfioRegion> regions;  // by index: BAR 0-5, ROM, configuration space, ...
-  std::vector<Handle> windows;      // what vfioBarOpen gave out
+  std::vector<Handle> windows;      // the results of vfioBarOpen
 };
 
 /**
- * Makes a device of its open VFIO descriptor, whichever way that was had, and reads its regions. The handle,
- * or -errno: -ENODEV it is no PCI function, -EMFILE the handle table is full. `descriptor` is closed on
- * failure.
+ * Makes a device from its open VFIO descriptor, and reads its regions. It does not matter how the
+ * descriptor was opened. Returns the handle, or -errno: -ENODEV it is not a PCI function, -EMFILE the
+ * handle table is full. `descriptor` is closed on failure.
  */
 int64_t AdoptDevice(Addon& addon, Fd descriptor, std::shared_ptr<void> space = nullptr);
 

@@ -1,5 +1,5 @@
-// The info structures of VFIO that grow: the kernel says how much room it wants (argsz), and
-// appends capabilities that are chained by offsets from the start of the structure (struct
+// The info structures of VFIO can grow. The kernel tells how much room it wants (argsz), and appends
+// capabilities. They are chained by offsets from the start of the structure (struct
 // vfio_info_cap_header).
 #pragma once
 
@@ -15,10 +15,12 @@
 
 namespace userdma {
 
-/** Bytes as the kernel filled them in; nothing in them is believed. */
+/** Bytes as the kernel filled them in. The readers check every offset and count in them. */
 class VfioInfo {
  public:
-  /** Asks with `seed` (its argsz is set here), and again with as much room as the kernel wants. 0 or -errno.
+  /**
+   * Asks with `seed` (its argsz is set here), and again with as much room as the kernel wants. 0 or
+   * -errno.
    */
   template <class Info>
   int Read(int fd, unsigned long request, Info seed) {
@@ -35,7 +37,7 @@ class VfioInfo {
     }
   }
 
-  /** The fixed part. `Info` is the type that was read. */
+  /** The fixed part. `Info` is the type that Read was called with. */
   template <class Info>
   Info Head() const {
     Info info;
@@ -44,9 +46,9 @@ class VfioInfo {
   }
 
   /**
-   * Copies the fixed part of the first capability `id` of the chain that starts at `first` (0: there is
-   * none), and says in `*tail` where it ends, for ReadArray. False when it is not there, or when the chain
-   * leaves the bytes.
+   * Copies the fixed part of the first capability `id` of the chain that starts at `first` (0 means that
+   * there is none). `*tail` gets the offset of its end, for ReadArray. Returns false if the capability is
+   * absent, or if the chain leaves the bytes.
    */
   template <class Capability>
   bool Find(uint32_t first, uint16_t id, Capability* out, size_t* tail) const {
@@ -63,7 +65,7 @@ class VfioInfo {
     return false;
   }
 
-  /** `count` elements from `offset`; false when they are not all inside. */
+  /** `count` elements from `offset`; false if they are not all inside. */
   template <class Element>
   bool ReadArray(size_t offset, uint32_t count, std::vector<Element>* out) const {
     if (count > bytes_.size() / sizeof(Element)) return false;

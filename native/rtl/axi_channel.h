@@ -1,5 +1,5 @@
-// One AXI channel of which the design is the source: its handshake, and the rule that VALID and the payload stay until
-// READY (AMBA AXI, A3.2.1).
+// One AXI channel whose source is the design: its handshake, and the rule that VALID and the payload must
+// not change until READY (AMBA AXI, A3.2.1).
 #pragma once
 
 #include <cinttypes>
@@ -39,7 +39,7 @@ class SourceChannel {
     ready_.set(0);
   }
 
-  // Whether a transfer happens at the coming edge.
+  // True if a transfer happens at the coming edge.
   bool sample() {
     const bool valid = valid_.get() != 0;
     if (pending_) check(valid);
@@ -83,7 +83,7 @@ class SourceChannel {
   Wire ready_;
   std::vector<Wire> payload_;
   std::vector<uint8_t> before_;
-  // The design offers a transfer that was not taken yet.
+  // The design offers a transfer that has not been taken yet.
   bool pending_ = false;
 };
 

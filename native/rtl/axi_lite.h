@@ -1,4 +1,5 @@
-// The driver's register accesses: an AXI4-Lite master at the design's register slave (AMBA AXI, B1). One access at a time.
+// The driver's register accesses: an AXI4-Lite master at the design's register slave (AMBA AXI, B1). One
+// access at a time.
 #pragma once
 
 #include "axi_channel.h"
@@ -47,12 +48,12 @@ class AxiLite : public Part {
   }
 
   bool busy() const { return state_ != State::idle; }
-  // Of the last read.
+  // The value of the last read.
   uint64_t value() const { return value_; }
-  // OKAY is 0, SLVERR 2, DECERR 3.
+  // The response of the last access: OKAY is 0, SLVERR 2, DECERR 3.
   uint32_t response() const { return response_; }
 
-  // Give up an access that the design does not answer.
+  // Abandon an access that the design does not answer.
   void abandon() { reset(); }
 
   void reset() override {
@@ -114,7 +115,7 @@ class AxiLite : public Part {
   uint64_t value_ = 0;
   uint32_t response_ = 0;
   bool aw_done_ = false, w_done_ = false, ar_done_ = false;
-  // An unasked response is told of once until the next access ends.
+  // A response without an access is reported only once, until the next access ends.
   bool told_ = false;
 };
 

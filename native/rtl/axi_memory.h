@@ -2,11 +2,12 @@
 //
 //      AR ---> read the host's memory ---> reads_ ----(latency, order)---> R, beat by beat
 //      AW ---> addresses_ --.
-//      W  ---> beats_ ------'--> whole burst ---> responses_ ----(latency, order)---> write the host's memory, B
+//      W  ---> beats_ ------'--> whole burst ---> responses_ ----(latency, order)---> write memory, then B
 //
-// Memory changes when the response is given, and not before: a design that interrupts without having waited for it is
-// found by the data. A refusal by the host's IOMMU is DECERR. Bursts are INCR, of any size up to the data bus, at any address. Responses of
-// one ID keep their order; those of different IDs may overtake each other when the traffic says so.
+// Memory changes when the response is given, and not before. So if a design interrupts without waiting for
+// the response, the driver sees wrong data. If the host's IOMMU refuses an access, the response is DECERR.
+// Bursts are INCR, of any size up to the data bus, at any address. Responses of one ID keep their order.
+// Those of different IDs may overtake each other if the traffic allows it.
 #pragma once
 
 #include <algorithm>
@@ -77,7 +78,8 @@ class AxiMemory : public Part {
   void drive() override {
     Traffic& traffic = context_.traffic;
     ar_.drive(reads_.size() < OUTSTANDING && !traffic.random.percent(traffic.pressure));
-    aw_.drive(addresses_.size() + responses_.size() < OUTSTANDING && !traffic.random.percent(traffic.pressure));
+    aw_.drive(addresses_.size() + responses_.size() < OUTSTANDING &&
+              !traffic.random.percent(traffic.pressure));
     w_.drive(beats_.size() < MOST_BEATS && !traffic.random.percent(traffic.pressure));
     driveRead();
     driveResponse();
@@ -89,7 +91,7 @@ class AxiMemory : public Part {
   }
 
  private:
-  // Bursts that are under way at once, each way.
+  // The most bursts under way at once, in each direction.
   static constexpr size_t OUTSTANDING = 16;
   // Data may run ahead of its address by one burst.
   static constexpr size_t MOST_BEATS = 256;
@@ -110,11 +112,11 @@ class AxiMemory : public Part {
     uint64_t id;
     uint64_t address;
     uint32_t beats;
-    // Bytes of a beat.
+    // The bytes of a beat.
     uint32_t size;
-    // Bytes from `address` to the end of the last beat.
+    // The bytes from `address` to the end of the last beat.
     uint32_t bytes() const { return beats * size - static_cast<uint32_t>(address % size); }
-    // Address of the first byte of a beat.
+    // The address of the first byte of a beat.
     uint64_t at(uint32_t beat) const { return beat == 0 ? address : address - address % size + beat * size; }
   };
 
@@ -132,7 +134,7 @@ class AxiMemory : public Part {
     bool last;
   };
 
-  // Strobed bytes that lie side by side.
+  // Adjacent strobed bytes.
   struct Run {
     uint64_t address;
     std::vector<uint8_t> bytes;
@@ -148,7 +150,8 @@ class AxiMemory : public Part {
     Burst burst{wires.id.get(), wires.address.get(), static_cast<uint32_t>(wires.length.get()) + 1,
                 wires.size ? 1u << wires.size.get() : width_};
     if (burst.size > width_) {
-      context_.report(name + ": beats of " + std::to_string(burst.size) + " bytes on a bus of " + std::to_string(width_));
+      context_.report(name + ": beats of " + std::to_string(burst.size) + " bytes on a bus of " +
+                      std::to_string(width_));
       burst.size = width_;
     }
     if (wires.burst && wires.burst.get() != 1) context_.report(name + ": the burst is not INCR");
@@ -177,7 +180,7 @@ class AxiMemory : public Part {
     beats_.push_back(std::move(beat));
   }
 
-  // When the oldest burst has all its data, it is written. Returns whether that was so.
+  // Writes the oldest burst if it has all its data. Returns true if it did.
   bool finishWrite() {
     if (addresses_.empty() || beats_.size() < addresses_.front().beats) {
       checkEarlyLast();
@@ -198,14 +201,14 @@ class AxiMemory : public Part {
     for (uint32_t i = 0; i < burst.beats; i++) {
       if (beats_[i].last == (i + 1 == burst.beats)) continue;
       if (!early_told_) {
-        context_.report(prefix_ + "wlast: in beat " + std::to_string(i + 1) + " of " + std::to_string(burst.beats) +
-                        (beats_[i].last ? " already" : " it is missing"));
+        context_.report(prefix_ + "wlast: in beat " + std::to_string(i + 1) + " of " +
+                        std::to_string(burst.beats) + (beats_[i].last ? " already" : " it is missing"));
       }
       return;
     }
   }
 
-  // WLAST before the burst is complete: the rest may never come, so it is told at once.
+  // WLAST came before the burst is complete. The rest may never come, so this is reported at once.
   void checkEarlyLast() {
     if (early_told_ || addresses_.empty() || beats_.empty() || !beats_.back().last) return;
     early_told_ = true;
@@ -213,7 +216,7 @@ class AxiMemory : public Part {
                     std::to_string(addresses_.front().beats) + " already");
   }
 
-  // Runs of strobed bytes are gathered over the whole burst, so that the host sees few and long writes.
+  // Runs of strobed bytes are collected over the whole burst, so that the host sees a few long writes.
   void gather(const Burst& burst, uint32_t index, std::vector<Run>& runs) {
     const Beat& beat = beats_[index];
     const uint64_t from = burst.at(index);
@@ -223,13 +226,14 @@ class AxiMemory : public Part {
     const uint64_t inside = mask(end) & ~mask(first);
     const uint64_t strobe = beat.strobe & mask(width_);
     if ((strobe & ~inside) != 0) {
-      context_.report(prefix_ + "wstrb: " + hex(strobe) + " is outside the bytes of beat " + std::to_string(index + 1) +
-                      " at " + hex(from));
+      context_.report(prefix_ + "wstrb: " + hex(strobe) + " is outside the bytes of beat " +
+                      std::to_string(index + 1) + " at " + hex(from));
     }
     for (uint32_t lane = 0; lane < width_; lane++) {
       if ((strobe >> lane & 1) == 0) continue;
       const uint64_t address = from - first + lane;
-      if (runs.empty() || runs.back().address + runs.back().bytes.size() != address) runs.push_back({address, {}});
+      if (runs.empty() || runs.back().address + runs.back().bytes.size() != address)
+        runs.push_back({address, {}});
       runs.back().bytes.push_back(beat.data[lane]);
     }
   }
@@ -289,7 +293,7 @@ class AxiMemory : public Part {
     responses_.erase(responses_.begin() + chosen);
   }
 
-  // Index of one that is due and the oldest of its ID; -1 when none is.
+  // The index of an entry that is due and is the oldest of its ID; -1 if there is none.
   template <typename Entry, typename IdOf>
   int choose(const std::deque<Entry>& entries, IdOf idOf) {
     int chosen = -1;
@@ -322,7 +326,7 @@ class AxiMemory : public Part {
   std::deque<Burst> addresses_;
   std::deque<Beat> beats_;
   std::deque<Response> responses_;
-  // Index of the read whose beats are on the R channel; -1 between bursts.
+  // The index of the read whose beats are on the R channel; -1 between bursts.
   int reading_ = -1;
   bool r_taken_ = false, b_taken_ = false, moved_ = false, early_told_ = false;
 };

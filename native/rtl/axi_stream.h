@@ -1,4 +1,5 @@
-// AXI4-Stream ends: a sink for what the design sends, a source of what it receives (AMBA AXI-Stream, 2.2 and 2.4).
+// The ends of AXI4-Streams: a sink for the data that the design sends, and a source of the data that it
+// receives (AMBA AXI-Stream, 2.2 and 2.4).
 #pragma once
 
 #include <deque>
@@ -7,7 +8,7 @@
 
 namespace userdma::rtl {
 
-// Where packets of the design go.
+// Receives the packets of the design.
 class StreamHost {
  public:
   virtual ~StreamHost() = default;
@@ -16,7 +17,8 @@ class StreamHost {
 
 class AxiStreamSink : public Part {
  public:
-  AxiStreamSink(Context& context, StreamHost& host, uint32_t number, const Ports& ports, const std::string& prefix)
+  AxiStreamSink(Context& context, StreamHost& host, uint32_t number, const Ports& ports,
+                const std::string& prefix)
       : context_(context),
         host_(host),
         number_(number),
@@ -78,7 +80,7 @@ class AxiStreamSource : public Part {
   void drive() override {
     if (taken_) valid_.set(0);
     if (valid_.get() != 0 || context_.traffic.random.percent(context_.traffic.pressure)) return;
-    // A beat that is not full ends its packet; until the end is known, a part of a beat waits.
+    // A beat that is not full ends its packet. Until the end is known, a part of a beat waits.
     const uint64_t left = ends_.empty() ? ~uint64_t{0} : ends_.front() - sent_;
     const uint64_t count = std::min<uint64_t>(std::min<uint64_t>(data_.bytes(), left), bytes_.size());
     if (count == 0 && left != 0) return;
@@ -106,7 +108,7 @@ class AxiStreamSource : public Part {
   Context& context_;
   Wire data_, keep_, last_, valid_, ready_;
   std::deque<uint8_t> bytes_;
-  // Where packets end, counted in bytes since the last reset.
+  // The ends of packets, counted in bytes since the last reset.
   std::deque<uint64_t> ends_;
   uint64_t pushed_ = 0, sent_ = 0;
   bool taken_ = false;

@@ -1,12 +1,12 @@
-// A Verilated design between its clock and the host. The generated file of a design says which ports are what; all the
-// rest is here.
+// A Verilated design between its clock and the host. The generated file of a design tells the meaning of its
+// ports. Everything else is here.
 //
 // One clock:
 //
-//      parts sample   ->   clk = 1, eval   ->   parts drive   ->   clk = 0, eval   ->   interrupt wires are looked at
+//      parts sample  ->  clk = 1, eval  ->  parts drive  ->  clk = 0, eval  ->  read the interrupt wires
 //
-// so that the design sees changed inputs between two edges, as in a synchronous system. Inputs that change outside of a
-// clock are followed by an eval, so that parts always sample settled wires.
+// So the design sees changed inputs between two edges, as in a synchronous system. If inputs change outside
+// of a clock, an eval follows, so that parts always sample settled wires.
 #pragma once
 
 #include <memory>
@@ -18,7 +18,7 @@
 
 namespace userdma::rtl {
 
-// What the build found out about the ports of a design.
+// The facts about the ports of a design, which the build found.
 struct Layout {
   const char* clock;
   const char* reset;
@@ -60,7 +60,7 @@ class Bridge {
     reset();
   }
 
-  // As after power-up. The clock goes on counting.
+  // Resets the design, as at power-up. The clock counter continues.
   void reset() {
     for (const auto& part : parts_) part->reset();
     reset_.set(active_);
@@ -81,16 +81,17 @@ class Bridge {
     return finishAccess();
   }
 
-  // Of the last read.
+  // The value of the last read.
   uint64_t value() const { return registers_->value(); }
 
-  // Run up to so many clocks, fewer when nothing moves any more.
+  // Runs up to so many clocks, and fewer if nothing moves any more.
   void run(uint64_t clocks) {
     for (uint64_t end = context_.clock + clocks; context_.clock < end && moving();) step();
   }
 
-  // Whether another clock could change anything by itself. A design in which no wire and no register changes over a
-  // clock, beside a bridge that is idle, is at rest until an input changes. Finding out takes a few clocks.
+  // True if another clock could change anything without an input. The design is at rest if the bridge is
+  // idle and no wire and no register changes over a clock. It then stays at rest until an input changes.
+  // Finding that out takes a few clocks.
   bool moving() {
     if (busy()) return true;
     if (settled_ == context_.clock) return false;
@@ -103,7 +104,8 @@ class Bridge {
       settled_ = context_.clock;
       return false;
     }
-    // A comparison costs as much as some clocks: a design that counts by itself is asked less often.
+    // A comparison costs as much as several clocks, so a design that counts by itself is checked less
+    // often.
     look_ = context_.clock + LOOK_EVERY;
     return true;
   }
@@ -112,7 +114,7 @@ class Bridge {
     if (source < sources_.size()) sources_[source]->push(bytes, length, last);
   }
 
-  // Hold an input of the design at a value. False when it has none of that name.
+  // Holds an input of the design at a value. Returns false if the design has no input of that name.
   bool pin(const std::string& name, uint64_t value) {
     Wire wire = ports_.find(name);
     if (!wire) return false;
@@ -126,12 +128,12 @@ class Bridge {
   Context& context() { return context_; }
   Design& top() { return top_; }
 
-  // Clocks until an access that the design does not answer is given up.
+  // The number of clocks after which an access without an answer is abandoned.
   uint64_t limit = 100'000;
 
  private:
   static constexpr int RESET_CLOCKS = 4;
-  // After an access a design needs this many clocks to come to rest, e.g. to take its VALID back.
+  // After an access a design needs this many clocks to come to rest, e.g. to lower its VALID.
   static constexpr int SETTLING_CLOCKS = 3;
   static constexpr uint64_t LOOK_EVERY = 16;
 

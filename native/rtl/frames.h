@@ -1,4 +1,5 @@
-// The bytes between a simulator process and the host (docs/rtl.md, "The protocol"): frames of a length, a type and a body.
+// The bytes between a simulator process and the host (docs/rtl.md, "The protocol"): frames of a length, a
+// type and a body.
 #pragma once
 
 #include <unistd.h>
@@ -34,7 +35,7 @@ enum class Frame : uint8_t {
   streamOut = 0x94,
 };
 
-// A frame that is being written: little-endian numbers, then bytes.
+// A frame under construction: little-endian numbers, then bytes.
 class FrameWriter {
  public:
   explicit FrameWriter(Frame type) : bytes_{0, 0, 0, 0, static_cast<uint8_t>(type)} {}
@@ -49,7 +50,7 @@ class FrameWriter {
     return *this;
   }
 
-  // The host is gone when its end of the pipe is closed: there is nothing left to simulate for.
+  // If the host has closed its end of the pipe, it is gone, and there is no reason to simulate on.
   void send(int fd) {
     const uint32_t length = static_cast<uint32_t>(bytes_.size() - 4);
     std::memcpy(bytes_.data(), &length, sizeof length);
@@ -67,7 +68,7 @@ class FrameWriter {
 
 class FrameReader {
  public:
-  // Wait for a frame.
+  // Waits for a frame.
   void receive(int fd) {
     uint32_t length = 0;
     fill(fd, reinterpret_cast<uint8_t*>(&length), sizeof length);
@@ -86,7 +87,7 @@ class FrameReader {
     at_ += sizeof number;
     return number;
   }
-  // What is left of the body.
+  // The rest of the body.
   const uint8_t* bytes() const { return body_.data() + at_; }
   size_t left() const { return at_ < body_.size() ? body_.size() - at_ : 0; }
 

@@ -1,4 +1,4 @@
-// What the bridge is made of: parts that live on the same clock, and the host behind them.
+// The parts of the bridge, which share one clock, and the host behind them.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@ namespace userdma::rtl {
 class Host {
  public:
   virtual ~Host() = default;
-  // Read memory at a bus address. Returns the AXI response: OKAY 0, SLVERR 2, DECERR 3 when the IOMMU refused a part of
-  // it, which then reads as zeros.
+  // Reads memory at a bus address. Returns the AXI response: OKAY 0, SLVERR 2, DECERR 3. DECERR means
+  // that the IOMMU refused a part, which then reads as zeros.
   virtual uint32_t read(uint64_t address, uint8_t* into, uint32_t length) = 0;
   virtual uint32_t write(uint64_t address, const uint8_t* from, uint32_t length) = 0;
   // Wire 0 is INTx, wire 1 + n is MSI vector n.
@@ -37,14 +37,14 @@ class Random {
   uint64_t state_ = 1;
 };
 
-// How the interconnect behaves; all of it random by seed.
+// The behaviour of the interconnect. It is random by seed.
 struct Traffic {
   Random random;
-  // Percent of the clocks in which the interconnect is not ready, or holds a response back.
+  // The percentage of clocks in which the interconnect is not ready, or holds a response back.
   uint32_t pressure = 0;
-  // Longest wait before a response, clocks.
+  // The longest wait before a response, in clocks.
   uint32_t latency = 0;
-  // Whether responses of different IDs may overtake each other.
+  // True if responses of different IDs may overtake each other.
   bool reorder = false;
 };
 
@@ -63,7 +63,7 @@ class Part {
   virtual void reset() = 0;
   virtual void sample() = 0;
   virtual void drive() = 0;
-  // Nothing is under way, so that this part does nothing until the design does.
+  // True if nothing is under way: this part does nothing until the design does something.
   virtual bool idle() const = 0;
 };
 

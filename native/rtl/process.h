@@ -1,7 +1,8 @@
-// A Verilated design as a process: requests come on standard input, answers go to standard output, one frame each. While a
-// request is served the design may ask for memory; the process waits for those answers.
+// A Verilated design as a process. Requests come on standard input, and answers go to standard output,
+// one frame each. While a request is served, the design may ask for memory; the process waits for those
+// answers.
 //
-// What the design prints goes to standard error.
+// The output of the design itself goes to standard error.
 #pragma once
 
 #include "bridge.h"
@@ -30,10 +31,15 @@ class ProcessHost : public Host, public StreamHost {
   }
 
   void interrupt(uint32_t wire, bool level) override {
-    FrameWriter(Frame::interrupt).add(static_cast<uint8_t>(wire)).add(static_cast<uint8_t>(level)).send(output_);
+    FrameWriter(Frame::interrupt)
+        .add(static_cast<uint8_t>(wire))
+        .add(static_cast<uint8_t>(level))
+        .send(output_);
   }
 
-  void report(const std::string& text) override { FrameWriter(Frame::report).add(text.data(), text.size()).send(output_); }
+  void report(const std::string& text) override {
+    FrameWriter(Frame::report).add(text.data(), text.size()).send(output_);
+  }
 
   void streamed(uint32_t stream, const uint8_t* bytes, uint32_t length, bool last) override {
     FrameWriter(Frame::streamOut)
@@ -53,7 +59,7 @@ class ProcessHost : public Host, public StreamHost {
  private:
   void await(Frame type) {
     input_.receive(0);
-    // The two sides have lost each other: there is no way back.
+    // The two sides have lost synchronisation, and cannot recover.
     if (input_.type() != type) std::_Exit(3);
   }
 
@@ -75,7 +81,10 @@ class Process {
   void answer(FrameReader& request) {
     switch (request.type()) {
       case Frame::hello:
-        FrameWriter(Frame::description).add(PROTOCOL_VERSION).add(description_, std::strlen(description_)).send(host_.output());
+        FrameWriter(Frame::description)
+            .add(PROTOCOL_VERSION)
+            .add(description_, std::strlen(description_))
+            .send(host_.output());
         return;
       case Frame::read: {
         const auto address = request.next<uint64_t>();
@@ -121,7 +130,8 @@ class Process {
     }
   }
 
-  // After what took clocks: finding out whether the design still moves may take some more.
+  // Called after a request that took clocks. Finding out if the design still moves may take some more
+  // clocks.
   void done(Outcome outcome, uint64_t value) {
     moving_ = bridge_.moving();
     reply(outcome, value);

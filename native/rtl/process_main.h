@@ -1,4 +1,5 @@
-// The entry of a simulator process: the generated file of a design includes this after it has said what the design is.
+// The entry of a simulator process. The generated file of a design includes this after the description of
+// the design.
 #pragma once
 
 #include "process.h"

@@ -1,4 +1,5 @@
-// The exports of a module: the generated file of a design includes this after it has said what the design is.
+// The exports of a module. The generated file of a design includes this after the description of the
+// design.
 #pragma once
 
 #include "wasm.h"
@@ -6,7 +7,9 @@
 namespace {
 userdma::rtl::Module<Design, Root>* module;
 uint64_t join(uint32_t low, uint32_t high) { return (static_cast<uint64_t>(high) << 32) | low; }
-std::string text(uint32_t length) { return std::string(reinterpret_cast<const char*>(module->buffer), length); }
+std::string text(uint32_t length) {
+  return std::string(reinterpret_cast<const char*>(module->buffer), length);
+}
 }  // namespace
 
 #define EXPORT(name) __attribute__((export_name(#name)))
@@ -22,7 +25,8 @@ EXPORT(read) uint32_t rtl_read(uint32_t low, uint32_t high, uint32_t width) {
   bridge.waves().access("read", join(low, high), bridge.value(), width);
   return module->done(outcome, bridge.value());
 }
-EXPORT(write) uint32_t rtl_write(uint32_t low, uint32_t high, uint32_t width, uint32_t value_low, uint32_t value_high) {
+EXPORT(write)
+uint32_t rtl_write(uint32_t low, uint32_t high, uint32_t width, uint32_t value_low, uint32_t value_high) {
   auto& bridge = module->bridge;
   const uint64_t value = join(value_low, value_high);
   bridge.waves().access("write", join(low, high), value, width);
@@ -37,7 +41,9 @@ EXPORT(reset) uint32_t rtl_reset() {
   return module->done(userdma::rtl::Outcome::okay, 0);
 }
 // The text is in the buffer.
-EXPORT(set) uint32_t rtl_set(uint32_t length) { return userdma::rtl::set(module->bridge, text(length)) ? 0 : 1; }
+EXPORT(set) uint32_t rtl_set(uint32_t length) {
+  return userdma::rtl::set(module->bridge, text(length)) ? 0 : 1;
+}
 EXPORT(mark) void rtl_mark(uint32_t length) { module->bridge.mark(text(length)); }
 EXPORT(push) uint32_t rtl_push(uint32_t stream, uint32_t length, uint32_t last) {
   module->bridge.push(stream, module->buffer, length, last != 0);

@@ -1,10 +1,10 @@
-// Waveforms of the design, with a scope of its own for what the driver does.
+// Waveforms of the design, with an extra scope for the actions of the driver.
 //
-// The scope `driver` has these signals; texts are ASCII, which wave viewers show as such:
+// The scope `driver` has these signals; texts are ASCII, which wave viewers can show:
 //
-//      count     goes up by one with each event, so that two equal events are two
+//      count     goes up by one with each event, so that two equal events can be told apart
 //      access    "read" or "write" of a register, beside its `address`, `value` and `width` in bytes
-//      note      what the driver did last beside register accesses: mappings, syncs, interrupts, reports
+//      note      the last other action of the driver: mappings, syncs, interrupts, reports
 //
 // A VCD does not hold the time of day: two runs with the same seed write the same bytes.
 #pragma once
@@ -47,7 +47,7 @@ struct Text {
   static constexpr int bits() { return static_cast<int>(32 * Words); }
 };
 
-// Where a VCD goes in a world without files; nullptr: to a file of that name.
+// Receives a VCD in a world without files. nullptr means that it goes to a file of that name.
 struct WaveSink {
   virtual ~WaveSink() = default;
   virtual void write(const char* bytes, size_t length) = 0;
@@ -59,10 +59,10 @@ class Waves {
   Waves(Design& top, VerilatedContext& verilated) : top_(top), verilated_(verilated) {}
   ~Waves() { close(); }
 
-  // Picoseconds of half a clock.
+  // Sets half a clock period, in picoseconds.
   void setClock(uint64_t half) { half_ = half; }
 
-  // From clock `from` to clock `to`, both included.
+  // Records from clock `from` to clock `to`, both included.
   bool open(const std::string& name, uint64_t from, uint64_t to, WaveSink* sink) {
     close();
     verilated_.traceEverOn(true);
@@ -141,7 +141,7 @@ class Waves {
   using Buffer = VerilatedVcd::Buffer;
 #endif
 
-  // Offsets of the signals from the first code, one for each 32 bits.
+  // The offsets of the signals from the first code, one for each 32 bits.
   enum Code : uint32_t { COUNT = 0, ADDRESS = 1, VALUE = 3, WIDTH = 5, ACCESS = 6, NOTE = 8, CODES = 24 };
 
   static void declare(void* self, Trace* trace, uint32_t code) {

@@ -1,7 +1,7 @@
 // The wires of a Verilated design by their names, whatever C++ type Verilator gave them.
 //
-// Verilator stores a port little-endian in 1, 2, 4, 8 or more bytes. The bridge runs on little-endian machines only
-// (x86, ARM, WebAssembly), so that a data bus is copied as bytes.
+// Verilator stores a port little-endian in 1, 2, 4, 8 or more bytes. The bridge runs on little-endian
+// machines only (x86, ARM, WebAssembly), so that a data bus is copied as bytes.
 #pragma once
 
 #include <verilated.h>
@@ -23,7 +23,7 @@ class Wire {
   int bits() const { return bits_; }
   uint32_t bytes() const { return static_cast<uint32_t>(bits_ + 7) / 8; }
 
-  // Value of up to 64 bits; 0 when the design has no such port.
+  // The value of up to 64 bits; 0 if the design has no such port.
   uint64_t get() const {
     switch (size_) {
       case 0:
@@ -39,7 +39,7 @@ class Wire {
     }
   }
 
-  // Set a value of up to 64 bits, cut to the port's width. A port that is not there ignores it.
+  // Sets a value of up to 64 bits, cut to the port's width. If the port is absent, this does nothing.
   void set(uint64_t value) {
     if (bits_ < 64) value &= (uint64_t{1} << bits_) - 1;
     switch (size_) {
@@ -92,7 +92,7 @@ class Ports {
     wires_.emplace(name, Wire(data, bits));
   }
 
-  // An absent wire reads 0 and ignores what is written: optional AXI signals need no special case.
+  // An absent wire reads 0 and ignores writes, so optional AXI signals need no special case.
   Wire find(const std::string& name) const {
     const auto found = wires_.find(name);
     return found == wires_.end() ? Wire() : found->second;
