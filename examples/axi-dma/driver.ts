@@ -29,8 +29,9 @@ export type AxiDmaInterrupt = Pick<Interrupt, 'wait' | 'unmask'>;
 export interface SendChannel {
   /**
    * Send one packet; a list is one packet. Resolves when the core has read the memory, which is the caller's again.
-   * @throws DmaError what `DmaDevice.mapSingle` or `mapSg` throw · EINVAL alignment, or too long for the core · EFAULT,
-   *   EIO an error of the core · ECANCELED reset or closed meanwhile, or after an error of another packet · ENODEV closed
+   * @throws DmaError what `DmaDevice.mapSingle` or `mapSg` throw · EINVAL alignment, or too long for the core ·
+   *   EFAULT, EIO an error of the core · ECANCELED reset or closed meanwhile, or after an error of another packet ·
+   *   ENODEV closed
    */
   send(payload: Payload, options?: TransferOptions): Promise<void>;
 }

@@ -1,4 +1,6 @@
-/** `userdma/axi-dma`: the driver of the AXI DMA, its model, and the stream that a model of your own core can replace. */
+/**
+ * `userdma/axi-dma`: the driver of the AXI DMA, its model, and the stream that a model of your own core can replace.
+ */
 export type { Registers, TransferOptions } from './channel.ts';
 export {
   AxiDma,

@@ -1,4 +1,4 @@
-/** The registers of the 82574 beside those of its rings: reset, setup, interrupts, EEPROM, link. */
+/** The registers of the 82574, except those of its rings: reset, setup, interrupts, EEPROM, link. */
 import { type Bar, DmaError } from '../../lib/index.ts';
 import {
   ADDRESS_VALID,
@@ -18,14 +18,17 @@ import {
 export const RECEIVE_VECTOR = 0;
 export const TRANSMIT_VECTOR = 1;
 
-/** Reads of a register until something that takes microseconds, or at a reset milliseconds, is given up. */
+/**
+ * The number of reads of a register before the driver gives up. It is enough for microseconds, and for the
+ * milliseconds of a reset.
+ */
 const PATIENCE = 100_000;
 const ALL = 0xffff_ffff;
 
-/** Every method throws DmaError ENODEV when the function is closed, or the device is gone. */
+/** Every method throws DmaError ENODEV if the function is closed, or the device is gone. */
 export class Controller {
   readonly #registers: Bar;
-  /** Of the function, for messages. */
+  /** The name of the function, for messages. */
   readonly #name: string;
 
   constructor(registers: Bar, name: string) {
@@ -34,9 +37,9 @@ export class Controller {
   }
 
   /**
-   * No interrupt, no DMA, then a reset ("Software Reset", "Master Disable"). Every register that matters is written at
-   * the start all the same: QEMU before 8.0 only restores the MAC address.
-   * @throws DmaError EIO it does not end
+   * Turns off interrupts and DMA, then resets ("Software Reset", "Master Disable"). The driver writes every register
+   * that matters at the start nevertheless: QEMU before 8.0 only restores the MAC address.
+   * @throws DmaError EIO the reset does not end
    */
   halt(): void {
     const registers = this.#registers;
@@ -53,7 +56,7 @@ export class Controller {
     registers.write32(REGISTER.interruptCause, ALL);
   }
 
-  /** What there is to set before the rings ("Software Initialization Sequence"). */
+  /** Sets up everything that comes before the rings ("Software Initialization Sequence"). */
   configure(loopback: boolean): void {
     const registers = this.#registers;
     const forced = loopback ? CONTROL.forceSpeed | CONTROL.forceDuplex | CONTROL.speed1000 : 0;
@@ -70,7 +73,7 @@ export class Controller {
     registers.write32(REGISTER.interruptAutoClear, CAUSE.receive | CAUSE.transmit);
   }
 
-  /** The rings are there: receive and transmit. */
+  /** Turns on receive and transmit. The rings exist by then. */
   enable(loopback: boolean): void {
     const registers = this.#registers;
     const filters = loopback
@@ -89,12 +92,12 @@ export class Controller {
     );
   }
 
-  /** Let `cause` interrupt, once; one that came since it was masked does so at once. */
+  /** Lets `cause` interrupt, once. If a cause came while it was masked, it interrupts at once. */
   unmask(cause: number): void {
     this.#registers.write32(REGISTER.interruptMaskSet, cause);
   }
 
-  /** Whether there is one, and megabits a second. */
+  /** True if there is a link; and its speed in megabits a second. */
   get link(): { readonly up: boolean; readonly speed: number } {
     const status = this.#registers.read32(REGISTER.status);
     return {
@@ -103,7 +106,7 @@ export class Controller {
     };
   }
 
-  /** The device has read it from the EEPROM at the reset. @throws DmaError EIO there is none */
+  /** The device has read the address from the EEPROM at the reset. @throws DmaError EIO there is none */
   readMacAddress(): string {
     const low = this.#registers.read32(REGISTER.addressLow);
     const high = this.#registers.read32(REGISTER.addressHigh);
@@ -120,7 +123,7 @@ export class Controller {
     return this.#until(REGISTER.eepromRead, EEPROM.done, EEPROM.done, 'the EEPROM') >>> EEPROM.dataShift;
   }
 
-  /** Read a register until it has `value` where `mask` is set. @returns it */
+  /** Reads a register until it has `value` in the bits of `mask`. @returns the register */
   #until(offset: number, mask: number, value: number, what: string): number {
     for (let reads = 0; reads < PATIENCE; reads++) {
       const got = this.#registers.read32(offset);

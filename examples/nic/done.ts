@@ -1,28 +1,28 @@
 /**
- * How many descriptors the device is done with, in as few looks as possible.
+ * Counts the descriptors that the device is done with, with as few reads as possible.
  *
- * It writes them back in their order (datasheet, 7.1.8), and nothing it writes overtakes what it wrote before, since
- * the driver turns relaxed ordering off: one that is done vouches for all before it. So the last of a batch is looked
- * at first, by `Atomics.load`, which V8 neither merges nor moves later loads before; when it is done, everything before
- * it can be read plainly, and a load that costs as much as half a packet is made once a batch. When it is not, halving
- * finds how far the device has got.
+ * The device writes them back in their order (datasheet, 7.1.8), and none of its writes overtakes an earlier one,
+ * because the driver turns relaxed ordering off. So if one descriptor is done, all before it are done. The function
+ * first reads the last one of a batch, by `Atomics.load`, which V8 neither merges with other loads nor moves behind
+ * later ones. If that one is done, everything before it can be read by plain loads. So there is only one such load
+ * for each batch; it costs as much as half a packet. If it is not done, a binary search finds the first that is not.
  */
 import { DESCRIPTOR, DONE } from './registers.ts';
 
-// V8 folds a module's own constants, and loads imported ones.
+// V8 treats a module's own constants as constants, but loads imported ones from memory.
 const { words: WORDS, state: STATE } = DESCRIPTOR;
 
 /**
- * @param words of the ring, in the order of this processor
- * @param first where to begin, of `entries` in the ring
- * @param limit descriptors that are wanted, at most `entries`
+ * @param words the ring, in the byte order of this processor
+ * @param first the first descriptor to look at, below `entries`
+ * @param limit the number of descriptors that the caller wants, at most `entries`
  */
 export function countDone(words: Int32Array, first: number, entries: number, limit: number): number {
   if (limit < 1) return 0;
   if (isDone(words, first + limit - 1, entries)) return limit;
-  // An empty ring is what is polled most.
+  // An empty ring is the most frequent case of polling.
   if (limit === 1 || !isDone(words, first, entries)) return 0;
-  // Those below `low` are done, those from `high` on are not.
+  // The descriptors below `low` are done, and those from `high` on are not.
   let low = 1;
   let high = limit - 1;
   while (low < high) {
@@ -33,7 +33,7 @@ export function countDone(words: Int32Array, first: number, entries: number, lim
   return low;
 }
 
-/** @param slot goes round once */
+/** @param slot wraps around once */
 function isDone(words: Int32Array, slot: number, entries: number): boolean {
   const element = slot < entries ? slot : slot - entries;
   return (Atomics.load(words, element * WORDS + STATE) & DONE) !== 0;

@@ -1,7 +1,7 @@
 /**
  * A driver for Intel's 82574 (Intel 82574 GbE Controller Family Datasheet, revision 3.4), which Linux and QEMU call
- * e1000e: one receive and one transmit ring, polled or by MSI-X, and MAC loopback for trying it without a network.
- * Written against PciFunction: nothing in it knows whether the device is real or simulated.
+ * e1000e. It has one receive ring and one transmit ring, polled or with MSI-X, and MAC loopback for a trial without a
+ * network. It is written against PciFunction: no part of it knows if the device is real or simulated.
  *
  *      const nic = new E1000e(await openPci('0000:03:00.0'), { loopback: true });
  *      const batch: Packet[] = [];
@@ -20,11 +20,14 @@ import { Counters, type Statistics } from './statistics.ts';
 import { TransmitRing } from './transmit-ring.ts';
 
 export interface E1000eOptions {
-  /** Descriptors of each ring: a multiple of 8, to 4,096. Default 256. */
+  /** The descriptors of each ring: a multiple of 8, up to 4,096. Default 256. */
   readonly descriptors?: number;
-  /** Packets in all. Default: both rings' and 256 more. At least one ring's and one more. */
+  /**
+   * The total number of packets, at least the descriptors of one ring plus one. Default: those of both rings plus
+   * 256.
+   */
   readonly packets?: number;
-  /** Whether the MAC receives what it sends, and the network is not there. Default false. */
+  /** True if the MAC receives the packets that it sends, without a network. Default false. */
   readonly loopback?: boolean;
 }
 
@@ -47,9 +50,9 @@ export class E1000e implements Receiver, Transmitter {
   #closed = false;
 
   /**
-   * Take over an opened function, reset it, and start it. On failure the function is left to the caller.
-   * @throws DmaError ENODEV not an 82574 · EINVAL options · ENOMEM, ENOSPC no memory · EIO no valid address, or a reset
-   *   that does not end · ENOSPC fewer than two MSI-X vectors
+   * Takes over an opened function, resets it, and starts it. If this throws, the caller keeps owning the function.
+   * @throws DmaError ENODEV not an 82574 · EINVAL options · ENOMEM, ENOSPC no memory · EIO no valid address, or a
+   *   reset that does not end · ENOSPC fewer than two MSI-X vectors
    */
   constructor(fn: PciFunction, options: E1000eOptions = {}) {
     const { descriptors = 256, packets = 2 * descriptors + 256, loopback = false } = options;
@@ -84,37 +87,37 @@ export class E1000e implements Receiver, Transmitter {
       for (const one of made) one[Symbol.dispose]();
       throw error;
     }
-    // Who polls memory would not notice.
+    // A driver that polls memory would not notice that the device is gone.
     fn.gone.addEventListener('abort', () => this.#leave(fn.gone.reason), { once: true });
     fn.onReleaseRequest(() => this.#rest());
   }
 
-  /** Packets that are free. */
+  /** The number of free packets. */
   get available(): number {
     return this.#pool.available;
   }
 
-  /** Packets that were taken and are not sent yet. @throws DmaError ENODEV closed */
+  /** The number of packets that the transmit ring took and that are not sent yet. @throws DmaError ENODEV closed */
   get underWay(): number {
     return this.#transmit.capacity - this.#transmit.room;
   }
 
-  /** Packets that can be under way at once, in either direction. */
+  /** The number of packets that can be under way at once, in either direction. */
   get capacity(): number {
     return this.#transmit.capacity;
   }
 
-  /** What was received, but is no whole good packet. */
+  /** The number of received descriptors that were not one whole, good packet. */
   get dropped(): number {
     return this.#receive.dropped;
   }
 
-  /** Whether there is a link, and megabits a second. */
+  /** True if there is a link; and its speed in megabits a second. */
   get link(): { readonly up: boolean; readonly speed: number } {
     return this.#controller.link;
   }
 
-  /** A free packet, to be filled and sent; undefined when all are out. @throws DmaError ENODEV closed */
+  /** A free packet, to be filled and sent; undefined if none is free. @throws DmaError ENODEV closed */
   alloc(): Packet | undefined {
     if (this.#closed) throw closedNic(this.fn.address);
     if (this.#pool.available === 0) this.#transmit.reclaim();
@@ -134,18 +137,18 @@ export class E1000e implements Receiver, Transmitter {
   }
 
   /**
-   * Wait until a packet is there; while none is free to take its place, `receive` returns 0 nevertheless. The device
-   * interrupts only while a call waits: once, and is then masked until the next wait, so that polling under load
-   * costs no interrupts.
-   * @throws what `signal` says · DmaError ENODEV closed, or the device is gone
+   * Waits until a packet is there. If no free packet can take its place, `receive` returns 0 nevertheless. The device
+   * interrupts only while a call waits: once, and then it is masked until the next wait. So polling under load costs
+   * no interrupts.
+   * @throws the reason of `signal` · DmaError ENODEV closed, or the device is gone
    */
   async waitToReceive({ signal }: WaitOptions = {}): Promise<void> {
     while (!this.#receive.ready) await this.#interrupt(this.#receiveInterrupt, CAUSE.receive, signal);
   }
 
   /**
-   * Wait until `count` packets can be sent. As `waitToReceive`.
-   * @throws DmaError EINVAL more than the ring ever takes
+   * Waits until `count` packets can be sent. Otherwise as `waitToReceive`.
+   * @throws DmaError EINVAL more than the ring can ever take
    */
   async waitToTransmit(count = 1, { signal }: WaitOptions = {}): Promise<void> {
     if (!Number.isInteger(count) || count < 1 || count > this.#transmit.capacity) {
@@ -157,7 +160,7 @@ export class E1000e implements Receiver, Transmitter {
       await this.#interrupt(this.#transmitInterrupt, CAUSE.transmit, signal);
   }
 
-  /** What the device has counted since it was opened. @throws DmaError ENODEV closed, or the device is gone */
+  /** The counters of the device since it was opened. @throws DmaError ENODEV closed, or the device is gone */
   statistics(): Statistics {
     return this.#counters.read();
   }
@@ -168,24 +171,25 @@ export class E1000e implements Receiver, Transmitter {
   }
 
   /**
-   * Reset the device in the middle of whatever it does, and start it again. Packets that were in the rings are lost,
-   * and their buffers free; those the caller holds stay the caller's. Calls that wait go on waiting, for packets that
-   * come after it.
+   * Resets the device in any state, and starts it again. Packets in the rings are lost, and their buffers become
+   * free. The caller keeps the packets that it holds. Calls that wait continue to wait, for packets that come after
+   * the reset.
    * @throws DmaError EIO the reset does not end · ENODEV closed, or the device is gone
    */
   reset(): void {
-    // What it has counted would be lost.
+    // The reset would clear the counters.
     this.#counters.read();
     this.#controller.halt();
     this.#receive.stop();
     this.#transmit.stop();
     this.#start();
-    // What they wait for may be there now, or will not come: they look, and unmask what the reset has masked.
+    // The packets that these calls wait for may be there now, or may never come. So the calls check again, and unmask
+    // the causes that the reset has masked.
     this.#receiveInterrupt.trigger();
     this.#transmitInterrupt.trigger();
   }
 
-  /** Stop the device, give back what was taken from it, release the function. Harmless to call twice. */
+  /** Stops the device, frees its memory, and releases the function. Calling it twice is harmless. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
@@ -207,12 +211,12 @@ export class E1000e implements Receiver, Transmitter {
     this.#pool[Symbol.dispose]();
   }
 
-  /** Stop it for good. */
+  /** Stops the device for good. */
   #rest(): void {
     try {
       this.#controller.halt();
     } catch (error) {
-      // It is gone, or does not answer: without bus mastering it reaches no memory either way.
+      // The device is gone, or does not answer. Without bus mastering it reaches no memory in either case.
       if (!(error instanceof DmaError)) throw error;
     }
     this.fn.clearMaster();

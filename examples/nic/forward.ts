@@ -1,15 +1,18 @@
-/** The forwarding loop, as ixy's: every packet is touched, so that its first lines have to come to the processor. */
+/**
+ * The forwarding loop, as in ixy. It touches every packet, so that the first cache line of each comes to the
+ * processor.
+ */
 import type { Packet } from './packet.ts';
 import type { Receiver, Transmitter } from './ring.ts';
 
-/** The byte that is changed: of the payload, whatever the headers are. */
+/** The offset of the byte that is changed. It is in the payload, whatever headers there are. */
 export const TOUCHED = 48;
 
 /**
- * Send on what has been received, one batch. What the sender has no room for is dropped. Both are of one NIC: packets
- * of another are refused (EINVAL), and stay the caller's.
- * @param batch as long as a batch is to be
- * @returns how many packets were sent on
+ * Forwards the received packets, one batch. Packets for which the sender has no room are dropped. Both ends must
+ * belong to one NIC: packets of another one are refused (EINVAL), and the caller keeps them.
+ * @param batch an array with the length of a batch
+ * @returns the number of forwarded packets
  */
 export function forward(from: Receiver, to: Transmitter, batch: Packet[]): number {
   const received = from.receive(batch);

@@ -1,8 +1,8 @@
 /**
- * Lets packets go through an e1000e in MAC loopback: looks at each, and prints how fast they go round.
+ * Sends packets through an e1000e in MAC loopback, checks each, and prints the speed.
  *
  *     npm run nic                                  a simulated one
- *     npm run nic -- 0000:03:00.0                  that device, by VFIO
+ *     npm run nic -- 0000:03:00.0                  that device, through VFIO
  *     npm run nic -- e1000e --batch 1 --size 1514  the first one of this machine; packets one by one
  */
 import { parseArgs } from 'node:util';
@@ -56,7 +56,7 @@ function number(name: string, text: string, least: number, most: number): number
 }
 
 async function open(target: string | undefined): Promise<PciFunction> {
-  // Debugging takes most of the time otherwise.
+  // With debugging, most of the time would go there.
   if (target === undefined) return openPci(simulateE1000e(), { debug: false });
   if (target !== 'e1000e') return openPci(target);
   const [address] = findPci(INTEL, E1000E_DEVICE);

@@ -1,4 +1,7 @@
-/** What the tool measures in MAC loopback. Everything that comes back is compared with what was sent. */
+/**
+ * The measurements of the tool in MAC loopback. Everything that comes back is compared with the packets that were
+ * sent.
+ */
 import { performance } from 'node:perf_hooks';
 import { setImmediate as tick } from 'node:timers/promises';
 import { DmaError } from '../../lib/index.ts';
@@ -10,22 +13,22 @@ export interface Result {
   readonly packets: number;
   /** Packets that came back with other bytes or another length. */
   readonly wrong: number;
-  /** Microseconds in all. */
+  /** Total time in microseconds. */
   readonly elapsed: number;
 }
 
-/** Milliseconds without a packet after which the rest is given up. */
+/** Milliseconds without a packet, after which the measurement gives up. */
 const PATIENCE = 5000;
-/** Where a frame's payload starts: two addresses and a type. */
+/** The offset of a frame's payload: two addresses and a type come before it. */
 const HEADER = 14;
-/** What the payload's bytes differ by from one to the next. */
+/** The difference between neighbouring bytes of the payload. */
 const STEP = 7;
-/** Room for frames that come while others are looked at. */
+/** Room for frames that come while others are checked. */
 const AT_ONCE = 64;
-/** Bytes of the frames: the shortest that nothing is added to, and the longest without a VLAN tag. */
+/** The sizes of the frames in bytes: from the shortest that is not padded to the longest without a VLAN tag. */
 export const SIZES = { from: 60, to: 1514 } as const;
 
-/** Send frames of every size from 60 to 1,514 bytes, as many as asked for, and look at each that comes back. */
+/** Sends frames of every size from 60 to 1,514 bytes, as many as asked for, and checks each that comes back. */
 export async function verify(nic: E1000e, packets: number): Promise<Result> {
   const batch = new Array<Packet>(AT_ONCE);
   const start = performance.now();
@@ -33,7 +36,7 @@ export async function verify(nic: E1000e, packets: number): Promise<Result> {
   let seen = 0;
   let wrong = 0;
   while (seen < packets) {
-    // No more than the receive ring has room for: the device drops the others.
+    // The device drops frames for which the receive ring has no room, so no more than that are under way.
     for (; sent < packets && sent - seen < AT_ONCE / 2; sent++) {
       const packet = nic.alloc();
       if (packet === undefined) break;
@@ -55,7 +58,7 @@ export async function verify(nic: E1000e, packets: number): Promise<Result> {
   return { packets, wrong, elapsed: (performance.now() - start) * 1000 };
 }
 
-/** Microseconds from a packet's doorbell to the interrupt that tells of it, `count` times. */
+/** The time in microseconds from a packet's doorbell to its interrupt, measured `count` times. */
 export async function latencies(nic: E1000e, count: number): Promise<number[]> {
   const batch = new Array<Packet>(1);
   const took: number[] = [];
@@ -73,7 +76,7 @@ export async function latencies(nic: E1000e, count: number): Promise<number[]> {
   return took.sort((a, b) => a - b);
 }
 
-/** Let a batch of packets of `size` bytes go round by the forwarding loop, until `packets` were forwarded. */
+/** Circulates a batch of packets of `size` bytes by the forwarding loop, until `packets` were forwarded. */
 export async function circulate(
   nic: E1000e,
   { packets, size, batch: batchSize }: { packets: number; size: number; batch: number },
@@ -100,7 +103,7 @@ export async function circulate(
     for (let i = 0; i < received; i++) {
       const packet = batch[i]!;
       const number = numberOf(packet);
-      // What forwarding does to it.
+      // Forwarding changes this byte. This line restores it.
       packet.bytes[TOUCHED] = number + TOUCHED * STEP;
       if (isFilled(packet, number, size)) missing.delete(number);
       packet.free();
@@ -119,7 +122,7 @@ async function arrival(nic: E1000e, what: string): Promise<void> {
   const timer = setTimeout(() => control.abort(late), PATIENCE);
   try {
     await nic.waitToReceive({ signal: control.signal });
-    // Timers and signals have their turn too, however fast packets come.
+    // Timers and signals get their turn, even if packets come fast.
     await tick();
   } finally {
     clearTimeout(timer);
@@ -130,7 +133,7 @@ function sizeOf(number: number): number {
   return SIZES.from + (number % (SIZES.to - SIZES.from + 1));
 }
 
-/** A packet to a unicast address that no station has, with IEEE 802's type for experiments. */
+/** A packet to a unicast address that no station has. Its type is the one that IEEE 802 gives for experiments. */
 function fill(packet: Packet, number: number, length: number): void {
   const { bytes } = packet;
   bytes.fill(0, 0, HEADER);
@@ -141,7 +144,7 @@ function fill(packet: Packet, number: number, length: number): void {
   packet.length = length;
 }
 
-/** Below 256, of a packet that was filled. */
+/** Below 256, for a packet that was filled. */
 function numberOf({ bytes }: Packet): number {
   return (bytes[HEADER]! - HEADER * STEP) & 0xff;
 }

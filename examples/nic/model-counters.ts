@@ -1,4 +1,4 @@
-/** Statistics of the model: each is cleared by reading it, those of 64 bits by reading the upper half. */
+/** The statistics of the model. Reading a counter clears it; for one of 64 bits, reading the upper half does. */
 import { COUNTER } from './registers.ts';
 
 const CRC = 4;
@@ -12,7 +12,7 @@ export class ModelCounters {
     this.#values.clear();
   }
 
-  /** A packet of so many bytes, without CRC. */
+  /** A packet of so many bytes, without CRC, was received. */
   received(length: number): void {
     this.#add(COUNTER.packetsReceived, 1);
     this.#add(COUNTER.octetsReceived, length + CRC);
@@ -23,7 +23,7 @@ export class ModelCounters {
     this.#add(COUNTER.octetsSent, length + CRC);
   }
 
-  /** There was no descriptor for it, and no room in the device. */
+  /** There was no descriptor for the packet, and no room in the device. */
   missed(): void {
     this.#add(COUNTER.noBuffer, 1);
     this.#add(COUNTER.missed, 1);
@@ -33,7 +33,7 @@ export class ModelCounters {
     this.#add(COUNTER.tooLong, 1);
   }
 
-  /** Undefined: no counter. */
+  /** Undefined if it is not a counter. */
   read(offset: number): number | undefined {
     if (WIDE.includes(offset)) return this.#get(offset) >>> 0;
     if (WIDE.includes(offset - 4)) return Math.floor(this.#take(offset - 4) / 2 ** 32);

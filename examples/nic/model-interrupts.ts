@@ -1,7 +1,7 @@
 /** Interrupt causes of the model: ICR, ICS, IMS, IMC, EIAC and IVAR (datasheet, 10.2.4). */
 import { CAUSE, REGISTER, VECTOR } from './registers.ts';
 
-/** Causes and where IVAR has their vectors. */
+/** The causes, and the place of their vectors in IVAR. */
 const SHIFTS: readonly (readonly [cause: number, shift: number])[] = [
   [CAUSE.receive, VECTOR.receiveShift],
   [CAUSE.transmit, VECTOR.transmitShift],
@@ -14,7 +14,7 @@ export class ModelInterrupts {
   #mask = 0;
   #autoClear = 0;
   #vectors = 0;
-  /** Causes whose message was sent, and that were not cleared since. */
+  /** The causes whose message was sent, and that were not cleared since. */
   #told = 0;
 
   constructor(raise: (vector: number) => void) {
@@ -30,7 +30,7 @@ export class ModelInterrupts {
     this.#update();
   }
 
-  /** Undefined: not a register of these. */
+  /** Undefined if it is not one of these registers. */
   read(offset: number): number | undefined {
     switch (offset) {
       case REGISTER.interruptCause:
@@ -47,7 +47,7 @@ export class ModelInterrupts {
     }
   }
 
-  /** @returns whether it is a register of these */
+  /** @returns true if it is one of these registers */
   write(offset: number, value: number): boolean {
     switch (offset) {
       case REGISTER.interruptCause:
@@ -75,7 +75,9 @@ export class ModelInterrupts {
     return true;
   }
 
-  /** A message for each cause that has become pending and may interrupt; EIAC clears and masks it then. */
+  /**
+   * Sends a message for each cause that has become pending and may interrupt. EIAC then clears and masks the cause.
+   */
   #update(): void {
     const pending = this.#causes & this.#mask;
     this.#told &= pending;

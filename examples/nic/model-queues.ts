@@ -1,6 +1,6 @@
 /**
- * The two queues of the model (datasheet, 7.1 and 7.2). The driver owns the descriptors from tail to head, the device
- * those from head to tail.
+ * The two queues of the model (datasheet, 7.1 and 7.2). The driver owns the descriptors from tail to head, and the
+ * device owns those from head to tail.
  */
 import type { DeviceBus } from '../../lib/sim/index.ts';
 import { BUFFER_BYTES } from './packet.ts';
@@ -16,11 +16,11 @@ import {
 
 const SHORTEST = 60;
 const DESCRIPTOR_BYTES = 16;
-/** What is written back of a received descriptor: all but the address. */
+/** The bytes that are written back to a received descriptor: all but the address. */
 const WRITTEN_BACK = 8;
 const STATE_OFFSET = 12;
 
-/** Where a queue has its registers. */
+/** The offsets of a queue's registers. */
 interface Offsets {
   readonly low: number;
   readonly high: number;
@@ -29,7 +29,7 @@ interface Offsets {
   readonly tail: number;
 }
 
-/** A queue's registers, which are in `plain` by their offset divided by 4. */
+/** A queue. Its registers are in `plain`, indexed by their offset divided by 4. */
 class Queue {
   readonly #plain: Uint32Array;
   readonly #at: Offsets;
@@ -44,7 +44,7 @@ class Queue {
     return this.#get(this.#at.head) === tail || tail * DESCRIPTOR_BYTES >= this.#get(this.#at.bytes);
   }
 
-  /** Address of the descriptor at the head. */
+  /** The address of the descriptor at the head. */
   get address(): number {
     const base = this.#get(this.#at.high) * 2 ** 32 + this.#get(this.#at.low);
     return base + this.#get(this.#at.head) * DESCRIPTOR_BYTES;
@@ -77,7 +77,7 @@ export class ReceiveQueue {
     });
   }
 
-  /** Into the next buffer, whose size it does not exceed. @returns whether there was one */
+  /** Puts a frame into the next buffer, which is large enough. @returns false if there was no buffer */
   put(frame: Uint8Array): boolean {
     if (this.#queue.empty || frame.length > BUFFER_BYTES) return false;
     const { address } = this.#queue;
@@ -93,9 +93,9 @@ export class ReceiveQueue {
   }
 }
 
-/** What the transmit queue is for. */
+/** The owner of the transmit queue. */
 interface Sender {
-  /** A packet, filled up to 60 bytes. */
+  /** Sends a packet, padded to 60 bytes. */
   send(frame: Uint8Array): void;
   /** A descriptor was reported as done. */
   written(): void;
@@ -109,10 +109,10 @@ export class TransmitQueue {
   readonly #queue: Queue;
   readonly #bytes = new Uint8Array(DESCRIPTOR_BYTES);
   readonly #descriptor = TransmitDescriptor.over(this.#bytes);
-  /** Of the packet whose last descriptor has not come yet. */
+  /** The pieces of a packet whose last descriptor has not come yet. */
   #pieces: Uint8Array[] = [];
   #busy = false;
-  /** Counts resets: what was begun before one does not go on after it. */
+  /** The number of resets. Work that was begun before a reset does not continue after it. */
   #epoch = 0;
 
   constructor(bus: DeviceBus, plain: Uint32Array, packetTime: number, sender: Sender) {
@@ -157,7 +157,7 @@ export class TransmitQueue {
     });
   }
 
-  /** One descriptor. */
+  /** Processes one descriptor. */
   #step(): void {
     const { address } = this.#queue;
     this.#bus.dmaRead(address, this.#bytes);

@@ -1,7 +1,7 @@
 /**
- * A model of the 82574 as a user of the simulation writes one: what the driver uses of it, with a wire that the test
- * holds the other end of. Interrupts are by MSI-X; they are not throttled (ITR, EITR), there is one queue each way, and
- * of the filters there are the first address, broadcast and the promiscuous ones.
+ * A model of the 82574, written as a user of the simulation would write one. It has the features that the driver
+ * uses, and a wire whose other end the test holds. Interrupts use MSI-X and are not throttled (ITR, EITR). There is
+ * one queue in each direction. The only filters are the first address, broadcast and the promiscuous modes.
  */
 import { crc32 } from 'node:zlib';
 import {
@@ -32,19 +32,22 @@ import {
 
 export interface E1000eModelOptions {
   /**
-   * Simulated microseconds a packet takes. Default 0: it is sent, and received in loopback, inside the write of the
-   * doorbell, as by QEMU's.
+   * Simulated microseconds that a packet takes. Default 0: the packet is sent, and in loopback received, inside the
+   * write of the doorbell, as in QEMU.
    */
   readonly packetTime?: number;
-  /** Its MAC address, six bytes. Default 52:54:00:12:34:56, as QEMU's. */
+  /** Its MAC address, six bytes. Default 52:54:00:12:34:56, as in QEMU. */
   readonly address?: readonly number[];
-  /** What it sends, unless looped back. */
+  /** Called with the packets that it sends, unless they are looped back. */
   readonly onPacket?: (frame: Uint8Array) => void;
 }
 
 const REGISTER_BYTES = 0x2_0000;
 const CRC_BYTES = 4;
-/** Octets that fit no standard frame are dropped (RCTL.LPE off): header, VLAN tag and 1,500, without CRC. */
+/**
+ * A frame that is longer than a standard one is dropped (RCTL.LPE off). A standard frame has a header, a VLAN tag and
+ * 1,500 bytes, without CRC.
+ */
 const LONGEST = 1518;
 
 export class E1000eModel implements DeviceModel {
@@ -63,7 +66,7 @@ export class E1000eModel implements DeviceModel {
   ];
 
   readonly #options: Required<E1000eModelOptions>;
-  /** Registers that only keep what is written. */
+  /** Registers that only store the written value. */
   readonly #plain = new Uint32Array(REGISTER_BYTES / 4);
   readonly #counters = new ModelCounters();
   #interrupts!: ModelInterrupts;
@@ -96,7 +99,7 @@ export class E1000eModel implements DeviceModel {
     this.#set(REGISTER.addressHigh, e | (f << 8) | ADDRESS_VALID);
   }
 
-  /** A packet comes by the wire, without CRC. */
+  /** A packet comes from the wire, without CRC. */
   receive(frame: Uint8Array): void {
     if ((this.#get(REGISTER.receiveControl) & RECEIVE_CONTROL.enable) === 0) return;
     if (frame.length > LONGEST) {
@@ -122,7 +125,7 @@ export class E1000eModel implements DeviceModel {
     if (bar !== 0 || width !== 4 || this.#interrupts.write(offset, value)) return;
     switch (offset) {
       case REGISTER.control:
-        // Everything but the configuration space.
+        // Everything except configuration space is reset.
         if (value & CONTROL.reset) this.reset();
         else this.#set(offset, value);
         break;
@@ -157,7 +160,7 @@ export class E1000eModel implements DeviceModel {
     );
   }
 
-  /** Words 0 to 2 are the MAC address; the driver does not read the others. */
+  /** Words 0 to 2 are the MAC address. The driver does not read the others. */
   #eeprom(word: number): number {
     const { address } = this.#options;
     const data = word < 3 ? address[2 * word]! | (address[2 * word + 1]! << 8) : 0xffff;
@@ -170,7 +173,7 @@ export class E1000eModel implements DeviceModel {
     else this.#options.onPacket(frame);
   }
 
-  /** As it is stored: the CRC behind it, unless it is stripped. */
+  /** The frame as it is stored: with its CRC, unless that is stripped. */
   #withCrc(frame: Uint8Array): Uint8Array {
     if (this.#get(REGISTER.receiveControl) & RECEIVE_CONTROL.stripCrc) return frame;
     const stored = Buffer.alloc(frame.length + CRC_BYTES);

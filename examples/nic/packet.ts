@@ -1,31 +1,31 @@
 /**
- * Packets and the memory they lie in: one region, mapped once, cut into buffers. A packet object is made once and goes
- * round with its buffer.
+ * Packets and their memory: one region, mapped once, cut into buffers. A packet object is made once, and keeps its
+ * buffer.
  *
  *      pool -> receive ring -> driver's user -> transmit ring -> pool          its holder may use it
  *
- * No buffer crosses a page. A device would not mind, but QEMU, behind its IOMMU, silently sends nothing of one that
- * does.
+ * No buffer crosses a page. A real device would accept that, but QEMU's device behind its IOMMU sends nothing from a
+ * buffer that crosses one, and reports no error.
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
 
-/** Bytes of a buffer, as the receiver is told (RCTL.BSIZE), and its logarithm. */
+/** The size of a buffer in bytes, as the receiver is told (RCTL.BSIZE), and its logarithm. */
 export const BUFFER_BYTES = 2048;
 export const BUFFER_SHIFT = 11;
 const MOST_PACKETS = 2 ** 19;
-/** Bytes of an Ethernet frame without its CRC: its header; header and 1,500 bytes; the same with a VLAN tag. */
+/** Bytes of an Ethernet frame without its CRC: the header; the header and 1,500 bytes; that with a VLAN tag. */
 export const SHORTEST_FRAME = 14;
 export const LONGEST_FRAME = 1518;
 
-/** A buffer and what is in it. Fields are declared, not defined, as those of a pool's block. */
+/** A buffer and the frame in it. Fields are declared, not defined, as in the blocks of a pool. */
 export class Packet {
-  /** All of its buffer, 2,048 bytes; `length` of them are the frame. */
+  /** The whole buffer, 2,048 bytes. The first `length` bytes are the frame. */
   declare readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Bytes of the frame without its CRC: set it before `transmit`. */
+  /** The bytes of the frame without its CRC. Set it before `transmit`. */
   declare length: number;
-  /** Whether the driver's user has it; if not, a ring or the pool. These set it. */
+  /** True if the driver's user holds the packet. If not, a ring or the pool holds it. They set this field. */
   declare held: boolean;
-  /** Among the packets of its pool. */
+  /** The index in its pool. */
   declare readonly index: number;
   declare readonly pool: PacketPool;
 
@@ -37,17 +37,17 @@ export class Packet {
     this.pool = pool;
   }
 
-  /** Bits 0 to 31 of the buffer's address for the device. */
+  /** Bits 0 to 31 of the device address of the buffer. */
   get low(): number {
     return (this.pool.low + (this.index << BUFFER_SHIFT)) >>> 0;
   }
 
-  /** Bits 32 to 63 of it. */
+  /** Bits 32 to 63 of that address. */
   get high(): number {
     return this.pool.high;
   }
 
-  /** Back to its pool unsent. @throws DmaError EINVAL the caller does not hold it */
+  /** Returns the packet to its pool, unsent. @throws DmaError EINVAL the caller does not hold it */
   free(): void {
     if (!this.held) throw notHeld(this);
     this.held = false;
@@ -55,18 +55,20 @@ export class Packet {
   }
 }
 
-/** Free packets, by their indices: small integers, which V8 stores without a write barrier. */
+/** The free packets, by index. An index is a small integer, which V8 stores without a write barrier. */
 export class PacketPool {
-  /** All there are, by their index. */
+  /** All packets of the pool, by index. */
   readonly packets: readonly Packet[];
   /**
-   * Address of the first one's buffer, bits 0 to 31 as a signed number, which V8 needs no object for; the others
-   * follow. Bits 32 to 63 of all of them: their memory is aligned to its size, rounded up to a power of two.
+   * Bits 0 to 31 of the address of the first buffer, as a signed number, for which V8 needs no object. The other
+   * buffers follow it. Bits 32 to 63 are equal for all of them, because their memory is aligned to its size, rounded
+   * up to a power of two.
    */
   readonly low: number;
   readonly high: number;
   /**
-   * Those that are free, up to `available`; the one that came back last is the first to go. Rings take and put here.
+   * The first `available` elements are the free packets. The one that came back last is used first. Rings take and
+   * put packets here.
    */
   readonly free: number[];
   available: number;
@@ -91,7 +93,7 @@ export class PacketPool {
     this.available = count;
   }
 
-  /** Index of a free packet; there must be one. */
+  /** The index of a free packet. There must be one. */
   take(): number {
     return this.free[--this.available]!;
   }
@@ -100,13 +102,16 @@ export class PacketPool {
     this.free[this.available++] = index;
   }
 
-  /** The device must no longer use the memory; every view of it has length 0 afterwards. Harmless to call twice. */
+  /**
+   * Frees the memory. The device must not use it any more; every view of it then has length 0. Calling it twice is
+   * harmless.
+   */
   [Symbol.dispose](): void {
     this.#memory[Symbol.dispose]();
   }
 }
 
-/** For what only the holder of a packet may do. */
+/** The error of an action that only the holder of a packet may do. */
 export function notHeld({ index }: Packet): DmaError {
   return new DmaError('EINVAL', `packet ${index} is not yours: it was freed, or sent`, {
     remedy: 'pass a packet on, or free it, once',

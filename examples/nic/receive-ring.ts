@@ -1,6 +1,6 @@
 /**
- * The receive ring: every descriptor has a buffer, always. One that is received is handed out, and a free one takes its
- * place.
+ * The receive ring. Every descriptor always has a buffer. When one has received a packet, its packet goes to the
+ * caller, and a free one takes its place.
  *
  *       next                      tail
  *        v                         v
@@ -12,11 +12,12 @@ import { BUFFER_SHIFT, LONGEST_FRAME, type Packet, type PacketPool, SHORTEST_FRA
 import { DESCRIPTOR, DONE, END_OF_PACKET, RECEIVE_ERRORS, REGISTER, ReceiveDescriptor } from './registers.ts';
 import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
 
-// V8 folds a module's own constants, and loads imported ones.
+// V8 treats a module's own constants as constants, but loads imported ones from memory.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
 const SHIFT = BUFFER_SHIFT;
-// A packet has one descriptor: the device drops those longer than standard frames (RCTL.LPE off), which fit a buffer.
-// The ring drops what the device passes all the same: a length beyond the buffer, or one that no ring would send on.
+// A packet has one descriptor. The device drops packets longer than standard frames (RCTL.LPE off), and standard ones
+// fit a buffer. The ring checks the device nevertheless: it drops a length beyond the buffer, and one that no ring
+// would send.
 const JUDGED = DONE | END_OF_PACKET | RECEIVE_ERRORS;
 const GOOD = DONE | END_OF_PACKET;
 const SHORTEST = SHORTEST_FRAME;
@@ -28,9 +29,9 @@ export class ReceiveRing implements Receiver {
   readonly #memory: CoherentBuffer;
   readonly #words: Int32Array;
   readonly #entries: number;
-  /** Index of the packet of each descriptor, while running. */
+  /** The index of each descriptor's packet, while running. */
   readonly #slots: number[];
-  /** Refilled descriptors that the device is told of at once: a doorbell costs more than a packet. */
+  /** The number of refilled descriptors that are announced at once, because a doorbell costs more than a packet. */
   readonly #lot: number;
   #next = 0;
   #kept = 0;
@@ -50,19 +51,19 @@ export class ReceiveRing implements Receiver {
     this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
   }
 
-  /** Descriptors that were no whole good packet, or whose length is that of no frame. */
+  /** The number of descriptors that were not a whole, good packet, or whose length is not that of a frame. */
   get dropped(): number {
     return this.#dropped;
   }
 
-  /** Whether a packet is there. */
+  /** True if a packet is there. */
   get ready(): boolean {
     if (!this.#running) throw this.#failure ?? notRunning('receive');
     return countDone(this.#words, this.#next, this.#entries, 1) > 0;
   }
 
   /**
-   * Fill it, and tell the device where it is, whose receiver is off.
+   * Fills the ring, and tells the device its address. The receiver is off.
    * @throws DmaError ENOMEM too few packets are free
    */
   start(): void {
@@ -98,7 +99,7 @@ export class ReceiveRing implements Receiver {
     const pool = this.#pool;
     const { packets, free, low } = pool;
     let { available } = pool;
-    // Math.min would go by way of doubles.
+    // Math.min would convert to doubles.
     let limit = available < max ? available : max;
     if (limit >= entries) limit = entries - 1;
     const ready = countDone(words, this.#next, entries, limit);
@@ -107,7 +108,7 @@ export class ReceiveRing implements Receiver {
     for (let i = 0; i < ready; i++) {
       const at = slot * WORDS;
       const length = words[at + LENGTH]! & 0xffff;
-      // One comparison for both ends: a negative number is a large one without its sign.
+      // One comparison checks both ends: without its sign, a negative number is a large one.
       if ((words[at + STATE]! & JUDGED) === GOOD && (length - SHORTEST) >>> 0 <= LENGTHS) {
         const packet = packets[slots[slot]!]!;
         packet.length = length;
@@ -115,7 +116,7 @@ export class ReceiveRing implements Receiver {
         batch[received++] = packet;
         const fresh = free[--available]!;
         slots[slot] = fresh;
-        // The upper half is the same for all.
+        // The upper half of the address is the same for all.
         words[at + ADDRESS] = low + (fresh << SHIFT);
       } else {
         this.#dropped++;
@@ -126,7 +127,7 @@ export class ReceiveRing implements Receiver {
     pool.available = available;
     this.#next = slot;
     this.#kept += ready;
-    // When there is nothing more to do, there is time for the doorbell.
+    // If there is nothing more to do, there is time for the doorbell.
     if (this.#kept >= this.#lot || (ready < max && this.#kept > 0)) this.#giveBack();
     return received;
   }
@@ -137,20 +138,20 @@ export class ReceiveRing implements Receiver {
     this.#failure = error;
   }
 
-  /** The receiver is off: its packets go back to the pool. */
+  /** The receiver is off: the packets of the ring go back to the pool. */
   stop(): void {
     if (!this.#running) return;
     this.#running = false;
     for (const index of this.#slots) this.#pool.put(index);
   }
 
-  /** The device must no longer use the memory. Harmless to call twice. */
+  /** Frees the memory. The device must not use it any more. Calling it twice is harmless. */
   [Symbol.dispose](): void {
     this.stop();
     this.#memory[Symbol.dispose]();
   }
 
-  /** The device gets all descriptors that were refilled but the last. */
+  /** Gives the device all refilled descriptors but the last. */
   #giveBack(): void {
     this.#kept = 0;
     this.#registers.write32(REGISTER.receiveTail, this.#next === 0 ? this.#entries - 1 : this.#next - 1);

@@ -1,7 +1,7 @@
 /**
- * Registers and descriptors of Intel's 82574 as the driver and the model use them (Intel 82574 GbE Controller Family
- * Datasheet, revision 3.4: chapter 10 "Driver Programing Interface" for registers, chapter 7 "Inline Functions" for
- * descriptors). BAR 0, 32 bits each.
+ * Registers and descriptors of Intel's 82574, as far as the driver and the model use them (Intel 82574 GbE Controller
+ * Family Datasheet, revision 3.4: chapter 10 "Driver Programing Interface" for registers, chapter 7 "Inline
+ * Functions" for descriptors). BAR 0, 32 bits each.
  */
 import { struct, u16, u32, u64 } from '../../lib/index.ts';
 
@@ -23,12 +23,12 @@ export const REGISTER = {
   interruptCause: 0x00c0,
   /** ICS: a written 1 sets a cause. */
   interruptCauseSet: 0x00c8,
-  /** IMS: a written 1 lets a cause interrupt; IMC: keeps it from it. */
+  /** IMS: writing 1 lets a cause interrupt; IMC: writing 1 masks it. */
   interruptMaskSet: 0x00d0,
   interruptMaskClear: 0x00d8,
   /** EIAC: causes that clear, and mask, themselves when their message is sent. */
   interruptAutoClear: 0x00dc,
-  /** IVAR: which MSI-X vector a cause has. */
+  /** IVAR: the MSI-X vector of each cause. */
   interruptVectors: 0x00e4,
   /** RCTL, TCTL. */
   receiveControl: 0x0100,
@@ -50,7 +50,7 @@ export const REGISTER = {
   addressHigh: 0x5404,
 } as const;
 
-/** Statistics; each is cleared by reading it, those of 64 bits by reading the upper half. */
+/** Statistics. Reading a counter clears it; for one of 64 bits, reading the upper half does. */
 export const COUNTER = {
   /** CRCERRS, MPC, RNBC, RUC, ROC. */
   crcErrors: 0x4000,
@@ -68,7 +68,7 @@ export const COUNTER = {
 
 export const CONTROL = {
   fullDuplex: 1 << 0,
-  /** GIO master disable: begin no DMA; STATUS tells when the last one has ended. */
+  /** GIO master disable: the device begins no DMA. STATUS tells when the last one has ended. */
   masterDisable: 1 << 2,
   setLinkUp: 1 << 6,
   speed1000: 2 << 8,
@@ -78,7 +78,7 @@ export const CONTROL = {
 } as const;
 
 export const CONTROL_EXTENDED = {
-  /** RO_DIS: what it writes to memory arrives in that order. */
+  /** RO_DIS: the device's writes to memory arrive in their order. */
   relaxedOrderingDisable: 1 << 17,
   driverLoaded: 1 << 28,
   /** PBA_CLR: unmasking a cause clears the pending bit of its vector. */
@@ -87,7 +87,7 @@ export const CONTROL_EXTENDED = {
 
 export const STATUS = { fullDuplex: 1 << 0, linkUp: 1 << 1, speed: 3 << 6, masterEnabled: 1 << 19 } as const;
 
-/** EECD: what the device reads by itself after a reset has been read. */
+/** EECD: the device has read the values that it reads by itself after a reset. */
 export const EEPROM_CONTROL = { autoReadDone: 1 << 9 } as const;
 
 export const EEPROM = { start: 1 << 0, done: 1 << 1, addressShift: 2, dataShift: 16 } as const;
@@ -95,7 +95,7 @@ export const EEPROM = { start: 1 << 0, done: 1 << 1, addressShift: 2, dataShift:
 /** Causes of interrupts that have a vector of their own with MSI-X; ICR, ICS, IMS, IMC and EIAC. */
 export const CAUSE = { receive: 1 << 20, transmit: 1 << 22, other: 1 << 24 } as const;
 
-/** IVAR: four bits for each cause, the highest of them: there is a vector. */
+/** IVAR: four bits for each cause. The highest of them means that the cause has a vector. */
 export const VECTOR = { receiveShift: 0, transmitShift: 8, otherShift: 16, valid: 1 << 3, mask: 7 } as const;
 
 export const RECEIVE_CONTROL = {
@@ -111,7 +111,7 @@ export const RECEIVE_CONTROL = {
 
 export const TRANSMIT_CONTROL = {
   enable: 1 << 1,
-  /** PSP: short packets are filled up with zeros. */
+  /** PSP: short packets are padded with zeros. */
   padShort: 1 << 3,
   /** CT, COLD: for half duplex, values as the datasheet recommends. */
   collisionThreshold: 0x0f << 4,
@@ -122,8 +122,8 @@ export const TRANSMIT_CONTROL = {
 export const ADDRESS_VALID = (1 << 31) >>> 0;
 
 /**
- * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"): what the device writes
- * back leaves the address of the buffer alone, and is two words at most. The whole family has had them since the 82540.
+ * Legacy descriptors ("Legacy Receive Descriptor Format", "Legacy Transmit Descriptor Format"). The device writes
+ * back at most two words, and not the address of the buffer. The whole family has had them since the 82540.
  */
 export const ReceiveDescriptor = struct(16, {
   address: u64(0),
@@ -141,8 +141,8 @@ export const TransmitDescriptor = struct(16, {
 });
 
 /**
- * The same by 32-bit words, for the few loops where each nanosecond counts: columns check each access, and V8 leaves
- * one array in its registers but not four.
+ * The offsets in 32-bit words, for the few loops in which each nanosecond counts. Columns check each access, and V8
+ * keeps one array in registers, but not four.
  */
 export const DESCRIPTOR = {
   words: 4,
@@ -153,17 +153,17 @@ export const DESCRIPTOR = {
   state: 3,
 } as const;
 
-/** Both: the device is done with it. */
+/** In both kinds: the device is done with it. */
 export const DONE = 1 << 0;
-/** Received: the last descriptor of its packet. */
+/** In a received one: it is the last descriptor of its packet. */
 export const END_OF_PACKET = 1 << 1;
-/** Received: CE, SE, SEQ, CXE, RXE; what the filters let pass has none of them. */
+/** In a received one: CE, SE, SEQ, CXE, RXE. A packet that passes the filters has none of them. */
 export const RECEIVE_ERRORS = 0x97 << 8;
 
-/** Commands of a packet that is sent: EOP, IFCS and RS. */
+/** The command bits of a sent packet: EOP, IFCS and RS. */
 export const COMMAND = {
   endOfPacket: 1 << 24,
   insertCrc: 1 << 25,
-  /** Write back when it is done. */
+  /** The device writes the descriptor back when it is done. */
   reportStatus: 1 << 27,
 } as const;

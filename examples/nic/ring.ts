@@ -1,37 +1,37 @@
-/** What both rings have in common. */
+/** The common part of both rings. */
 import { DmaError } from '../../lib/index.ts';
 import type { Packet } from './packet.ts';
 
-/** What is taken of a Bar: the registers a ring rings at. */
+/** The part of a Bar that a ring needs: the register of its doorbell. */
 export interface Doorbell {
   write32(offset: number, value: number): void;
 }
 
-/** Something packets come from: a ring, or a NIC. */
+/** A source of packets: a ring, or a NIC. */
 export interface Receiver {
   /**
-   * The next packets that are there, into the first places of `batch`; they are the caller's then, who passes each of
-   * them to `transmit` or frees it. Never waits.
-   * @param max packets wanted; default: as many as the batch has places
-   * @returns how many; 0 when none is there, or every packet of the pool is out
+   * Puts the packets that have come into the first places of `batch`. The caller then holds them, and must pass each
+   * to `transmit` or free it. Never waits.
+   * @param max the number of wanted packets; default: the length of the batch
+   * @returns the number of packets; 0 if none has come, or no packet of the pool is free
    * @throws DmaError EINVAL max · ENODEV closed, or the device is gone
    */
   receive(batch: Packet[], max?: number): number;
 }
 
-/** Something packets go to. */
+/** A sink for packets: a ring, or a NIC. */
 export interface Transmitter {
   /**
-   * Send `count` packets of `batch`, from place `from` on, in that order. Those that are taken belong to the device,
-   * which gives them back to their pool by itself; the others stay the caller's. Never waits.
-   * @returns how many were taken: fewer when the ring is full
-   * @throws DmaError EINVAL a part that the batch does not have, or a packet that is not the caller's, or of another
-   *   pool, or not 14 to 1,518 bytes long; then none is taken · ENODEV closed, or the device is gone
+   * Sends `count` packets of `batch`, from place `from` on, in that order. The device owns those that are taken, and
+   * they go back to their pool by themselves. The caller keeps holding the others. Never waits.
+   * @returns the number of packets that were taken; fewer than `count` if the ring is full
+   * @throws DmaError EINVAL the batch does not have that part, or a packet is not held by the caller, or belongs to
+   *   another pool, or is not 14 to 1,518 bytes long; then none is taken · ENODEV closed, or the device is gone
    */
   transmit(batch: readonly Packet[], from?: number, count?: number): number;
 }
 
-/** Packets after which something is done that costs as much as one of them. */
+/** The number of packets after which a ring does work that costs as much as one packet. */
 export const LOT = 32;
 
 /** RDLEN and TDLEN take multiples of 128 bytes; the heads and tails have 16 bits. */
@@ -46,7 +46,7 @@ export function checkDescriptors(count: number): void {
   });
 }
 
-/** For a call on a ring whose device was closed. */
+/** The error of a call on a ring whose device was closed. */
 export function notRunning(which: 'receive' | 'transmit'): DmaError {
   return new DmaError('ENODEV', `the ${which} ring is closed`, { remedy: 'open the device again' });
 }

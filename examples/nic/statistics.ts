@@ -1,17 +1,17 @@
-/** What the device counts. Its counters are cleared by reading them; the sums are kept here. */
+/** The counters of the device. Reading clears them, so this class keeps the sums. */
 import type { Bar } from '../../lib/index.ts';
 import { COUNTER } from './registers.ts';
 
 export interface Statistics {
-  /** Packets that came in, and their bytes with CRC. */
+  /** Packets that were received, and their bytes with CRC. */
   readonly packetsReceived: number;
   readonly octetsReceived: number;
   readonly packetsSent: number;
-  /** QEMU counts them without CRC. */
+  /** QEMU counts these bytes without CRC. */
   readonly octetsSent: number;
-  /** No room in the device: the driver was too slow. QEMU does not count them. */
+  /** Packets for which the device had no room, because the driver was too slow. QEMU does not count them. */
   readonly missed: number;
-  /** No descriptor was there when a packet came. */
+  /** Packets for which there was no descriptor. */
   readonly noBuffer: number;
   readonly crcErrors: number;
   readonly tooShort: number;
@@ -36,18 +36,18 @@ export class Counters {
     this.#registers = registers;
   }
 
-  /** What was counted before does not count. */
+  /** Drops the counts until now. */
   clear(): void {
     for (const name of NAMES) this.#take(name);
   }
 
-  /** Sums until now. @throws DmaError ENODEV closed, or the device is gone */
+  /** The sums until now. @throws DmaError ENODEV closed, or the device is gone */
   read(): Statistics {
     for (const name of NAMES) this.#sums[name] += this.#take(name);
     return { ...this.#sums };
   }
 
-  /** The lower half first: reading the upper one clears both. */
+  /** Reads the lower half first, because reading the upper half clears both. */
   #take(name: keyof typeof COUNTER): number {
     const low = this.#registers.read32(COUNTER[name]);
     const wide = name === 'octetsReceived' || name === 'octetsSent';

@@ -1,6 +1,7 @@
 /**
- * The transmit ring. The device reports the last packet of each call only. Calls are put together into groups of a few
- * dozen packets; the last packet of a group, once reported, vouches for the whole, and one look is made for each.
+ * The transmit ring. The device reports only the last packet of each call. Calls are combined into groups of a few
+ * dozen packets. When the last packet of a group is reported, the whole group is done, so one read is enough for each
+ * group.
  *
  *       oldest                               tail
  *        v                                    v
@@ -20,7 +21,7 @@ import {
 import { COMMAND, DESCRIPTOR, DONE, REGISTER, TransmitDescriptor } from './registers.ts';
 import { checkDescriptors, type Doorbell, LOT, notRunning, type Transmitter } from './ring.ts';
 
-// V8 folds a module's own constants, and loads imported ones.
+// V8 treats a module's own constants as constants, but loads imported ones from memory.
 const {
   words: WORDS,
   addressLow: ADDRESS,
@@ -34,23 +35,23 @@ const SHORTEST = SHORTEST_FRAME;
 const LONGEST = LONGEST_FRAME;
 
 export class TransmitRing implements Transmitter {
-  /** Packets it takes at most. */
+  /** The most packets that it can hold. */
   readonly capacity: number;
   readonly #registers: Doorbell;
   readonly #pool: PacketPool;
   readonly #memory: CoherentBuffer;
   readonly #words: Int32Array;
   readonly #entries: number;
-  /** Index of the packet of each descriptor that is under way. */
+  /** The index of the packet of each descriptor that is under way. */
   readonly #slots: number[];
-  /** By the first descriptor of a group: its last. */
+  /** By the first descriptor of a group: the last one. */
   readonly #ends: number[];
-  /** Packets of a group, as far as they come in small calls. */
+  /** The size of a group, if packets come in small calls. */
   readonly #lot: number;
   #oldest = 0;
   #tail = 0;
   #underWay = 0;
-  /** The newest group: its first descriptor, and its packets. */
+  /** The newest group: its first descriptor, and the number of its packets. */
   #group = 0;
   #grouped = 0;
   #running = false;
@@ -70,13 +71,13 @@ export class TransmitRing implements Transmitter {
     this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
   }
 
-  /** Packets that can be sent now. */
+  /** The number of packets that can be sent now. */
   get room(): number {
     this.reclaim();
     return this.capacity - this.#underWay;
   }
 
-  /** Tell the device where it is, whose transmitter is off. */
+  /** Tells the device the address of the ring. The transmitter is off. */
   start(): void {
     this.#words.fill(0);
     const { high } = this.#pool;
@@ -132,7 +133,7 @@ export class TransmitRing implements Transmitter {
     return sent;
   }
 
-  /** Everything that is sent goes back to the pool. */
+  /** All packets that were sent go back to the pool. */
   reclaim(): void {
     if (!this.#running) throw this.#failure ?? notRunning('transmit');
     this.#clean(1);
@@ -144,20 +145,23 @@ export class TransmitRing implements Transmitter {
     this.#failure = error;
   }
 
-  /** The transmitter is off: its packets go back to the pool. */
+  /** The transmitter is off: the packets of the ring go back to the pool. */
   stop(): void {
     if (!this.#running) return;
     this.#running = false;
     this.#release(this.#underWay);
   }
 
-  /** The device must no longer use the memory. Harmless to call twice. */
+  /** Frees the memory. The device must not use it any more. Calling it twice is harmless. */
   [Symbol.dispose](): void {
     this.stop();
     this.#memory[Symbol.dispose]();
   }
 
-  /** To the newest group, or to one of its own when that is large enough, or was given back. */
+  /**
+   * Adds packets to the newest group. If that group is large enough, or has been freed, they get a group of their
+   * own.
+   */
   #append(start: number, last: number, count: number): void {
     if (this.#underWay === 0 || this.#grouped >= this.#lot) {
       this.#group = start;
@@ -168,7 +172,7 @@ export class TransmitRing implements Transmitter {
     this.#underWay += count;
   }
 
-  /** Give back the groups that are sent, the oldest first, until fewer than `least` packets are under way. */
+  /** Frees the groups that were sent, the oldest first, until fewer than `least` packets are under way. */
   #clean(least: number): void {
     while (this.#underWay >= least) {
       const end = this.#ends[this.#oldest]!;
@@ -195,7 +199,7 @@ export class TransmitRing implements Transmitter {
     this.#underWay -= count;
   }
 
-  /** Nothing of the batch was told to the device: what came before the bad one is the caller's again. */
+  /** No packet of the batch was announced to the device. The caller gets back those before the bad one. */
   #refuse(batch: readonly Packet[], from: number, bad: number): DmaError {
     for (let i = 0; i < bad; i++) batch[from + i]!.held = true;
     const packet = batch[from + bad];

@@ -25,7 +25,7 @@ const ALL_NAMESPACES = 0xffff_ffff;
 const CONTIGUOUS = 1;
 const INTERRUPTS = 2;
 
-/** Each rejects with NvmeError when the controller refuses, and with what `CommandQueue.execute` does. */
+/** Every method rejects with NvmeError if the controller refuses, and with the errors of `CommandQueue.execute`. */
 export class AdminCommands {
   readonly #queue: CommandQueue;
   readonly #memory: TransferMemory;
@@ -43,7 +43,7 @@ export class AdminCommands {
     return parseNamespace(await this.#identify(IDENTIFY.namespace, namespace));
   }
 
-  /** Identifiers of the namespaces there are, the first 1,024. */
+  /** The identifiers of the existing namespaces, the first 1,024. */
   async activeNamespaces(): Promise<number[]> {
     return parseNamespaceList(await this.#identify(IDENTIFY.activeNamespaces, 0));
   }
@@ -53,7 +53,7 @@ export class AdminCommands {
     return parseHealth(await this.logPage(LOG.health, HEALTH_BYTES));
   }
 
-  /** The newest errors first. */
+  /** The entries of the error log, the newest first. */
   async errors(entries: number): Promise<ErrorEntry[]> {
     return parseErrors(await this.logPage(LOG.errors, entries * ERROR_BYTES));
   }
@@ -69,7 +69,7 @@ export class AdminCommands {
     );
   }
 
-  /** Ask for so many I/O queue pairs. Resolves with how many there may be (5.27.1.5). */
+  /** Asks for so many I/O queue pairs. Resolves with the number that the controller grants (5.27.1.5). */
   async setNumberOfQueues(wanted: number): Promise<number> {
     const granted = await this.execute(
       {
@@ -82,7 +82,7 @@ export class AdminCommands {
     return Math.min(wanted, (granted & 0xffff) + 1, (granted >>> 16) + 1);
   }
 
-  /** @param interrupt of its completions, or undefined: none are sent (5.4, 5.5) */
+  /** @param interrupt for the completions; undefined: the controller sends none (5.4, 5.5) */
   async createQueues(
     { id, depth, submissions, completions }: QueuePair,
     interrupt?: Interrupt,
@@ -109,7 +109,7 @@ export class AdminCommands {
     );
   }
 
-  /** The submission queue first: commands in it are aborted (5.6, 5.7). */
+  /** Deletes the submission queue first, which aborts its commands (5.6, 5.7). */
   async deleteQueues({ id }: QueuePair): Promise<void> {
     await this.execute(
       { opcode: ADMIN.deleteSubmissionQueue, dword10: id },
@@ -121,7 +121,7 @@ export class AdminCommands {
     );
   }
 
-  /** Resolves with whether the command was, or will be, aborted (5.1). */
+  /** Resolves with true if the command was aborted, or will be (5.1). */
   async abort(queue: number, command: number): Promise<boolean> {
     const result = await this.execute({ opcode: ADMIN.abort, dword10: queue | (command << 16) }, 'Abort');
     return (result & 1) === 0;

@@ -1,7 +1,7 @@
 /**
- * A queue pair whose commands are promises. What finds no room waits its turn; what is submitted in one turn of the
- * event loop is told by one doorbell; completions are noticed by interrupt, or by looking at each turn while some are
- * awaited.
+ * A queue pair whose commands are promises. A command that finds no room waits for its turn. One doorbell announces
+ * all commands that are submitted in one turn of the event loop. An interrupt announces completions. Without one, the
+ * queue is polled at each turn as long as a command is under way.
  */
 import { DmaError, type Interrupt } from '../../lib/index.ts';
 import type { Command } from './commands.ts';
@@ -9,11 +9,11 @@ import type { Lent } from './memory.ts';
 import type { Completion, QueuePair } from './queue-pair.ts';
 import { NvmeError } from './status.ts';
 
-/** Something that wants a place in a queue. One that was not submitted yet is abandoned like one that was. */
+/** A command that wants a place in a queue. It can be abandoned before and after it was submitted. */
 export interface Submission extends Completion {
   /**
-   * Put it into the pair, which has room; what goes wrong before that is its own to report. Returns false when there is
-   * no memory for it now: `again` is called when there may be.
+   * Put the command into the pair, which has room. Errors before that are reported to the command's own caller.
+   * Returns false if there is no memory for it now: `again` is called when there may be some.
    */
   submit(pair: QueuePair, again: () => void): boolean;
 }
@@ -66,14 +66,14 @@ class PromisedCommand implements Submission {
 
 export class CommandQueue {
   readonly pair: QueuePair;
-  /** Undefined: it is polled. */
+  /** Undefined: the queue is polled. */
   readonly interrupt: Interrupt | undefined;
 
   readonly #fail: (error: DmaError) => void;
   readonly #unlisten: () => void;
   readonly #waiting: Submission[] = [];
   #paused = true;
-  /** Why nothing is taken any more. */
+  /** Why the queue takes no commands any more. */
   #error: DmaError | undefined;
   #ringing = false;
   #looking = false;
@@ -85,8 +85,8 @@ export class CommandQueue {
   };
 
   /**
-   * @param interrupt armed; several queues may share one
-   * @param fail told when the controller cannot be trusted any more: its registers do not answer, or it completed a
+   * @param interrupt an armed interrupt; several queues may share one
+   * @param fail called when the controller cannot be trusted any more: its registers do not answer, or it completed a
    *   command that was not submitted
    */
   constructor(pair: QueuePair, interrupt: Interrupt | undefined, fail: (error: DmaError) => void) {
@@ -102,7 +102,7 @@ export class CommandQueue {
     return this.#waiting.length;
   }
 
-  /** Submit it now, or when it is its turn. */
+  /** Submits the command now, or when it is its turn. */
   enqueue(submission: Submission): void {
     if (this.#error !== undefined) {
       submission.abandon(this.#error);
@@ -111,15 +111,15 @@ export class CommandQueue {
     const mayEnter = !this.#paused && this.#waiting.length === 0 && this.pair.room > 0;
     if (mayEnter && this.#submit(submission)) return;
     this.#waiting.push(submission);
-    // What has the room may be nothing of this queue's, but of the pair's user.
+    // The commands that fill the queue may belong to the user of the pair, and not to this queue.
     this.#keepLooking();
   }
 
   /**
-   * Do a command. Resolves with dword 0 of its completion.
-   * @param lent its memory, which is taken back when the command ends, before the promise tells
-   * @throws NvmeError the controller completed it with an error · DmaError ETIMEDOUT · ECANCELED reset · ENODEV closed,
-   *   gone
+   * Executes a command. Resolves with dword 0 of its completion.
+   * @param lent its memory, which is unmapped when the command ends, before the promise settles
+   * @throws NvmeError the controller completed it with an error · DmaError ETIMEDOUT · ECANCELED reset · ENODEV
+   *   closed, gone
    */
   execute(command: Command, what: string, lent?: Lent): Promise<number> {
     return new Promise((resolve, reject) => {
@@ -128,8 +128,8 @@ export class CommandQueue {
   }
 
   /**
-   * Take what was completed, let those in that wait, and tell the controller of what was submitted meanwhile.
-   * @returns commands that were completed
+   * Takes the completions, submits waiting commands, and announces all new commands to the controller.
+   * @returns the number of completed commands
    */
   poll(): number {
     if (this.#paused) return 0;
@@ -144,7 +144,7 @@ export class CommandQueue {
     }
   }
 
-  /** Nothing is submitted, and no completion taken, until `resume`: the controller is being reset, or closed. */
+  /** The controller is being reset or closed: no command is submitted, and no completion is taken, until `resume`. */
   pause(): void {
     this.#paused = true;
     this.pair.pause();
@@ -156,20 +156,20 @@ export class CommandQueue {
     this.#admit();
   }
 
-  /** Take nothing any more: what waits ends with `error`, and so does whatever comes. What is under way goes on. */
+  /** Takes no commands any more. Those that wait end with `error`, and so do new ones. Those under way continue. */
   refuse(error: DmaError): void {
     this.#error ??= error;
     for (const submission of this.#waiting.splice(0)) submission.abandon(error);
   }
 
-  /** Everything ends with `error`: the controller does nothing any more. */
+  /** The controller does nothing any more: all commands end with `error`. */
   abandon(error: DmaError): void {
     this.pause();
     this.pair.abandon(error);
     this.refuse(error);
   }
 
-  /** The interrupt stays armed: others may share it. */
+  /** The interrupt stays armed, because other queues may share it. */
   close(): void {
     this.pause();
     this.#unlisten();
@@ -203,14 +203,14 @@ export class CommandQueue {
     }
   }
 
-  /** Looks at each turn of the event loop, while a command is awaited for which no interrupt comes. */
+  /** Polls at each turn of the event loop, as long as a command is under way for which no interrupt comes. */
   #keepLooking(): void {
     if (this.interrupt !== undefined || this.#looking) return;
     this.#looking = true;
     setImmediate(this.#look);
   }
 
-  /** A mistake in this program is not the device's. */
+  /** A mistake in this program is not an error of the device. */
   #broken(error: unknown): void {
     if (!(error instanceof DmaError)) throw error;
     this.#fail(error);

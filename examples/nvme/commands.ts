@@ -54,7 +54,7 @@ export const FEATURE = { volatileWriteCache: 0x06, numberOfQueues: 0x07 } as con
 /** Log page identifiers (Base 2.0, 5.16.1). */
 export const LOG = { errors: 0x01, health: 0x02 } as const;
 
-/** Where a command's data is, as dwords 6 to 9 of its entry; `flags` are those of dword 0. */
+/** The place of a command's data, as dwords 6 to 9 of its entry. `flags` are those of dword 0. */
 export class DataPointer {
   /** PSDT: 0 PRPs, else SGL. */
   flags = 0;

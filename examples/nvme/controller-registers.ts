@@ -12,19 +12,20 @@ import {
 } from './registers.ts';
 
 const ALL_ONES = 0xffff_ffff;
-/** Bytes of a page when the controller lets us choose: those of PRP entries everywhere. */
+/** The page size, if the controller lets us choose. PRP entries have this size everywhere. */
 const PAGE = 4096;
-/** The largest page of a host that there is: a controller that takes none as small has to be refused, as Linux does. */
+/** The largest page of any host. A controller that only takes larger ones has to be refused, as Linux does. */
 const LARGEST_PAGE = 65_536;
 /**
- * Milliseconds that a shutdown may take: at least the first, as the kernel's driver gives (nvme_core.shutdown_timeout),
- * and at most the second, whatever the controller asks for (RTD3E goes to 71 minutes).
+ * Milliseconds that a shutdown may take. It gets at least the first value, as the kernel's driver gives
+ * (nvme_core.shutdown_timeout). It gets at most the second, although a controller may ask for more (RTD3E goes up to
+ * 71 minutes).
  */
 const SHORTEST_SHUTDOWN = 5000;
 const LONGEST_SHUTDOWN = 50_000;
 /**
- * Milliseconds in which the registers have to answer before the controller has said how long it takes: the shortest
- * CAP.TO.
+ * Milliseconds within which the registers must answer before the driver has read the controller's own limit: the
+ * shortest CAP.TO.
  */
 const FIRST_ANSWER = 500;
 
@@ -37,9 +38,10 @@ export class ControllerRegisters {
   readonly #patience: number;
 
   /**
-   * @param patience milliseconds that starting, stopping and shutting down may take, whatever the controller asks for
+   * @param patience milliseconds that starting, stopping and shutting down may take, even if the controller asks for
+   *   more
    * @throws DmaError EOPNOTSUPP not a controller of NVM namespaces, or its pages are larger than those of any host ·
-   *   EIO what it says of itself is impossible, or its registers answer all ones · ENODEV it is gone
+   *   EIO its own description is impossible, or its registers answer all ones · ENODEV it is gone
    */
   constructor(fn: PciFunction, patience: number) {
     this.#fn = fn;
@@ -66,7 +68,7 @@ export class ControllerRegisters {
     if (this.queueLimit < 1) throw this.#impossible('doorbells outside its BAR (CAP.DSTRD)');
   }
 
-  /** Wait until the registers of a function answer, which was reset a moment ago, perhaps. */
+  /** Waits until the registers of a function answer. The function may have been reset a moment ago. */
   static async answer(fn: PciFunction): Promise<void> {
     const bar = fn.bar(0);
     const deadline = performance.now() + FIRST_ANSWER;
@@ -75,7 +77,7 @@ export class ControllerRegisters {
     }
   }
 
-  /** I/O queue pairs that have their doorbells in the BAR. */
+  /** The number of I/O queue pairs whose doorbells are inside the BAR. */
   get queueLimit(): number {
     const { doorbellStride } = this.capabilities;
     const pairs = (this.#bar.info.size - tailDoorbell(0, doorbellStride)) / (2 * doorbellStride);
@@ -83,7 +85,7 @@ export class ControllerRegisters {
   }
 
   /**
-   * Stop it: it forgets all queues but the admin queue, and does no DMA afterwards (3.6.2).
+   * Stops the controller. It forgets all queues but the admin queue, and does no DMA afterwards (3.6.2).
    * @throws DmaError ETIMEDOUT it does not stop · EIO its registers answer all ones · ENODEV it is gone
    */
   async disable(): Promise<void> {
@@ -93,7 +95,7 @@ export class ControllerRegisters {
     await this.#until('stop', this.#transitionTime, (status) => (status & STATUS.ready) === 0);
   }
 
-  /** Have it stop, without waiting for that, nor minding when it does not answer. */
+  /** Asks the controller to stop, without waiting. It is no error if the controller does not answer. */
   giveUp(): void {
     try {
       this.#bar.write32(REGISTER.configuration, 0);
@@ -103,7 +105,7 @@ export class ControllerRegisters {
   }
 
   /**
-   * Start it with this admin queue (3.5.1); it was disabled before.
+   * Starts the controller with this admin queue (3.5.1). It was disabled before.
    * @throws DmaError EIO it reports a fatal error, or its registers answer all ones · ETIMEDOUT it does not start ·
    *   ENODEV it is gone
    */
@@ -121,9 +123,9 @@ export class ControllerRegisters {
   }
 
   /**
-   * Tell it that power may go: everything is written to its media (3.6.1).
-   * @param milliseconds what the controller asks for (RTD3E); it gets no more than the kernel's shortest time unless it
-   *   says that its shutdown is under way (CSTS.SHST)
+   * Tells the controller that power may go: it writes all data to its media (3.6.1).
+   * @param milliseconds the time that the controller asks for (RTD3E). It gets more than the kernel's shortest time
+   *   only if it reports that its shutdown is under way (CSTS.SHST).
    * @throws DmaError ETIMEDOUT, EIO, ENODEV as `disable`
    */
   async shutDown(milliseconds: number): Promise<void> {
@@ -140,12 +142,12 @@ export class ControllerRegisters {
     });
   }
 
-  /** CAP.TO, within the driver's patience. */
+  /** CAP.TO, limited by the driver's patience. */
   get #transitionTime(): number {
     return Math.min(this.capabilities.timeout, this.#patience);
   }
 
-  /** CC: all ones is no value of it, and means that the registers do not answer yet. */
+  /** CC. All ones is not a valid value: it means that the registers do not answer yet. */
   async #configuration(): Promise<number> {
     await this.#until('answer', this.#transitionTime, () => true);
     const configuration = this.#bar.read32(REGISTER.configuration);
@@ -153,8 +155,8 @@ export class ControllerRegisters {
   }
 
   /**
-   * Wait for a status. Controllers answer all ones for some milliseconds when CC.EN changes: as long as configuration
-   * space answers, that is a wait like any other.
+   * Waits for a status. Some controllers answer all ones for some milliseconds when CC.EN changes. As long as
+   * configuration space answers, the driver continues to wait.
    */
   async #until(what: string, timeout: number, done: (status: number) => boolean): Promise<void> {
     const deadline = performance.now() + timeout;
@@ -171,7 +173,7 @@ export class ControllerRegisters {
   #readStatus(): number | undefined {
     const status = this.#bar.read32(REGISTER.status);
     if (status !== ALL_ONES) return status;
-    // From here on everything fails with what it aborts with.
+    // From here on every call throws the reason of this abort.
     if (!this.#fn.isPresent()) throw this.#fn.gone.reason;
     return undefined;
   }

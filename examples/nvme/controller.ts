@@ -1,15 +1,15 @@
 /**
- * A driver for NVMe controllers on PCI Express (NVM Express Base 2.0 or 1.4c, NVMe over PCIe Transport 1.0). Written
- * once against PciFunction and DmaDevice: it drives a disk through VFIO, or a simulated one.
+ * A driver for NVMe controllers on PCI Express (NVM Express Base 2.0 or 1.4c, NVMe over PCIe Transport 1.0). It is
+ * written against PciFunction and DmaDevice, so the same code drives a disk through VFIO, or a simulated one.
  *
  *      await using nvme = await NvmeController.open(await openPci('0000:01:00.0'));
  *      const [disk] = await nvme.namespaces();
  *      await disk.read(0, bytes);
  *
- *      NvmeController   registers, admin queue, life and death
- *        Namespace      blocks, by promises: cut into commands, memory lent and taken back
- *          CommandQueue   one queue pair with promises, interrupts and turns to wait for
- *            QueuePair      rings and doorbells; no promise, no garbage: programs that are in a hurry use it directly
+ *      NvmeController   registers, admin queue, start and end
+ *        Namespace      blocks, by promises: cuts transfers into commands, maps and unmaps memory
+ *          CommandQueue   one queue pair with promises, interrupts and a queue of waiting commands
+ *            QueuePair      rings and doorbells; no promises, no garbage: fast programs use it directly
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DmaError, dmaBitMask, type Interrupt, type PciFunction } from '../../lib/index.ts';
@@ -23,28 +23,31 @@ import { QueuePair } from './queue-pair.ts';
 import { Watch } from './watch.ts';
 
 export interface NvmeOptions {
-  /** I/O queue pairs; there are fewer when the controller grants fewer. Default 1. */
+  /** The number of I/O queue pairs. There are fewer if the controller grants fewer. Default 1. */
   readonly queues?: number;
-  /** Commands under way at once, of each I/O queue; fewer when the controller's queues are shorter. Default 127. */
+  /** Commands under way at once in each I/O queue; fewer if the controller's queues are shorter. Default 127. */
   readonly depth?: number;
-  /** How I/O queues learn of completions, or each of them. Default by interrupt; without MSI-X they are polled. */
+  /**
+   * How all I/O queues, or each of them, notice completions. Default: by interrupt, or by polling if there is no
+   * MSI-X.
+   */
   readonly completions?: CompletionMode | readonly CompletionMode[];
-  /** Milliseconds a command may take until it is aborted. Default 30,000, as the kernel's io_timeout. */
+  /** Milliseconds after which a command is aborted. Default 30,000, as the kernel's io_timeout. */
   readonly timeout?: number;
   /**
-   * Milliseconds that the controller may take to start, to stop or to shut down, whatever it asks for. Default: what it
-   * asks for, which is at most 128 s to start or stop; a shutdown gets 5 to 50 s.
+   * Milliseconds that the controller may take to start, to stop or to shut down, even if it asks for more. Default:
+   * the time that it asks for, which is at most 128 s to start or stop; a shutdown gets 5 to 50 s.
    */
   readonly patience?: number;
-  /** Bytes of one command, a multiple of 4,096; fewer when the controller takes fewer. Default 2 MiB. */
+  /** The most bytes of one command, a multiple of 4,096; fewer if the controller takes fewer. Default 2 MiB. */
   readonly maxTransfer?: number;
-  /** Whether SGLs are used where the controller takes them. Default true. */
+  /** True to use SGLs if the controller supports them. Default true. */
   readonly sgl?: boolean;
 }
 
 export type CompletionMode = 'interrupt' | 'poll';
 
-/** 'live', or why it takes no commands now. */
+/** 'live', or the reason why the controller takes no commands now. */
 export type NvmeState = 'live' | 'resetting' | 'dead' | 'closed';
 
 const CLASS_NVME = 0x010802;
@@ -52,9 +55,9 @@ const ADMIN_ENTRIES = 32;
 const DEFAULT_DEPTH = 127;
 const DEFAULT_TIMEOUT = 30_000;
 const DEFAULT_TRANSFER = 2 * 2 ** 20;
-/** What a transfer is a multiple of: no block is longer. */
+/** Transfers are multiples of this. No block is longer. */
 const TRANSFER_UNIT = 4096;
-/** Milliseconds that commands under way have to end by themselves when the controller is closed. */
+/** Milliseconds that commands under way have to end by themselves, when the controller is closed. */
 const DRAIN = 1000;
 
 export class NvmeController {
@@ -66,21 +69,22 @@ export class NvmeController {
   readonly #registers: ControllerRegisters;
   readonly #watch: Watch;
   readonly #adminQueue: CommandQueue;
-  /** What ends hearing of what happens to the function. */
+  /** Functions that remove this driver's listeners from the function. */
   readonly #endings: readonly (() => void)[];
   #identity: ControllerIdentity | undefined;
   readonly #queues: CommandQueue[] = [];
   #next = 0;
   #state: NvmeState = 'resetting';
-  /** Why everything fails from here on. */
+  /** Why every call fails from here on. */
   #error: DmaError | undefined;
   #reset: Promise<void> | undefined;
   #close: Promise<void> | undefined;
 
   /**
-   * Take over an opened function, which `close` closes; when this fails it is left to the caller.
+   * Takes over an opened function, which `close` closes. If this fails, the caller keeps owning the function.
    * @throws DmaError ENODEV not an NVMe controller, or it does not answer · EOPNOTSUPP no NVM command set · EINVAL
-   *   options · EIO, ETIMEDOUT it does not start · ENOMEM, ENOSPC no memory · NvmeError it refuses what it has to offer
+   *   options · EIO, ETIMEDOUT it does not start · ENOMEM, ENOSPC no memory · NvmeError it refuses a command of the
+   *   start
    */
   static async open(fn: PciFunction, options: NvmeOptions = {}): Promise<NvmeController> {
     checkClass(fn);
@@ -129,7 +133,7 @@ export class NvmeController {
     this.#endings = this.#hear();
   }
 
-  /** What the controller says of itself. */
+  /** The controller's own description. */
   get identity(): ControllerIdentity {
     return this.#identity!;
   }
@@ -138,7 +142,7 @@ export class NvmeController {
     return this.#state;
   }
 
-  /** I/O queues; `queues[i].pair` is the way without promises. */
+  /** The I/O queues. `queues[i].pair` is the interface without promises. */
   get queues(): readonly CommandQueue[] {
     return this.#queues;
   }
@@ -157,13 +161,13 @@ export class NvmeController {
     return { aborts, lostInterrupts };
   }
 
-  /** The namespaces there are, in the order of their identifiers. @throws as `namespace`, of any of them */
+  /** The existing namespaces, in the order of their identifiers. @throws as `namespace`, of any of them */
   async namespaces(): Promise<Namespace[]> {
     const ids = await this.admin.activeNamespaces();
     return Promise.all(ids.map((id) => this.namespace(id)));
   }
 
-  /** @throws NvmeError no identifier of the controller's · DmaError as `new Namespace` */
+  /** @throws NvmeError the identifier is not valid · DmaError as `new Namespace` */
   async namespace(id: number): Promise<Namespace> {
     return new Namespace(this, id, await this.admin.identifyNamespace(id));
   }
@@ -174,18 +178,19 @@ export class NvmeController {
   }
 
   /**
-   * Reset the controller, and the function where that is possible, and begin anew with the same queues. Commands under
-   * way end with ECANCELED; those that wait for their turn are done afterwards. When it fails the controller is dead.
-   * @throws DmaError as `open`, or the error that it is dead of
+   * Resets the controller, and the function if that is possible, and starts again with the same queues. Commands
+   * under way end with ECANCELED. Those that wait for their turn are executed afterwards. If the reset fails, the
+   * controller is dead.
+   * @throws DmaError as `open`, or the error that made it dead
    */
   reset(): Promise<void> {
     return this.#restart(canceled(`${this.fn.address} was reset`));
   }
 
   /**
-   * Commands under way may end, others fail with ENODEV; then the controller is shut down, and the function closed.
-   * Harmless to call twice. @throws DmaError of a controller that does not shut down; everything is released all the
-   * same
+   * Closes the controller. Commands under way may end; others fail with ENODEV. Then the controller is shut down, and
+   * the function closed. Calling it twice is harmless.
+   * @throws DmaError the controller does not shut down; everything is released nevertheless
    */
   close(): Promise<void> {
     this.#close ??= this.#shutDown();
@@ -196,7 +201,10 @@ export class NvmeController {
     return this.close();
   }
 
-  /** The device goes, the system saw an error of it, or wants it back: then it is shut down first. */
+  /**
+   * Listens for three events: the device goes, the system saw an error of it, or the system wants it back. In the
+   * last case the controller is shut down first.
+   */
   #hear(): (() => void)[] {
     const { fn } = this;
     const { gone } = fn;
@@ -206,12 +214,12 @@ export class NvmeController {
     return [
       () => gone.removeEventListener('abort', onGone),
       fn.onError(() => this.#recover(new DmaError('EIO', failed, { remedy: 'issue the command again' }))),
-      // It is closed whether it shuts down or not; the caller of `close` gets the error.
+      // It is closed even if it does not shut down. The caller of `close` gets the error.
       fn.onReleaseRequest(() => this.close().catch(() => {})),
     ];
   }
 
-  /** From a controller in whatever state to one whose queues all work. */
+  /** Brings the controller from any state to one in which all queues work. */
   async #start(): Promise<void> {
     const { fn } = this;
     await this.#registers.disable();
@@ -232,12 +240,14 @@ export class NvmeController {
     }
     this.#checkAlive();
     this.#state = 'live';
-    // What fails from here on, even before the promise of this reset has settled, is for the next one.
+    // A failure from here on, even before the promise of this reset has settled, starts another reset.
     this.#reset = undefined;
     for (const queue of this.#queues) queue.resume();
   }
 
-  /** Each is kept as it is made: `#release` gives back those there are when there is no memory for the next. */
+  /**
+   * Each queue is stored when it is made. If there is no memory for the next one, `#release` frees those that exist.
+   */
   #makeQueues(count: number): void {
     const { depth = DEFAULT_DEPTH, completions = 'interrupt' } = this.#options;
     const { capabilities, queueLimit } = this.#registers;
@@ -257,7 +267,10 @@ export class NvmeController {
     return new CommandQueue(pair, interrupt, (error) => this.#recover(error));
   }
 
-  /** A vector of its own for each queue as long as there are some, then the first. Undefined: there are none at all. */
+  /**
+   * Each queue gets a vector of its own as long as there are some, and then the first one. Undefined: there are no
+   * vectors.
+   */
   #interrupt(queue: number): Interrupt | undefined {
     const { interrupts } = this.fn;
     const limit = interrupts.limit('msix');
@@ -270,7 +283,7 @@ export class NvmeController {
     }
   }
 
-  /** Begin anew, unless that is what failed, or the end was near anyway. */
+  /** Starts the controller again, unless the start itself failed, or the controller is being closed. */
   #recover(error: DmaError): void {
     const mayRestart = this.#state === 'live' && this.#error === undefined;
     // The waiting commands get the error; if the restart fails, the controller is dead.
@@ -290,7 +303,7 @@ export class NvmeController {
     try {
       for (const queue of queues) queue.pause();
       await this.#halt();
-      // It does no DMA any more: now the memory can go back.
+      // The controller does no DMA any more, so the memory can be freed now.
       for (const { pair } of queues) pair.abandon(error);
       await this.#start();
     } catch (failure) {
@@ -299,7 +312,7 @@ export class NvmeController {
     }
   }
 
-  /** No DMA is done from here on, however the controller feels about it. @throws DmaError ENODEV */
+  /** After this the controller does no DMA, even if it does not answer. @throws DmaError ENODEV */
   async #halt(): Promise<void> {
     try {
       await this.#registers.disable();
@@ -323,7 +336,7 @@ export class NvmeController {
     try {
       if (alive) {
         await this.#drain();
-        // What is left fails because of this, not because its queue is deleted.
+        // The remaining commands fail with this error, and not because their queue is deleted.
         for (const queue of this.#queues) queue.pause();
         for (const { pair } of this.#queues) await this.admin.deleteQueues(pair);
         await this.#registers.shutDown(this.identity.shutdownTime).catch((error) => {
@@ -338,14 +351,14 @@ export class NvmeController {
     }
   }
 
-  /** Until nothing is under way, or for as long as one can wait. */
+  /** Waits until no command is under way, but not longer than allowed. */
   async #drain(): Promise<void> {
     const deadline = performance.now() + DRAIN;
     const busy = () => this.#queues.some(({ pair }) => pair.busy > 0);
     while (busy() && performance.now() < deadline) await sleep(1);
   }
 
-  /** The device is gone, or past help: all there is and will be fails with this error. */
+  /** The device is gone, or cannot be recovered: all present and future calls fail with this error. */
   #die(error: DmaError): void {
     if (this.#state === 'dead' || this.#state === 'closed') return;
     this.#state = 'dead';
@@ -353,7 +366,7 @@ export class NvmeController {
     this.#abandon(error);
   }
 
-  /** Give back what was taken from the function, which stays open. */
+  /** Frees everything that was allocated from the function, which stays open. */
   #release(): void {
     this.#watch.stop();
     for (const end of this.#endings) end();
@@ -362,7 +375,7 @@ export class NvmeController {
     this.memory.close();
   }
 
-  /** Everything fails, waiting or under way. No DMA may be under way when memory goes back. */
+  /** All commands fail, waiting or under way. The controller must not do DMA when memory is freed. */
   #abandon(error: DmaError): void {
     if (!this.fn.closed) {
       this.#registers.giveUp();

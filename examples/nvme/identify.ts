@@ -1,11 +1,12 @@
 /**
- * What a controller and its namespaces say of themselves (NVM Express Base 2.0, 5.17.2; NVM Command Set 1.0, 4.1.5).
+ * The descriptions that a controller and its namespaces give of themselves (NVM Express Base 2.0, 5.17.2; NVM Command
+ * Set 1.0, 4.1.5).
  */
 import type { SglSupport } from './sgl.ts';
 
 export const IDENTIFY_BYTES = 4096;
 
-/** Identify Controller (CNS 01h), the parts a driver and its user need. */
+/** Identify Controller (CNS 01h): the parts that a driver and its user need. */
 export interface ControllerIdentity {
   readonly vendorId: number;
   readonly serial: string;
@@ -14,20 +15,20 @@ export interface ControllerIdentity {
   readonly controllerId: number;
   /** `1.4.0`. */
   readonly version: string;
-  /** Power of two of the smallest memory pages that one command may transfer; 0: any number (MDTS). */
+  /** The most smallest-size memory pages that one command may transfer, as a power of two; 0: no limit (MDTS). */
   readonly maxTransferExponent: number;
-  /** Milliseconds that a shutdown may take (RTD3E); 0 when it does not say. */
+  /** Milliseconds that a shutdown may take (RTD3E); 0 if the controller does not tell. */
   readonly shutdownTime: number;
-  /** Abort commands at once (ACL + 1). */
+  /** The number of Abort commands at once (ACL + 1). */
   readonly aborts: number;
   /** Entries of the error log (ELPE + 1). */
   readonly errorEntries: number;
   /** Highest namespace identifier (NN). */
   readonly namespaces: number;
-  /** Whether it has Dataset Management and Write Zeroes (ONCS). */
+  /** True if it has Dataset Management and Write Zeroes (ONCS). */
   readonly datasetManagement: boolean;
   readonly writeZeroes: boolean;
-  /** Whether writes may be lost with power until they are flushed (VWC). */
+  /** True if a loss of power may lose writes until they are flushed (VWC). */
   readonly volatileWriteCache: boolean;
   readonly sgl: SglSupport;
 }
@@ -36,13 +37,13 @@ export interface ControllerIdentity {
 export interface NamespaceIdentity {
   /** Blocks (NSZE). */
   readonly blocks: number;
-  /** Blocks that are in use (NUSE). */
+  /** Blocks in use (NUSE). */
   readonly usedBlocks: number;
   /** Bytes of a block. */
   readonly blockSize: number;
-  /** Bytes of metadata that each block has. */
+  /** Bytes of metadata of each block. */
   readonly metadataSize: number;
-  /** EUI64 as hexadecimal digits; undefined when it has none. */
+  /** EUI64 as hexadecimal digits; undefined if it has none. */
   readonly eui64: string | undefined;
 }
 
@@ -90,7 +91,7 @@ export function parseNamespaceList(bytes: Buffer): number[] {
   return end < 0 ? ids : ids.slice(0, end);
 }
 
-/** FLBAS: bits 3:0, and with more than 16 formats bits 6:5 above them. */
+/** FLBAS: bits 3:0. With more than 16 formats, bits 6:5 are placed above them. */
 function formatIndex(bytes: Buffer): number {
   const formatted = bytes.readUInt8(26);
   const formats = bytes.readUInt8(25) + 1;

@@ -1,4 +1,4 @@
-/** A load for measuring: so many commands under way all the time, by the way without promises. */
+/** A load for measurements: a constant number of commands under way, through the interface without promises. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { type CoherentBuffer, DmaError } from '../../lib/index.ts';
 import type { CommandQueue } from './command-queue.ts';
@@ -10,12 +10,12 @@ import type { Completion } from './queue-pair.ts';
 import { NvmeError } from './status.ts';
 
 export interface LoadOptions {
-  /** Commands under way at once. */
+  /** The number of commands under way at once. */
   readonly depth: number;
-  /** Bytes of each. */
+  /** Bytes of each command. */
   readonly size: number;
   readonly write: boolean;
-  /** At random places, or one after the other. */
+  /** True: at random places. False: one after the other. */
   readonly random: boolean;
   readonly seconds: number;
 }
@@ -23,19 +23,19 @@ export interface LoadOptions {
 export interface LoadResult {
   readonly commands: number;
   readonly seconds: number;
-  /** Microseconds below which so many percent of the commands stayed. */
+  /** The latency in microseconds that so many percent of the commands stayed below. */
   percentile(percent: number): number;
 }
 
-/** Latencies that are kept; of more, the newest. */
+/** The number of latencies to keep: the newest ones. */
 const KEPT = 2 ** 20;
 /** Looks at a polled queue between two turns of the event loop. */
 const LOOKS = 64;
 
-/** What all lanes share. */
+/** The state that all lanes share. */
 class Run {
   readonly latencies = new Float64Array(KEPT);
-  /** Resolves when the last lane has come to rest. */
+  /** Resolves when the last lane has ended. */
   readonly done: Promise<void>;
   commands = 0;
   active = 0;
@@ -45,7 +45,7 @@ class Run {
   readonly #options: LoadOptions;
   readonly #places: number;
   #next = 0;
-  /** Of a linear congruential generator. */
+  /** The state of a linear congruential generator. */
   #state = 1;
 
   constructor(options: LoadOptions, places: number) {
@@ -57,12 +57,12 @@ class Run {
     });
   }
 
-  /** A lane has come to rest. */
+  /** A lane has ended. */
   leave(): void {
     if (--this.active === 0) this.#rest();
   }
 
-  /** Where the next command goes, in units of its size. */
+  /** The place of the next command, in units of its size. */
   place(): number {
     if (!this.#options.random) {
       this.#next = (this.#next + 1) % this.#places;
@@ -73,7 +73,7 @@ class Run {
   }
 }
 
-/** One of the commands under way: when it ends, the next begins. */
+/** One of the commands under way. When it ends, the lane starts the next one. */
 class Lane implements Completion {
   readonly #run: Run;
   readonly #queue: CommandQueue;
@@ -121,7 +121,7 @@ class Lane implements Completion {
 }
 
 /**
- * Put the load on a queue that nothing else uses.
+ * Puts the load on a queue that has no other user.
  * @throws NvmeError a command fails · DmaError EINVAL a load that the queue cannot have · ENOMEM, or the device does
  *   not answer
  */
@@ -147,7 +147,7 @@ export async function measure(
     const lanes = lent.map((data) => new Lane(run, queue, data, disk, options));
     for (const lane of lanes) lane.begin();
     queue.pair.ring();
-    // Of an interrupt one hears in the event loop; a polled queue is looked at again and again.
+    // The event loop delivers an interrupt; a polled queue must be polled again and again.
     for (; queue.interrupt === undefined && run.active > 0; await turn()) {
       for (let i = 0; i < LOOKS; i++) queue.poll();
     }

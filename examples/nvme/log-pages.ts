@@ -12,7 +12,7 @@ export interface HealthLog {
   /** Percent. */
   readonly availableSpare: number;
   readonly percentageUsed: number;
-  /** Bytes, in thousands of 512. */
+  /** Bytes, in units of 512,000. */
   readonly bytesRead: bigint;
   readonly bytesWritten: bigint;
   readonly readCommands: bigint;
@@ -28,7 +28,7 @@ export interface ErrorEntry {
   readonly count: bigint;
   readonly queue: number;
   readonly command: number;
-  /** As in the completion, without the phase. */
+  /** The status as in the completion, without the phase. */
   readonly status: number;
   readonly lba: bigint;
   readonly namespace: number;
@@ -55,7 +55,7 @@ export function parseHealth(bytes: Buffer): HealthLog {
   };
 }
 
-/** Entries that were written, the newest first. */
+/** The entries that were written, the newest first. */
 export function parseErrors(bytes: Buffer): ErrorEntry[] {
   const entries = Array.from({ length: bytes.length / ERROR_BYTES }, (_, i) => i * ERROR_BYTES);
   return entries

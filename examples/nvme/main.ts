@@ -1,9 +1,9 @@
 /**
- * A tool on top of the driver.
+ * A command-line tool that uses the driver.
  *
  *     npm run nvme -- info                                    the simulated controller
- *     npm run nvme -- info --device 0000:01:00.0              that function, by VFIO
- *     npm run nvme -- read --lba 0 --blocks 8 --file out.bin  to a file, or as hexadecimal without
+ *     npm run nvme -- info --device 0000:01:00.0              that function, through VFIO
+ *     npm run nvme -- read --lba 0 --blocks 8 --file out.bin  to a file; without --file, as hexadecimal
  *     npm run nvme -- write --lba 0 --file in.bin --overwrite
  *     npm run nvme -- bench --depth 32 --size 4096 --seconds 5 [--write --overwrite] [--sequential] [--poll]
  */
@@ -70,7 +70,7 @@ function numberOf(name: NumberFlag): number {
   throw new DmaError('EINVAL', `--${name} ${flags[name]}`, { remedy: 'pass a number' });
 }
 
-/** dma-debug is for tests: it would be measured with. */
+/** dma-debug is off, because it would be part of the measurement. */
 function open(): Promise<PciFunction> {
   const { device } = flags;
   return device === SIMULATION ? openPci(simulate(new NvmeModel()), { debug: false }) : openPci(device);
@@ -111,7 +111,7 @@ async function read(disk: Namespace): Promise<void> {
   else console.log(hexdump(bytes, numberOf('lba') * disk.blockSize));
 }
 
-/** Thirty-two bytes a line, behind their offset on the disk. */
+/** Thirty-two bytes a line, after their offset on the disk. */
 function hexdump(bytes: Buffer, offset: number): string {
   const lines: string[] = [];
   for (let at = 0; at < bytes.length; at += 32) {

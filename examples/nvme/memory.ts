@@ -1,4 +1,7 @@
-/** Memory lent to the controller for a command, and how the command is told where it is. */
+/**
+ * Memory that is mapped for the controller for the time of a command, and the description of its place in the
+ * command.
+ */
 import {
   type DmaDevice,
   type DmaDirection,
@@ -11,11 +14,11 @@ import { type ListPage, ListPages } from './pages.ts';
 import { describeByPrps, fitsPrps, type Piece } from './prp.ts';
 import { describeBySgl, fitsSgl, mostDescriptors, type SglSupport } from './sgl.ts';
 
-/** One view, or views that are one run of blocks. */
+/** One view, or several views for one run of blocks. */
 export type Payload = ArrayBufferView | readonly ArrayBufferView[];
 
 export class Lent {
-  /** For the command. */
+  /** The description for the command. */
   readonly pointer = new DataPointer();
   readonly #mapping: StreamingMapping | SgMapping;
   readonly #memory: TransferMemory;
@@ -38,7 +41,7 @@ export class Lent {
     return this.#mapping.way;
   }
 
-  /** Take it back: the controller is done with it. @throws DmaError EINVAL its buffer was detached meanwhile */
+  /** Unmaps the memory: the controller is done with it. @throws DmaError EINVAL its buffer was detached meanwhile */
   release(): void {
     this.#memory.pages.give(this.#lists);
     this.#mapping[Symbol.dispose]();
@@ -53,34 +56,34 @@ export class TransferMemory {
   readonly dma: DmaDevice;
   readonly pages: ListPages;
   #sgl!: SglSupport;
-  /** Commands that memory is lent to till they are done. */
+  /** The number of commands that have memory mapped until they are done. */
   #borrowers = 0;
-  /** To be called when one of them is. */
+  /** Functions to call when one of those commands is done. */
   readonly #starved = new Set<() => void>();
 
-  /** Without SGLs until `useSgl`. @param pageSize bytes of a page of the controller */
+  /** Without SGLs until `useSgl`. @param pageSize the page size of the controller in bytes */
   constructor(dma: DmaDevice, pageSize: number) {
     this.dma = dma;
     this.pages = new ListPages(dma, pageSize);
-    // An SGL descriptor holds 32 bits of length; PRP entries do not care (nvme_set_ctrl_limits).
+    // An SGL descriptor holds 32 bits of length. PRP entries have no such limit (nvme_set_ctrl_limits).
     dma.limits.maxSegmentSize = 2 ** 32 - 1;
     this.useSgl('none');
   }
 
   useSgl(sgl: SglSupport): void {
     this.#sgl = sgl;
-    // What starts inside a dword has to be copied for PRPs and for some SGLs (Base 2.0, 4.1.1).
+    // For PRPs and for some SGLs, memory that starts inside a dword has to be copied (Base 2.0, 4.1.1).
     this.dma.limits.dmaAlignment = sgl === 'bytes' ? 0 : 3;
   }
 
-  /** Nothing is lent any more. */
+  /** No memory is mapped any more. */
   close(): void {
     this.pages.close();
   }
 
   /**
-   * Lend memory to the controller for a command; for many, one after the other, when it is the device's own, of which
-   * no copies are made. @throws DmaError what `DmaDevice.mapSingle` and `mapSg` throw
+   * Maps memory for a command. If it is the device's own memory, of which no copies are made, the result may serve
+   * many commands, one after the other. @throws DmaError the errors of `DmaDevice.mapSingle` and `mapSg`
    */
   lend(payload: Payload, direction: DmaDirection): Lent {
     const { dma } = this;
@@ -91,8 +94,8 @@ export class TransferMemory {
   }
 
   /**
-   * `lend`, to a command that is sure to end: `done` takes it back. Returns undefined when there is not enough of
-   * something now that other commands have, of whatever queue: `again` is called once when one of them is done.
+   * As `lend`, for a command that is sure to end: `done` unmaps the memory. Returns undefined if a resource is
+   * missing now that other commands have, in any queue. `again` is called once, when one of them is done.
    */
   lendTillDone(payload: Payload, direction: DmaDirection, again: () => void): Lent | undefined {
     try {
@@ -114,14 +117,17 @@ export class TransferMemory {
     lent.release();
   }
 
-  /** Whether a list of views can be given to the controller as it is. */
+  /** True if the controller can take a list of views without a copy. */
   takesList(views: readonly ArrayBufferView[]): boolean {
     if (this.#sgl === 'none' || views.length > mostDescriptors(this.pages.size)) return false;
     if (views.some(({ byteLength }) => byteLength === 0)) return false;
     return this.#sgl === 'bytes' || views.every(({ byteLength }) => byteLength % 4 === 0);
   }
 
-  /** Bytes of this memory that one command can be given: what has to be copied goes through slots of a limited size. */
+  /**
+   * The bytes of this memory that one command can have. Memory that has to be copied goes through slots of a limited
+   * size.
+   */
   longest(payload: Payload): number {
     const { dmaAlignment, maxAlignedMappingSize, maxBounceSize } = this.dma.limits;
     const views = isView(payload) ? [payload] : payload;
@@ -129,7 +135,7 @@ export class TransferMemory {
     return aligned ? maxAlignedMappingSize : maxBounceSize;
   }
 
-  /** Two pages are told by PRPs without a list, and one piece by an SGL without one. */
+  /** PRPs describe two pages without a list, and an SGL describes one piece without a list. */
   describe(pointer: DataPointer, pieces: readonly Piece[], lists: ListPage[]): void {
     const { size } = this.pages;
     const [first] = pieces;
@@ -142,7 +148,7 @@ export class TransferMemory {
   }
 }
 
-/** Room to bounce, addresses, mappings or locked memory: there is more when something is given back. */
+/** Room to bounce, addresses, mappings or locked memory: there is more of them when a command ends. */
 function isShortage(error: unknown): boolean {
   return error instanceof DmaError && (error.code === 'ENOMEM' || error.code === 'ENOSPC');
 }

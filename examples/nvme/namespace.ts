@@ -6,7 +6,7 @@ import type { ControllerIdentity, NamespaceIdentity } from './identify.ts';
 import { isView, type Lent, type Payload, type TransferMemory } from './memory.ts';
 import { cut, payloadBytes, Transfer, TransferCommand } from './transfer.ts';
 
-/** What a namespace needs of its controller. */
+/** The part of the controller that a namespace needs. */
 export interface NamespaceHost {
   readonly identity: ControllerIdentity;
   readonly memory: TransferMemory;
@@ -26,25 +26,25 @@ const RANGE_BLOCKS = 2 ** 32 - 1;
 const RANGES = 256;
 const RANGE_BYTES = 16;
 const DEALLOCATE = 1 << 2;
-/** Blocks of one command: its number is of 16 bits, 0 means 1. */
+/** The most blocks of one command: their number has 16 bits, and 0 means 1. */
 const COMMAND_BLOCKS = 65_536;
 /** LBADS is 9 or more for a format that exists (NVM Command Set 1.0, figure 98). */
 const SHORTEST_BLOCK = 512;
 
 /**
- * All methods reject with DmaError EINVAL for ranges that are none, NvmeError when the controller refuses, ETIMEDOUT
- * when it takes too long, ECANCELED when it was reset meanwhile, and ENODEV once it is closed or gone. The memory is
- * the caller's again when a promise has settled, not before.
+ * All methods reject with DmaError EINVAL for a range that does not exist, NvmeError if the controller refuses,
+ * ETIMEDOUT if it takes too long, ECANCELED if it was reset meanwhile, and ENODEV after it is closed or gone. The
+ * caller may use the memory again only when the promise has settled.
  */
 export class Namespace {
-  /** 1 and up. */
+  /** The identifier, 1 and up. */
   readonly id: number;
   readonly identity: NamespaceIdentity;
   readonly #host: NamespaceHost;
 
   /**
-   * @throws DmaError EINVAL the controller has no such namespace now · EOPNOTSUPP its blocks have metadata, are shorter
-   *   than 512 bytes, or longer than a command
+   * @throws DmaError EINVAL the namespace does not exist now · EOPNOTSUPP its blocks have metadata, are shorter than
+   *   512 bytes, or longer than a command
    */
   constructor(host: NamespaceHost, id: number, identity: NamespaceIdentity) {
     checkIdentity(host, id, identity);
@@ -58,27 +58,27 @@ export class Namespace {
     return this.identity.blockSize;
   }
 
-  /** How many there are. */
+  /** The number of blocks. */
   get blocks(): number {
     return this.identity.blocks;
   }
 
-  /** Fill a view, or several in turn, from block `lba` on: whole blocks, any memory. */
+  /** Fills a view, or several in turn, from block `lba` on: whole blocks, any memory. */
   read(lba: number, into: Payload, options: TransferOptions = {}): Promise<void> {
     return this.#transfer(IO.read, lba, into, options);
   }
 
-  /** Write a view, or several in turn, from block `lba` on: whole blocks, any memory. */
+  /** Writes a view, or several in turn, from block `lba` on: whole blocks, any memory. */
   write(lba: number, from: Payload, options: TransferOptions = {}): Promise<void> {
     return this.#transfer(IO.write, lba, from, options);
   }
 
-  /** What was written survives the loss of power from here on. */
+  /** Makes all earlier writes survive a loss of power. */
   async flush(): Promise<void> {
     await this.#execute({ opcode: IO.flush, namespace: this.id }, 'Flush');
   }
 
-  /** Write zeros without transferring them. @throws DmaError EOPNOTSUPP the controller has no such command */
+  /** Writes zeros without transferring them. @throws DmaError EOPNOTSUPP the controller lacks the command */
   async writeZeroes(lba: number, blocks: number): Promise<void> {
     this.#checkOffered(this.#host.identity.writeZeroes, 'Write Zeroes');
     this.#checkRange(lba, blocks);
@@ -96,8 +96,8 @@ export class Namespace {
   }
 
   /**
-   * Say that blocks are not needed any more (Dataset Management, deallocate). What they read as afterwards is up to the
-   * controller. @throws DmaError EOPNOTSUPP the controller has no such command
+   * Tells the controller that blocks are not needed any more (Dataset Management, deallocate). The controller decides
+   * what they read as afterwards. @throws DmaError EOPNOTSUPP the controller lacks the command
    */
   async trim(lba: number, blocks: number): Promise<void> {
     this.#checkOffered(this.#host.identity.datasetManagement, 'Dataset Management');
@@ -132,7 +132,7 @@ export class Namespace {
     return transfer.done;
   }
 
-  /** A list that the controller cannot take as it is goes through one piece of memory. */
+  /** If the controller cannot take a list as it is, the list goes through one buffer. */
   async #gathered(
     opcode: number,
     lba: number,
@@ -159,7 +159,7 @@ export class Namespace {
     );
   }
 
-  /** Settled when all are: none is under way any more when the first error is heard of. */
+  /** Settles after all commands have ended. So none is under way when the caller sees the first error. */
   async #all(commands: readonly Promise<unknown>[]): Promise<void> {
     for (const result of await Promise.allSettled(commands)) {
       if (result.status === 'rejected') throw result.reason;
@@ -197,7 +197,7 @@ export class Namespace {
   }
 }
 
-/** Of one that is not there now all is zero (Base 2.0, 5.17.2.1). */
+/** If the namespace does not exist now, all fields are zero (Base 2.0, 5.17.2.1). */
 function checkIdentity(host: NamespaceHost, id: number, identity: NamespaceIdentity): void {
   const { blocks, blockSize, metadataSize } = identity;
   if (blocks === 0) {
@@ -224,7 +224,7 @@ function at(lba: number): { dword10: number; dword11: number } {
   return { dword10: lba >>> 0, dword11: Math.floor(lba / 2 ** 32) };
 }
 
-/** Copy each view to its place in `joined`, or from there. */
+/** Copies each view to its place in `joined`, or from there. */
 function copyAll(views: readonly ArrayBufferView[], joined: Uint8Array, to: boolean): void {
   let at = 0;
   for (const view of views) {

@@ -1,6 +1,6 @@
 /**
- * Pages of PRP entries or SGL descriptors, one page of the controller each, from a DmaPool. Views of them are made
- * once: a page that comes back is handed out again, the last one first.
+ * Pages of PRP entries or SGL descriptors, one page of the controller each, from a DmaPool. Their views are made
+ * once: a free page is reused, the last one first.
  */
 import {
   type ArrayOf,
@@ -17,7 +17,7 @@ const PrpEntry = struct(8, { address: u64(0) });
 const SglDescriptor = struct(16, {
   address: u64(0),
   length: u32(8),
-  /** Bits 31:28 the type. */
+  /** The type is in bits 31:28. */
   type: u32(12),
 });
 
@@ -35,13 +35,13 @@ export class ListPages {
   readonly #blocks: DmaPoolBlock[] = [];
   readonly #free: ListPage[] = [];
 
-  /** @param size bytes of a page of the controller */
+  /** @param size the page size of the controller in bytes */
   constructor(dma: DmaDevice, size: number) {
     this.size = size;
     this.#pool = dma.createPool('nvme lists', { size, align: size });
   }
 
-  /** Its bytes are what its last user left there. @throws DmaError ENOMEM */
+  /** Its contents are those that its last user left. @throws DmaError ENOMEM */
   take(): ListPage {
     const page = this.#free.pop();
     if (page !== undefined) return page;
@@ -60,7 +60,7 @@ export class ListPages {
     for (let page = pages.pop(); page !== undefined; page = pages.pop()) this.#free.push(page);
   }
 
-  /** All of them were given back. Harmless to call twice, and when the device was closed. */
+  /** All pages are free. Calling it twice, or after the device was closed, is harmless. */
   close(): void {
     if (this.#pool.closed) return;
     for (const block of this.#blocks.splice(0)) block.free();

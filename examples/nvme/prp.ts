@@ -1,9 +1,9 @@
 /**
  * Physical region page entries (NVM Express Base 2.0, 4.1.1). Only the first may start inside a page of memory, at a
- * dword, and only the last may end inside one; in between there are whole pages:
+ * dword, and only the last may end inside one. In between there are whole pages:
  *
  *      PRP 1    [....xxxx]                    the first page, from its offset on
- *      PRP 2              [xxxxxxxx]          the second page, when that is the last,
+ *      PRP 2              [xxxxxxxx]          the second page, if it is the last,
  *                         or a list of pages: [ page | page | ... | next page of the list ]
  */
 import type { DataPointer } from './commands.ts';
@@ -20,7 +20,10 @@ export interface Piece {
 const WORD = 2 ** 32;
 const ENTRY = 8;
 
-/** Whether PRP entries can describe the pieces: where one ends and the next begins there is the end of a page. */
+/**
+ * True if PRP entries can describe the pieces: each piece but the last ends at the end of a page, and each but the
+ * first starts at one.
+ */
 export function fitsPrps(pieces: readonly Piece[], pageSize: number): boolean {
   const last = pieces.length - 1;
   return pieces.every(({ address, length }, i) => {
@@ -30,8 +33,8 @@ export function fitsPrps(pieces: readonly Piece[], pageSize: number): boolean {
 }
 
 /**
- * Describe the pieces, which `fitsPrps`. @param lists takes the pages of the list, for as long as the command is under
- * way
+ * Describes the pieces, for which `fitsPrps` must be true.
+ * @param lists receives the pages of the list, which the command keeps as long as it is under way
  * @throws DmaError ENOMEM
  */
 export function describeByPrps(
@@ -53,7 +56,7 @@ export function describeByPrps(
   pointer.high2 = list.high;
 }
 
-/** Where each page of memory starts, the first at its offset. */
+/** The start of each page of memory. The first includes its offset. */
 function pagesOf(pieces: readonly Piece[], pageSize: number): number[] {
   const entries: number[] = [];
   for (const { address, length } of pieces) {
@@ -63,7 +66,9 @@ function pagesOf(pieces: readonly Piece[], pageSize: number): number[] {
   return entries;
 }
 
-/** All entries but the first, in pages that are chained by their last entry. Returns the first page. */
+/**
+ * Writes all entries but the first to pages. The last entry of a page leads to the next page. Returns the first page.
+ */
 function writeList(entries: readonly number[], pages: ListPages, lists: ListPage[]): ListPage {
   const fitting = pages.size / ENTRY;
   const first = pages.take();

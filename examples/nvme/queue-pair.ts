@@ -1,15 +1,15 @@
 /**
- * A submission queue and its completion queue (NVM Express Base 2.0, 3.3.1): the rings, the commands that are under way
- * and the two doorbells. Nothing here waits and nothing is allocated for a command; this is the way for programs that
- * count nanoseconds:
+ * A submission queue and its completion queue (NVM Express Base 2.0, 3.3.1): the rings, the commands under way and
+ * the two doorbells. No method waits, and a command allocates nothing. It is the interface for programs that count
+ * nanoseconds:
  *
  *      const data = nvme.memory.lend(buffer.bytes, 'from-device').pointer;    // once, for a buffer that is used often
  *      pair.submitRead(1, lba, 8, data, completion);                          // as often as there is room
  *      pair.ring();                                                           // one doorbell for all of them
  *      while (done < wanted) done += pair.poll();                             // calls completion.complete for each
  *
- * A command has an identifier from when it is submitted until it is completed or abandoned, and there are `depth` of
- * them, one less than entries: neither queue can overflow.
+ * A command has an identifier from its submission until it is completed or abandoned. There are `depth` identifiers,
+ * one fewer than entries, so neither queue can overflow.
  */
 import {
   type ArrayOf,
@@ -22,15 +22,19 @@ import {
 import { type Command, CompletionEntry, type DataPointer, IO, NO_DATA, SubmissionEntry } from './commands.ts';
 import { headDoorbell, tailDoorbell } from './registers.ts';
 
-/** Who is told how a command ended: exactly once, by one of the first two. */
+/** Is told how a command ended: exactly once, by one of the first two methods. */
 export interface Completion {
-  /** @param status bits 15:1 of the status field, 0 when it succeeded @param result dword 0 */
+  /**
+   * @param status bits 15:1 of the status field, 0 if the command succeeded
+   * @param result dword 0
+   */
   complete(status: number, result: number): void;
   /**
-   * The controller will not do it any more, nor touch its memory: it was reset or closed, or is gone. Submits nothing.
+   * The controller will neither execute the command any more, nor touch its memory: it was reset or closed, or is
+   * gone. The callback must not submit commands.
    */
   abandon(error: DmaError): void;
-  /** It takes too long, and is going to be aborted: what it fails with then. */
+  /** The command takes too long, and is going to be aborted. It fails with `error` then. */
   expire?(error: DmaError): void;
 }
 
@@ -40,18 +44,18 @@ export interface QueuePairOptions {
   readonly dma: DmaDevice;
   /** BAR 0. */
   readonly registers: Bar;
-  /** 0 is the admin queue. */
+  /** The queue identifier; 0 is the admin queue. */
   readonly id: number;
-  /** Of both rings, 2 to 65,536. */
+  /** The entries of both rings, 2 to 65,536. */
   readonly entries: number;
   /** Bytes from one doorbell to the next. */
   readonly doorbellStride: number;
-  /** Bytes of a page of the controller: rings begin at one. */
+  /** The page size of the controller in bytes. Rings start at a page. */
   readonly pageSize: number;
 }
 
 export class QueuePair {
-  /** 0 is the admin queue. */
+  /** The queue identifier; 0 is the admin queue. */
   readonly id: number;
   /** Commands that may be under way at once. */
   readonly depth: number;
@@ -66,20 +70,20 @@ export class QueuePair {
   readonly #tail: RingIndex;
   readonly #head: RingIndex;
   /**
-   * The tail and the head that the controller knows of: the same value again is an error of ours (Base 2.0, figure
-   * 146).
+   * The tail and the head that the controller knows. Ringing the same value again would be an error of this driver
+   * (Base 2.0, figure 146).
    */
   #rungTail = 0;
   #rungHead = 0;
-  /** Identifiers that are free, as a stack. */
+  /** The free identifiers, as a stack. */
   readonly #free: Uint16Array;
   #room: number;
   #paused = false;
-  /** By identifier: who waits for it. */
+  /** By identifier: the completion callback of the command. */
   readonly #waiting: (Completion | undefined)[];
-  /** By identifier: the turn of the clock at which it was submitted. */
+  /** By identifier: the turn of the clock at which the command was submitted. */
   readonly #submitted: Int32Array;
-  /** By identifier: 1 when it took too long before. */
+  /** By identifier: 1 if the command took too long before. */
   readonly #expired: Uint8Array;
   #turn = 0;
 
@@ -110,7 +114,7 @@ export class QueuePair {
     this.#expired = new Uint8Array(this.depth);
   }
 
-  /** Commands that can be submitted now; 0 while it is paused. */
+  /** The number of commands that can be submitted now; 0 while the pair is paused. */
   get room(): number {
     return this.#paused ? 0 : this.#room;
   }
@@ -121,9 +125,10 @@ export class QueuePair {
   }
 
   /**
-   * Put a Read into the queue (NVM Command Set 1.0, 3.2.4). The controller sees it at the next `ring`.
-   * @param lba first block, below 2^53 @param blocks 1 to 65,536
-   * @returns the command identifier, or -1 when the queue is full or paused
+   * Puts a Read into the queue (NVM Command Set 1.0, 3.2.4). The controller sees it at the next `ring`.
+   * @param lba first block, below 2^53
+   * @param blocks 1 to 65,536
+   * @returns the command identifier, or -1 if the queue is full or paused
    */
   submitRead(
     namespace: number,
@@ -135,7 +140,7 @@ export class QueuePair {
     return this.submitIo(IO.read, namespace, lba, blocks - 1, data, completion);
   }
 
-  /** Put a Write into the queue (NVM Command Set 1.0, 3.2.6); as `submitRead`. */
+  /** Puts a Write into the queue (NVM Command Set 1.0, 3.2.6); as `submitRead`. */
   submitWrite(
     namespace: number,
     lba: number,
@@ -146,7 +151,7 @@ export class QueuePair {
     return this.submitIo(IO.write, namespace, lba, blocks - 1, data, completion);
   }
 
-  /** Any command whose dwords 10 and 11 are a block and whose dword 12 is `dword12`. */
+  /** Puts a command into the queue that has a block in dwords 10 and 11, and `dword12` in dword 12. */
   submitIo(
     opcode: number,
     namespace: number,
@@ -169,7 +174,7 @@ export class QueuePair {
     return id;
   }
 
-  /** Any command at all; as `submitRead`. */
+  /** Puts any command into the queue; as `submitRead`. */
   submit(command: Command, completion: Completion): number {
     const { opcode, namespace = 0, data = NO_DATA } = command;
     const id = this.#take(opcode, namespace, data, completion);
@@ -187,7 +192,7 @@ export class QueuePair {
   }
 
   /**
-   * Tell the controller of everything submitted since the last time.
+   * Announces all new commands to the controller.
    * @throws DmaError ENODEV, EIO it does not answer
    */
   ring(): void {
@@ -198,9 +203,9 @@ export class QueuePair {
   }
 
   /**
-   * Take what the controller has completed, and tell it so by one doorbell. A callback may submit commands and ring the
+   * Takes all completions, and tells the controller so by one doorbell. A callback may submit commands and ring the
    * doorbell.
-   * @returns commands that were completed
+   * @returns the number of completed commands
    * @throws DmaError EIO the controller completed a command that was not submitted · ENODEV, EIO it does not answer
    */
   poll(): number {
@@ -224,7 +229,7 @@ export class QueuePair {
     return count;
   }
 
-  /** Until `resume` the pair is full and completes nothing: the controller is being reset, or is gone. */
+  /** The controller is being reset, or is gone. Until `resume` the pair counts as full, and completes no command. */
   pause(): void {
     this.#paused = true;
   }
@@ -233,12 +238,14 @@ export class QueuePair {
     this.#paused = false;
   }
 
-  /** Time passes, in turns that the owner makes: commands are as old as the turns since they were submitted. */
+  /**
+   * Time passes, in turns that the owner makes: the age of a command is the number of turns since it was submitted.
+   */
   age(): void {
     this.#turn++;
   }
 
-  /** The identifier of a command of at least that age; -1 when there is none. */
+  /** The identifier of a command of at least that age; -1 if there is none. */
   findOlderThan(turns: number): number {
     if (this.#room === this.depth) return -1;
     return this.#waiting.findIndex(
@@ -246,7 +253,7 @@ export class QueuePair {
     );
   }
 
-  /** The command takes too long, and gets as much time again. Returns false when it has had that before. */
+  /** The command takes too long, and gets the same time again. Returns false if it has got that before. */
   expire(id: number, error: DmaError): boolean {
     this.#submitted[id] = this.#turn;
     this.#waiting[id]?.expire?.(error);
@@ -255,7 +262,7 @@ export class QueuePair {
     return first;
   }
 
-  /** All commands end with `error`: the controller was stopped before, and does nothing any more. */
+  /** All commands end with `error`. The controller was stopped before, and does nothing any more. */
   abandon(error: DmaError): void {
     for (let id = 0; id < this.depth; id++) {
       const completion = this.#waiting[id];
@@ -265,7 +272,7 @@ export class QueuePair {
     }
   }
 
-  /** Both rings as they were at first; the controller has forgotten them and nothing is under way. */
+  /** Resets both rings to their first state. The controller has forgotten them, and no command is under way. */
   reset(): void {
     this.submissions.bytes.fill(0);
     this.completions.bytes.fill(0);
@@ -274,13 +281,13 @@ export class QueuePair {
     this.#rungTail = this.#rungHead = 0;
   }
 
-  /** Harmless to call twice. */
+  /** Calling it twice is harmless. */
   free(): void {
     this.submissions[Symbol.dispose]();
     this.completions[Symbol.dispose]();
   }
 
-  /** Dwords 0 to 9 of the entry at the tail. */
+  /** Fills dwords 0 to 9 of the entry at the tail. */
   #take(opcode: number, namespace: number, data: DataPointer, completion: Completion): number {
     if (this.#room === 0 || this.#paused) return -1;
     const id = this.#free[--this.#room]!;

@@ -1,4 +1,4 @@
-/** Controller properties in BAR 0 (NVM Express Base 2.0, 3.1.3; Base 1.4c, 3.1), and where the doorbells are. */
+/** Controller properties in BAR 0 (NVM Express Base 2.0, 3.1.3; Base 1.4c, 3.1), and the places of the doorbells. */
 import type { Bar } from '../../lib/index.ts';
 
 export const REGISTER = {
@@ -29,17 +29,17 @@ export const STATUS = {
   shutdownComplete: 2 << 2,
 } as const;
 
-/** CAP (3.1.3.1), the parts a driver needs. */
+/** CAP (3.1.3.1): the parts that a driver needs. */
 export interface Capabilities {
   /** Entries of the longest queue (MQES + 1). */
   readonly maxEntries: number;
   /** Bytes from one doorbell to the next (DSTRD). */
   readonly doorbellStride: number;
-  /** Milliseconds that enabling and disabling may take: TO, and one unit more, as the kernel's driver gives. */
+  /** Milliseconds that enabling and disabling may take: TO plus one unit, as the kernel's driver gives. */
   readonly timeout: number;
-  /** Whether it speaks the NVM command set (CSS). */
+  /** True if it supports the NVM command set (CSS). */
   readonly nvm: boolean;
-  /** Bytes of the smallest and the largest memory page it can be set to (MPSMIN, MPSMAX). */
+  /** The smallest and the largest memory page that can be set, in bytes (MPSMIN, MPSMAX). */
   readonly minPageSize: number;
   readonly maxPageSize: number;
 }

@@ -1,12 +1,13 @@
 /**
- * Scatter gather lists (NVM Express Base 2.0, 4.1.2). Where the controller takes them, a piece is one descriptor
- * however long it is, and one piece needs no list at all; pieces may start and end anywhere, or at dwords if the
- * controller says so.
+ * Scatter gather lists (NVM Express Base 2.0, 4.1.2). If the controller supports them, a piece of any length is one
+ * descriptor, and a single piece needs no list. Pieces may start and end anywhere, or only at dwords if the
+ * controller requires that.
  *
  *      one piece      command: [ data block ]
  *      several        command: [ last segment ] -> page: [ data block | data block | ... ]
  *
- * Segments could be chained. As the kernel's driver, this one never does: QEMU mistakes the third for one too many.
+ * Segments could be chained. Like the kernel's driver, this one never does that: QEMU rejects the third segment as
+ * one too many.
  */
 import type { DataPointer } from './commands.ts';
 import type { ListPage, ListPages } from './pages.ts';
@@ -14,13 +15,13 @@ import type { Piece } from './prp.ts';
 
 const WORD = 2 ** 32;
 const DESCRIPTOR = 16;
-/** PSDT 01b: SGL, metadata (of which there is none) by address. */
+/** PSDT 01b: SGL; metadata by address (there is no metadata). */
 const BY_SGL = 1 << 14;
 
 /** Descriptor types, in the upper half of the last byte. */
 const TYPE = { dataBlock: 0, lastSegment: 3 << 28 } as const;
 
-/** Whether the controller takes SGLs, and of what (SGLS of Identify Controller, Base 2.0, figure 275). */
+/** The SGLs that the controller supports (SGLS of Identify Controller, Base 2.0, figure 275). */
 export type SglSupport = 'none' | 'dwords' | 'bytes';
 
 export function fitsSgl(pieces: readonly Piece[], support: SglSupport, pageSize: number): boolean {
@@ -29,14 +30,14 @@ export function fitsSgl(pieces: readonly Piece[], support: SglSupport, pageSize:
   return pieces.every(({ address, length }) => address % 4 === 0 && length % 4 === 0);
 }
 
-/** Pieces that one command can be told of. */
+/** The most pieces that one command can describe. */
 export function mostDescriptors(pageSize: number): number {
   return pageSize / DESCRIPTOR;
 }
 
 /**
- * Describe the pieces, which `fitsSgl`. @param lists takes the page of the list, for as long as the command is under
- * way
+ * Describes the pieces, for which `fitsSgl` must be true.
+ * @param lists receives the page of the list, which the command keeps as long as it is under way
  * @throws DmaError ENOMEM
  */
 export function describeBySgl(

@@ -1,14 +1,14 @@
-/** What the status of a completion means (NVM Express Base 2.0, 3.3.3.2.1; NVM Command Set 1.0, 3.1.2). */
+/** The meaning of a completion's status (NVM Express Base 2.0, 3.3.3.2.1; NVM Command Set 1.0, 3.1.2). */
 import { DmaError, type ErrnoName } from '../../lib/index.ts';
 
-/** What to do about it, for errors that a program can do something about. */
+/** The meaning of a status, with an error code and a remedy if a program can do something about it. */
 interface Meaning {
   readonly text: string;
   readonly code?: ErrnoName;
   readonly remedy?: string;
 }
 
-/** By status code type and status code, as `type << 8 | code`. */
+/** Keyed by status code type and status code, as `type << 8 | code`. */
 const MEANING: Readonly<Record<number, Meaning>> = {
   1: { text: 'invalid command opcode', code: 'EOPNOTSUPP', remedy: 'the controller has no such command' },
   2: { text: 'invalid field in command', code: 'EINVAL' },
@@ -76,9 +76,9 @@ export class NvmeError extends DmaError {
   readonly type: number;
   /** Status code within its type. */
   readonly status: number;
-  /** Whether the same command would fail again (DNR). */
+  /** True if the same command would fail again (DNR). */
   readonly doNotRetry: boolean;
-  /** Whether the error log page has more about it (M). */
+  /** True if the error log page has more information (M). */
   readonly more: boolean;
 
   /** @param status bits 15:1 of the status field @param what the command, for people */

@@ -1,5 +1,6 @@
 /**
- * One read or write of any length: cut into commands, each of which lends its part of the memory while it is under way.
+ * One read or write of any length. It is cut into commands, each of which maps its part of the memory while it is
+ * under way.
  */
 import type { DmaError } from '../../lib/index.ts';
 import type { CommandQueue, Submission } from './command-queue.ts';
@@ -8,7 +9,7 @@ import type { Lent, Payload, TransferMemory } from './memory.ts';
 import type { QueuePair } from './queue-pair.ts';
 import { NvmeError } from './status.ts';
 
-/** Of a command that reads or writes. */
+/** The blocks of a command that reads or writes. */
 export interface Range {
   readonly opcode: number;
   readonly namespace: number;
@@ -18,7 +19,7 @@ export interface Range {
   readonly blocks: number;
 }
 
-/** The whole: settled when the last of its commands has ended, and with the first error. */
+/** The whole transfer. It settles when its last command has ended, with the first error if there was one. */
 export class Transfer {
   readonly done: Promise<void>;
   #left = 0;
@@ -33,12 +34,12 @@ export class Transfer {
     });
   }
 
-  /** Whether one of its commands has failed: those that have not begun need not. */
+  /** True if one of its commands has failed. Commands that have not begun are skipped then. */
   get failed(): boolean {
     return this.#error !== undefined;
   }
 
-  /** Begin all of it. */
+  /** Starts all commands. */
   start(commands: readonly TransferCommand[], queue: CommandQueue): void {
     this.#left = commands.length;
     for (const command of commands) queue.enqueue(command);
@@ -98,7 +99,7 @@ export class TransferCommand implements Submission {
     this.#late = error;
   }
 
-  /** The memory is the caller's again before the caller hears of it. */
+  /** The memory belongs to the caller again before the promise settles. */
   #end(error: DmaError | undefined): void {
     let failure: unknown = error;
     try {
@@ -115,13 +116,16 @@ export class TransferCommand implements Submission {
   }
 }
 
-/** Bytes of all views. */
+/** The bytes of all views. */
 export function payloadBytes(payload: Payload): number {
   if (ArrayBuffer.isView(payload)) return payload.byteLength;
   return (payload as readonly ArrayBufferView[]).reduce((sum, view) => sum + view.byteLength, 0);
 }
 
-/** The payload in parts of `size` bytes, the last may be shorter; a payload no longer than that stays as it is. */
+/**
+ * Cuts the payload into parts of `size` bytes; the last may be shorter. A payload that is not longer than that stays
+ * as it is.
+ */
 export function* cut(payload: Payload, size: number): Generator<Payload> {
   if (payloadBytes(payload) <= size) {
     yield payload;

@@ -1,39 +1,43 @@
 /**
- * What takes too long (nvme_timeout of the kernel's driver): first the queue is looked at, for the interrupt may have
- * been lost; then the command is aborted; and when even that does not end it, the controller is reset.
+ * Watches for commands that take too long (nvme_timeout of the kernel's driver). First the queue is polled, because
+ * the interrupt may be lost. Then the command is aborted. If that does not end it, the controller is reset.
  *
- * No timer is set for a command: a clock turns a few times in the time that a command may take, and ages all of them.
+ * A command has no timer of its own. One clock turns a few times in the time that a command may take, and ages all
+ * commands.
  */
 import { DmaError, type PciFunction } from '../../lib/index.ts';
 import type { CommandQueue } from './command-queue.ts';
 
-/** Turns of the clock in the time that a command may take. */
+/** The turns of the clock in the time that a command may take. */
 const TURNS = 4;
-/** Turns after which it has taken that long for certain: the first may have been almost over when it was submitted. */
+/**
+ * The turns after which a command has certainly taken that long. The first turn may have been almost over when it was
+ * submitted.
+ */
 const TOO_OLD = TURNS + 1;
 
 export interface Watched {
   readonly fn: PciFunction;
-  /** Those that are watched now. */
+  /** The queues that are watched now. */
   queues(): readonly CommandQueue[];
-  /** Whether an Abort would be sent at once. */
+  /** True if an Abort would be sent at once. */
   mayAbort(): boolean;
-  /** Whether the command was, or will be, aborted. */
+  /** Resolves with true if the command was aborted, or will be. */
   abort(queue: number, command: number): Promise<boolean>;
-  /** End everything, and start anew. */
+  /** Ends all commands, and starts the controller again. */
   recover(error: DmaError): void;
 }
 
 export class Watch {
-  /** Commands that were found complete without their interrupt. */
+  /** The number of commands that were found complete without their interrupt. */
   lostInterrupts = 0;
-  /** Commands that were aborted. */
+  /** The number of commands that were aborted. */
   aborts = 0;
   readonly #controller: Watched;
   readonly #timeout: number;
   readonly #timer: NodeJS.Timeout;
 
-  /** @param timeout milliseconds a command may take */
+  /** @param timeout milliseconds that a command may take */
   constructor(controller: Watched, timeout: number) {
     this.#controller = controller;
     this.#timeout = timeout;
@@ -50,16 +54,16 @@ export class Watch {
     const queues = this.#controller.queues();
     for (const { pair } of queues) pair.age();
     const late = queues.filter(({ pair }) => pair.findOlderThan(TOO_OLD) >= 0);
-    // One that resets the controller ends what the others have.
+    // If one of them resets the controller, the commands of the others end, too.
     for (const queue of late) if (this.#expire(queue)) return;
   }
 
-  /** Returns whether it came to a reset. */
+  /** Returns true if it led to a reset. */
   #expire(queue: CommandQueue): boolean {
     const { pair } = queue;
     const found = queue.poll();
     if (queue.interrupt !== undefined) this.lostInterrupts += found;
-    // What the look has found may be that the controller has to be reset.
+    // The poll may have found out that the controller must be reset.
     if (!this.#controller.queues().includes(queue)) return true;
     const id = pair.findOlderThan(TOO_OLD);
     if (id < 0) return false;
@@ -70,16 +74,16 @@ export class Watch {
       this.#controller.recover(late);
       return true;
     }
-    // One that waited would be sent after a reset, and end whatever has the identifier by then.
+    // An abort that waits would be sent after a reset, and end the command that has the identifier by then.
     if (!this.#controller.mayAbort()) return false;
     this.aborts++;
-    // What the abort did shows in the command itself, or in nothing: then there is the reset.
+    // The abort ends the command, or nothing happens: then the reset follows.
     this.#controller.abort(pair.id, id).catch(() => {});
     return false;
   }
 }
 
-/** The error when the program closed the function and not the driver. */
+/** The error if the program closed the function instead of the driver. */
 function closed(fn: PciFunction): DmaError {
   return new DmaError('ENODEV', `${fn.address} was closed`, { remedy: 'close the controller instead' });
 }
