@@ -1,31 +1,33 @@
-/** What both modes of a channel share: the queue of packets, the registers, and the service of an interrupt. */
+/**
+ * The common part of both modes of a channel: the queue of packets, the registers, and the service of an interrupt.
+ */
 import { DmaError } from '../../lib/index.ts';
 import { ERRORS } from './failure.ts';
 import { CHANNEL, CONTROL, REGISTER, STATUS } from './registers.ts';
 import type { Settings } from './settings.ts';
 import type { Lent, Payload, Piece, Transfer } from './transfer.ts';
 
-/** What is taken of a Bar, or of the registers of a UIO device. All accesses are 32 bits wide. */
+/** The part of a Bar, or of the registers of a UIO device, that the driver needs. All accesses are 32 bits wide. */
 export interface Registers {
   read32(offset: number): number;
   write32(offset: number, value: number): void;
 }
 
-/** The driver a channel belongs to. */
+/** The driver that owns a channel. */
 export interface ChannelOwner {
   readonly registers: Registers;
   readonly settings: Settings;
   lend(payload: Payload, direction: 'to-device' | 'from-device'): Lent;
   /** A transfer was begun: the driver has to wait for the interrupt. */
   watch(channel: Channel): void;
-  /** Reset the core and fail everything under way: `culprit` with `error`, the others with ECANCELED. */
+  /** Reset the core and fail all transfers under way: `culprit` with `error`, the others with ECANCELED. */
   abandon(error: unknown, culprit?: Transfer): void;
 }
 
 export interface TransferOptions {
   /**
-   * Aborting a packet that is under way resets the core, which has no other way to give a buffer back: the others under
-   * way are rejected with ECANCELED.
+   * Aborting a packet under way resets the core, because the core has no other way to release a buffer. The other
+   * packets under way reject with ECANCELED.
    */
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,7 +37,7 @@ export abstract class Channel {
   readonly receives: boolean;
   protected readonly owner: ChannelOwner;
   readonly #base: number;
-  /** Lent, but there was no room for them yet. */
+  /** Transfers whose memory is mapped, and for which there was no room yet. */
   #waiting: Transfer[] = [];
 
   constructor(owner: ChannelOwner, which: keyof typeof CHANNEL) {
@@ -47,18 +49,18 @@ export abstract class Channel {
 
   /** Under way, oldest first. */
   protected abstract readonly active: readonly Transfer[];
-  /** The core was reset: set it going. */
+  /** The core was reset: start the channel. */
   abstract start(): void;
-  /** Give back what the channel itself holds; the core must be halted. */
+  /** Free the memory of the channel itself. The core must be halted. */
   abstract free(): void;
   protected abstract newTransfer(lent: Lent): Transfer;
   protected abstract hasRoom(transfer: Transfer): boolean;
   protected abstract begin(transfer: Transfer): void;
-  /** Finish what is done. */
+  /** Finish the transfers that are done. */
   protected abstract collect(status: number): void;
-  /** Forget what is under way. */
+  /** Drop the transfers under way. */
   protected abstract clear(): void;
-  /** The transfer that the error bits are about, and where it happened. */
+  /** The transfer that the error bits concern, and the place of the error. */
   protected abstract blame(): { culprit: Transfer | undefined; where: string };
   protected abstract failure(status: number, where: string, culprit: Transfer | undefined): DmaError;
 
@@ -66,7 +68,7 @@ export abstract class Channel {
     return this.active.length > 0;
   }
 
-  /** @returns bytes that were moved */
+  /** @returns the number of bytes that were moved */
   async transfer(payload: Payload, { signal }: TransferOptions): Promise<number> {
     signal?.throwIfAborted();
     const transfer = this.#lend(payload);
@@ -76,13 +78,13 @@ export abstract class Channel {
     try {
       this.#beginWaiting();
     } catch (error) {
-      // The registers do not answer, or this code has a bug: it is unknown what the core has begun.
+      // The registers do not answer, or this code has a bug: it is not known which transfers the core has begun.
       this.owner.abandon(error, transfer);
     }
     try {
       return await transfer.done;
     } catch (error) {
-      // A caller that aborts several at once gets the reason from each of them.
+      // If the caller aborts several transfers at once, each rejects with the reason of its own signal.
       signal?.throwIfAborted();
       throw error;
     } finally {
@@ -90,10 +92,10 @@ export abstract class Channel {
     }
   }
 
-  /** The interrupt came, or may have. */
+  /** The interrupt came, or may have come. */
   service(): void {
     const status = this.read(REGISTER.status);
-    // Acknowledged before looking: what completes from here on interrupts again.
+    // The interrupt is acknowledged before the check, so that a packet that completes from here on interrupts again.
     if (status & STATUS.interrupts) this.write(REGISTER.status, status & STATUS.interrupts);
     this.collect(status);
     if (status & ERRORS) {
@@ -105,7 +107,8 @@ export abstract class Channel {
   }
 
   /**
-   * Reject everything, begun or not. @param released the device can no longer reach the memory
+   * Reject all transfers, begun or not.
+   * @param released true if the device can no longer reach the memory
    * @returns the transfers whose memory is still mapped, because the device may reach it
    */
   drop(errorFor: (transfer: Transfer) => unknown, released: boolean): readonly Transfer[] {
@@ -124,7 +127,7 @@ export abstract class Channel {
     this.owner.registers.write32(this.#base + offset, value);
   }
 
-  /** The upper half last: a wide core starts at it. */
+  /** The upper half is written last, because a wide core starts at that write. */
   protected writePointer(low: number, address: number): void {
     this.write(low, address >>> 0);
     if (this.owner.settings.addressBits > 32) this.write(low + 4, Math.floor(address / 2 ** 32));

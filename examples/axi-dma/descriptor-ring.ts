@@ -5,7 +5,7 @@
  *        v                          v
  *      [ given to the engine . . . ][ ours . . . . . . . . ]--> back to the first
  *
- * One descriptor is always ours, so that the tail never equals the descriptor the engine is at unless it rests there.
+ * One descriptor is always ours. So the tail equals the descriptor of the engine only if the engine rests there.
  */
 import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.ts';
 import { DESCRIPTOR, DESCRIPTOR_STATUS } from './registers.ts';
@@ -33,17 +33,17 @@ export class DescriptorRing {
     this.reset();
   }
 
-  /** Descriptors that can be put now. */
+  /** The number of descriptors that can be added now. */
   get room(): number {
     return this.count - 1 - this.#used;
   }
 
-  /** Address of descriptor `index` for the device. */
+  /** The device address of descriptor `index`. */
   addressOf(index: number): number {
     return Number(this.#memory.dmaAddress) + index * DESCRIPTOR.bytes;
   }
 
-  /** Everything is ours again; the engine must be halted. */
+  /** All descriptors are ours again. The engine must be halted. */
   reset(): void {
     this.#words.fill(0);
     for (let index = 0; index < this.count; index++) {
@@ -52,21 +52,21 @@ export class DescriptorRing {
     this.#oldest = this.#used = 0;
   }
 
-  /** Fill the next descriptor; the engine gets it when TAILDESC says so. @returns its index */
+  /** Fills the next descriptor. The engine gets it when TAILDESC is written. @returns its index */
   put(address: number, length: number, flags: number): number {
     const index = (this.#oldest + this.#used) % this.count;
     this.#used++;
     this.#setPointer(index, DESCRIPTOR.address, address);
     this.#words[index * DESCRIPTOR.words + DESCRIPTOR.control] = flags | length;
-    // A descriptor that is complete already is an error to the engine.
+    // The engine reports an error if a descriptor is already complete.
     this.#words[index * DESCRIPTOR.words + DESCRIPTOR.status] = 0;
     return index;
   }
 
-  /** STATUS of the oldest descriptor; undefined while the engine is not done with it, or has none. */
+  /** STATUS of the oldest descriptor; undefined if the engine is not done with it, or has none. */
   get finished(): number | undefined {
     if (this.#used === 0) return undefined;
-    // The engine writes it meanwhile: read once and whole.
+    // The engine may write it at the same time, so it is read once, as a whole.
     const status = Atomics.load(this.#words, this.#oldest * DESCRIPTOR.words + DESCRIPTOR.status);
     return status & DESCRIPTOR_STATUS.complete ? status : undefined;
   }

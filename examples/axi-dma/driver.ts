@@ -1,7 +1,7 @@
 /**
- * A driver for the AXI DMA (PG021), in direct register mode or with its scatter-gather engine, whichever the core was
- * built with. It is given registers, interrupts and a DmaDevice: parts of a PCI function (an FPGA card), of a UIO
- * device with u-dma-buf memory (a SoC), or of a simulation. Nothing in it knows which.
+ * A driver for the AXI DMA (PG021). It uses direct register mode or the scatter-gather engine, as the core was built.
+ * The caller passes registers, interrupts and a DmaDevice. They may be parts of a PCI function (an FPGA card), of a
+ * UIO device with u-dma-buf memory (a SoC), or of a simulation. The driver does not know which.
  *
  *      await Promise.all([axi.s2mm.receive(into), axi.mm2s.send(from)]);
  */
@@ -15,17 +15,17 @@ import type { Lent, Payload, Transfer } from './transfer.ts';
 
 export type { AxiDmaOptions } from './settings.ts';
 
-/** What the driver stands on; it stays the caller's, who closes the driver first. */
+/** The parts that the driver uses. The caller keeps owning them, and closes the driver first. */
 export interface AxiDmaParts {
   readonly registers: Registers;
-  /** One for each channel, or the same for both. */
+  /** One interrupt for each channel, or the same one for both. */
   readonly interrupts: { readonly mm2s: AxiDmaInterrupt; readonly s2mm: AxiDmaInterrupt };
   readonly dma: DmaDevice;
 }
 
 export type AxiDmaInterrupt = Pick<Interrupt, 'wait' | 'unmask'>;
 
-/** Memory to stream. */
+/** The channel from memory to the stream. */
 export interface SendChannel {
   /**
    * Send one packet; a list is one packet. Resolves when the core has read the memory, which is the caller's again.
@@ -36,7 +36,7 @@ export interface SendChannel {
   send(payload: Payload, options?: TransferOptions): Promise<void>;
 }
 
-/** Stream to memory. */
+/** The channel from the stream to memory. */
 export interface ReceiveChannel {
   /**
    * Receive one packet; a list takes one packet, which fills all its views but the last. Resolves with the bytes
@@ -50,13 +50,13 @@ export interface ReceiveChannel {
   receive(into: Payload, options?: TransferOptions): Promise<number>;
 }
 
-/** Reads of DMACR until a reset that does not end is given up; it takes some tens of clocks. */
+/** The number of reads of DMACR before the driver gives up a reset. A reset takes some tens of clocks. */
 const RESET_READS = 100_000;
 
-/** The reason with which waits for an interrupt that will not come are ended. */
+/** The reason that ends waits for an interrupt that will not come. */
 const RESTARTED = new DmaError('ECANCELED', 'the core was reset');
 
-/** One interrupt and the channels it may be for. */
+/** One interrupt, and the channels that use it. */
 interface Line {
   readonly interrupt: AxiDmaInterrupt;
   readonly channels: Channel[];
@@ -67,24 +67,24 @@ interface Line {
 export class AxiDma {
   readonly mm2s: SendChannel;
   readonly s2mm: ReceiveChannel;
-  /** Whether the core has the scatter-gather engine. */
+  /** True if the core has the scatter-gather engine. */
   readonly scatterGather: boolean;
 
   readonly #registers: Registers;
   readonly #dma: DmaDevice;
   readonly #channels: readonly Channel[];
   readonly #lines: readonly Line[];
-  /** Why nothing can be transferred any more. */
+  /** Why no transfer is possible any more. */
   #dead: DmaError | undefined;
   #closed = false;
-  /** Closed, and the device can reach nothing of the driver's memory. */
+  /** The driver is closed, and the device can reach none of its memory. */
   #freed = false;
-  /** Failed, but the core did not come out of reset: their memory is mapped until it does. */
+  /** Failed transfers of a core that did not come out of reset. Their memory stays mapped until it does. */
   #stranded: Transfer[] = [];
 
   /**
-   * Reset the core and set both channels going.
-   * @throws DmaError EINVAL options · EIO no address fits under the mask · ENODEV no AXI DMA at these registers, or it
+   * Resets the core and starts both channels.
+   * @throws DmaError EINVAL options · EIO no address is under the mask · ENODEV no AXI DMA at these registers, or it
    *   lacks a channel · ETIMEDOUT it does not come out of reset · ENOMEM, ENOSPC no memory for the rings
    */
   constructor({ registers, interrupts, dma }: AxiDmaParts, options: AxiDmaOptions = {}) {
@@ -93,7 +93,7 @@ export class AxiDma {
     this.#dma = dma;
     this.#reset();
     dma.setMaskAndCoherent(dmaBitMask(settings.addressBits));
-    // The driver cuts segments into descriptors itself: the longer they are, the fewer descriptors are needed.
+    // The driver itself cuts segments into descriptors. Longer segments need fewer descriptors.
     dma.limits.maxSegmentSize = 2 ** 32 - 1;
     const owner: ChannelOwner = {
       registers,
@@ -127,10 +127,10 @@ export class AxiDma {
   }
 
   /**
-   * Reset the core. Every packet under way is rejected with ECANCELED, and its memory is the caller's again. A core
-   * that did not come out of reset before may do so now.
-   * @throws DmaError ENODEV closed, or no AXI DMA of that mode is at these registers · ETIMEDOUT the core does not come
-   *   out of reset
+   * Resets the core. Every packet under way rejects with ECANCELED, and its memory belongs to the caller again. This
+   * may also recover a core that did not come out of reset before.
+   * @throws DmaError ENODEV closed, or the registers are not those of an AXI DMA in that mode · ETIMEDOUT the core
+   *   does not come out of reset
    */
   reset(): void {
     if (this.#closed) this.#checkAlive();
@@ -140,9 +140,9 @@ export class AxiDma {
   }
 
   /**
-   * Stop the core, take back its memory, reject what was under way with ECANCELED. A core that does not come out of
-   * reset may still use memory, which stays mapped: call this again when it does, or close the function. Harmless to
-   * call twice.
+   * Stops the core, frees its memory, and rejects the transfers under way with ECANCELED. If the core does not come
+   * out of reset, it may still use memory, which stays mapped. Call this again when it does, or close the function.
+   * Calling it twice is harmless.
    */
   close(): void {
     if (this.#freed) return;
@@ -157,7 +157,7 @@ export class AxiDma {
     this.close();
   }
 
-  /** Give memory to the device, until it is unmapped. */
+  /** Maps memory for the device. */
   protected lend(payload: Payload, direction: 'to-device' | 'from-device'): Lent {
     return isView(payload) ? this.#dma.mapSingle(payload, direction) : this.#dma.mapSg(payload, direction);
   }
@@ -167,7 +167,7 @@ export class AxiDma {
     for (const channel of this.#channels) channel.start();
   }
 
-  /** In this order: no DMA may be under way when memory is given back. @returns why the core cannot be used again */
+  /** The order matters: DMA must be over before memory is unmapped. @returns why the core cannot be used again */
   #stop(error: unknown, culprit?: Transfer): DmaError | undefined {
     const failure = attempt(() => {
       this.#reset();
@@ -188,7 +188,9 @@ export class AxiDma {
     return failure;
   }
 
-  /** PG021, "MM2S_DMACR", Reset: both channels, after what was committed to the bus has ended. */
+  /**
+   * PG021, "MM2S_DMACR", Reset: it resets both channels, after the accesses that were begun on the bus have ended.
+   */
   #reset(): void {
     this.#registers.write32(REGISTER.control, CONTROL.reset);
     for (let reads = 0; reads < RESET_READS; reads++) {
@@ -199,7 +201,7 @@ export class AxiDma {
     });
   }
 
-  /** A core that says something else of itself than at first would never end a transfer. @throws DmaError ENODEV */
+  /** If the core is in another mode than at first, no transfer would ever end. @throws DmaError ENODEV */
   #checkMode(): void {
     if (hasScatterGather(this.#registers) === this.scatterGather) return;
     throw new DmaError('ENODEV', 'the core is in another mode than when it was opened', {
@@ -214,7 +216,7 @@ export class AxiDma {
     void this.#serve(line);
   }
 
-  /** As long as something is under way; interrupts that come later are kept for the next time. */
+  /** Runs as long as a transfer is under way. Interrupts that come later are kept for the next run. */
   async #serve(line: Line): Promise<void> {
     const { interrupt, channels } = line;
     while (channels.some(({ busy }) => busy)) {
@@ -223,7 +225,7 @@ export class AxiDma {
         for (const channel of channels) channel.service();
         interrupt.unmask();
       } catch (error) {
-        // Whatever keeps us from hearing of the device: the vector closed, or registers that do not answer.
+        // The driver cannot hear of the device any more: the vector is closed, or the registers do not answer.
         if (error !== RESTARTED) this.#abandon(error);
       }
     }
@@ -279,12 +281,15 @@ function canceled(message: string, cause?: unknown): DmaError {
   return new DmaError('ECANCELED', message, { remedy: 'transfer it again', cause });
 }
 
-/** A function that is closed or gone does no DMA; a core that could not be reset may: its memory stays mapped. */
+/**
+ * A function that is closed or gone does no DMA. A core that could not be reset may do DMA, so its memory stays
+ * mapped.
+ */
 function mayTouchMemory(failure: DmaError | undefined): boolean {
   return failure !== undefined && failure.code !== 'ENODEV';
 }
 
-/** The error of a step that failed because of the device; anything else is a mistake in this program. */
+/** The error of a step that failed because of the device. Any other error is a mistake in this program. */
 function attempt(step: () => void): DmaError | undefined {
   try {
     step();

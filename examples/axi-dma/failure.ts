@@ -1,4 +1,4 @@
-/** What the error bits of DMASR mean, as errors (PG021, "MM2S_DMASR" and "S2MM_DMASR"). */
+/** The error bits of DMASR as errors (PG021, "MM2S_DMASR" and "S2MM_DMASR"). */
 import { DmaError, type ErrnoName } from '../../lib/index.ts';
 import { type ErrorName, STATUS } from './registers.ts';
 
@@ -31,7 +31,7 @@ export function channelError(channel: string, status: number, where: string): Dm
   return new DmaError(code, `${channel}: ${names.join(', ')} at ${where}`, { remedy });
 }
 
-/** The core counts more bytes than it was given memory for: no count of it can be believed. */
+/** The core counts more bytes than its memory has, so its counts cannot be trusted. */
 export function tooManyBytes(channel: string, moved: number, length: number): DmaError {
   return new DmaError('EIO', `${channel}: the core says that it moved ${moved} bytes of ${length}`, {
     remedy: 'check lengthBits, and that the registers are those of an AXI DMA',

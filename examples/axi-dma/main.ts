@@ -1,8 +1,8 @@
 /**
- * Sends packets through an AXI DMA whose streams are looped back, and prints how fast they came back.
+ * Sends packets through an AXI DMA whose streams are looped back, and prints the speed.
  *
  *     node dist/examples/axi-dma/main.js                  simulated cores, in simulated machines
- *     node dist/examples/axi-dma/main.js 0000:01:00.0     a core behind BAR 0 of an FPGA card, by VFIO
+ *     node dist/examples/axi-dma/main.js 0000:01:00.0     a core behind BAR 0 of an FPGA card, through VFIO
  *     node dist/examples/axi-dma/main.js uio0 udmabuf0    a core of a SoC: registers by UIO, memory by u-dma-buf
  */
 import pc from 'picocolors';
@@ -12,7 +12,7 @@ import { AxiDma, type AxiDmaOptions, type AxiDmaParts } from './driver.ts';
 import { type AxiDmaModelOptions, simulateAxiDma } from './model.ts';
 import { type Load, measure } from './throughput.ts';
 
-/** What the driver stands on, opened. */
+/** The parts that the driver uses, opened. */
 interface Board extends Disposable {
   readonly parts: AxiDmaParts;
 }
@@ -23,7 +23,7 @@ const LOADS: readonly Load[] = [64, 1500, 16_000, 262_144].flatMap((size) => [
   { size, depth: 16, packets: packetsOf(size) },
 ]);
 
-/** As many as take a moment. */
+/** A number of packets that takes a moment. */
 function packetsOf(size: number): number {
   return Math.ceil(20_000_000 / (size + 6_000));
 }
@@ -38,7 +38,7 @@ function board(fn: PciFunction): Board {
   return { parts, [Symbol.dispose]: () => fn.close() };
 }
 
-/** Both interrupts of the core go into one line of the interrupt controller. */
+/** Both interrupts of the core use one line of the interrupt controller. */
 function openPlatform(uio: string, buffer: string): Board {
   const memory = openUDmaBuf(buffer);
   try {
@@ -63,10 +63,10 @@ async function run(title: string, opened: Board, options: AxiDmaOptions): Promis
   const mode = axi.scatterGather ? 'scatter-gather' : 'direct registers';
   console.log(`\n${pc.bold(`${mode}, ${title}`)}`);
   console.log(pc.dim('     bytes  at once   packets/s      MB/s  us/packet'));
-  // The first packets are slow: the program is still being compiled.
+  // The first packets are slow, because V8 is still compiling the program.
   await measure(axi, parts.dma, { size: 64, depth: 1, packets: 3000 });
   for (const load of LOADS) {
-    // Without descriptors nothing can be cut.
+    // Without descriptors, a packet cannot be cut.
     if (!axi.scatterGather && load.size >= 2 ** (options.lengthBits ?? LENGTH_BITS)) continue;
     const { packets, elapsed, wrong } = await measure(axi, parts.dma, load);
     const columns = [
@@ -87,7 +87,7 @@ async function run(title: string, opened: Board, options: AxiDmaOptions): Promis
 async function simulated(title: string, core: AxiDmaModelOptions, machine: SimulateOptions): Promise<void> {
   const source = simulateAxiDma(core, machine);
   const { addressBits = 32, lengthBits = LENGTH_BITS } = core;
-  // Debugging takes most of the time otherwise.
+  // With debugging, most of the time would go there.
   const fn = await openPci(source, { debug: false });
   await run(title, board(fn), { addressBits, lengthBits });
   if (source.faults.length > 0) {

@@ -1,12 +1,12 @@
 /**
- * One channel of the modelled core: its registers, and the machine behind them.
+ * One channel of the modelled core: its registers, and the state machine behind them.
  *
  *      halted --run--> idle --LENGTH or TAILDESC--> fetch descriptor -> move bursts -> write its status --.
  *        ^               ^                              ^                                                 |
  *        '- stop, error  '----- at the tail ------------'------------------- before the tail -------------'
  *
- * A descriptor is fetched from CURDESC when the channel was stopped before, else from the NXTDESC of the one before
- * (PG021, "Descriptor Management"). Cyclic and multichannel mode and keyhole writes are left out.
+ * If the channel was stopped before, it fetches a descriptor from CURDESC, otherwise from NXTDESC of the one before
+ * (PG021, "Descriptor Management"). The model leaves out cyclic and multichannel mode, and keyhole writes.
  */
 import { type Job, type Moved, newJob } from './model-job.ts';
 import { InterruptPacing } from './model-pacing.ts';
@@ -16,26 +16,26 @@ import { CONTROL, DESCRIPTOR_STATUS, type ErrorName, LENGTH_MASK, REGISTER, STAT
 const CONTROL_WRITABLE =
   CONTROL.run | CONTROL.completeInterrupt | CONTROL.delayInterrupt | CONTROL.errorInterrupt | 0xffff_0000;
 const CONTROL_DEFAULT = CONTROL.reserved | (1 << CONTROL.thresholdShift);
-/** Microseconds until a channel that was stopped at rest has halted. */
+/** Microseconds until a channel that is stopped at rest has halted. */
 const HALT_TIME = 2;
-/** No burst crosses a multiple of it (AXI4, A3.4.1). */
+/** No burst crosses a multiple of this (AXI4, A3.4.1). */
 const BURST_BOUNDARY = 4096;
 
 export abstract class ChannelModel {
   protected readonly wires: Wires;
   #control = CONTROL_DEFAULT;
   #status = 0;
-  /** Registers that hold what was written: offset -> value. */
+  /** Registers that only store the written value: offset -> value. */
   #plain = new Map<number, number>();
   #job: Job | undefined;
-  /** Where the next descriptor is. */
+  /** The address of the next descriptor. */
   #next = 0n;
   #tail = 0n;
-  /** At the tail, or nothing asked for yet. */
+  /** True if the channel is at the tail, or has no work yet. */
   #resting = true;
   #stepping = false;
   readonly #pacing: InterruptPacing;
-  /** Actions of an earlier epoch are void. */
+  /** Actions of an earlier epoch have no effect. */
   #epoch = 0;
 
   constructor(wires: Wires) {
@@ -43,11 +43,11 @@ export abstract class ChannelModel {
     this.#pacing = new InterruptPacing(wires.after);
   }
 
-  /** Move one burst of `job`, of at most `limit` bytes. */
+  /** Moves one burst of `job`, of at most `limit` bytes. */
   protected abstract move(job: Job, limit: number): Moved;
-  /** Whether interrupts count this job: it ends a packet. */
+  /** True if interrupts count this job: it ends a packet. */
   protected abstract endsPacket(job: Job): boolean;
-  /** What LENGTH, or STATUS of the descriptor, says when it is done. */
+  /** The value of LENGTH, or of STATUS of the descriptor, when the job is done. */
   protected abstract result(job: Job): number;
 
   /** As after power-up. */
@@ -123,7 +123,7 @@ export abstract class ChannelModel {
       if (halted) this.#plain.set(offset, high ? value : alignPointer(this.wires, value));
     } else if (offset === REGISTER.tailDescriptor || offset === REGISTER.tailDescriptorHigh) {
       this.#plain.set(offset, high ? value : alignPointer(this.wires, value));
-      // A wide core starts at the upper half.
+      // A wide core starts when the upper half is written.
       if (!halted && high === wide) this.#begin();
     }
   }
@@ -186,7 +186,7 @@ export abstract class ChannelModel {
     job.address += BigInt(moved);
     job.left -= moved;
     job.moved += moved;
-    // A packet can end by a beat without a byte (TKEEP 0 with TLAST), which takes a clock all the same.
+    // A packet can end with a beat without a byte (TKEEP 0 with TLAST). It takes a clock, too.
     if (moved > 0 || job.ended) this.#stepIn(Math.max(1, moved / this.wires.bandwidth));
   }
 
@@ -241,7 +241,7 @@ export abstract class ChannelModel {
     else this.#fail(moved === 'SLVERR' ? 'DMASlvErr' : 'DMADecErr', descriptor);
   }
 
-  /** PG021, "Errors": the channel halts, and nothing but a reset brings it back. */
+  /** PG021, "Errors": the channel halts, and only a reset restarts it. */
   #fail(error: ErrorName, descriptor?: bigint): void {
     this.#status |= STATUS.errors[error] | STATUS.error;
     this.#control &= ~CONTROL.run;
@@ -258,7 +258,7 @@ export abstract class ChannelModel {
     this.#status = (this.#status | STATUS.halted) & ~STATUS.idle;
   }
 
-  /** Write STATUS of a descriptor back; false after an error. */
+  /** Writes STATUS of a descriptor back. Returns false after an error. */
   #update(descriptor: bigint, status: number): boolean {
     const response = writeStatus(this.wires, descriptor, status);
     if (response === 'OKAY') return true;

@@ -2,24 +2,24 @@
 import type { Response, Wires } from './model-wires.ts';
 
 export interface Job {
-  /** Where its descriptor is; undefined in direct register mode. */
+  /** The address of its descriptor; undefined in direct register mode. */
   readonly descriptor: bigint | undefined;
-  /** Where the next one is. */
+  /** The address of the next descriptor. */
   readonly next: bigint;
   /** Flags of CONTROL. */
   readonly flags: number;
   address: bigint;
-  /** Bytes of the buffer that are left. */
+  /** The bytes of the buffer that are left. */
   left: number;
   moved: number;
-  /** Its packet ended here. */
+  /** True if its packet ended here. */
   ended: boolean;
 }
 
-/** What became of an attempt to move a burst: bytes moved, 0 when the stream holds it up, or what went wrong. */
+/** The result of moving a burst: the number of bytes, 0 if the stream cannot go on now, or an error. */
 export type Moved = number | Exclude<Response, 'OKAY'> | 'too long';
 
-/** The length as far as there are wires for it. */
+/** The length is cut to the bits that have wires. */
 export function newJob(
   wires: Wires,
   address: bigint,

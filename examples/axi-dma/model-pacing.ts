@@ -1,4 +1,7 @@
-/** Which packets interrupt: every IRQThreshold of them, or when none has come for IRQDelay (PG021, "Interrupt"). */
+/**
+ * Decides which packets interrupt: one of every IRQThreshold, or the last if none has come for IRQDelay (PG021,
+ * "Interrupt").
+ */
 
 /** Microseconds of 125 clocks of 100 MHz, the unit of IRQDelay. */
 const DELAY_UNIT = 1.25;
@@ -13,20 +16,20 @@ export class InterruptPacing {
     this.#after = after;
   }
 
-  /** Packets until the next interrupt (IRQThresholdSts). */
+  /** The number of packets until the next interrupt (IRQThresholdSts). */
   get left(): number {
     return this.#left;
   }
 
-  /** Counting starts anew. */
+  /** Counting starts again. */
   set threshold(packets: number) {
     this.#threshold = this.#left = packets;
   }
 
   /**
    * A packet has ended.
-   * @param delay units until `late` is called, unless another one ends before; 0: never
-   * @returns whether it interrupts
+   * @param delay units until `late` is called, unless another packet ends before; 0: never
+   * @returns true if it interrupts
    */
   packet(delay: number, late: () => void): boolean {
     const packets = ++this.#packets;

@@ -1,30 +1,33 @@
-/** What a channel of the modelled core is connected to, and how it reaches descriptors through that. */
+/** The connections of a channel of the modelled core, and its access to descriptors through them. */
 import { DESCRIPTOR } from './registers.ts';
 
-/** What the memory interconnect answers (AXI BRESP, RRESP): SLVERR by the memory, DECERR where there is none. */
+/**
+ * The answers of the memory interconnect (AXI BRESP, RRESP): SLVERR comes from the memory, DECERR means that there is
+ * no memory.
+ */
 export type Response = 'OKAY' | 'SLVERR' | 'DECERR';
 
-/** What a channel is connected to. */
+/** The connections of a channel. */
 export interface Wires {
   readonly scatterGather: boolean;
   readonly addressBits: number;
   readonly lengthBits: number;
   readonly alignment: number;
-  /** Of the path between memory and stream: bytes a microsecond. */
+  /** The bandwidth of the path between memory and stream, in bytes per microsecond. */
   readonly bandwidth: number;
   read(address: bigint, into: Uint8Array): Response;
   write(address: bigint, from: Uint8Array): Response;
   after(microseconds: number, action: () => void): void;
-  /** A mistake of the driver that hardware answers with undefined behaviour. */
+  /** Reports a mistake of the driver for which the behaviour of hardware is undefined. */
   report(address: bigint, size: number, reason: string): void;
   /** The interrupt output may have changed. */
   updateInterrupt(): void;
   resetCore(): void;
 }
 
-/** A descriptor as the core finds it. */
+/** A descriptor, as the core reads it. */
 export interface Fetched {
-  /** Of reading it; the rest is worth nothing unless it is OKAY. */
+  /** The response to the read. The other fields are valid only if it is OKAY. */
   readonly response: Response;
   readonly next: bigint;
   readonly address: bigint;
@@ -49,14 +52,17 @@ export function fetchDescriptor(wires: Wires, at: bigint): Fetched {
   };
 }
 
-/** Write STATUS of a descriptor back. */
+/** Writes STATUS of a descriptor back. */
 export function writeStatus(wires: Wires, at: bigint, status: number): Response {
   const bytes = new Uint8Array(4);
   new DataView(bytes.buffer).setUint32(0, status >>> 0, true);
   return wires.write(at + 4n * BigInt(DESCRIPTOR.status), bytes);
 }
 
-/** The lower half of a pointer to a descriptor: they are 64 bytes apart, there are no wires for the low bits. */
+/**
+ * The lower half of a pointer to a descriptor. Descriptors are 64 bytes apart, so there are no wires for the low
+ * bits.
+ */
 export function alignPointer(wires: Wires, low: number): number {
   const rest = low % DESCRIPTOR.bytes;
   if (rest !== 0) wires.report(BigInt(low), DESCRIPTOR.bytes, 'descriptor not aligned to 64 bytes');

@@ -1,7 +1,7 @@
 /**
- * A model of the AXI DMA (PG021) with its two streams looped back through a FIFO, as a user of the simulation writes
- * one. It sits behind BAR 0 of a PCI function, as on an FPGA card: MSI vector 0 is MM2S's interrupt, vector 1 S2MM's;
- * INTx is both.
+ * A model of the AXI DMA (PG021), written as a user of the simulation would write one. A FIFO loops its two streams
+ * back. It is behind BAR 0 of a PCI function, as on an FPGA card. MSI vector 0 is MM2S's interrupt, and vector 1 is
+ * S2MM's. INTx is both.
  */
 
 import type {
@@ -19,19 +19,21 @@ import { CHANNEL, DESCRIPTOR_CONTROL, DESCRIPTOR_STATUS, REGISTER_SPAN } from '.
 import { LoopbackStream, type Stream } from './stream.ts';
 
 export interface AxiDmaModelOptions {
-  /** Whether the core has the scatter-gather engine; if not it is in direct register mode. Default true. */
+  /** True if the core has the scatter-gather engine. False means direct register mode. Default true. */
   readonly scatterGather?: boolean;
   /** Width of addresses, 32 to 64. Default 32. */
   readonly addressBits?: number;
   /** Width of the buffer length register, 8 to 26. Default 14. */
   readonly lengthBits?: number;
-  /** Bytes that addresses have to be aligned to: those of a bus word without the data realignment engine. Default 1. */
+  /**
+   * The alignment of addresses in bytes: the size of a bus word, if there is no data realignment engine. Default 1.
+   */
   readonly alignment?: number;
-  /** What is between the channels. Default: a loopback that holds `fifo` bytes. */
+  /** The stream between the channels. Default: a loopback that holds `fifo` bytes. */
   readonly stream?: Stream;
   /** Bytes that the loopback holds. Default 8,192. */
   readonly fifo?: number;
-  /** Of each channel, bytes a microsecond. Default 400: 32 bits at 100 MHz. */
+  /** The bandwidth of each channel in bytes per microsecond. Default 400: 32 bits at 100 MHz. */
   readonly bandwidth?: number;
 }
 
@@ -68,9 +70,9 @@ class Mm2sModel extends ChannelModel {
 
 class S2mmModel extends ChannelModel {
   readonly #stream: Stream;
-  /** The next bytes are the first of a packet. */
+  /** True if the next bytes are the first of a packet. */
   #fresh = true;
-  /** The packet in `job` began there. */
+  /** True if the packet in `job` began there. */
   #began = false;
 
   constructor(wires: Wires, stream: Stream) {
@@ -92,7 +94,7 @@ class S2mmModel extends ChannelModel {
     if (response !== 'OKAY') return response;
     if (job.moved === 0) this.#began = this.#fresh;
     this.#fresh = job.ended = last;
-    // With descriptors the rest goes into the next one.
+    // With descriptors, the rest goes into the next one.
     if (job.descriptor === undefined && bytes.length === job.left && !last) return 'too long';
     return bytes.length;
   }
@@ -111,7 +113,7 @@ class S2mmModel extends ChannelModel {
 export class AxiDmaModel implements DeviceModel {
   readonly config: FunctionDescription = { vendorId: 0x10ee, deviceId: 0x7021, intx: true, msi: 2 };
   readonly bars: readonly BarDescription[] = [{ index: 0, size: 4096 }];
-  /** Memory that answers SLVERR, both ends inclusive; none as a rule. */
+  /** A range of memory that answers SLVERR, both ends inclusive; normally there is none. */
   broken: { readonly start: bigint; readonly end: bigint } | undefined;
 
   readonly #options: Required<Omit<AxiDmaModelOptions, 'stream'>>;
@@ -167,7 +169,7 @@ export class AxiDmaModel implements DeviceModel {
     };
   }
 
-  /** The interconnect tells the core when there is no memory. */
+  /** If there is no memory, the interconnect tells the core. */
   #access(address: bigint, length: number, access: () => boolean): Response {
     const { broken } = this;
     if (broken !== undefined && address <= broken.end && address + BigInt(length) > broken.start) {
@@ -176,14 +178,14 @@ export class AxiDmaModel implements DeviceModel {
     return access() ? 'OKAY' : 'DECERR';
   }
 
-  /** PG021, "Resets": of the core and its streams, whichever channel was told. */
+  /** PG021, "Resets": a reset by either channel resets the core and its streams. */
   #softReset(): void {
     this.#mm2s.beginReset();
     this.#s2mm.beginReset();
     this.#bus.after(RESET_TIME, () => this.reset());
   }
 
-  /** A message at each rising edge, the line while either channel wants it. */
+  /** Sends a message at each rising edge. The line is up while either channel wants it. */
   #updateInterrupts(): void {
     const levels = [this.#mm2s.interrupt, this.#s2mm.interrupt];
     const before = this.#levels;

@@ -11,10 +11,10 @@
  *      0x28  LENGTH   writing it starts the channel
  */
 
-/** Where the registers of a channel start. */
+/** The offsets at which the registers of the channels start. */
 export const CHANNEL = { mm2s: 0x00, s2mm: 0x30 } as const;
 
-/** Bytes that the registers of both channels span. */
+/** The bytes that the registers of both channels take. */
 export const REGISTER_SPAN = 0x60;
 
 /** Offsets from the start of a channel. */
@@ -33,9 +33,9 @@ export const REGISTER = {
 /** DMACR (PG021, "MM2S_DMACR", "S2MM_DMACR"). */
 export const CONTROL = {
   run: 1 << 0,
-  /** Reads 1 always. */
+  /** Always reads 1. */
   reserved: 1 << 1,
-  /** Of the whole core, whichever channel it is written to; reads 1 until that is done. */
+  /** Resets the whole core, even if only one channel is written. Reads 1 until the reset is done. */
   reset: 1 << 2,
   completeInterrupt: 1 << 12,
   delayInterrupt: 1 << 13,
@@ -60,7 +60,7 @@ export const STATUS = {
     SGSlvErr: 1 << 9,
     SGDecErr: 1 << 10,
   },
-  /** The three interrupts are cleared by writing 1. */
+  /** Writing 1 clears the three interrupts. */
   complete: 1 << 12,
   delay: 1 << 13,
   error: 1 << 14,
@@ -84,7 +84,7 @@ export const DESCRIPTOR = {
 /** CONTROL of a descriptor: flags of a packet that is sent, and the length of the buffer. */
 export const DESCRIPTOR_CONTROL = { startOfFrame: 1 << 27, endOfFrame: 1 << 26 } as const;
 
-/** STATUS of a descriptor; the two flags only of a packet that was received. */
+/** STATUS of a descriptor. The two flags are set only for a received packet. */
 export const DESCRIPTOR_STATUS = {
   complete: (1 << 31) >>> 0,
   errors: { DMADecErr: 1 << 30, DMASlvErr: 1 << 29, DMAIntErr: 1 << 28 },
@@ -92,5 +92,5 @@ export const DESCRIPTOR_STATUS = {
   endOfFrame: 1 << 26,
 } as const;
 
-/** Of CONTROL and STATUS of a descriptor, and of LENGTH: the widest length field there is, 26 bits. */
+/** The widest length field, 26 bits: of CONTROL and STATUS of a descriptor, and of LENGTH. */
 export const LENGTH_MASK = 2 ** 26 - 1;

@@ -1,8 +1,10 @@
 /**
- * Scatter-gather mode: as many packets under way as the ring has descriptors for (PG021, "Scatter/Gather Mode").
+ * Scatter-gather mode: there can be as many packets under way as the ring has descriptors for (PG021, "Scatter/Gather
+ * Mode").
  *
- * A packet that is received goes into the descriptors in their order and knows nothing of `receive` calls: one that
- * ends early leaves descriptors to the next packet. One call is one packet here, so that this is an error.
+ * The core puts a received packet into the descriptors in their order, and does not know the `receive` calls. A
+ * packet that ends early leaves descriptors to the next packet. In this driver one call is one packet, so that case
+ * is an error.
  */
 import type { DmaDevice } from '../../lib/index.ts';
 import { DmaError } from '../../lib/index.ts';
@@ -23,7 +25,7 @@ import { type Lent, Transfer } from './transfer.ts';
 export class RingChannel extends Channel {
   readonly #ring: DescriptorRing;
   protected override active: Transfer[] = [];
-  /** Descriptors of the oldest transfer that are done. */
+  /** The number of descriptors of the oldest transfer that are done. */
   #done = 0;
 
   /** @throws DmaError EINVAL, ENOMEM, ENOSPC as `DescriptorRing` */
@@ -45,7 +47,8 @@ export class RingChannel extends Channel {
   }
 
   protected override newTransfer(lent: Lent): Transfer {
-    // Whole descriptors' worth, so that what follows a cut is as well aligned as what came before.
+    // The length is a multiple of a descriptor's size, so that the part after a cut is as well aligned as the part
+    // before.
     const longest = 2 ** this.owner.settings.lengthBits - DESCRIPTOR.bytes;
     const transfer = new Transfer(lent, longest);
     const { length } = transfer.pieces;
@@ -74,7 +77,7 @@ export class RingChannel extends Channel {
   protected override collect(): void {
     for (let transfer = this.active[0]; transfer !== undefined; transfer = this.active[0]) {
       const status = this.#ring.finished;
-      // What failed stays where it is: DMASR tells of it.
+      // The failed descriptor stays where it is, because DMASR reports it.
       if (status === undefined || status & DESCRIPTOR_ERRORS) return;
       this.#ring.take();
       const moved = status & LENGTH_MASK;
@@ -102,7 +105,7 @@ export class RingChannel extends Channel {
     this.#done = 0;
   }
 
-  /** CURDESC is the descriptor of the error. */
+  /** CURDESC is the descriptor with the error. */
   protected override blame(): { culprit: Transfer | undefined; where: string } {
     const [culprit] = this.active;
     const descriptor = this.readPointer(REGISTER.currentDescriptor);

@@ -1,24 +1,26 @@
-/** What the driver has to be told of the core. */
+/** The facts about the core that the caller has to tell the driver. */
 import { DmaError } from '../../lib/index.ts';
 
-/** How the core was built: it cannot be asked. */
+/** How the core was built. The driver cannot read this from the core. */
 export interface AxiDmaOptions {
   /** "Address Width", 32 to 64. Default 32. */
   readonly addressBits?: number;
-  /** "Width of Buffer Length Register", 8 to 26. Default 14, as the core's. */
+  /** "Width of Buffer Length Register", 8 to 26. Default 14, as in the core. */
   readonly lengthBits?: number;
-  /** Bytes buffers have to be aligned to: those of a bus word unless "Allow Unaligned Transfers" is on. Default 1. */
+  /**
+   * The alignment of buffers in bytes: the size of a bus word, unless "Allow Unaligned Transfers" is on. Default 1.
+   */
   readonly alignment?: number;
   /** Descriptors of each ring. Default 64. */
   readonly descriptors?: number;
   /**
-   * Scatter-gather only: an interrupt for so many packets (1 to 255), or after `delay` times 125 clocks without one
-   * (1 to 255). Default: one for each packet.
+   * Scatter-gather only: one interrupt for so many packets (1 to 255), or after `delay` times 125 clocks without a
+   * packet (1 to 255). Default: one for each packet.
    */
   readonly coalesce?: { readonly packets: number; readonly delay: number };
 }
 
-/** The options, complete. */
+/** The options, with defaults filled in. */
 export interface Settings {
   readonly addressBits: number;
   readonly lengthBits: number;
@@ -36,7 +38,7 @@ export function checkSettings(options: AxiDmaOptions): Settings {
   check(isWithin(lengthBits, 8, 26), 'lengthBits', lengthBits, '8 to 26');
   check(power, 'alignment', alignment, 'a power of two');
   check(isWithin(packets, 1, 255), 'coalesce.packets', packets, '1 to 255');
-  // Without it the last packets of a burst would never be heard of.
+  // Without the delay, the driver would never hear of the last packets of a burst.
   check(isWithin(delay, packets > 1 ? 1 : 0, 255), 'coalesce.delay', delay, '1 to 255');
   return { addressBits, lengthBits, alignment, descriptors, coalesce: { packets, delay } };
 }

@@ -1,26 +1,31 @@
-/** An AXI4-Stream looped back through a FIFO: what MM2S sends, S2MM receives, packet by packet. */
+/** An AXI4-Stream that is looped back through a FIFO: S2MM receives the packets that MM2S sends, one by one. */
 
-/** Bytes of one packet, not necessarily all of it. */
+/** Bytes of one packet, or of a part of it. */
 export interface Beats {
   readonly bytes: Uint8Array;
   /** TLAST: the packet ends here. */
   readonly last: boolean;
 }
 
-/** What MM2S pushes packets into and S2MM takes them from: a loopback, or the model of a core between the two. */
+/**
+ * MM2S pushes packets into a stream, and S2MM takes packets from it. It is a loopback, or the model of a core between
+ * the two.
+ */
 export interface Stream {
-  /** Set by the model, to be called when the sender may find room, and when the receiver may find bytes. */
+  /**
+   * The model sets these functions. Call them when the sender may find room, and when the receiver may find bytes.
+   */
   onRoom: () => void;
   onBytes: () => void;
-  /** Bytes that can be pushed now. */
+  /** The number of bytes that can be pushed now. */
   readonly room: number;
   push(beats: Beats): void;
   /**
-   * At most `length` bytes of one packet, the oldest; undefined when there are none. Beats without bytes are the end of
-   * a packet, `last`.
+   * At most `length` bytes of one packet, the oldest; undefined if there is none. Beats without bytes mean the end of
+   * a packet (`last`).
    */
   take(length: number): Beats | undefined;
-  /** The core is reset. */
+  /** The core was reset. */
   clear(): void;
 }
 
@@ -32,7 +37,7 @@ export class LoopbackStream implements Stream {
   #queue: Beats[] = [];
   #fill = 0;
 
-  /** @param capacity bytes of the FIFO: a sender that is that much ahead of the receiver is held up */
+  /** @param capacity bytes of the FIFO; a sender that is that far ahead of the receiver has to wait */
   constructor(capacity: number) {
     this.#capacity = capacity;
   }
@@ -42,7 +47,7 @@ export class LoopbackStream implements Stream {
   }
 
   push(beats: Beats): void {
-    // Beats without bytes say nothing, unless the packet ends there.
+    // Beats without bytes are ignored, unless the packet ends there.
     if (beats.bytes.length === 0 && !beats.last) return;
     this.#queue.push(beats);
     this.#fill += beats.bytes.length;

@@ -1,4 +1,4 @@
-/** Measures packets through the loop, and compares every one of them with what was sent. */
+/** Measures packets through the loop, and compares each with the packet that was sent. */
 import { performance } from 'node:perf_hooks';
 import type { DmaDevice, NoncoherentBuffer } from '../../lib/index.ts';
 import type { AxiDma } from './driver.ts';
@@ -6,15 +6,15 @@ import type { AxiDma } from './driver.ts';
 export interface Load {
   /** Bytes of a packet. */
   readonly size: number;
-  /** Packets under way at once. */
+  /** The number of packets under way at once. */
   readonly depth: number;
-  /** Packets in all, rounded up to a multiple of `depth`. */
+  /** The total number of packets, rounded up to a multiple of `depth`. */
   readonly packets: number;
 }
 
 export interface Throughput {
   readonly packets: number;
-  /** Microseconds from the first to the last. */
+  /** Microseconds from the first packet to the last. */
   readonly elapsed: number;
   /** Packets that came back with other bytes, or another length. */
   readonly wrong: number;
@@ -25,7 +25,7 @@ interface Slot {
   readonly to: NoncoherentBuffer;
 }
 
-/** Send `depth` packets at a time, each in memory of its own, which is handed over by syncs. */
+/** Sends `depth` packets at a time. Each has memory of its own, and syncs change its owner. */
 export async function measure(
   axi: AxiDma,
   dma: DmaDevice,
@@ -54,7 +54,7 @@ function newSlot(dma: DmaDevice, size: number, seed: number): Slot {
   return { from, to: dma.allocNoncoherent(size, 'from-device') };
 }
 
-/** @returns whether the packet came back as it was sent */
+/** @returns true if the packet came back as it was sent */
 async function once(axi: AxiDma, { from, to }: Slot): Promise<boolean> {
   to.bytes.fill(0);
   const [length] = await Promise.all([axi.s2mm.receive(to.bytes), axi.mm2s.send(from.bytes)]);

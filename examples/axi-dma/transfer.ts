@@ -1,12 +1,12 @@
-/** A packet on its way: the memory lent to the device for it, and the promise of its end. */
+/** A packet under way: its mapped memory, and the promise of its end. */
 import { DmaError, type SgMapping, type StreamingMapping } from '../../lib/index.ts';
 
-/** One view, or a list of views that are one packet. */
+/** One view, or a list of views for one packet. */
 export type Payload = ArrayBufferView | readonly ArrayBufferView[];
 
 export type Lent = StreamingMapping | SgMapping;
 
-/** A piece of memory as the device sees it. */
+/** A piece of memory, as the device sees it. */
 export interface Piece {
   readonly address: number;
   /** Bytes. */
@@ -15,16 +15,16 @@ export interface Piece {
 
 export class Transfer {
   readonly pieces: readonly Piece[];
-  /** Resolves with the bytes that were moved. */
+  /** Resolves with the number of bytes that were moved. */
   readonly done: Promise<number>;
-  /** Bytes that were moved so far. */
+  /** The number of bytes that were moved so far. */
   moved = 0;
 
   readonly #lent: Lent;
   #resolve!: (bytes: number) => void;
   #reject!: (error: unknown) => void;
 
-  /** @param longest bytes that one piece may have; longer segments are cut */
+  /** @param longest the most bytes of one piece; longer segments are cut */
   constructor(lent: Lent, longest: number) {
     this.#lent = lent;
     this.pieces = segments(lent).flatMap((segment) => cut(segment, longest));
@@ -34,12 +34,12 @@ export class Transfer {
     });
   }
 
-  /** Bytes lent. */
+  /** The number of mapped bytes. */
   get size(): number {
     return this.#lent.size;
   }
 
-  /** The device is done with the memory: it is the caller's again, with what the device wrote. */
+  /** The device is done with the memory. It belongs to the caller again, with the bytes that the device wrote. */
   finish(): void {
     try {
       this.#lent.unmap();
@@ -49,18 +49,21 @@ export class Transfer {
     }
   }
 
-  /** @param released the device can no longer reach the memory; if it may, the memory stays mapped until `takeBack` */
+  /**
+   * @param released true if the device can no longer reach the memory. If false, the memory stays mapped until
+   *   `takeBack`.
+   */
   fail(error: unknown, released: boolean): void {
     if (released) this.takeBack();
     this.#reject(error);
   }
 
-  /** Unmap the memory of a transfer that failed: the device can no longer reach it. Harmless to call twice. */
+  /** Unmaps the memory of a transfer that failed. The device can no longer reach it. Calling it twice is harmless. */
   takeBack(): void {
     try {
       this.#lent[Symbol.dispose]();
     } catch (error) {
-      // A caller who detached the buffer meanwhile gets the first error, not this one.
+      // If the caller detached the buffer meanwhile, it gets the first error, not this one.
       if (!(error instanceof DmaError)) throw error;
     }
   }

@@ -1,6 +1,6 @@
 /**
- * A driver for QEMU's `edu` teaching device (QEMU documentation, "EDU device"). Written once against PciFunction and
- * DmaDevice: nothing in it knows whether the device is real or simulated.
+ * A driver for QEMU's `edu` teaching device (QEMU documentation, "EDU device"). It is written against PciFunction and
+ * DmaDevice: no part of it knows if the device is real or simulated.
  */
 import {
   type Bar,
@@ -33,28 +33,28 @@ const DMA_START = 0x1;
 const DMA_FROM_DEVICE = 0x2;
 const DMA_IRQ_WHEN_DONE = 0x4;
 
-/** Where the DMA engine sees the device's own memory. */
+/** The address at which the DMA engine sees the device's own memory. */
 const DEVICE_MEMORY = 0x40000n;
-/** Bytes of that memory one transfer may move: QEMU before 8.2 stops the machine at the full 4,096. */
+/** The most bytes that one transfer may move. QEMU before 8.2 stops the machine at the full 4,096. */
 export const MAX_TRANSFER = 4095;
 
 export interface EduOptions {
-  /** Address bits of the DMA engine: 28 unless the device was configured otherwise. */
+  /** The number of address bits of the DMA engine: 28 unless the device was configured otherwise. */
   readonly dmaBits?: number;
-  /** How long the device may take for one request, milliseconds. */
+  /** The time that the device may take for one request, in milliseconds. */
   readonly timeout?: number;
 }
 
 export class Edu {
   readonly fn: PciFunction;
-  /** The page through which all transfers go. */
+  /** All transfers go through this page. */
   readonly page: CoherentBuffer;
   readonly interrupt: Interrupt;
   readonly #registers: Bar;
   readonly #timeout: number;
 
   /**
-   * Take over an opened function. On failure the function is left to the caller.
+   * Takes over an opened function. If this throws, the caller keeps owning the function.
    * @throws DmaError ENODEV not an edu device · EIO the IOMMU has no address under the device's mask
    */
   constructor(fn: PciFunction, { dmaBits = 28, timeout = 5000 }: EduOptions = {}) {
@@ -68,7 +68,7 @@ export class Edu {
     fn.setMaster();
   }
 
-  /** Version of the device, from its identification register 0xRRrr00ed. */
+  /** The version of the device, from its identification register 0xRRrr00ed. */
   identify(): { major: number; minor: number } {
     const id = this.#registers.read32(ID);
     if ((id & 0xff) !== 0xed) {
@@ -79,13 +79,13 @@ export class Edu {
     return { major: id >>> 24, minor: (id >>> 16) & 0xff };
   }
 
-  /** Whether the device answers a word with its complement. */
+  /** True if the device answers a word with its complement. */
   isAlive(word: number): boolean {
     this.#registers.write32(LIVENESS, word);
     return this.#registers.read32(LIVENESS) === ~word >>> 0;
   }
 
-  /** n! modulo 2^32, computed by the device, which interrupts when it is done. */
+  /** n! modulo 2^32. The device computes it, and interrupts when it is done. */
   async factorial(n: number): Promise<number> {
     this.#registers.write32(STATUS, STATUS_IRQ_AFTER_FACTORIAL);
     this.#registers.write32(FACTORIAL, n);
@@ -93,7 +93,7 @@ export class Edu {
     return this.#registers.read32(FACTORIAL);
   }
 
-  /** Copy `data` into the device's memory at `deviceOffset`, by way of `page` at `pageOffset`. */
+  /** Copies `data` into the device's memory at `deviceOffset`, through `page` at `pageOffset`. */
   async write(data: Uint8Array, deviceOffset = 0, pageOffset = 0): Promise<void> {
     this.page.bytes.set(data, pageOffset);
     const bus = this.page.dmaAddress + BigInt(pageOffset);
@@ -107,13 +107,13 @@ export class Edu {
     return this.page.bytes.slice(pageOffset, pageOffset + length);
   }
 
-  /** Copy any view into the device's memory: the memory itself is lent to the device, or bounced. */
+  /** Copies any view into the device's memory. The view itself is mapped for the device, or bounced. */
   async send(view: ArrayBufferView, deviceOffset = 0): Promise<void> {
     using mapping = this.fn.dma.mapSingle(view, 'to-device');
     await this.transfer(mapping.dmaAddress, DEVICE_MEMORY + BigInt(deviceOffset), mapping.size, 0);
   }
 
-  /** Fill any view from the device's memory. */
+  /** Fills any view from the device's memory. */
   async receive(view: ArrayBufferView, deviceOffset = 0): Promise<void> {
     using mapping = this.fn.dma.mapSingle(view, 'from-device');
     await this.transfer(
@@ -124,12 +124,12 @@ export class Edu {
     );
   }
 
-  /** Have the device write its memory to any bus address: how a driver's bug looks to the IOMMU. */
+  /** Makes the device write its memory to any bus address: the IOMMU sees the same as with a bug in a driver. */
   async writeAnywhere(address: bigint, length: number): Promise<void> {
     await this.transfer(DEVICE_MEMORY, address, length, DMA_FROM_DEVICE);
   }
 
-  /** Start a transfer to or from any bus address without waiting for it. */
+  /** Starts a transfer to or from any bus address, and does not wait for it. */
   start(source: bigint, destination: bigint, length: number, direction: number): void {
     if (!Number.isInteger(length) || length < 1 || length > MAX_TRANSFER) {
       throw new DmaError('EINVAL', `a transfer of ${String(length)} bytes`, {
@@ -142,7 +142,10 @@ export class Edu {
     this.#registers.write32(DMA_COMMAND, DMA_START | DMA_IRQ_WHEN_DONE | direction);
   }
 
-  /** One that fails leaves bus mastering off: the memory goes back to the caller, and the device may still be at it. */
+  /**
+   * If the transfer fails, bus mastering stays off, because the caller gets the memory back while the device may
+   * still use it.
+   */
   async transfer(source: bigint, destination: bigint, length: number, direction: number): Promise<void> {
     this.start(source, destination, length, direction);
     try {
@@ -153,10 +156,10 @@ export class Edu {
     }
   }
 
-  /** Stop the device, give back what was taken from it, release the function. Harmless to call twice. */
+  /** Stops the device, frees its memory, and releases the function. Calling it twice is harmless. */
   close(): void {
     try {
-      // Freed memory is used again: no DMA must be under way any more.
+      // Freed memory is used again, so DMA must be over.
       if (!this.fn.closed) this.fn.clearMaster();
       this.page[Symbol.dispose]();
     } finally {
@@ -168,7 +171,7 @@ export class Edu {
     this.close();
   }
 
-  /** Wait for the interrupt with this cause and acknowledge it. */
+  /** Waits for the interrupt with this cause, and acknowledges it. */
   async #completion(cause: number): Promise<void> {
     const deadline = new AbortController();
     const late = new DmaError('ETIMEDOUT', `no interrupt from ${this.fn.address} in ${this.#timeout} ms`, {

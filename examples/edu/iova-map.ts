@@ -1,4 +1,4 @@
-/** Draws what a device can address: usable windows, the mask's ceiling, and where buffers landed. */
+/** Draws the addresses of a device: usable ranges, the limit of the mask, and the places of buffers. */
 import pc from 'picocolors';
 
 export interface Placed {

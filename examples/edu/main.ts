@@ -1,9 +1,9 @@
 /**
- * Runs the edu driver and shows what happened.
+ * Runs the edu driver and shows the results.
  *
  *     npm start                      the simulated device
- *     npm start -- 0000:00:10.0      that device, by VFIO
- *     npm start -- edu               the first edu device of this machine, by VFIO
+ *     npm start -- 0000:00:10.0      that device, through VFIO
+ *     npm start -- edu               the first edu device of this machine, through VFIO
  */
 import { randomBytes } from 'node:crypto';
 import { performance } from 'node:perf_hooks';

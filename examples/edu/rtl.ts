@@ -1,5 +1,6 @@
 /**
- * The edu driver on the edu device in Verilog: what the driver did, how many clocks it took, and where the waveform is.
+ * The edu driver on the edu device in Verilog. It prints the driver's results, the number of clocks, and the path of
+ * the waveform.
  *
  *      npm run rtl [-- --wasm] [-- --wave FILE]
  */

@@ -1,13 +1,13 @@
 /**
- * A driver for virtio block devices of version 1.0 and later: one split virtqueue, by MSI-X. Written against
- * PciFunction: nothing in it knows whether the device is real or simulated.
+ * A driver for virtio block devices of version 1.0 and later. It has one split virtqueue, with MSI-X. It is written
+ * against PciFunction: no part of it knows if the device is real or simulated.
  *
  *      await using disk = await VirtioBlk.open(await openPci('0000:08:00.0'));
  *      await disk.write(0, new Uint8Array(4096));
  *      await disk.flush();
  *
- * A device that does not answer in time, or says what cannot be, is reset, which gives all memory back; every request
- * fails, and so does every later one until `restart`.
+ * If the device does not answer in time, or answers with impossible values, the driver resets it, which frees all
+ * memory. All requests fail then, and so do all later ones until `restart`.
  */
 import { DmaError, dmaBitMask, type Interrupt, type PciFunction } from '../../lib/index.ts';
 import {
@@ -25,9 +25,12 @@ import { type Request, Requests } from './requests.ts';
 import { VirtioPci } from './transport.ts';
 
 export interface VirtioBlkOptions {
-  /** Descriptors: a power of two from 4 to 32,768. Default 256, or what the device has if that is less. */
+  /**
+   * The number of descriptors: a power of two from 4 to 32,768. Default 256, or the number that the device has if
+   * that is less.
+   */
   readonly queueSize?: number;
-  /** Milliseconds that a request may take. Default 30,000, as Linux's block layer gives. */
+  /** Milliseconds that a request may take. Default 30,000, as in Linux's block layer. */
   readonly timeout?: number;
 }
 
@@ -38,9 +41,9 @@ interface Waiting {
   reject(error: unknown): void;
 }
 
-/** The smallest page that memory may be in: as many segments as that may be needed. */
+/** The smallest possible page. A request may need one segment for each page. */
 const PAGE = 4096;
-/** The longest request, for queues that would take longer ones. */
+/** The longest request, even if the queue could take a longer one. */
 const LONGEST = 2 ** 20;
 
 export class VirtioBlk {
@@ -58,9 +61,9 @@ export class VirtioBlk {
   #blockSize = SECTOR;
   #watchdog: NodeJS.Timeout | undefined;
   #stopping: Promise<void> | undefined;
-  /** One restart at a time: what two of them allocate would be more than one `close` frees. */
+  /** Only one restart runs at a time. Two of them would allocate more than one `close` frees. */
   #restarting: Promise<void> | undefined;
-  /** Why nothing works any more. */
+  /** Why every call fails. */
   #failure: DmaError | undefined;
   #closed = false;
 
@@ -71,9 +74,9 @@ export class VirtioBlk {
   }
 
   /**
-   * Take over an opened function, reset it, and start it. On failure the function is closed.
-   * @throws DmaError EINVAL options · ENODEV no virtio block device of version 1.0 · EOPNOTSUPP it goes around the
-   *   IOMMU · ENOMEM, ENOSPC no memory, or no MSI-X vector · EIO it does not answer as it should
+   * Takes over an opened function, resets it, and starts it. If this throws, the function is closed.
+   * @throws DmaError EINVAL options · ENODEV no virtio block device of version 1.0 · EOPNOTSUPP it bypasses the IOMMU
+   *   · ENOMEM, ENOSPC no memory, or no MSI-X vector · EIO it does not answer as it should
    */
   static async open(fn: PciFunction, options: VirtioBlkOptions = {}): Promise<VirtioBlk> {
     try {
@@ -91,12 +94,12 @@ export class VirtioBlk {
     }
   }
 
-  /** Bytes. It changes when the device says so. */
+  /** The capacity in bytes. It changes when the device reports a change. */
   get capacity(): number {
     return this.#capacity;
   }
 
-  /** Bytes that the device works with best; a request may be any number of sectors of 512. */
+  /** The size in bytes that is best for the device. A request may have any number of sectors of 512 bytes. */
   get blockSize(): number {
     return this.#blockSize;
   }
@@ -105,22 +108,25 @@ export class VirtioBlk {
     return (this.#features & FEATURE.readOnly) !== 0n;
   }
 
-  /** Requests that the device has. */
+  /** The number of requests that the device has. */
   get underWay(): number {
     return this.#requests.count;
   }
 
   /**
-   * Read whole sectors of 512 bytes from sector `sector` on.
-   * @throws DmaError EINVAL no whole sectors, or beyond the end · EIO the device failed · ETIMEDOUT it did not answer ·
-   *   ENODEV closed, or gone · ENOMEM no memory to lend
+   * Reads whole sectors of 512 bytes from sector `sector` on.
+   * @throws DmaError EINVAL not whole sectors, or beyond the end · EIO the device failed · ETIMEDOUT it did not
+   *   answer · ENODEV closed, or gone · ENOMEM no memory to map
    */
   async read(sector: number, into: Uint8Array): Promise<void> {
     this.#checkRange(sector, into);
     await this.#transfer(REQUEST.read, sector, into);
   }
 
-  /** Write whole sectors; they are on the disk for sure after a `flush`. As `read`, and EPERM the disk is read-only. */
+  /**
+   * Writes whole sectors. They are certainly on the disk only after a `flush`. As `read`, and EPERM the disk is
+   * read-only.
+   */
   async write(sector: number, from: Uint8Array): Promise<void> {
     this.#checkRange(sector, from);
     if (this.readOnly) {
@@ -129,7 +135,9 @@ export class VirtioBlk {
     await this.#transfer(REQUEST.write, sector, from);
   }
 
-  /** What was written is on the disk when this resolves. At once for a device that keeps nothing back. As `read`. */
+  /**
+   * All written data is on the disk when this resolves. If the device has no cache, it resolves at once. As `read`.
+   */
   async flush(): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
     if ((this.#features & FEATURE.flush) === 0n) return;
@@ -145,7 +153,7 @@ export class VirtioBlk {
   }
 
   /**
-   * Reset the device, which ends every request with ECANCELED, and start it again, whatever state it was in.
+   * Resets the device in any state, which ends every request with ECANCELED, and starts it again.
    * @throws DmaError as `open`
    */
   restart(): Promise<void> {
@@ -162,7 +170,7 @@ export class VirtioBlk {
     await this.#begin();
   }
 
-  /** Stop the device, end every request with ENODEV, release the function. Harmless to call twice. */
+  /** Stops the device, ends every request with ENODEV, and releases the function. Calling it twice is harmless. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
@@ -180,7 +188,7 @@ export class VirtioBlk {
     await this.close();
   }
 
-  /** 3.1.1, in its order. */
+  /** The steps of 3.1.1, in their order. */
   async #begin(): Promise<void> {
     const { fn } = this;
     const virtio = this.#virtio;
@@ -194,7 +202,8 @@ export class VirtioBlk {
       this.#features = virtio.negotiate(segmentMax | readOnly | blockSize | flush);
       const size = Math.min(this.#options.queueSize, virtio.maxQueueSize(0));
       if (size < 4) throw new DmaError('EIO', `${fn.address} has a queue of ${size}`, { remedy: 'reset it' });
-      // A device may have any number of descriptors; indices that count freely need a power of two.
+      // A device may have any number of descriptors. The driver needs a power of two, because its indices wrap around
+      // at 2^16.
       this.#requests = new Requests(fn.dma, 2 ** Math.floor(Math.log2(size)));
       this.#readConfiguration();
       this.#arm();
@@ -221,7 +230,7 @@ export class VirtioBlk {
     this.#release();
   }
 
-  /** One vector for changes and one for the queue; one for both when the system grants no more. */
+  /** Arms one vector for changes and one for the queue, or one for both if the system grants no more. */
   #arm(): void {
     const { interrupts } = this.fn;
     const first = interrupts.msix(0);
@@ -243,7 +252,7 @@ export class VirtioBlk {
     this.#feed();
   }
 
-  /** The device has another configuration, or is in trouble. */
+  /** The device has a new configuration, or needs a reset. */
   #noticeChange(): void {
     if ((this.#virtio.status & STATUS.needsReset) === 0) {
       this.#readConfiguration();
@@ -254,7 +263,7 @@ export class VirtioBlk {
     });
   }
 
-  /** A mistake of the device while no call waits for it ends every request. */
+  /** If the device makes a mistake while no call waits for it, every request ends. */
   #guard(work: () => void): void {
     if (this.#failure !== undefined) return;
     try {
@@ -265,7 +274,10 @@ export class VirtioBlk {
     }
   }
 
-  /** In pieces that fit the queue and the device. All of them have ended when it settles, with the first error. */
+  /**
+   * Transfers in pieces that fit the queue and the device. It settles after all pieces have ended, with the first
+   * error.
+   */
   async #transfer(type: number, sector: number, bytes: Uint8Array): Promise<void> {
     const longest = this.#longest();
     const pieces: Promise<void>[] = [];
@@ -277,7 +289,7 @@ export class VirtioBlk {
     for (const end of ends) if (end.status === 'rejected') throw end.reason;
   }
 
-  /** Bytes of the longest request, whole sectors: every page of it may be a segment of its own. */
+  /** The bytes of the longest request, in whole sectors. Every page of it may be a segment of its own. */
   #longest(): number {
     const segments = Math.min(this.#segmentMax, this.#requests.queue.size - 2);
     const most = Math.min(LONGEST, (segments - 1) * PAGE, this.fn.dma.limits.maxMappingSize);
@@ -293,7 +305,7 @@ export class VirtioBlk {
     });
   }
 
-  /** Give to the device what waits, in order, as far as there is room. */
+  /** Gives the waiting requests to the device, in order, as long as there is room. */
   #feed(): void {
     let added = false;
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
@@ -301,7 +313,7 @@ export class VirtioBlk {
       try {
         done = this.#requests.add(next.request);
       } catch (error) {
-        // Memory to lend comes back with the requests that have some.
+        // Memory becomes free when requests end that have memory mapped.
         const later = error instanceof DmaError && error.code === 'ENOMEM' && this.#requests.count > 0;
         if (later) break;
         this.#waiting.shift();
@@ -320,7 +332,7 @@ export class VirtioBlk {
     });
   }
 
-  /** One timer for all: it looks at the oldest request. */
+  /** One timer serves all requests: it checks the oldest one. */
   #watch(): void {
     if (this.#watchdog !== undefined) return;
     const { timeout } = this.#options;
@@ -354,7 +366,7 @@ export class VirtioBlk {
     this.#end(error);
   };
 
-  /** Memory goes back when the device is at rest; one that does not come to rest loses its bus mastering. */
+  /** Memory is freed when the device is at rest. If it does not come to rest, its bus mastering is turned off. */
   #stop(error: DmaError): Promise<void> {
     this.#failure ??= error;
     this.#stopping ??= this.#rest(error).finally(() => {
@@ -368,7 +380,7 @@ export class VirtioBlk {
       await this.#virtio.reset();
     } catch (failure) {
       if (!(failure instanceof DmaError)) throw failure;
-      // It is gone, or does not answer.
+      // The device is gone, or does not answer.
     } finally {
       if (!this.fn.closed) this.fn.clearMaster();
       this.#end(error);
@@ -383,7 +395,7 @@ export class VirtioBlk {
     (this.#requests as Requests | undefined)?.failAll(error);
   }
 
-  /** Gives back what `#begin` took. */
+  /** Frees everything that `#begin` allocated. */
   #release(): void {
     this.fn.gone.removeEventListener('abort', this.#onGone);
     this.#endReleaseRequests();
@@ -399,7 +411,7 @@ export class VirtioBlk {
       const high = bar.read32(at + DEVICE.capacity + 4);
       this.#capacity = (high * 2 ** 32 + bar.read32(at + DEVICE.capacity)) * SECTOR;
       this.#blockSize = has(FEATURE.blockSize) ? bar.read32(at + DEVICE.blockSize) : SECTOR;
-      // What lies in one page may still be in two segments, where it is copied.
+      // Memory in one page may still be in two segments, if it is copied.
       this.#segmentMax = Math.max(2, has(FEATURE.segmentMax) ? bar.read32(at + DEVICE.segmentMax) : 1);
     });
   }

@@ -1,8 +1,8 @@
 /**
- * Looks at a virtio disk, and reads it. With --write its first sectors are written, read back and put back.
+ * Shows the facts of a virtio disk, and reads it. With --write its first sectors are written, read back and restored.
  *
  *     npm run virtio-blk                           a simulated one
- *     npm run virtio-blk -- 0000:08:00.0 --write   that device, by VFIO
+ *     npm run virtio-blk -- 0000:08:00.0 --write   that device, through VFIO
  */
 import { parseArgs } from 'node:util';
 import pc from 'picocolors';

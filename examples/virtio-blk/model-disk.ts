@@ -1,15 +1,15 @@
-/** What is behind the device: sectors in memory, and what a request does to them (5.2.6). */
+/** The disk behind the device: sectors in memory, and the effect of a request on them (5.2.6). */
 import type { ModelChain } from './model-queue.ts';
 import { ID_BYTES, REQUEST, RESULT, SECTOR } from './registers.ts';
 
 const HEAD_BYTES = 16;
 
 export class ModelDisk {
-  /** All of it. */
+  /** The bytes of the whole disk. */
   bytes: Uint8Array;
-  /** Requests to flush so far. */
+  /** The number of flush requests so far. */
   flushes = 0;
-  /** The next requests that move data fail with this status, until it is 0. */
+  /** The next requests that move data fail with this status. 0 ends that. */
   failWith: number = RESULT.ok;
   readonly #serial: Uint8Array;
   readonly #readOnly: boolean;
@@ -30,7 +30,10 @@ export class ModelDisk {
     this.bytes = bytes;
   }
 
-  /** Bytes that were written to memory, the status among them; undefined for a chain that is no request. */
+  /**
+   * Returns the number of bytes that were written to memory, including the status; undefined if the chain is not a
+   * request.
+   */
   handle(chain: ModelChain): number | undefined {
     const head = new DataView(new ArrayBuffer(HEAD_BYTES));
     if (chain.readBytes < HEAD_BYTES || chain.writeBytes < 1) return undefined;
@@ -71,7 +74,7 @@ export class ModelDisk {
     }
   }
 
-  /** Whole sectors inside the disk. */
+  /** Whole sectors inside the disk; undefined if a part is outside. */
   #part(sector: bigint, length: number): Uint8Array | undefined {
     const start = sector * BigInt(SECTOR);
     if (length % SECTOR !== 0 || start + BigInt(length) > BigInt(this.bytes.length)) return undefined;

@@ -1,5 +1,6 @@
 /**
- * A split virtqueue (2.7), the device's side: it reads descriptors and both rings by DMA, and trusts nothing in them.
+ * A split virtqueue (2.7), the device's side. It reads descriptors and both rings by DMA, and checks every value in
+ * them.
  */
 import type { DeviceBus } from '../../lib/sim/index.ts';
 import { COMMON, DESCRIPTOR_FLAG, NO_NOTIFICATION } from './registers.ts';
@@ -10,7 +11,7 @@ export interface ModelPiece {
   readonly length: number;
 }
 
-/** What a chain of descriptors lends to the device. */
+/** The memory that a chain of descriptors gives to the device. */
 export class ModelChain {
   readonly reads: ModelPiece[] = [];
   readonly writes: ModelPiece[] = [];
@@ -28,7 +29,9 @@ export class ModelChain {
     return total(this.writes);
   }
 
-  /** Bytes [offset, offset + length) of what the device reads. False when memory is not there. */
+  /**
+   * Reads bytes [offset, offset + size) of the part for reading. Returns false if some of the memory does not exist.
+   */
   read(offset: number, into: Uint8Array): boolean {
     return each(this.reads, offset, into, (address, bytes) => this.#bus.dmaRead(address, bytes));
   }
@@ -42,14 +45,14 @@ export class ModelQueue {
   enabled = false;
   readonly #bus: DeviceBus;
   readonly #most: number;
-  /** Low and high words of the three addresses, by register. */
+  /** The low and high words of the three addresses, by register. */
   readonly #addresses = new Map<number, number>();
   #size: number;
-  /** Where the device is in the available ring, and in the used one: both count freely. */
+  /** The position of the device in the available ring and in the used ring. Both count freely. */
   #taken = 0;
   #chain: number | undefined;
 
-  /** @param size the most descriptors that a driver can have */
+  /** @param size the most descriptors that a driver may have */
   constructor(bus: DeviceBus, size: number) {
     this.#bus = bus;
     this.#most = size;
@@ -60,7 +63,7 @@ export class ModelQueue {
     return this.#size;
   }
 
-  /** For the `about` of a fault. */
+  /** The text for the `about` of a fault. */
   get activity(): string | undefined {
     return this.#chain === undefined ? undefined : `chain ${this.#chain}, entry ${this.#taken % this.#size}`;
   }
@@ -87,8 +90,8 @@ export class ModelQueue {
   }
 
   /**
-   * Do everything that is available. `handle` returns how many bytes it wrote.
-   * @returns whether all of it could be, and whether the driver wants to be interrupted
+   * Processes all available chains. `handle` returns how many bytes it wrote.
+   * @returns `intact`: no chain was invalid; `interrupts`: the driver wants an interrupt
    */
   run(handle: (chain: ModelChain) => number | undefined): { intact: boolean; interrupts: boolean } {
     const available = this.#addressOf(COMMON.queueDriver);
@@ -117,7 +120,7 @@ export class ModelQueue {
     return { intact: true, interrupts: this.#taken !== before && !silent };
   }
 
-  /** Undefined for a chain that leaves the table, loops, or has what the device writes before what it reads. */
+  /** Undefined if the chain leaves the table, loops, or has a part for writing before a part for reading. */
   #walk(head: number): ModelChain | undefined {
     const table = this.#addressOf(COMMON.queueDescriptors);
     const chain = new ModelChain(this.#bus);
@@ -161,7 +164,7 @@ function total(pieces: readonly ModelPiece[]): number {
   return pieces.reduce((sum, { length }) => sum + length, 0);
 }
 
-/** Walk the part of the pieces that begins `offset` bytes in, and is as long as `bytes`. */
+/** Visits the pieces of the part that begins at `offset` and is as long as `bytes`. */
 function each(
   pieces: readonly ModelPiece[],
   offset: number,

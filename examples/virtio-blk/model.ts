@@ -1,7 +1,8 @@
 /**
- * A model of QEMU's virtio-blk-pci as a user of the simulation writes one: a modern device with one split virtqueue.
- * Its disk is in memory. It keeps to the specification where a driver could tell: features are settled before queues
- * are, only what was settled is done, and a chain that cannot be brings the device into trouble (2.1.2).
+ * A model of QEMU's virtio-blk-pci, written as a user of the simulation would write one: a modern device with one
+ * split virtqueue. Its disk is in memory. It follows the specification where a driver could notice a difference.
+ * Features are negotiated before queues are set up, and only negotiated features work. After an invalid chain the
+ * device needs a reset (2.1.2).
  */
 import {
   type BarDescription,
@@ -32,16 +33,18 @@ import {
 export interface VirtioBlkModelOptions {
   /** Bytes of the disk, a multiple of 512. Default 1 MiB. */
   readonly capacity?: number;
-  /** Simulated microseconds from a notification to the end of its requests. Default 0: all is done inside the write. */
+  /**
+   * Simulated microseconds from a notification to the end of its requests. Default 0: all is done inside the write.
+   */
   readonly latency?: number;
-  /** Descriptors of its queue. Default 256. */
+  /** The number of descriptors of its queue. Default 256. */
   readonly queueSize?: number;
   readonly readOnly?: boolean;
-  /** Up to 20 characters. Default `simulated`. */
+  /** The serial number, up to 20 characters. Default `simulated`. */
   readonly serial?: string;
 }
 
-/** Where the parts of BAR 4 are, as QEMU has them. */
+/** The places of the parts in BAR 4, as in QEMU. */
 const PART = { common: 0x0000, interruptStatus: 0x1000, device: 0x2000, notify: 0x3000 } as const;
 const PART_BYTES = 0x1000;
 const NOTIFY_MULTIPLIER = 4;
@@ -72,7 +75,7 @@ export class VirtioBlkModel implements DeviceModel {
     { index: 1, size: 0x1000 },
     { index: REGISTER_BAR, size: 0x4000, is64Bit: true, prefetchable: true },
   ];
-  /** What is stored: to be looked at, and changed, behind the driver's back. */
+  /** The stored data. A test may read and change it without the driver's knowledge. */
   readonly disk: ModelDisk;
   readonly #latency: number;
   readonly #features: bigint;
@@ -89,7 +92,7 @@ export class VirtioBlkModel implements DeviceModel {
   #queueSelect = 0;
   #causes = 0;
   #working = false;
-  /** How often it was reset. */
+  /** The number of resets. */
   #life = 0;
 
   constructor(options: VirtioBlkModelOptions = {}) {
@@ -131,7 +134,7 @@ export class VirtioBlkModel implements DeviceModel {
     return this.#queue.activity;
   }
 
-  /** Another size: the driver is told. @param capacity bytes, a multiple of 512 */
+  /** Changes the size of the disk, and tells the driver. @param capacity bytes, a multiple of 512 */
   resize(capacity: number): void {
     this.disk.resize(capacity);
     this.#generation = (this.#generation + 1) & 0xff;
@@ -147,7 +150,7 @@ export class VirtioBlkModel implements DeviceModel {
       case PART.device:
         return this.#readDevice(register, width);
       case PART.interruptStatus: {
-        // Reading takes the causes away, and the line goes down.
+        // Reading clears the causes, and the line goes down.
         const causes = this.#causes;
         this.#causes = 0;
         this.#bus.lower();
@@ -225,7 +228,7 @@ export class VirtioBlkModel implements DeviceModel {
     else this.#queue.writeAddress(register, value);
   }
 
-  /** They are settled once, before FEATURES_OK. */
+  /** Features are negotiated once, before FEATURES_OK. */
   #setDriverFeatures(value: number): void {
     if ((this.#status & STATUS.featuresOk) !== 0 || this.#driverSelect > 1) return;
     const shift = BigInt(32 * this.#driverSelect);
@@ -233,7 +236,9 @@ export class VirtioBlkModel implements DeviceModel {
     this.#driverFeatures = others | (BigInt(value) << shift);
   }
 
-  /** Writing 0 resets. FEATURES_OK stays off when the driver wants what was not offered, or is older than 1.0. */
+  /**
+   * Writing 0 resets. FEATURES_OK stays off if the driver wants a feature that was not offered, or is older than 1.0.
+   */
   #setStatus(value: number): void {
     if (value === 0) {
       this.reset();
@@ -264,14 +269,14 @@ export class VirtioBlkModel implements DeviceModel {
     this.#working = true;
     const life = this.#life;
     this.#bus.after(this.#latency, () => {
-      // A reset through the status register has ended it.
+      // A reset through the status register has ended this work.
       if (life !== this.#life) return;
       this.#working = false;
       this.#work();
     });
   }
 
-  /** All that is in the available ring. */
+  /** Processes all chains in the available ring. */
   #work(): void {
     const ran = this.#queue.run((chain) => this.disk.handle(chain));
     if (!ran.intact) {
@@ -298,7 +303,7 @@ export class VirtioBlkModel implements DeviceModel {
   }
 }
 
-/** The model, plugged in. */
+/** The model, in a simulated machine. */
 export function simulateVirtioBlk(
   options: VirtioBlkModelOptions = {},
   machine: SimulateOptions = {},
@@ -306,7 +311,7 @@ export function simulateVirtioBlk(
   return simulate(new VirtioBlkModel(options), machine);
 }
 
-/** A vendor's capability that says where a part of the registers is (4.1.4). */
+/** A vendor-specific capability that tells the place of a part of the registers (4.1.4). */
 function part(type: number, offset: number, multiplier?: number): CapabilityDescription {
   const bytes = new Uint8Array(multiplier === undefined ? 16 : 20);
   const view = new DataView(bytes.buffer);
@@ -319,7 +324,7 @@ function part(type: number, offset: number, multiplier?: number): CapabilityDesc
   return { id: 9, registers: bytes.subarray(2) };
 }
 
-/** Bits 0 to 31 or 32 to 63; there are no others. */
+/** Bits 0 to 31 or 32 to 63 of the features. There are no others. */
 function half(features: bigint, select: number): number {
   return select > 1 ? 0 : Number((features >> BigInt(32 * select)) & 0xffff_ffffn);
 }

@@ -1,13 +1,13 @@
 /**
  * A split virtqueue (2.7), the driver's side: a table of descriptors, a ring of the chains that the device may take,
- * and a ring of those it has used. Both indices count freely in 16 bits.
+ * and a ring of the chains that it has used. Both indices count freely in 16 bits.
  *
- *      add      descriptors, then the entry of the available ring, then its index: the device sees them in this order
- *      publish  the index, and then, behind a full barrier, whether the device wants to be told
- *      reap     the used index, and then the entries up to it
+ *      add      writes descriptors, then the entry of the available ring, then its index: the device sees them in this order
+ *      publish  writes the index; then, behind a full barrier, reads if the device wants a notification
+ *      reap     reads the used index, and then the entries up to it
  *
- * Which descriptors are free, and what follows which, is known from memory of the driver alone: the device could have
- * written over its own.
+ * The driver knows the free descriptors and the order of each chain from its own memory alone, because the device could
+ * overwrite the table.
  */
 import {
   type ArrayOf,
@@ -27,7 +27,7 @@ import {
   UsedEntry,
 } from './registers.ts';
 
-/** A piece of memory as the device sees it. */
+/** A piece of memory, as the device sees it. */
 export interface Piece {
   readonly low: number;
   readonly high: number;
@@ -35,7 +35,7 @@ export interface Piece {
 }
 
 export class VirtQueue {
-  /** Descriptors. */
+  /** The number of descriptors. */
   readonly size: number;
   readonly #memory: CoherentBuffer;
   readonly #usedAt: number;
@@ -46,9 +46,9 @@ export class VirtQueue {
   readonly #usedEntries: ArrayOf<typeof UsedEntry>;
   readonly #put: RingIndex;
   readonly #got: RingIndex;
-  /** The free descriptor, or the one of the chain, that follows each. */
+  /** For each descriptor, the one that follows it in its chain or in the free list. */
   readonly #next: Uint16Array;
-  /** Descriptors of the chain that begins at each; 0 where none does. */
+  /** For each descriptor, the length of the chain that begins there; 0 if none does. */
   readonly #chain: Uint16Array;
   #firstFree = 0;
   #free: number;
@@ -73,7 +73,7 @@ export class VirtQueue {
     this.clear();
   }
 
-  /** Addresses of the table, of the available ring and of the used ring. */
+  /** The addresses of the table, of the available ring and of the used ring. */
   get descriptors(): bigint {
     return this.#memory.dmaAddress;
   }
@@ -86,7 +86,7 @@ export class VirtQueue {
     return this.#memory.dmaAddress + BigInt(this.#usedAt);
   }
 
-  /** Free descriptors. */
+  /** The number of free descriptors. */
   get free(): number {
     return this.#free;
   }
@@ -96,7 +96,7 @@ export class VirtQueue {
     return this.#firstFree;
   }
 
-  /** As new: the device was reset, and does not know it. */
+  /** Resets the queue to its first state. The device was reset, and does not know the queue. */
   clear(): void {
     this.#memory.bytes.fill(0);
     for (let i = 0; i < this.size; i++) this.#next[i] = i + 1;
@@ -108,8 +108,8 @@ export class VirtQueue {
   }
 
   /**
-   * Make a chain of these pieces: those that the device reads, then those that it writes. Returns its number, which
-   * `reap` tells when the device is done. There must be that many free descriptors.
+   * Makes a chain of these pieces: first those that the device reads, then those that it writes. Returns its number.
+   * `reap` passes that number when the device is done. There must be enough free descriptors.
    */
   add(reads: readonly Piece[], writes: readonly Piece[]): number {
     const head = this.#firstFree;
@@ -134,16 +134,18 @@ export class VirtQueue {
     return head;
   }
 
-  /** Whether the device wants to be told of what was added. */
+  /** True if the device wants a notification of the new chains. */
   get wantsNotification(): boolean {
-    // The device says that it sleeps, and then looks at the index: one of the two sees what the other wrote.
+    // The device announces that it sleeps, and then reads the index. Because of the barrier, at least one side sees
+    // the other's write.
     mb();
     return (this.#used.flags.get(0) & NO_NOTIFICATION) === 0;
   }
 
   /**
-   * Hand over each chain that the device has used, with the bytes that it says it wrote; its descriptors are free then.
-   * @throws DmaError EIO the device used what it was not given
+   * Passes each chain that the device has used to `done`, with the number of bytes that the device claims to have
+   * written. Its descriptors are free then.
+   * @throws DmaError EIO the device used a chain that it was not given
    */
   reap(done: (chain: number, written: number) => void): void {
     const used = this.#used.index.load(0);

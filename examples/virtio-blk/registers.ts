@@ -4,12 +4,12 @@
 import { struct, u8, u16, u32, u64 } from '../../lib/index.ts';
 
 export const RED_HAT = 0x1af4;
-/** 0x1040 and the device type, for devices that speak 1.0 and later. */
+/** 0x1040 plus the device type, for devices of version 1.0 and later. */
 export const VIRTIO_BLK_DEVICE = 0x1042;
 
-/** Where in a vendor's capability its fields are (4.1.4). */
+/** The offsets of the fields in a vendor-specific capability (4.1.4). */
 export const CAPABILITY = { type: 3, bar: 4, offset: 8, length: 12, notifyMultiplier: 16 } as const;
-/** What a capability is about. */
+/** The kinds of configuration that a capability can describe. */
 export const CONFIGURATION = { common: 1, notify: 2, interruptStatus: 3, device: 4 } as const;
 
 /** The common configuration (4.1.4.3). */
@@ -32,7 +32,7 @@ export const COMMON = {
   queueDevice: 0x30,
 } as const;
 export const COMMON_BYTES = 0x38;
-/** What a vector register reads when the device could not take the vector. */
+/** A vector register reads this if the device could not take the vector. */
 export const NO_VECTOR = 0xffff;
 
 /** The device status (2.1). */
@@ -61,12 +61,12 @@ export const FEATURE = {
 /** The device's own configuration (5.2.4). */
 export const DEVICE = { capacity: 0x00, segmentMax: 0x0c, blockSize: 0x14 } as const;
 export const DEVICE_BYTES = 0x24;
-/** Bytes of a sector, whatever the block size is. */
+/** Bytes of a sector, for every block size. */
 export const SECTOR = 512;
 
 export const Descriptor = struct(16, { address: u64(0), length: u32(8), flags: u16(12), next: u16(14) });
 export const DESCRIPTOR_FLAG = { next: 1, deviceWrites: 2 } as const;
-/** Head of the available and of the used ring; the entries follow. */
+/** The head of the available and of the used ring. The entries follow. */
 export const RingHead = struct(4, { flags: u16(0), index: u16(2) });
 export const RING_HEAD_BYTES = 4;
 export const AvailableEntry = struct(2, { head: u16(0) });

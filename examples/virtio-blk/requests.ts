@@ -1,7 +1,7 @@
 /**
- * Requests of a block device under way in one virtqueue (5.2.6). Each has a head that the device reads and a byte of
- * status that it writes, in memory that belongs to the first descriptor of its chain, and lends the caller's memory in
- * between.
+ * Requests of a block device under way in one virtqueue (5.2.6). Each has a head that the device reads, and a byte of
+ * status that it writes. Their memory belongs to the first descriptor of the chain. The caller's memory is mapped
+ * between the two.
  */
 import {
   type ArrayOf,
@@ -13,12 +13,12 @@ import {
 import { type Piece, VirtQueue } from './queue.ts';
 import { REQUEST, RESULT, RequestHead, RequestStatus } from './registers.ts';
 
-/** What is asked of the device. */
+/** A request to the device. */
 export interface Request {
   /** One of REQUEST. */
   readonly type: number;
   readonly sector: number;
-  /** What the device reads or writes; undefined for a flush. */
+  /** The memory that the device reads or writes; undefined for a flush. */
   readonly payload: ArrayBufferView | undefined;
 }
 
@@ -32,7 +32,7 @@ interface Pending {
 }
 
 const HEAD_BYTES = 16;
-/** What the device is to overwrite. */
+/** The initial status, which the device overwrites. */
 const NO_RESULT = 0xff;
 
 export class Requests {
@@ -41,7 +41,7 @@ export class Requests {
   readonly #memory: CoherentBuffer;
   readonly #heads: ArrayOf<typeof RequestHead>;
   readonly #statuses: ArrayOf<typeof RequestStatus>;
-  /** By the number of the chain. */
+  /** Indexed by the number of the chain. */
   readonly #pending: (Pending | undefined)[];
   #count = 0;
 
@@ -60,12 +60,14 @@ export class Requests {
     this.#pending = new Array<Pending | undefined>(size).fill(undefined);
   }
 
-  /** Requests that the device has. */
+  /** The number of requests that the device has. */
   get count(): number {
     return this.#count;
   }
 
-  /** When the oldest of them was given to it, as `performance.now()`; undefined when it has none. */
+  /**
+   * The time at which the oldest of them was given to the device, as `performance.now()`; undefined if it has none.
+   */
   get oldest(): number | undefined {
     let oldest: number | undefined;
     for (const one of this.#pending) {
@@ -75,13 +77,14 @@ export class Requests {
   }
 
   /**
-   * Give a request to the device; it has to be notified. Returns the promise of its end, or undefined when there is no
-   * room now. @throws DmaError what `mapSg` throws
+   * Gives a request to the device, which has to be notified afterwards. Returns the promise of its end, or undefined
+   * if there is no room now.
+   * @throws DmaError the errors of `mapSg`
    */
   add(request: Request): Promise<void> | undefined {
     const { type, payload } = request;
     const deviceWrites = type === REQUEST.read || type === REQUEST.id;
-    // Memory that is not lent has to be as long as the chain may be.
+    // A chain needs three descriptors or more: head, data and status. With fewer free ones nothing is mapped.
     if (this.queue.free < 3) return undefined;
     const mapping = payload && this.#dma.mapSg([payload], deviceWrites ? 'from-device' : 'to-device');
     const segments = mapping?.segments ?? [];
@@ -90,7 +93,7 @@ export class Requests {
       return undefined;
     }
     return new Promise((resolve, reject) => {
-      // The chain begins with the descriptor that is free next, and so does the memory that goes with it.
+      // The chain begins with the next free descriptor, and uses the memory that belongs to it.
       const chain = this.queue.nextChain;
       this.#heads.type.set(chain, type);
       this.#heads.sector.setParts(chain, request.sector >>> 0, Math.floor(request.sector / 2 ** 32));
@@ -104,7 +107,10 @@ export class Requests {
     });
   }
 
-  /** Settle what the device is done with. @throws DmaError EIO the device used what it was not given */
+  /**
+   * Settles the requests that the device is done with. @throws DmaError EIO the device used a chain that it was not
+   * given
+   */
   reap(): void {
     this.queue.reap((chain, written) => {
       const result = this.#statuses.value.get(chain);
@@ -113,7 +119,7 @@ export class Requests {
     });
   }
 
-  /** The device was reset, or is gone: none of them will end. */
+  /** The device was reset, or is gone: none of the requests will end by itself. */
   failAll(error: DmaError): void {
     for (let chain = 0; chain < this.#pending.length; chain++) {
       if (this.#pending[chain] !== undefined) this.#settle(chain, error);
@@ -125,7 +131,7 @@ export class Requests {
     this.#memory.free();
   }
 
-  /** The memory is the caller's again before the caller hears of it. */
+  /** The memory belongs to the caller again before the promise settles. */
   #settle(chain: number, error: DmaError | undefined): void {
     const { mapping, resolve, reject } = this.#pending[chain]!;
     this.#pending[chain] = undefined;
@@ -140,7 +146,7 @@ export class Requests {
     else reject(failure);
   }
 
-  /** Of the memory for heads and statuses. */
+  /** A piece of the memory for heads and statuses. */
   #piece(offset: number, length: number): Piece {
     const low = this.#memory.low + offset;
     const carry = low >= 2 ** 32 ? 1 : 0;
@@ -169,7 +175,7 @@ function failureOf(
     const why = result === RESULT.error ? 'an error of the disk' : `status ${result}`;
     return new DmaError('EIO', `${what} failed: ${why}`, { remedy: 'look at the disk behind the device' });
   }
-  // The status is written last: what comes before it was written too, as the device says.
+  // The status is written last. So all bytes before it were written, too, if the device is right.
   if (type === REQUEST.read && written < bytes + 1) {
     return new DmaError('EIO', `${what} brought ${Math.max(written - 1, 0)} bytes`, { remedy: 'try again' });
   }

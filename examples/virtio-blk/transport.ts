@@ -1,4 +1,6 @@
-/** virtio over PCI, for devices of version 1.0 and later (4.1): its parts of the BARs, features, status, queues. */
+/**
+ * virtio over PCI, for devices of version 1.0 and later (4.1): the parts of the BARs, features, status, and queues.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Bar, DmaError, type PciFunction } from '../../lib/index.ts';
 import type { VirtQueue } from './queue.ts';
@@ -11,7 +13,7 @@ interface Part {
   readonly length: number;
 }
 
-/** Milliseconds a reset may take. */
+/** Milliseconds that a reset may take. */
 const RESET_TIME = 1000;
 
 export class VirtioPci {
@@ -22,8 +24,8 @@ export class VirtioPci {
   readonly #notifyMultiplier: number;
 
   /**
-   * @param deviceBytes of the device's own configuration that the driver reads
-   * @throws DmaError ENODEV it is no device of version 1.0, or a capability leads outside its BAR
+   * @param deviceBytes the number of bytes of the device's own configuration that the driver reads
+   * @throws DmaError ENODEV it is not a device of version 1.0, or a capability leads outside its BAR
    */
   constructor(fn: PciFunction, deviceBytes: number) {
     this.#fn = fn;
@@ -40,15 +42,15 @@ export class VirtioPci {
     return bar.read8(offset + COMMON.status);
   }
 
-  /** Set bits of the device status. */
+  /** Sets bits of the device status. */
   addStatus(bits: number): void {
     const { bar, offset } = this.#common;
     bar.write8(offset + COMMON.status, this.status | bits);
   }
 
   /**
-   * Bring the device to rest (4.1.4.3.2): it has forgotten its queues when this returns.
-   * @throws DmaError EIO it does not
+   * Brings the device to rest (4.1.4.3.2). When this returns, the device has forgotten its queues.
+   * @throws DmaError EIO it does not come to rest
    */
   async reset(): Promise<void> {
     const { bar, offset } = this.#common;
@@ -64,9 +66,9 @@ export class VirtioPci {
   }
 
   /**
-   * Settle what driver and device both can (3.1.1): returns what was settled.
-   * @param wanted what the driver can
-   * @throws DmaError EOPNOTSUPP the device speaks no version that is known here, or takes none of it
+   * Negotiates the features that driver and device both have (3.1.1), and returns them.
+   * @param wanted the features of the driver
+   * @throws DmaError EOPNOTSUPP the device has no version that the driver knows, or does not accept its own features
    */
   negotiate(wanted: bigint): bigint {
     const offered = this.#deviceFeatures();
@@ -91,13 +93,16 @@ export class VirtioPci {
     return agreed;
   }
 
-  /** The device's own configuration changed. @throws DmaError EIO the device could not take the vector */
+  /**
+   * Sets the vector for changes of the device's own configuration. @throws DmaError EIO the device could not take the
+   * vector
+   */
   setConfigVector(vector: number): void {
     const { bar, offset } = this.#common;
     this.#setVector(bar, offset + COMMON.configVector, vector);
   }
 
-  /** The longest queue of that number; 0 when there is none. */
+  /** The longest possible queue of that number; 0 if there is none. */
   maxQueueSize(index: number): number {
     const { bar, offset } = this.#common;
     if (index >= bar.read16(offset + COMMON.queueCount)) return 0;
@@ -106,8 +111,9 @@ export class VirtioPci {
   }
 
   /**
-   * Tell the device of a queue (4.1.5.1.3). Returns what notifies it of new requests.
-   * @throws DmaError EIO the device could not take the vector, or says that it is notified outside its registers
+   * Tells the device the addresses of a queue (4.1.5.1.3). Returns the function that notifies the device of new
+   * requests.
+   * @throws DmaError EIO the device could not take the vector, or its doorbell is outside its registers
    */
   enableQueue(index: number, queue: VirtQueue, vector: number): () => void {
     const { bar, offset } = this.#common;
@@ -124,7 +130,10 @@ export class VirtioPci {
     return () => notify.bar.write16(notify.offset + at, index);
   }
 
-  /** A value of the device's own configuration: read until the device did not change it meanwhile (4.1.4.3.1). */
+  /**
+   * A value of the device's own configuration. It is read again until the device did not change it meanwhile
+   * (4.1.4.3.1).
+   */
   readDevice<T>(read: (bar: Bar, offset: number) => T): T {
     const { bar, offset } = this.#common;
     for (;;) {
@@ -149,7 +158,7 @@ export class VirtioPci {
     if (bar.read16(register) === NO_VECTOR) throw this.#broken(`did not take MSI-X vector ${vector}`);
   }
 
-  /** The first of its kind that is in a BAR: drivers skip what they do not know (4.1.4.1). */
+  /** The first capability of its kind that is in a BAR. A driver ignores kinds that it does not know (4.1.4.1). */
   #part(type: number, bytes: number): Part {
     for (const one of this.#fn.config.vendorSpecific) {
       if (one.size < CAPABILITY.length + 4 || one.read8(CAPABILITY.type) !== type) continue;
