@@ -2,7 +2,7 @@
  * A split virtqueue (2.7), the driver's side: a table of descriptors, a ring of the chains that the device may take,
  * and a ring of the chains that it has used. Both indices count freely in 16 bits.
  *
- *      add      writes descriptors, then the entry of the available ring, then its index: the device sees them in this order
+ *      add      writes descriptors, then an entry of the available ring, then its index; the device sees this order
  *      publish  writes the index; then, behind a full barrier, reads if the device wants a notification
  *      reap     reads the used index, and then the entries up to it
  *

@@ -26,8 +26,8 @@ export function packageRoot(): string {
 }
 
 /**
- * `require` as a script at `path` has it. webpack replaces what `import { createRequire }` gives by its own, which knows only
- * the modules of the bundle; it leaves the property alone.
+ * The `require` of a script at `path`. webpack replaces an imported `createRequire` by its own, which knows only the
+ * modules of the bundle. It does not replace the property.
  */
 export function requireFrom(path: string): NodeJS.Require {
   return nodeModule.createRequire(path);
