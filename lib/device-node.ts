@@ -1,6 +1,5 @@
 /** Nodes of /dev, opened with an error that says what to do. */
 import { constants, openSync } from 'node:fs';
-import { userInfo } from 'node:os';
 import { DmaError, type ErrnoName, errnoName } from './errors.ts';
 
 export interface DeviceNode {
@@ -61,7 +60,7 @@ function openError(path: string, absent: string, rule: string, cause: unknown): 
 
 function userName(): string {
   try {
-    return userInfo().username;
+    return process.getBuiltinModule('node:os').userInfo().username;
   } catch {
     return String(process.getuid?.() ?? 'USER'); // a user id without a passwd entry
   }

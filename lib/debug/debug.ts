@@ -7,7 +7,6 @@
  *        |  enter, leave            |  report           |  before and after
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
  */
-import { emitWarning } from 'node:process';
 import { checkListener } from '../arguments.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
 import type { OwnMemory } from '../dma/operations/own-memory.ts';
@@ -210,5 +209,5 @@ function print({ message, kind, mistakeAt, mappedAt, releasedAt }: DmaReport): v
     ['mapped or allocated', mappedAt],
     ['released', releasedAt],
   ].flatMap(([what, stack]) => (stack === undefined ? [] : [`  ${what}:`, stack]));
-  emitWarning(message, { type: 'DmaDebugWarning', code: kind, detail: stacks.join('\n') });
+  process.emitWarning(message, { type: 'DmaDebugWarning', code: kind, detail: stacks.join('\n') });
 }

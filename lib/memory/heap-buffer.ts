@@ -9,8 +9,10 @@
  *
  * From Node.js 24 on the mark also keeps the owner from detaching, so that the buffers have none there.
  */
-import * as threads from 'node:worker_threads';
 import { loadAddon } from '../native/load.ts';
+
+/** Loaded with the first buffer: a program that has no simulated device does not need it. */
+const threads = () => process.getBuiltinModule('node:worker_threads');
 
 type Detach = (buffer: ArrayBuffer) => void;
 
@@ -18,7 +20,7 @@ type Detach = (buffer: ArrayBuffer) => void;
 export function newHeapBuffer(size: number): ArrayBuffer {
   const buffer = new ArrayBuffer(size);
   marks ??= canDetachMarked();
-  if (marks) threads.markAsUntransferable(buffer);
+  if (marks) threads().markAsUntransferable(buffer);
   return buffer;
 }
 
@@ -43,7 +45,7 @@ let detach: Detach | undefined;
 function canDetachMarked(): boolean {
   const probe = new ArrayBuffer(1);
   try {
-    threads.markAsUntransferable(probe);
+    threads().markAsUntransferable(probe);
     if (transfer === undefined) return true;
     transfer.call(probe, 0);
   } catch {
@@ -71,7 +73,7 @@ interface ByobController {
 
 /** A byte stream takes the bytes of a marked buffer. A message to a closed port is serialised and dropped with them. */
 function streamDetacher(): Detach {
-  const { port1 } = new threads.MessageChannel();
+  const { port1 } = new threads().MessageChannel();
   port1.close();
   return (buffer) => {
     const controllers: ByobController[] = [];

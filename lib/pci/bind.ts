@@ -3,7 +3,6 @@
  * (Documentation/ABI/testing/sysfs-bus-pci: driver_override, unbind, drivers_probe). The file /run/userdma
  * remembers the former driver until the next boot.
  */
-import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { argumentError, checkBoolean, checkOptions, checkText, type OptionChecks } from '../arguments.ts';
@@ -130,9 +129,14 @@ function needDriver(driver: string, root: string): void {
   });
 }
 
+/** The module is loaded here: starting a program is rare, and most programs that load this file never do. */
+function runProgram(name: string, ...words: string[]) {
+  return process.getBuiltinModule('node:child_process').spawnSync(name, words, { encoding: 'utf8' });
+}
+
 /** The complaint that modprobe prints. */
 function modprobe(module: string): string {
-  const run = spawnSync('modprobe', [module], { encoding: 'utf8' });
+  const run = runProgram('modprobe', module);
   return (run.error?.message ?? run.stderr ?? '').trim();
 }
 
@@ -176,7 +180,7 @@ function userId(user: string): number {
   if (user.includes('\0')) throw argumentError('the user', user, 'pass a name or a number');
   if (/^\d+$/.test(user)) return Number(user);
   const line = (readText('/etc/passwd') ?? '').split('\n').find((entry) => entry.startsWith(`${user}:`));
-  const text = line?.split(':')[2] ?? spawnSync('id', ['-u', user], { encoding: 'utf8' }).stdout;
+  const text = line?.split(':')[2] ?? runProgram('id', '-u', user).stdout;
   const id = Number(text || Number.NaN);
   if (Number.isInteger(id)) return id;
   throw new DmaError('EINVAL', `there is no user ${user}`, {

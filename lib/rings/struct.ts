@@ -9,7 +9,6 @@
  * They may overlap: what a device writes back often lies over what the driver wrote.
  */
 
-import { endianness } from 'node:os';
 import { argumentError, checkBytes, describe, oneOf } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import {
@@ -93,7 +92,7 @@ export function struct<F extends Fields>(size: number, fields: F): Struct<F> {
   };
 }
 
-const LITTLE_ENDIAN = endianness() === 'LE';
+const LITTLE_ENDIAN = new Uint8Array(new Uint16Array([1]).buffer)[0] === 1;
 
 function number(offset: number, width: 1 | 2 | 4, little: boolean): Field<Column> {
   return {

@@ -3,7 +3,6 @@
  * simulation. The wait may still be right, because a test can make the device act later. So this is a process warning
  * and not an error.
  */
-import process from 'node:process';
 
 /** Milliseconds of real time that a wait lasts before the warning. */
 const PATIENCE = 1000;

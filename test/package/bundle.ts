@@ -1,13 +1,14 @@
 /**
  * Bundles what is published: a program that imports 200 files waits for each, one after the other. Every entry of `exports`
- * and `bin` in package.json is bundled from its source, and what several need is in chunks that they share.
+ * and `bin` in package.json is bundled from its source. What `userdma` needs is one chunk, what the simulation needs beside
+ * it is another, and what a program may never ask for is in chunks that are loaded when it does.
  *
  *      node dist/test/package/bundle.js
  */
-import { readFileSync, rmSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { build } from 'esbuild';
+import { type Plugin, rolldown } from 'rolldown';
 import { packageRoot } from '../../lib/native/package-root.ts';
 
 const OUT = 'dist/bundle/';
@@ -15,7 +16,26 @@ const OUT = 'dist/bundle/';
 interface Manifest {
   readonly exports: Readonly<Record<string, string | { readonly default: string }>>;
   readonly bin: Readonly<Record<string, string>>;
+  readonly dependencies: Readonly<Record<string, string>>;
 }
+
+/** Of `lib`: what is imported dynamically, by the command or by other entries alone. It is in neither of the two chunks. */
+const APART = [
+  'cli/',
+  'rtl/',
+  'testing/',
+  'native/build',
+  'pci/vfio/',
+  'pci/power',
+  'iommu/vfio',
+  'iommu/type1',
+  'iommu/iommufd',
+];
+
+const CHUNKS = [
+  { name: 'core', test: new RegExp(`/lib/(?!sim/|${APART.join('|')})`), priority: 2 },
+  { name: 'sim', test: /\/lib\/sim\//, priority: 1 },
+];
 
 /** `./dist/bundle/sim/index.js` is made of `lib/sim/index.ts`, and `dist/bundle/examples/...` of `examples/...`. */
 function sourceOf(name: string): string {
@@ -24,34 +44,58 @@ function sourceOf(name: string): string {
 
 /** Names of the files that package.json wants, without folder and ending, e.g. `sim/index`. */
 export function entries(root: string): string[] {
-  const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest;
-  const files = Object.values(manifest.exports).map((entry) =>
-    typeof entry === 'string' ? entry : entry.default,
-  );
-  return [...files, ...Object.values(manifest.bin)]
+  const { exports, bin } = manifestOf(root);
+  const files = Object.values(exports).map((entry) => (typeof entry === 'string' ? entry : entry.default));
+  return [...files, ...Object.values(bin)]
     .map((path) => path.replace(/^\.\//, ''))
     .filter((path) => path.startsWith(OUT))
     .map((path) => path.slice(OUT.length).replace(/\.js$/, ''));
 }
 
+function manifestOf(root: string): Manifest {
+  return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest;
+}
+
+/**
+ * An import of a builtin module makes Node.js read every export of it, and many of those load more: a third of
+ * the time that this library took to start. `process.getBuiltinModule` reads nothing.
+ */
+const builtins: Plugin = {
+  name: 'builtins',
+  renderChunk(code) {
+    const rewritten = code
+      .replace(/^import \{(.*)\} from "(node:.*)";$/gm, (_, names: string, module: string) => {
+        return `const {${names.replaceAll(' as ', ': ')}} = process.getBuiltinModule("${module}");`;
+      })
+      .replace(/^import (?:\* as )?(\w+) from "(node:.*)";$/gm, 'const $1 = process.getBuiltinModule("$2");');
+    return { code: rewritten, map: null }; // each line is where it was
+  },
+};
+
 export async function bundle(root: string): Promise<void> {
-  const outdir = join(root, OUT);
-  rmSync(outdir, { recursive: true, force: true });
-  await build({
-    absWorkingDir: root,
-    entryPoints: Object.fromEntries(entries(root).map((name) => [name, join(root, `${sourceOf(name)}.ts`)])),
-    outdir,
-    bundle: true,
-    splitting: true,
-    format: 'esm',
+  const dir = join(root, OUT);
+  rmSync(dir, { recursive: true, force: true });
+  const dependencies = Object.keys(manifestOf(root).dependencies);
+  const build = await rolldown({
+    cwd: root,
     platform: 'node',
-    target: 'node20.19',
-    packages: 'external',
-    // dma-debug knows this library's frames by it (lib/debug/sites.ts).
-    chunkNames: 'chunks/userdma-[hash]',
-    sourcemap: 'linked',
-    logLevel: 'warning',
+    input: Object.fromEntries(entries(root).map((name) => [name, join(root, `${sourceOf(name)}.ts`)])),
+    external: [/^node:/, ...dependencies.map((name) => new RegExp(`^${name}(/|$)`))],
+    transform: { target: 'node20.19' },
+    plugins: [builtins],
   });
+  await build.write({
+    dir,
+    format: 'esm',
+    sourcemap: true,
+    comments: { legal: true, annotation: true, jsdoc: false },
+    entryFileNames: '[name].js',
+    // dma-debug knows this library's frames by it (lib/debug/sites.ts).
+    chunkFileNames: 'chunks/userdma-[hash].js',
+    hashCharacters: 'base36',
+    codeSplitting: { groups: CHUNKS },
+  });
+  for (const command of Object.values(manifestOf(root).bin)) chmodSync(join(root, command), 0o755);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) await bundle(packageRoot());

@@ -23,7 +23,6 @@
  * With an injector, the simulation makes its parts of other classes. Without one, no part asks for faults.
  */
 
-import { randomInt } from 'node:crypto';
 import { checkedLater, checkOptions, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { type FaultTiming, Rule } from './rule.ts';
@@ -80,7 +79,7 @@ export class FaultInjector {
   /** @param seed a whole number below 2^32; default: a random one @throws DmaError EINVAL */
   constructor(options: { readonly seed?: number } = {}) {
     checkOptions<{ readonly seed?: number }>(options, 'FaultInjector', { seed: checkedLater });
-    const { seed = randomInt(2 ** 32) } = options;
+    const { seed = Math.floor(Math.random() * 2 ** 32) } = options;
     if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
       throw new DmaError('EINVAL', `the seed is ${describe(seed)}`, {
         remedy: 'pass a whole number from 0 to 2^32 - 1',

@@ -1,5 +1,4 @@
 /** How much a simulated device lags, and the random numbers for it. */
-import { env } from 'node:process';
 import {
   argumentError,
   checkOptions,
@@ -80,7 +79,7 @@ export function lagOf(wanted: boolean | LagOptions | undefined): Lag | undefined
 }
 
 function defaultSeed(): number {
-  const text = env.USERDMA_LAG_SEED;
+  const text = process.env.USERDMA_LAG_SEED;
   if (text === undefined || text === '') return 1;
   const seed = Number(text);
   checkWhole(seed, `USERDMA_LAG_SEED, ${describe(text)},`, 0, LARGEST_SEED);
