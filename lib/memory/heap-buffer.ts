@@ -73,7 +73,7 @@ interface ByobController {
 
 /** A byte stream takes the bytes of a marked buffer. A message to a closed port is serialised and dropped with them. */
 function streamDetacher(): Detach {
-  const { port1 } = new threads().MessageChannel();
+  const { port1 } = new (threads().MessageChannel)();
   port1.close();
   return (buffer) => {
     const controllers: ByobController[] = [];
