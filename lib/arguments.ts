@@ -1,13 +1,13 @@
 /**
- * Checks of the arguments of public functions: one place for them, so that the same mistake gets the same words
- * everywhere. Every check throws DmaError EINVAL. They belong at the border of the library; behind it values are what
- * their types say.
+ * Checks of the arguments of public functions. They are in one place, so that the same mistake gets the same text
+ * everywhere. Every check throws DmaError EINVAL. The public functions call them; behind that border, values have
+ * their declared types.
  */
 import { constants } from 'node:buffer';
 import { DmaError } from './errors.ts';
 
 /**
- * Throws DmaError EINVAL unless `value` is what it is to be.
+ * Throws DmaError EINVAL unless `value` is valid.
  * @param what its name, e.g. `the size of a coherent buffer`
  */
 export type Check = (value: unknown, what: string) => void;
@@ -17,11 +17,11 @@ export type OptionChecks<Options> = { readonly [Name in keyof Options]-?: Check 
 
 /** Longest part of a caller's text that a message repeats. */
 const LONGEST_TEXT = 60;
-/** An option name with more wrong letters than this is another name, not a slip. */
+/** An option name with more wrong letters than this counts as another name, not as a typing error. */
 const MOST_WRONG_LETTERS = 2;
 
 /**
- * A value as a message shows it, with its type where the type may be the mistake: `the string '4096'`, `the bigint 5n`.
+ * A value as a message shows it. The type is included if it may be the mistake: `the string '4096'`, `the bigint 5n`.
  */
 export function describe(value: unknown): string {
   switch (typeof value) {
@@ -40,12 +40,12 @@ export function describe(value: unknown): string {
   }
 }
 
-/** A name that was looked for: a string in quotes, anything else as `describe` shows it. */
+/** A name that was not found: a string in quotes, anything else as `describe` shows it. */
 export function quote(name: unknown): string {
   return typeof name === 'string' ? JSON.stringify(name) : describe(name);
 }
 
-/** The error of an argument that cannot be taken. */
+/** The error of an argument that is not valid. */
 export function argumentError(what: string, value: unknown, remedy: string): DmaError {
   return new DmaError('EINVAL', `${what} is ${describe(value)}`, { remedy });
 }
@@ -57,8 +57,8 @@ export function checkSize(size: unknown, what: string, max: number = Number.MAX_
 }
 
 /**
- * Bytes that are to be one typed array, which has a longest length: 4 GiB on Node.js 20, far more on later ones. V8
- * makes longer ArrayBuffers, and throws a RangeError for a view of one.
+ * Checks a number of bytes for one typed array. Its maximum length is 4 GiB on Node.js 20, and far more on later
+ * ones. V8 makes longer ArrayBuffers, but throws a RangeError for a view of one.
  * @throws DmaError ENOMEM
  */
 export function checkArrayLength(size: number): void {
@@ -91,12 +91,12 @@ export function checkBigint(value: unknown, what: string): void {
   if (typeof value !== 'bigint') throw argumentError(what, value, 'pass a bigint, e.g. 0x1000n');
 }
 
-/** A function that can be called: a class cannot. */
+/** A function that can be called. A class cannot be called. */
 export function checkFunction(value: unknown, what: string): void {
   if (!isCallable(value)) throw argumentError(what, value, 'pass a function');
 }
 
-/** A callback for things that happen. */
+/** A callback for events. */
 export function checkListener(listener: unknown): void {
   checkFunction(listener, 'a listener');
 }
@@ -118,13 +118,13 @@ export function checkInstance(
   };
 }
 
-/** Bytes that can be read; `instanceof` would also take an object that has only the prototype. */
+/** Bytes that can be read. `instanceof` would also accept an object that has only the prototype. */
 export function checkBytes(value: unknown, what: string): void {
   if (ArrayBuffer.isView(value) && value instanceof Uint8Array) return;
   throw argumentError(what, value, 'pass a Uint8Array or a Buffer');
 }
 
-/** One of a few values. */
+/** Accepts one of a few values. */
 export function oneOf(...values: readonly unknown[]): Check {
   return (value, what) => {
     if (values.includes(value)) return;
@@ -132,12 +132,12 @@ export function oneOf(...values: readonly unknown[]): Check {
   };
 }
 
-/** An option that the code which takes it checks by itself. */
+/** For an option that is checked later, by the code that uses it. */
 export function checkedLater(): void {}
 
 /**
- * An options object, or undefined: every option has a name that exists, and passes its check. A name that does not
- * exist is refused, so that a slip of the pen does not silently mean the default.
+ * Checks an options object, or undefined. Every option must have a known name, and pass its check. An unknown name is
+ * refused, so that a typing error does not silently mean the default.
  * @param what the function or the option they belong to
  */
 export function checkOptions<Options>(
@@ -156,7 +156,7 @@ export function checkOptions<Options>(
   }
 }
 
-/** `checkOptions` as a check of an option that is an object of options itself. */
+/** `checkOptions` as a check of an option that is itself an object of options. */
 export function options<Options>(checks: OptionChecks<Required<Options>>): Check {
   return (value, what) => checkOptions<Options>(value, what, checks);
 }
@@ -171,7 +171,7 @@ function unknownOption(name: string, what: string, known: readonly string[]): Dm
   });
 }
 
-/** Letters to insert, to delete or to replace to make one of the other (Levenshtein). */
+/** The number of letters to insert, delete or replace to turn one into the other (Levenshtein). */
 function wrongLetters(one: string, other: string): number {
   let row = Array.from({ length: other.length + 1 }, (_, i) => i);
   for (let i = 1; i <= one.length; i++) {
@@ -189,7 +189,7 @@ function showChoice(value: unknown): string {
   return typeof value === 'string' ? `'${value}'` : String(value);
 }
 
-/** Names are looked up with care: a proxy or a getter of the caller's may throw. */
+/** Names are read with care, because a proxy or a getter of the caller may throw. */
 function describeFunction(value: { readonly name: string }): string {
   try {
     return `the ${isClass(value) ? 'class' : 'function'} ${value.name || '(no name)'}`;
@@ -198,7 +198,7 @@ function describeFunction(value: { readonly name: string }): string {
   }
 }
 
-/** Whether it is a function that is no class. */
+/** True if it is a function, but not a class. */
 export function isCallable(value: unknown): boolean {
   return typeof value === 'function' && !isClass(value);
 }

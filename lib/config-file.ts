@@ -1,15 +1,15 @@
 /**
- * Configuration space of a PCI function as a file of /sys (`config` in the folder of the function): each access is one
- * pread or pwrite of its width.
+ * The configuration space of a PCI function as a file of /sys (`config` in the folder of the function). Each access
+ * is one pread or pwrite of its width.
  */
 import { closeSync, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { DmaError } from './errors.ts';
 
-/** Bytes that the kernel shows to every user; the rest is for administrators. */
+/** The kernel shows so many bytes to every user. It shows the rest only to administrators. */
 const SHOWN_TO_ALL = 64;
 const GONE = 'the function is gone: close it';
 
-/** The configuration space of a function, as the sysfs file or region that the kernel has for it. */
+/** The configuration space of a function, through its file in /sys. */
 export class ConfigFile {
   /** Bytes: 256 or 4096. */
   readonly size: number;
@@ -45,7 +45,7 @@ export class ConfigFile {
     this.#transfer(writeSync, 'write', offset, width);
   }
 
-  /** Harmless to call twice. */
+  /** Calling it twice is harmless. */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;

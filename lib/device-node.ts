@@ -1,10 +1,10 @@
-/** Nodes of /dev, opened with an error that says what to do. */
+/** Opening nodes of /dev, with an error that contains the remedy. */
 import { constants, openSync } from 'node:fs';
 import { DmaError, type ErrnoName, errnoName } from './errors.ts';
 
 export interface DeviceNode {
   readonly path: string;
-  /** The remedy when the node is not there. */
+  /** The remedy if the node does not exist. */
   readonly absent: string;
   /** The match keys of a udev rule for it, e.g. `KERNEL=="udmabuf"`. */
   readonly rule: string;
@@ -16,9 +16,9 @@ export function under(root: string, path: string): string {
 }
 
 /**
- * A descriptor for reading and writing that does not block, close-on-exec; the caller closes it.
- * @throws DmaError ENODEV it is not there, or has no device behind it · EACCES no permission · EMFILE · what its driver
- *   says
+ * A descriptor for reading and writing, in non-blocking mode, close-on-exec. The caller closes it.
+ * @throws DmaError ENODEV it does not exist, or has no device behind it · EACCES no permission · EMFILE · the error
+ *   of its driver
  */
 export function openNode({ path, absent, rule }: DeviceNode): number {
   try {
@@ -28,7 +28,7 @@ export function openNode({ path, absent, rule }: DeviceNode): number {
   }
 }
 
-/** How this user gets a node that another one owns. @param rule as in DeviceNode */
+/** The remedy for a node that another user owns. @param rule as in DeviceNode */
 export function ownershipRemedy(path: string, rule: string): string {
   const user = userName();
   return (

@@ -1,4 +1,4 @@
-/** Which way the bytes of a streaming mapping go (enum dma_data_direction). */
+/** The direction of a streaming mapping (enum dma_data_direction). */
 import { describe } from './arguments.ts';
 import { DmaError } from './errors.ts';
 
@@ -11,7 +11,7 @@ export const DEVICE_WRITES = 2;
 
 /**
  * The direction as bits: DEVICE_READS and DEVICE_WRITES.
- * @throws DmaError EINVAL for anything that is no direction, as the kernel's BUG_ON(!valid_dma_direction(dir))
+ * @throws DmaError EINVAL if it is not a direction, as the kernel's BUG_ON(!valid_dma_direction(dir))
  */
 export function directionBits(direction: DmaDirection): number {
   if (direction === 'to-device') return DEVICE_READS;

@@ -1,9 +1,9 @@
 /**
- * The one error of this library. `code` is the kernel's errno name, `errno` its negated Linux number (on every
- * OS), so that a driver can be written against the kernel's documentation. The message ends with the remedy.
+ * The only error class of this library. `code` is the kernel's errno name, and `errno` its negated Linux number on
+ * every OS. So a driver can be written against the kernel's documentation. The message ends with the remedy.
  */
 
-/** Linux numbers of the errno names this library uses (include/uapi/asm-generic/errno*.h). */
+/** The Linux numbers of the errno names that this library uses (include/uapi/asm-generic/errno*.h). */
 const ERRNO = {
   EPERM: 1,
   ENOENT: 2,
@@ -47,7 +47,7 @@ export interface DmaErrorOptions {
   readonly cause?: unknown;
 }
 
-/** The one error of this library: an errno name, its number, and a message that ends with a remedy. */
+/** The only error class of this library: an errno name, its number, and a message that ends with a remedy. */
 export class DmaError extends Error {
   static {
     DmaError.prototype.name = 'DmaError';
@@ -60,7 +60,7 @@ export class DmaError extends Error {
   readonly syscall: string | undefined;
 
   constructor(code: ErrnoName, message: string, options: DmaErrorOptions = {}) {
-    // Nothing is thrown over an error that is being made: its message would be lost.
+    // The constructor never throws, because the message of the error under construction would be lost.
     const { remedy, syscall, cause } = options ?? {};
     const words = typeof message === 'string' ? message : `a ${typeof message} instead of a message`;
     super(typeof remedy === 'string' ? `${words}; ${remedy}` : words, cause === undefined ? {} : { cause });
@@ -70,24 +70,27 @@ export class DmaError extends Error {
   }
 }
 
-/** Name of an errno number of either sign; EIO for one that this library does not know. */
+/** The name of an errno number of either sign; EIO for a number that this library does not know. */
 export function errnoName(errno: number): ErrnoName {
   return NAME_OF.get(Math.abs(errno)) ?? 'EIO';
 }
 
-/** For a call on something that was opened, and has been closed. @param what its name */
+/** The error of a call on an object that was closed. @param what its name */
 export function closedError(what: string): DmaError {
   return new DmaError('ENODEV', `${what} is closed`, { remedy: 'open it again' });
 }
 
-/** For everything on a function whose device is gone, from then on. @param what its name */
+/** The error of every call on a function whose device is gone. @param what its name */
 export function goneError(what: string): DmaError {
   return new DmaError('ENODEV', `${what} is gone`, {
     remedy: 'close the function, and open it again when the device is back',
   });
 }
 
-/** Makes the error of a listener an uncaught exception, as one from a timer: the caller of the listener must go on. */
+/**
+ * Makes the error of a listener an uncaught exception, as from a timer, because the caller of the listener must
+ * continue.
+ */
 export function throwUncaught(error: unknown): void {
   queueMicrotask(() => {
     throw error;

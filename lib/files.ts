@@ -1,6 +1,6 @@
 /**
- * Files of /sys and /proc. All answer "nothing" for what is absent, vanishes meanwhile, or may not be looked at, and
- * throw DmaError EMFILE when no descriptor is left: what they would say then is not so.
+ * Files of /sys and /proc. Every function returns "nothing" if a file is absent, disappears meanwhile, or may not be
+ * read. If no descriptor is left, it throws DmaError EMFILE, because "nothing" would be wrong then.
  */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { DmaError } from './errors.ts';

@@ -1,4 +1,4 @@
-/** userdma build: the addon, where no prebuilt one loads. */
+/** userdma build: builds the addon where no prebuilt one loads. */
 import { DmaError } from '../errors.ts';
 import { buildAddon, missingTools } from '../native/build.ts';
 import { packageRoot } from '../native/package-root.ts';

@@ -1,4 +1,4 @@
-/** userdma reset, regs and selftest: a function that is bound to vfio-pci, opened for a moment. */
+/** userdma reset, regs and selftest. Each opens a function that is bound to vfio-pci for a moment. */
 import pc from 'picocolors';
 import { type Check, selfTest } from '../doctor/self-test.ts';
 import { DmaError } from '../errors.ts';
@@ -25,7 +25,7 @@ export async function reset(address: string, { json, hot }: { json: boolean; hot
   console.log(`${report.kind} reset of ${report.functions.join(', ')}`);
 }
 
-/** Bytes that are shown by default. */
+/** The number of bytes to show by default. */
 const SHOWN = 256;
 
 export async function regs(

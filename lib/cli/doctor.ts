@@ -1,4 +1,4 @@
-/** userdma doctor: what there is, what is in the way, and the command that ends it. */
+/** userdma doctor: the state of the machine, the problems, and the command that solves each. */
 import pc from 'picocolors';
 import { type Diagnosis, type DoctorOptions, diagnoseMachine } from '../doctor/doctor.ts';
 import type { Machine } from '../doctor/machine.ts';

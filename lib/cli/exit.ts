@@ -1,18 +1,18 @@
-/** Exit codes, and how errors are told: a sentence for people on stderr, or JSON on stdout for programs. */
+/** Exit codes, and the output of errors: a sentence for people on stderr, or JSON on stdout for programs. */
 import pc from 'picocolors';
 import { DmaError, type ErrnoName } from '../errors.ts';
 
 export const EXIT = {
   ok: 0,
-  /** What was looked for is wrong: doctor found problems, a self-test failed; and every other error. */
+  /** doctor found problems, a self-test failed, or another error happened. */
   failed: 1,
-  /** The command line makes no sense. */
+  /** The command line is not valid. */
   usage: 2,
-  /** There is no such device, driver or feature here. */
+  /** The device, driver or feature does not exist here. */
   absent: 3,
-  /** This user may not. */
+  /** This user has no permission. */
   denied: 4,
-  /** It is in use. */
+  /** The device is in use. */
   busy: 5,
 } as const;
 
@@ -26,7 +26,7 @@ const CODES: Partial<Record<ErrnoName, number>> = {
   EBUSY: EXIT.busy,
 };
 
-/** Tells of an error and sets the exit code. */
+/** Prints an error and sets the exit code. */
 export function fail(error: unknown, json: boolean): void {
   const known = error instanceof DmaError;
   const message = error instanceof Error ? error.message : String(error);

@@ -1,4 +1,4 @@
-/** userdma list, show, bind and unbind: what /sys says of functions, and who drives them. */
+/** userdma list, show, bind and unbind: the facts of /sys about functions, and their drivers. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import pc from 'picocolors';
 import { DmaError } from '../errors.ts';
@@ -103,7 +103,7 @@ export function show(address: string, { json, root = '' }: { json: boolean; root
   if (!complete) console.log(pc.dim('Only root may read beyond the first 64 bytes.'));
 }
 
-/** The simple properties of a decoded capability, getters too. */
+/** The simple properties of a decoded capability, including getters. */
 function plain(capability: object | undefined): Record<string, unknown> | undefined {
   if (capability === undefined) return undefined;
   const getters = Object.entries(Object.getOwnPropertyDescriptors(Object.getPrototypeOf(capability)))
@@ -150,7 +150,7 @@ function found(text: string, root: string): PciDescription {
   });
 }
 
-/** What this user may read of it: 64 bytes, or all as root. */
+/** The part that this user may read: 64 bytes, or all for root. */
 function readConfig(address: string, root: string): Buffer {
   const fd = openSync(`${root}${DEVICES}/${address}/config`, 'r');
   try {

@@ -1,5 +1,5 @@
 #!/usr/bin/env node
-/** The command `userdma`. What it does is in the library; each command is loaded when it is asked for. */
+/** The command `userdma`. The work is in the library. Each command's code is loaded when the command is used. */
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT, fail } from './exit.ts';
 import type { RtlBuild } from './rtl.ts';
@@ -165,7 +165,7 @@ async function main(): Promise<void> {
     await userdma.parseAsync();
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
-    // Commander has said what is wrong.
+    // Commander has already printed the mistake.
     process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage;
     if (process.exitCode !== EXIT.ok && words.includes('--json')) {
       console.log(JSON.stringify({ error: { code: 'EINVAL', message: error.message } }));

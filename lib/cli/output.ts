@@ -1,4 +1,4 @@
-/** What commands print: tables and lines for people, JSON for programs. */
+/** The output of commands: tables and lines for people, JSON for programs. */
 import Table from 'cli-table3';
 import pc from 'picocolors';
 
@@ -15,7 +15,7 @@ export function table(head: readonly string[], rows: readonly (readonly string[]
   return drawn.toString().replace(/ +$/gm, '');
 }
 
-/** A bigint as a hexadecimal text: JSON has no such numbers. */
+/** A bigint as hexadecimal text, because JSON has no bigints. */
 export function toJson(value: unknown): string {
   return JSON.stringify(value, (_, part) => (typeof part === 'bigint' ? `0x${part.toString(16)}` : part), 2);
 }

@@ -1,4 +1,4 @@
-/** The state of a machine for this library: what is there, what is in the way, and which of its ways work now. */
+/** The state of a machine for this library: its parts, its problems, and the ways that work now. */
 import { checkOptions, checkText, whole } from '../arguments.ts';
 import { parseAddress } from '../pci/address.ts';
 import { readFacts } from '../pci/facts.ts';
@@ -6,21 +6,21 @@ import { type Machine, readMachine } from './machine.ts';
 import { functionProblems, machineProblems, type Needs, type Problem } from './problems.ts';
 
 export interface DoctorOptions extends Partial<Needs> {
-  /** The function that is to be opened. */
+  /** The function that the caller wants to open. */
   readonly address?: string;
-  /** Prefix of /sys, /dev and /proc, so that a tree of files can stand for a machine. */
+  /** Prefix of /sys, /dev and /proc, so that a recorded tree can stand for a machine. */
   readonly root?: string;
 }
 
 export interface Diagnosis {
   readonly machine: Machine;
-  /** In the order in which they are to be ended. */
+  /** The problems, in the order in which they should be solved. */
   readonly problems: readonly Problem[];
-  /** What would work now: real devices by VFIO, boards by UIO and u-dma-buf, the simulation. */
+  /** The ways that would work now: real devices by VFIO, boards by UIO and u-dma-buf, the simulation. */
   readonly ways: Readonly<Record<'vfio' | 'uio' | 'u-dma-buf' | 'simulation', boolean>>;
 }
 
-/** What a small driver locks: 8 MiB of buffers and the bounce buffer. */
+/** The memory that a small driver locks: 8 MiB of buffers and the bounce buffer. */
 const MEMORY = 8 * 2 ** 20;
 
 /** @throws DmaError EINVAL malformed address */

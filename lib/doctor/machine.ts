@@ -1,11 +1,14 @@
-/** What there is on this machine for DMA from user space, read without touching a device. Nothing here judges. */
+/**
+ * The parts of this machine that matter for DMA from user space. Reading them touches no device. This file does not
+ * judge them.
+ */
 import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { listFolder, readText } from '../files.ts';
 import { type Memlock, readMemlock } from '../iommu/memlock.ts';
 import { loadAddon } from '../native/load.ts';
 
-/** A node of /dev: there is none, it may not be opened by this user, or it may. */
+/** A node of /dev: it does not exist, this user may not open it, or this user may open it. */
 export type NodeState = 'absent' | 'forbidden' | 'usable';
 
 export interface HugePagePool {
@@ -16,22 +19,22 @@ export interface HugePagePool {
 }
 
 export interface Machine {
-  /** As process.platform says. */
+  /** The value of process.platform. */
   readonly platform: NodeJS.Platform;
   readonly arch: string;
   readonly node: string;
-  /** `bun 1.2.3` or `deno 2.4.5` where it is not Node.js. */
+  /** `bun 1.2.3` or `deno 2.4.5`, if it is not Node.js. */
   readonly runtime: string;
   readonly kernel: string;
   readonly commandLine: string | undefined;
-  /** `glibc 2.36` or `musl`; undefined where it cannot be told. */
+  /** `glibc 2.36` or `musl`; undefined if it is not known. */
   readonly libc: string | undefined;
-  /** Where this process is confined: a container, WSL. */
+  /** What confines this process, if anything: a container, or WSL. */
   readonly confined: 'container' | 'WSL' | undefined;
   readonly root: boolean;
-  /** Whether /sys of Linux is there. */
+  /** True if /sys of Linux exists. */
   readonly sysfs: boolean;
-  /** Units as the kernel names them: `dmar0`, `ivhd0`, `smmu3.0x...`; none when the IOMMU is off. */
+  /** Units as the kernel names them: `dmar0`, `ivhd0`, `smmu3.0x...`; none if the IOMMU is off. */
   readonly iommus: readonly string[];
   readonly groups: number;
   /** `none`, `integrity` or `confidentiality`; undefined without the lockdown module. */
@@ -42,7 +45,7 @@ export interface Machine {
     readonly iommufd: NodeState;
     readonly udmabuf: NodeState;
   };
-  /** Devices of VFIO by descriptor (/dev/vfio/devices). */
+  /** The device nodes of VFIO (/dev/vfio/devices). */
   readonly vfioDevices: readonly string[];
   /** IOMMU groups that have a node: `/dev/vfio/N`. */
   readonly vfioGroups: readonly { readonly group: number; readonly state: NodeState }[];
@@ -50,13 +53,13 @@ export interface Machine {
   readonly dmaHeaps: readonly string[];
   readonly uDmaBufs: readonly string[];
   readonly uio: readonly string[];
-  /** Bytes locked and allowed to be. */
+  /** Bytes that are locked, and bytes that may be locked. */
   readonly memlock: Memlock | undefined;
-  /** Those of the default size come first. */
+  /** The pool of the default size comes first. */
   readonly hugePages: readonly HugePagePool[];
   /** Bytes of a page; undefined without the addon. */
   readonly pageSize: number | undefined;
-  /** Why the addon does not load; undefined when it does. */
+  /** The reason why the addon does not load; undefined if it loads. */
   readonly addon: string | undefined;
 }
 
@@ -111,7 +114,7 @@ function runtimeName(): string {
   return deno === undefined ? `node ${process.versions.node}` : `deno ${deno}`;
 }
 
-/** Node.js says which glibc it runs with; on Linux without one it is musl. */
+/** Node.js reports the glibc that it runs with. On Linux without a report it is musl. */
 function libcName(): string | undefined {
   if (process.platform !== 'linux') return undefined;
   const report = process.report?.getReport() as { header?: { glibcVersionRuntime?: string } } | undefined;
@@ -126,7 +129,7 @@ function confinement(root: string): Machine['confined'] {
   return marked || byName ? 'container' : undefined;
 }
 
-/** The last byte of the variable is 1 when it is on. */
+/** The last byte of the variable is 1 if secure boot is on. */
 function secureBoot(root: string): boolean | undefined {
   const path = `${root}/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c`;
   try {

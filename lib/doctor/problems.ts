@@ -1,4 +1,4 @@
-/** What keeps a device or this library from working on a machine, each with what ends it. */
+/** The problems that keep a device or this library from working on a machine. Each has its solution. */
 import { ownershipRemedy } from '../device-node.ts';
 import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
 import type { Machine } from './machine.ts';
@@ -7,25 +7,28 @@ export interface Problem {
   /** A word for programs, e.g. `iommu-off`. */
   readonly id: string;
   readonly what: string;
-  /** A shell command that ends it, for root when `asRoot` is set. Absent when only words help. */
+  /** A shell command that solves it, for root if `asRoot` is set. Absent if no command can solve it. */
   readonly command?: string;
   readonly asRoot?: boolean;
-  /** What to do where no command does it, or besides. */
+  /** Advice if there is no command, or in addition to it. */
   readonly advice?: string;
 }
 
-/** What the caller wants beyond opening a device. */
+/** The wishes of the caller, in addition to opening a device. */
 export interface Needs {
-  /** Bytes of memory that are to be mapped for devices. */
+  /** Bytes of memory that the caller wants to map for devices. */
   readonly memory: number;
   /** Huge pages of the default size. */
   readonly hugePages: number;
 }
 
-/** Drivers that leave DMA to the others in their group (driver_managed_dma in the kernel). */
+/**
+ * Drivers that do no DMA of their own, so that other functions of the group may be used (driver_managed_dma in the
+ * kernel).
+ */
 const HARMLESS = new Set(['pcieport', 'pci-stub']);
 
-/** Problems of the machine. Nothing of Linux is asked for elsewhere. */
+/** The problems of the machine. On other systems than Linux there are none, because nothing of Linux applies. */
 export function machineProblems(machine: Machine, needs: Needs): Problem[] {
   if (machine.platform !== 'linux') return [];
   return [...addonProblems(machine), ...kernelProblems(machine), ...memoryProblems(machine, needs)];
@@ -116,7 +119,7 @@ function memoryProblems({ memlock, hugePages, root }: Machine, needs: Needs): Pr
   return problems;
 }
 
-/** Problems of one function, on a machine that has none. */
+/** The problems of one function, on a machine without problems. */
 export function functionProblems(facts: FunctionFacts, machine: Machine): Problem[] {
   const { address, driver, group, members } = facts;
   if (!facts.exists) {
@@ -125,7 +128,7 @@ export function functionProblems(facts: FunctionFacts, machine: Machine): Proble
     return [{ id: 'absent', what: `there is no PCI function at ${address}`, advice }];
   }
   if (group === undefined) {
-    if (!facts.iommu) return []; // The machine's problem.
+    if (!facts.iommu) return []; // machineProblems reports this
     const advice =
       'use a slot that an IOMMU covers; the kernel log shows what it found (dmesg | grep -i -e DMAR -e AMD-Vi)';
     return [{ id: 'no-group', what: `${address} is behind no IOMMU`, advice }];

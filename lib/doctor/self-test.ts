@@ -1,6 +1,6 @@
 /**
- * What can be tested of a function without knowing the device: the kernel's side of interrupts, memory and registers.
- * The device itself is not told to do anything, and bus mastering stays off.
+ * Tests of a function that need no knowledge of its device: the kernel's side of interrupts, memory and registers.
+ * They give no command to the device, and bus mastering stays off.
  */
 import { checkInstance } from '../arguments.ts';
 import type { InterruptKind } from '../interrupts/access.ts';
@@ -48,7 +48,7 @@ function barCheck(fn: PciFunction, index: number): Check {
   }
 }
 
-/** A vector signals itself, as the device would, and the event loop tells of it. */
+/** A vector signals itself, as the device would, and the event loop delivers it. */
 async function interruptCheck(fn: PciFunction, kind: InterruptKind): Promise<Check> {
   const name = `interrupts: ${kind}`;
   const limit = fn.interrupts.limit(kind);
@@ -72,7 +72,7 @@ function coherent(fn: PciFunction, size: number): string {
   return `${size} bytes at ${hex(memory.dmaAddress)}`;
 }
 
-/** How much one allocation may have, by powers of two. */
+/** The size of the largest possible allocation, tried by powers of two. */
 function largest(fn: PciFunction): string {
   let last = '';
   for (let size = PAGE; size <= LARGEST; size *= 4) {

@@ -24,24 +24,29 @@ export function newHeapBuffer(size: number): ArrayBuffer {
   return buffer;
 }
 
-/** Every view of the buffer has length 0 afterwards. Nothing happens to a buffer that its user made undetachable. */
+/**
+ * Detaches the buffer: every view of it then has length 0. A buffer that its user made undetachable does not change.
+ */
 export function detachHeapBuffer(buffer: ArrayBuffer): void {
   try {
     detach ??= detacher();
     detach(buffer);
   } catch {
-    // Its user keeps the bytes, which are never allocated again.
+    // The user keeps the bytes, which are never allocated again.
   }
 }
 
-/** Node.js 22 and later. Taken once, so that a later patch of the prototype is not called. */
+/**
+ * Exists on Node.js 22 and later. This module reads it once, so that a later patch of the prototype has no effect
+ * here.
+ */
 const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size: number) => ArrayBuffer })
   .transfer;
 
 let marks: boolean | undefined;
 let detach: Detach | undefined;
 
-/** Whether this runtime marks buffers as untransferable, and lets a marked one be detached. */
+/** True if this runtime marks buffers as untransferable, and still lets a marked one be detached. */
 function canDetachMarked(): boolean {
   const probe = new ArrayBuffer(1);
   try {
@@ -54,14 +59,14 @@ function canDetachMarked(): boolean {
   return probe.byteLength === 0;
 }
 
-/** Called when the first buffer is freed: loading the addon takes milliseconds. */
+/** Called when the first buffer is freed, because loading the addon takes milliseconds. */
 function detacher(): Detach {
   if (transfer !== undefined) return (buffer) => void transfer.call(buffer, 0);
   try {
     const addon = loadAddon();
     return (buffer) => void addon.detach(buffer);
   } catch {
-    // A simulation needs no addon; with one it is some times faster.
+    // A simulation needs no addon, but detaching is several times faster with it.
     return streamDetacher();
   }
 }
@@ -71,7 +76,9 @@ interface ByobController {
   readonly byobRequest: { readonly view: { readonly buffer: ArrayBuffer } };
 }
 
-/** A byte stream takes the bytes of a marked buffer. A message to a closed port is serialised and dropped with them. */
+/**
+ * A byte stream takes the bytes of a marked buffer. A message to a closed port serialises the bytes and drops them.
+ */
 function streamDetacher(): Detach {
   const { port1 } = new (threads().MessageChannel)();
   port1.close();
@@ -81,7 +88,7 @@ function streamDetacher(): Detach {
       type: 'bytes',
       start: (controller) => void controllers.push(controller as unknown as ByobController),
     });
-    // The view may have any length but 0. Its bytes are the stream's from here on.
+    // The view may have any length but 0. The stream owns the bytes from here on.
     void stream.getReader({ mode: 'byob' }).read(new Uint8Array(buffer, 0, 1));
     port1.postMessage(undefined, [controllers[0]!.byobRequest.view.buffer]);
   };

@@ -1,9 +1,9 @@
 /**
  * The native border, typed: every function of the addon, as `native/*.cc` exports it.
  *
- * One convention: a result of 0 or more is the answer, a negative one is -errno (-EBADF: unknown or closed handle,
- * -EINVAL: any other bad argument). Nothing here throws, whatever the arguments. Handles are integers, never
- * reused, and belong to the environment (main thread or worker) that made them.
+ * There is one convention. A result of 0 or more is the answer, and a negative one is -errno (-EBADF: unknown or
+ * closed handle, -EINVAL: any other bad argument). No function throws, even for wrong arguments. Handles are
+ * integers, are never reused, and belong to the environment (main thread or worker) that made them.
  */
 import type { DmaBufFunctions } from './dma-buf.ts';
 import type { IommufdFunctions } from './iommufd.ts';
@@ -18,34 +18,34 @@ export interface RegionFunctions {
   /** Bytes of the smallest CPU page. */
   pageSize(): number;
   /**
-   * A zeroed, populated region of `bytes`, rounded up to whole pages: ordinary ones, huge ones of the system's default
-   * size (true) or of so many bytes. -ENOMEM: not that much memory is available, or no huge pages are reserved.
-   * -ENODEV: the system has no huge pages of this size.
+   * A zeroed, populated region of `bytes`, rounded up to whole pages: ordinary pages, huge pages of the system's
+   * default size (true), or pages of so many bytes. -ENOMEM: there is not that much memory, or too few huge pages are
+   * reserved. -ENODEV: the system has no huge pages of this size.
    */
   regionCreate(bytes: number, hugePages: boolean | number): Handle;
   /** Bytes of the region, after rounding. */
   regionSize(region: Handle): number;
-  /** The memfd, to make a udmabuf of; it stays the region's. */
+  /** The memfd, for making a udmabuf of it. The region keeps owning it. */
   regionFd(region: Handle): number;
-  /** Where its first byte lies in this process; what /proc/self/pagemap goes by. */
+  /** The address of its first byte in this process, for /proc/self/pagemap. */
   regionAddress(region: Handle): number;
   /**
-   * An external ArrayBuffer of exactly [offset, offset + length), its whole pages zeroed. `offset` is a multiple of
-   * the page size. Keeping carvings apart is the caller's business.
+   * An external ArrayBuffer of exactly [offset, offset + length), with its whole pages zeroed. `offset` is a multiple
+   * of the page size. The caller must keep carvings apart.
    */
   regionCarve(region: Handle, offset: number, length: number): ArrayBuffer | number;
   /**
-   * Puts new zeroed pages in the place of [offset, offset + length), whole pages of the region's own size. A
-   * dma-buf that holds the old ones keeps them. -ENOMEM: they are gone, and no new ones are there. -EBUSY: they are
-   * cleared and still there, as parts of a transparent huge page that another holder has. -EOPNOTSUPP: not memory of
-   * regionCreate.
+   * Puts new zeroed pages in the place of [offset, offset + length), which is whole pages of the region's own size. A
+   * dma-buf that holds the old pages keeps them. -ENOMEM: the old pages are gone, and there are no new ones. -EBUSY:
+   * the old pages are cleared and still there, because they are parts of a transparent huge page that another holder
+   * has. -EOPNOTSUPP: the memory is not from regionCreate.
    */
   regionReplace(region: Handle, offset: number, length: number): number;
-  /** Anonymous memory takes the region's place under every view of it; the handle is dead, 0. */
+  /** Puts anonymous memory in the region's place, under every view of it, and ends the handle. Returns 0. */
   regionRevoke(region: Handle): number;
   /**
-   * 1: detached now, 0: it was already. -EOPNOTSUPP from Node 22 on, where detaching from native code can abort
-   * the process and `ArrayBuffer.prototype.transfer` does it safely.
+   * 1: detached now, 0: it was detached before. -EOPNOTSUPP from Node 22 on, where detaching from native code can
+   * abort the process, and `ArrayBuffer.prototype.transfer` does it safely.
    */
   detach(buffer: ArrayBuffer): number;
 }
@@ -53,9 +53,10 @@ export interface RegionFunctions {
 /** Memory to memory (native/copy.cc). */
 export interface CopyFunctions {
   /**
-   * The first `count` copies of a list, in order: five numbers each, which are the target's buffer and offset, the
-   * source's buffer and offset, and the bytes. A buffer is its place among the (up to six) arguments. All of them, and
-   * 0; or none, and -EINVAL: a buffer is missing, detached, shared or too short, or a copy has no bytes.
+   * Does the first `count` copies of a list, in order. Each copy has five numbers: the target's buffer and offset,
+   * the source's buffer and offset, and the bytes. A buffer is its index among the (up to six) arguments. Returns 0
+   * after all copies. Returns -EINVAL, and copies nothing, if a buffer is missing, detached, shared or too short, or
+   * a copy has no bytes.
    */
   copyBatch(copies: Uint32Array, count: number, ...buffers: (ArrayBufferLike | undefined)[]): number;
 }
@@ -67,18 +68,18 @@ export interface CopyFunctions {
  */
 export interface MmioFunctions {
   mmioSize(window: Handle): number;
-  /** Accesses to these bytes of the window are -EPERM from here on; reads are not where `readable`. */
+  /** From here on an access to these bytes of the window gives -EPERM. Reads are allowed if `readable` is true. */
   mmioReserve(window: Handle, offset: number, size: number, readable: boolean): number;
   mmioRead8(window: Handle, offset: number): number;
   mmioRead16(window: Handle, offset: number): number;
   mmioRead32(window: Handle, offset: number): number;
-  /** A bigint is the value, a number is -errno. */
+  /** A bigint is the value; a number is -errno. */
   mmioRead64(window: Handle, offset: number): bigint | number;
   mmioWrite8(window: Handle, offset: number, value: number): number;
   mmioWrite16(window: Handle, offset: number, value: number): number;
   mmioWrite32(window: Handle, offset: number, value: number): number;
   mmioWrite64(window: Handle, offset: number, value: bigint): number;
-  /** Accesses of memory before it are done, for processors and devices, before those after it (dma_mb). 0. */
+  /** Processors and devices see the accesses of memory before it earlier than those after it (dma_mb). Returns 0. */
   dmaBarrier(): number;
 }
 
@@ -86,11 +87,11 @@ export interface MmioFunctions {
 export interface InterruptFunctions {
   /** `deliver` runs from the event loop with the number of signals since it last ran; it keeps the loop alive. */
   interruptCreate(deliver: (count: number) => void): Handle;
-  /** The eventfd; it stays the interrupt's. */
+  /** The eventfd. The interrupt keeps owning it. */
   interruptFd(interrupt: Handle): number;
   /** `deliver` is not called again. */
   interruptClose(interrupt: Handle): number;
-  /** Whether it keeps the event loop alive. */
+  /** Sets if it keeps the event loop alive. */
   interruptRef(interrupt: Handle, ref: boolean): number;
 }
 
@@ -99,8 +100,8 @@ export interface TestingFunctions {
   /** Signals an interrupt `count` times, as a device would. */
   signal(interrupt: Handle, count: number): number;
   /**
-   * A window over region bytes [offset, offset + size). Its bytes [hole, hole + holeSize) are not mapped but
-   * reached through the memfd, like a BAR that the kernel lets be mapped only in part.
+   * A window over region bytes [offset, offset + size). Its bytes [hole, hole + holeSize) are not mapped, and are
+   * reached through the memfd, like a BAR that the kernel allows to be mapped only in part.
    */
   windowFromRegion(region: Handle, offset: number, size: number, hole: number, holeSize: number): Handle;
   /** A window of `size` bytes that answers every access with SIGBUS. */

@@ -7,7 +7,7 @@ import { buildFolder } from './load.ts';
 
 const COMPILERS = ['g++', 'c++', 'clang++'];
 
-/** The tools that are missing to compile the addon, in words; empty when none is. */
+/** The missing tools for compiling the addon, in words; empty if none is missing. */
 export function missingTools(env: NodeJS.ProcessEnv = process.env): string[] {
   const compilers = env.CXX === undefined ? COMPILERS : [env.CXX];
   const missing: string[] = [];
@@ -33,29 +33,29 @@ function onPath(name: string, env: NodeJS.ProcessEnv): string | undefined {
     });
 }
 
-/** node-gyp as the package at `root` finds it, or the one that npm has within it. */
+/** The node-gyp that the package at `root` finds, or the one inside npm. */
 function findNodeGyp(root: string, env: NodeJS.ProcessEnv): string | undefined {
   const npm = onPath('npm', env);
   const places = [
     join(root, 'package.json'),
     ...(npm === undefined ? [] : [realpathSync(npm)]),
     join(dirname(dirname(process.execPath)), 'lib', 'node_modules', 'npm', 'package.json'),
-    '/usr/share/nodejs/package.json', // where Debian's packages lie
+    '/usr/share/nodejs/package.json', // Debian's packages are there
   ];
   for (const place of places) {
     try {
       return createRequire(place).resolve('node-gyp/bin/node-gyp.js');
     } catch {
-      // Not from there.
+      // It cannot be loaded from there.
     }
   }
   return undefined;
 }
 
 export interface Built {
-  /** The exit status of node-gyp; 1 when it could not be run. */
+  /** The exit status of node-gyp; 1 if it could not be run. */
   readonly status: number;
-  /** The file; undefined when it could not be built. */
+  /** The file; undefined if it could not be built. */
   readonly addon?: string;
   /** The output of the compiler, or the missing tools. */
   readonly output: string;

@@ -5,7 +5,7 @@ import type { Handle } from './addon.ts';
 export const DMA_BUF_SYNC = { read: 1, write: 2, end: 4 } as const;
 
 export interface DmaBufFunctions {
-  /** Takes on a dma-buf with a descriptor of its own beside `fd`. -EBADF: not open. -ENOTTY: not a dma-buf. */
+  /** Takes a dma-buf, with a descriptor of its own in addition to `fd`. -EBADF: not open. -ENOTTY: not a dma-buf. */
   dmaBufImport(fd: number): Handle;
   /**
    * UDMABUF_CREATE_LIST. `device` is an open /dev/udmabuf; `pieces` has three numbers for each piece, which are the
@@ -17,15 +17,15 @@ export interface DmaBufFunctions {
   dmaHeapAllocate(heap: number, bytes: number): Handle;
   /** Bytes, whole pages. */
   dmaBufSize(dmaBuf: Handle): number;
-  /** The descriptor, to hand on; it stays the dma-buf's. */
+  /** The descriptor, to be passed on. The dma-buf keeps owning it. */
   dmaBufFd(dmaBuf: Handle): number;
   /**
-   * An external ArrayBuffer of its first `bytes` bytes, once. -EEXIST: the second time. -EACCES: the descriptor is for
-   * reading only. -EINVAL also: its exporter does not let it be mapped.
+   * An external ArrayBuffer of its first `bytes` bytes. It can be made only once; the second call returns -EEXIST.
+   * -EACCES: the descriptor is for reading only. -EINVAL also: its exporter does not let it be mapped.
    */
   dmaBufMap(dmaBuf: Handle, bytes: number): ArrayBuffer | number;
-  /** DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC flags, as often as it is interrupted. */
+  /** DMA_BUF_IOCTL_SYNC with DMA_BUF_SYNC flags. It is repeated when a signal interrupts it. */
   dmaBufSync(dmaBuf: Handle, flags: number): number;
-  /** Anonymous memory takes the place of its mapping, under every view of it; the handle is dead, 0. */
+  /** Puts anonymous memory in the place of its mapping, under every view of it, and ends the handle. Returns 0. */
   dmaBufClose(dmaBuf: Handle): number;
 }

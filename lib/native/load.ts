@@ -1,4 +1,4 @@
-/** Loads the addon the first time hardware is asked for, so that simulation needs no compiler on any OS. */
+/** Loads the addon when hardware is used for the first time, so that a simulation needs no compiler on any OS. */
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { DmaError } from '../errors.ts';
@@ -10,10 +10,10 @@ import { whyNoAddon } from './processor.ts';
 let loaded: Addon | undefined;
 
 /**
- * The addon, the same object every time in one environment. The file that USERDMA_ADDON names is taken when it is set.
- * Otherwise the prebuilt one of the package, or the one that was built on this machine when that does not load.
- * @throws DmaError ENOSYS when it cannot be loaded; the message lists the causes and the fix, `cause` is the
- *   loader's own error
+ * The addon, the same object every time in one environment. If USERDMA_ADDON is set, it is the file of that name.
+ * Otherwise it is the prebuilt one of the package or, if that does not load, the one that was built on this machine.
+ * @throws DmaError ENOSYS it cannot be loaded; the message lists the causes and the fix, and `cause` is the loader's
+ *   own error
  */
 export function loadAddon(): Addon {
   if (loaded === undefined) {
@@ -24,12 +24,15 @@ export function loadAddon(): Addon {
   return loaded;
 }
 
-/** The addon that comes with the package for processors like this one. It serves glibc and musl. */
+/** The addon that comes with the package for this kind of processor. It works with glibc and musl. */
 export function prebuiltAddon(root: string, arch: string = process.arch): string {
   return join(root, 'prebuilds', `linux-${arch}`, 'userdma.node');
 }
 
-/** The folder of a package whose addon node-gyp builds: a checkout has more to build than an installed package. */
+/**
+ * The folder of the package whose addon node-gyp builds. In a checkout there is more to build than in an installed
+ * package.
+ */
 export function buildFolder(root: string): string {
   return existsSync(join(root, 'binding.gyp')) ? root : join(root, 'native');
 }

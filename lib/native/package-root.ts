@@ -1,6 +1,6 @@
 /**
- * Where this package lies, for the addon: beside the code that runs, or, when that is in a bundle, where Node.js finds
- * it.
+ * Finds the folder of this package, for the addon. It is beside the running code or, if that code is in a bundle,
+ * where Node.js finds the package.
  */
 import { existsSync, readFileSync } from 'node:fs';
 import nodeModule from 'node:module';
@@ -16,8 +16,8 @@ export function findPackage(): string | undefined {
 }
 
 /**
- * As findPackage, for those who cannot go on without it.
- * @throws Error when this is a bundle that runs where the package is not installed
+ * As findPackage, for callers that need the folder.
+ * @throws Error this is a bundle that runs where the package is not installed
  */
 export function packageRoot(): string {
   const root = findPackage();

@@ -3,7 +3,7 @@
  */
 const PROCESSORS: readonly string[] = ['x64', 'arm64'];
 
-/** Why there can be no addon on this machine, in words; undefined where there can be one. */
+/** The reason why there can be no addon on this machine; undefined if there can be one. */
 export function whyNoAddon(
   platform: string = process.platform,
   arch: string = process.arch,

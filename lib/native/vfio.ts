@@ -6,11 +6,11 @@ import type { Handle } from './addon.ts';
 
 /** The abilities of a container's type1 IOMMU (VFIO_IOMMU_GET_INFO). */
 export interface Type1Info {
-  /** Bit n is set when pages of 2^n bytes can be mapped. */
+  /** Bit n is set if pages of 2^n bytes can be mapped. */
   readonly pageSizes: bigint;
   /** start, end, start, end, ...; ends inclusive. */
   readonly ranges: readonly bigint[];
-  /** Mappings that may still be made; absent when the kernel does not say. */
+  /** The number of mappings that may still be made; absent if the kernel does not tell. */
   readonly available?: number;
 }
 
@@ -30,11 +30,14 @@ export const VFIO_MAP = { read: 1, write: 2, 'read-write': 3 } as const;
 export interface VfioFunctions {
   /** -EOPNOTSUPP: another API version, or no type1v2 IOMMU. */
   vfioContainerOpen(): Handle;
-  /** Its groups close first. The kernel drops every mapping once no device of theirs is open any more. */
+  /** Its groups close first. The kernel drops every mapping when no device of theirs is open any more. */
   vfioContainerClose(container: Handle): number;
-  /** Opens /dev/vfio/`group` for the container to keep. */
+  /** Opens /dev/vfio/`group`. The container keeps the descriptor. */
   vfioGroupOpen(container: Handle, group: number): number;
-  /** Out of the container, and closed once no device of it is open. -EINVAL: it is not in there. */
+  /**
+   * Takes the group out of the container, and closes it when no device of it is open. -EINVAL: it is not in the
+   * container.
+   */
   vfioGroupClose(container: Handle, group: number): number;
   /** VFIO_GROUP_FLAGS_*. */
   vfioGroupStatus(container: Handle, group: number): number;
@@ -43,12 +46,12 @@ export interface VfioFunctions {
   vfioSetIommu(container: Handle): number;
   /** -EOPNOTSUPP: the kernel does not tell IOVA ranges (before Linux 5.4). */
   vfioIommuInfo(container: Handle): Type1Info | number;
-  /** Where in a page of `pageSize` bytes (a power of two) the first byte of a buffer lies. */
+  /** The offset of a buffer's first byte in a page of `pageSize` bytes (a power of two). */
   vfioPageOffset(buffer: ArrayBufferLike, pageSize: number): number;
   /**
    * Pins buffer bytes [offset, offset + size) at [iova, iova + size). They may run past the end of the buffer only
-   * into the rest of its last page, in one of our regions. Memory that is in none of
-   * our regions is kept from being freed until it is unmapped; -EOPNOTSUPP where that is not possible.
+   * into the rest of its last page, in one of our regions. Memory in none of our regions is kept from being freed
+   * until it is unmapped; -EOPNOTSUPP if that is not possible.
    */
   vfioMap(
     container: Handle,
@@ -59,10 +62,10 @@ export interface VfioFunctions {
     flags: number,
   ): number;
   /**
-   * The same for bytes [offset, offset + size) of a window of the mmio functions: the device's DMA goes to those
-   * registers. They stay mapped in this process, and the function they belong to open for the kernel, until it is
-   * unmapped. -EBADF: either handle. -EINVAL: not inside the window, or not mapped into this process all over.
-   * -EFAULT: memory decode is off.
+   * As vfioMap, for bytes [offset, offset + size) of a window of the mmio functions: the device's DMA goes to those
+   * registers. Until they are unmapped, they stay mapped in this process, and the kernel keeps their function open.
+   * -EBADF: either handle. -EINVAL: not inside the window, or a part is not mapped into this process. -EFAULT: memory
+   * decode is off.
    */
   vfioMapWindow(
     container: Handle,
@@ -72,7 +75,7 @@ export interface VfioFunctions {
     size: number,
     flags: number,
   ): number;
-  /** Whether vfioMap takes memory that is in none of our regions. */
+  /** True if vfioMap takes memory that is in none of our regions. */
   vfioCanMapForeign(): boolean;
   /** Bytes unmapped; whole mappings only. */
   vfioUnmap(container: Handle, iova: number, size: number): number;
@@ -81,36 +84,36 @@ export interface VfioFunctions {
   vfioDeviceOpen(container: Handle, group: number, name: string): Handle;
   /** Its windows close first; then the kernel clears bus master and stops the interrupts. */
   vfioDeviceClose(device: Handle): number;
-  /** -EINVAL: there is no reset that touches this function alone; -EAGAIN: busy. */
+  /** -EINVAL: the device has no reset of this function alone; -EAGAIN: busy. */
   vfioDeviceReset(device: Handle): number;
-  /** The functions that a hot reset resets: group, segment, bus, devfn, ... -ENODEV: there is no such reset. */
+  /** The functions that a hot reset resets: group, segment, bus, devfn, ... -ENODEV: no hot reset is possible. */
   vfioHotResetInfo(device: Handle): readonly number[] | number;
   /**
-   * Resets the bus or slot of the function, with everything on it. -EPERM: some of it is in a group that this
-   * environment does not hold. -EAGAIN, -EBUSY: busy. -EINVAL: some of it is not VFIO's.
+   * Resets the bus or slot of the function, with every function on it. -EPERM: one of them is in a group that this
+   * environment does not have. -EAGAIN, -EBUSY: busy. -EINVAL: one of them is not VFIO's.
    */
   vfioHotReset(device: Handle): number;
-  /** 1 when a container of this environment holds that IOMMU group, else 0. */
+  /** 1 if a container of this environment has that IOMMU group, else 0. */
   vfioGroupHeld(group: number): number;
-  /** Bytes of a region, 0 when there is none. */
+  /** Bytes of a region, 0 if there is none. */
   vfioRegionSize(device: Handle, region: number): number;
   /** A value of `width` bytes (1, 2 or 4), little-endian. */
   vfioRegionRead(device: Handle, region: number, offset: number, width: number): number;
-  /** All of `bytes`, from `offset` of a region on. */
+  /** Fills all of `bytes`, from `offset` of a region on. */
   vfioRegionReadBytes(device: Handle, region: number, offset: number, bytes: ArrayBuffer): number;
   vfioRegionWrite(device: Handle, region: number, offset: number, width: number, value: number): number;
-  /** A window for the mmio functions over all of a BAR; it closes with the device. */
+  /** A window for the mmio functions over the whole BAR. It closes with the device. */
   vfioBarOpen(device: Handle, bar: number): Handle;
-  /** Vectors of a kind (VFIO_IRQ), 0 when there are none. */
+  /** The number of vectors of a kind (VFIO_IRQ), 0 if there are none. */
   vfioIrqCount(device: Handle, kind: number): number;
   /**
-   * Vectors [start, start + count) signal `interrupt`, or nothing when it is 0. A positive result: the system grants
-   * only so many vectors, and none is armed.
+   * Vectors [start, start + count) signal `interrupt`, or nothing if it is 0. A positive result is the number of
+   * vectors that the system grants, if that is too small; none is armed then.
    */
   vfioIrqArm(device: Handle, kind: number, start: number, count: number, interrupt: Handle): number;
-  /** 1 when vectors of a kind can be added while others are on, else 0. */
+  /** 1 if vectors of a kind can be added while others are on, else 0. */
   vfioIrqResizable(device: Handle, kind: number): number;
-  /** Signals what vector `vector` would, without the device. */
+  /** Signals the eventfd of vector `vector`, without the device. */
   vfioIrqTrigger(device: Handle, kind: number, vector: number): number;
   /** No vector of this kind fires any more, and another kind may be used. */
   vfioIrqOff(device: Handle, kind: number): number;

@@ -17,7 +17,7 @@ export class MappedRegisters extends Registers {
   readonly #native: MmioFunctions;
   readonly #window: Handle;
 
-  /** @param window over all of the registers; it stays its owner's */
+  /** @param window over all of the registers; the caller keeps owning it */
   constructor(names: RegisterNames, native: MmioFunctions, window: Handle) {
     super();
     this.size = names.size;

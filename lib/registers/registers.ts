@@ -27,7 +27,7 @@ export abstract class Registers {
   /** One 64-bit access. */
   abstract write64(offset: number, value: bigint): void;
 
-  /** Two 32-bit reads, low word first, for a device that takes no 64-bit access. */
+  /** Two 32-bit reads, low word first, for a device that does not support 64-bit accesses. */
   read64LoHi(offset: number): bigint {
     const low = this.read32(offset);
     return (BigInt(this.read32(offset + 4)) << 32n) | BigInt(low);
@@ -35,26 +35,26 @@ export abstract class Registers {
 
   /** Two 32-bit reads, high word first. */
   read64HiLo(offset: number): bigint {
-    // Anything but a number is refused as it is.
+    // If the offset is not a number, the read refuses it as it is.
     const high = this.read32(typeof offset === 'number' ? offset + 4 : offset);
     return (BigInt(high) << 32n) | BigInt(this.read32(offset));
   }
 
-  /** Two 32-bit writes, low word first. A value or an offset that is refused is refused before the first of them. */
+  /** Two 32-bit writes, low word first. A wrong value or offset is refused before the first of them. */
   write64LoHi(offset: number, value: bigint): void {
     const pattern = this.#halves(offset, value);
     this.write32(offset, Number(pattern & 0xffffffffn));
     this.write32(offset + 4, Number(pattern >> 32n));
   }
 
-  /** Two 32-bit writes, high word first. A value or an offset that is refused is refused before the first of them. */
+  /** Two 32-bit writes, high word first. A wrong value or offset is refused before the first of them. */
   write64HiLo(offset: number, value: bigint): void {
     const pattern = this.#halves(offset, value);
     this.write32(offset + 4, Number(pattern >> 32n));
     this.write32(offset, Number(pattern & 0xffffffffn));
   }
 
-  /** The error that a write of `width` bytes at `offset` is going to get because of its place; undefined for none. */
+  /** The error of a write of `width` bytes at `offset`, if its place is wrong; undefined if the place is right. */
   protected abstract writeError(offset: number, width: number): DmaError | undefined;
 
   #halves(offset: number, value: bigint): bigint {
@@ -65,14 +65,14 @@ export abstract class Registers {
   }
 }
 
-/** Whether an access lies inside `size` bytes of registers, and is aligned. */
+/** True if an access lies inside `size` bytes of registers, and is aligned. */
 export function isRegister(offset: number, width: number, size: number): boolean {
   return Number.isInteger(offset) && offset >= 0 && offset + width <= size && offset % width === 0;
 }
 
 /**
- * The bit pattern of `value` as an unsigned number of `width` bytes. Negative int32 results of JavaScript's bit
- * operators (`1 << 31`) are taken by their pattern.
+ * The bit pattern of `value` as an unsigned number of `width` bytes. A negative int32 result of JavaScript's bit
+ * operators (`1 << 31`) counts by its pattern.
  * @throws DmaError EINVAL
  */
 export function registerValue(value: number, width: 1 | 2 | 4): number {
@@ -92,19 +92,19 @@ export function registerValue64(value: bigint): bigint {
   });
 }
 
-/** The words for the errors of some registers. */
+/** The texts for the errors of some registers. */
 export interface RegisterNames {
   /** `BAR 0`, `map 1 of uio0`. */
   readonly name: string;
   /** Bytes. */
   readonly size: number;
-  /** The remedy when the device does not answer. */
+  /** The remedy if the device does not answer. */
   readonly silence: string;
   /** The remedy for an access to registers that belong to the host. */
   readonly instead?: string;
 }
 
-/** The error of a register access that was refused, the same words in every world. */
+/** The error of a refused register access. The texts are the same in every world. */
 export function registerError(
   { name, size, silence, instead }: RegisterNames,
   offset: number,

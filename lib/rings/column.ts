@@ -1,10 +1,10 @@
 /**
  * One field of all elements of a descriptor ring. Each access is one store or load of the field's width in plain
- * memory, made of an index and two constants: no view and no garbage comes of it.
+ * memory. It computes the place from an index and two constants, and makes no view and no garbage.
  *
- * Plain loads may be merged or dropped by V8 as any load of memory may. What the *device* writes while the CPU polls it
- * is read with `load`, which is neither, and keeps later loads behind it (dma_rmb): once it shows that the descriptor
- * is the CPU's, its other fields are read plainly.
+ * V8 may merge or drop plain loads, as any load of memory. For a field that the *device* writes while the CPU polls
+ * it, use `load`. V8 neither merges nor drops it, and keeps later loads behind it (dma_rmb). When it shows that the
+ * CPU owns the descriptor, read the other fields by plain loads.
  */
 
 import { argumentError, describe } from '../arguments.ts';
@@ -12,30 +12,39 @@ import { DmaError } from '../errors.ts';
 import { lookAt } from '../looks.ts';
 import { dmaRmb, dmaWmb, KEEPS_ORDER } from './barriers.ts';
 
-/** A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that is not there, or was freed. */
+/**
+ * A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that does not exist, or was freed.
+ */
 export interface Column {
   get(element: number): number;
-  /** Keeps the low bits of `value` that fit, as an assignment in C does. */
+  /** Keeps the low bits of `value` that fit, like an assignment in C. */
   set(element: number, value: number): void;
-  /** As `get`, once and whole, before every later load (smp_load_acquire, dma_rmb): for what the device writes. */
+  /**
+   * As `get`, but one whole load, before every later load (smp_load_acquire, dma_rmb). Use it for a field that the
+   * device writes.
+   */
   load(element: number): number;
   /**
-   * As `set`, once and whole, after every earlier store (dma_wmb, smp_store_release): for what the device waits for.
+   * As `set`, but one whole store, after every earlier store (dma_wmb, smp_store_release). Use it for a field that
+   * the device waits for.
    */
   store(element: number, value: number): void;
 }
 
-/** A field of 64 bits, held as two of 32: written and read in halves, which no device minds before it is told. */
+/**
+ * A field of 64 bits, stored as two of 32. It is written and read in halves. That is safe before the device is told
+ * of it.
+ */
 export interface WideColumn {
   get(element: number): bigint;
   set(element: number, value: bigint): void;
-  /** Bits 0 to 31, 32 to 63: without a bigint, as handles give an address. */
+  /** Bits 0 to 31, and 32 to 63: without a bigint, in the form that handles have for an address. */
   setParts(element: number, low: number, high: number): void;
   low(element: number): number;
   high(element: number): number;
 }
 
-/** Where the elements are: `bytes` whole elements of `size` bytes, the field at `offset` in each. */
+/** The place of the elements: `bytes` has whole elements of `size` bytes, and the field is at `offset` in each. */
 export interface Placement {
   readonly bytes: Uint8Array;
   readonly size: number;
@@ -47,9 +56,9 @@ interface ColumnClass {
 }
 
 /**
- * A class for each width, so that V8 knows of each store what it stores to. Fields are declared, not defined: a
- * definition would store undefined first, and V8 would check what it loads from them ever after. Either costs twice as
- * much as all the rest of an access.
+ * One class for each width, so that V8 knows the element type of each store. Fields are declared, not defined. A
+ * definition would store undefined first, and V8 would then check every value that it loads from the field. Either of
+ * the two would cost twice as much as the rest of an access.
  */
 function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint32Array): ColumnClass {
   const width = Words.BYTES_PER_ELEMENT;
@@ -96,14 +105,14 @@ function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint
   };
 }
 
-/** Bytes in the order of this processor, by their width. */
+/** Fields in the byte order of this processor, by width. */
 const NATIVE_COLUMN = {
   1: columnClass(Uint8Array),
   2: columnClass(Uint16Array),
   4: columnClass(Uint32Array),
 } as const;
 
-/** A class of its own, so that real memory is not asked whether anything watches. */
+/** This is a class of its own, so that accesses to real memory need no check for observers. */
 function polledClass(Native: ColumnClass): ColumnClass {
   return class extends Native {
     declare readonly look: () => void;
@@ -120,20 +129,20 @@ function polledClass(Native: ColumnClass): ColumnClass {
   };
 }
 
-/** The same over memory that a simulated device writes: a look at it takes simulated time. */
+/** The columns for memory that a simulated device writes: a look at it takes simulated time. */
 const POLLED_COLUMN = {
   1: polledClass(NATIVE_COLUMN[1]),
   2: polledClass(NATIVE_COLUMN[2]),
   4: polledClass(NATIVE_COLUMN[4]),
 } as const;
 
-/** Bytes in the order of this processor. */
+/** A column in the byte order of this processor. */
 export function nativeColumn(placement: Placement, width: 1 | 2 | 4): Column {
   const watched = lookAt(placement.bytes.buffer) !== undefined;
   return new (watched ? POLLED_COLUMN : NATIVE_COLUMN)[width](placement);
 }
 
-/** Bytes in the other order. */
+/** A column in the other byte order. */
 export class SwappedColumn implements Column {
   readonly #column: Column;
   readonly #swap: (value: number) => number;
@@ -162,7 +171,7 @@ export class SwappedColumn implements Column {
   }
 }
 
-/** Two columns of 32 bits. */
+/** A 64-bit column, made of two 32-bit columns. */
 export class PairColumn implements WideColumn {
   declare readonly lowHalf: Column;
   declare readonly highHalf: Column;

@@ -1,18 +1,19 @@
-/** A place in a ring, and which time round it is. */
+/** A place in a ring, and the round that it belongs to. */
 import { argumentError, checkOptions, describe, type OptionChecks, oneOf } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
 export interface RingIndexOptions {
   /**
-   * Count freely in so many bits, 8, 16 or 32, as the indices of a virtio ring do: `count` goes on beyond the last
-   * entry, and wraps where these bits do. A full ring can be told from an empty one then. Default: `count` is `index`.
+   * Count freely in so many bits, 8, 16 or 32, like the indices of a virtio ring. `count` then continues beyond the
+   * last entry, and wraps at the end of these bits. So a full ring differs from an empty one. Default: `count` is
+   * `index`.
    */
   readonly bits?: 8 | 16 | 32;
 }
 
 const CHECKS: OptionChecks<Required<RingIndexOptions>> = { bits: oneOf(8, 16, 32) };
 
-/** The most entries of a ring: indices are small integers of V8 then. */
+/** The most entries of a ring. Indices are then small integers of V8. */
 const MOST_ENTRIES = 2 ** 30;
 
 /** A producer's or consumer's place in a ring, with the phase or wrap bit that goes with it. */
@@ -25,9 +26,9 @@ export class RingIndex {
   #phase: 0 | 1 = 1;
 
   /**
-   * At entry 0 of so many, the first time round.
-   * @throws DmaError EINVAL no such ring; a ring that counts freely has a power of two of entries, which its bits can
-   *   count
+   * At entry 0 of so many, in the first round.
+   * @throws DmaError EINVAL the ring cannot exist; a ring that counts freely must have a power of two of entries,
+   *   which its bits can count
    */
   constructor(entries: number, options: RingIndexOptions = {}) {
     checkOptions<RingIndexOptions>(options, 'RingIndex', CHECKS);
@@ -47,22 +48,22 @@ export class RingIndex {
   }
 
   /**
-   * The number that driver and device exchange: entries ever passed, in as many bits as the ring counts; without the
-   * option, `index`.
+   * The number that driver and device exchange: the entries that were passed so far, in as many bits as the ring
+   * counts. Without the option it is `index`.
    */
   get count(): number {
     return this.#count;
   }
 
   /**
-   * 1 the first time round, then 0, 1, ...: what a device that marks its entries with a phase bit writes there now, in
-   * a ring that was zeroed (NVMe 4.6, and the wrap counters of others).
+   * 1 in the first round, then 0, 1, ... A device that marks its entries with a phase bit writes this value in the
+   * present round, in a ring that was zeroed (NVMe 4.6, and the wrap counters of other devices).
    */
   get phase(): 0 | 1 {
     return this.#phase;
   }
 
-  /** To the next entry, or so many on: at most once round. Returns the new index. */
+  /** Moves to the next entry, or by `count` entries, at most one round. Returns the new index. */
   advance(count = 1): number {
     if (typeof count !== 'number' || count >>> 0 !== count || count > this.entries) {
       throw argumentError('the number of entries to advance', count, `pass 0 to ${this.entries}`);
@@ -80,8 +81,9 @@ export class RingIndex {
   }
 
   /**
-   * Entries from `count` up to here: what a producer has put out beyond a consumer that stands there. From 0 to
-   * `entries` - 1 for an index that goes round; up to `entries`, a full ring, for one that counts freely.
+   * The number of entries from `count` to here: those that a producer has published beyond a consumer at that place.
+   * The result is 0 to `entries` - 1 for an index that wraps at the ring's end. For one that counts freely it goes up
+   * to `entries`, a full ring.
    */
   since(count: number): number {
     if (typeof count !== 'number') throw argumentError('a count', count, 'pass a number');
@@ -89,7 +91,7 @@ export class RingIndex {
     return distance < 0 ? distance + this.#range : distance;
   }
 
-  /** Back to entry 0, the first time round: the ring was zeroed, and the device told. */
+  /** Back to entry 0, in the first round: the ring was zeroed, and the device was told. */
   reset(): void {
     this.#index = 0;
     this.#count = 0;

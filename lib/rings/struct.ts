@@ -5,8 +5,8 @@
  *      const queue = Completion.over(ring.bytes);
  *      if ((queue.status.load(i) & 1) === phase) done(queue.id.get(i));
  *
- * Fields are little-endian, as PCI devices have them; those with `be` in their name are big-endian, on any processor.
- * They may overlap: what a device writes back often lies over what the driver wrote.
+ * Fields are little-endian, as in PCI devices. Those with `be` in their name are big-endian, on any processor. Fields
+ * may overlap, because a device often writes back over the driver's fields.
  */
 
 import { argumentError, checkBytes, describe, oneOf } from '../arguments.ts';
@@ -20,7 +20,7 @@ import {
   type WideColumn,
 } from './column.ts';
 
-/** A field of a struct; made by `u8` to `u64be`. */
+/** A field of a struct, made by `u8` to `u64be`. */
 export interface Field<C extends Column | WideColumn = Column | WideColumn> {
   /** Bytes from the start of the struct. */
   readonly offset: number;
@@ -37,20 +37,20 @@ type Columns<F extends Fields> = { readonly [Name in keyof F]: F[Name] extends F
 
 /** Elements in memory, by field: `queue.id.get(3)` is field `id` of element 3. */
 export type StructArray<F extends Fields> = Columns<F> & {
-  /** How many there are. */
+  /** The number of elements. */
   readonly count: number;
-  /** Zero all of an element. @throws DmaError EINVAL it is not there, or was freed */
+  /** Zeroes a whole element. @throws DmaError EINVAL it does not exist, or was freed */
   clear(element: number): void;
 };
 
-/** The elements that a struct gives: for the type of a property, `ArrayOf<typeof Completion>`. */
+/** The elements of a struct, as the type of a property: `ArrayOf<typeof Completion>`. */
 export type ArrayOf<S> = S extends Struct<infer F> ? StructArray<F> : never;
 
 export interface Struct<F extends Fields> {
   /** Bytes. */
   readonly size: number;
   /**
-   * As many elements as `bytes` holds: of a coherent buffer, a pool's block, or any memory of the driver's.
+   * As many elements as `bytes` holds: bytes of a coherent buffer, of a pool's block, or any memory of the driver.
    * @throws DmaError EINVAL not whole elements, or misaligned for one of the fields
    */
   over(bytes: Uint8Array): StructArray<F>;
@@ -66,7 +66,7 @@ export const u64be = (offset: number): Field<WideColumn> => pair(offset, false);
 
 /**
  * @param size bytes of one element, and the distance between neighbours
- * @throws DmaError EINVAL a size that is none, or a field that is outside, misaligned, or named `count` or `clear`
+ * @throws DmaError EINVAL the size is not valid, or a field is outside, misaligned, or named `count` or `clear`
  */
 export function struct<F extends Fields>(size: number, fields: F): Struct<F> {
   if (!Number.isSafeInteger(size) || size < 1) {

@@ -29,10 +29,10 @@ export const FRAME = {
 /** Bytes of length and type. */
 export const HEADER = 5;
 
-/** A frame that is longer than this is nonsense: AXI bursts have at most 256 beats of 128 bytes. */
+/** A frame that is longer than this cannot be right: AXI bursts have at most 256 beats of 128 bytes. */
 export const LONGEST_FRAME = 1 << 20;
 
-/** One frame at a time is made in a buffer that is used again and again. */
+/** Makes one frame at a time, in a buffer that is reused. */
 export class FrameWriter {
   bytes = new Uint8Array(4096);
   #view = new DataView(this.bytes.buffer);
@@ -73,7 +73,7 @@ export class FrameWriter {
     return this.raw(Buffer.from(text));
   }
 
-  /** @returns bytes of the frame, from the start of `bytes` */
+  /** @returns the number of bytes of the frame, from the start of `bytes` */
   end(): number {
     this.#view.setUint32(0, this.#at - 4, true);
     return this.#at;

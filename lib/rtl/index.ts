@@ -1,4 +1,4 @@
-/** userdma/rtl: a design in RTL as a device, unchanged drivers against Verilog. */
+/** userdma/rtl: a design in RTL as a device. An unchanged driver runs against Verilog. */
 
 export { RtlModel, type RtlOptions, type WaveOptions } from './model.ts';
 export { type ProcessOptions, processDesign } from './process.ts';

@@ -1,10 +1,10 @@
 /**
- * A design in RTL as a DeviceModel: its registers, DMA and interrupts are wires. The same driver, the same simulated
- * machine and the same dma-debug as with a model in TypeScript.
+ * A design in RTL as a DeviceModel: its registers, DMA and interrupts are wires. The driver, the simulated machine
+ * and dma-debug are the same as with a model in TypeScript.
  *
- * Time: a microsecond of the bus is `mhz` clocks. A register access takes the clocks of its AXI-Lite handshake at once;
- * they are taken off the microseconds that follow. While the design moves, the model asks the bus for one microsecond
- * after the other; when nothing moves any more it sleeps until the next register access.
+ * Time: a microsecond of the bus is `mhz` clocks. A register access takes the clocks of its AXI-Lite handshake at
+ * once. They are subtracted from the microseconds that follow. While the design moves, the model asks the bus for one
+ * microsecond after the other. When nothing moves any more, it sleeps until the next register access.
  */
 import { DmaError } from '../errors.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../sim/model.ts';
@@ -18,22 +18,25 @@ import {
 } from './simulator.ts';
 
 export interface RtlOptions extends TrafficOptions {
-  /** Clocks of a microsecond. Default 100. */
+  /** The number of clocks in a microsecond. Default 100. */
   readonly mhz?: number;
   /** The function around the design. */
   readonly config: FunctionDescription;
-  /** Bytes of BAR 0, where the design's registers are. Default: as many as its address bits reach. */
+  /** The size of BAR 0 in bytes, for the design's registers. Default: as many as its address bits reach. */
   readonly registers?: number;
-  /** Inputs of the design that have a fixed value, by name: straps. */
+  /** Inputs of the design with a fixed value (straps), by name. */
   readonly pins?: Readonly<Record<string, number>>;
   /** Clocks that a register access may take. Default 100,000. */
   readonly accessLimit?: number;
-  /** What the design sends on its AXI4-Stream masters; `loopback` gives it to the slave of the same number. */
+  /**
+   * Receives the bytes that the design sends on its AXI4-Stream masters. `loopback` passes them to the slave of the
+   * same number.
+   */
   readonly stream?: 'loopback' | ((stream: number, bytes: Uint8Array, last: boolean) => void);
 }
 
 export interface WaveOptions extends Partial<WaveWindow> {
-  /** Where it is written: VCD, or FST if the design was built so. */
+  /** The file to write: VCD, or FST if the design was built for it. */
   readonly file: string;
 }
 
@@ -44,7 +47,7 @@ export class RtlModel implements DeviceModel {
   readonly config: FunctionDescription;
   readonly bars: readonly BarDescription[];
 
-  /** Memory that answers SLVERR, both ends inclusive; none as a rule. */
+  /** A range of memory that answers SLVERR, both ends inclusive; normally there is none. */
   broken: { readonly start: bigint; readonly end: bigint } | undefined;
 
   readonly #design: Design;
@@ -52,10 +55,10 @@ export class RtlModel implements DeviceModel {
   readonly #mhz: number;
   #bus!: DeviceBus;
   #simulator: Simulator | undefined;
-  /** Clocks that register accesses took, and that no microsecond has paid for yet. */
+  /** Clocks that register accesses took, and that have not been subtracted from a microsecond yet. */
   #ahead = 0;
   #ticking = false;
-  /** A waveform is open. */
+  /** True while a waveform is open. */
   #recording = false;
   #loopback: { stream: number; bytes: Uint8Array; last: boolean }[] = [];
   #failure: DmaError | undefined;
@@ -66,7 +69,7 @@ export class RtlModel implements DeviceModel {
     this.#options = options;
     this.#mhz = checkMhz(options.mhz ?? 100);
     const { description } = this.#start();
-    // An AXI master reads whole beats: bytes beside a mapping in the same beat are no mistake.
+    // An AXI master reads whole beats: reading beside a mapping in the same beat is no mistake.
     const readGranule = Math.max(1, ...description.memories.map(({ dataBytes }) => dataBytes));
     this.config = { readGranule, ...options.config };
     const { addressBits } = description.registers;
@@ -127,7 +130,7 @@ export class RtlModel implements DeviceModel {
     this.#recording = false;
   }
 
-  /** End the simulation, and its waveform. When the function is opened again the design is as after power-up. */
+  /** End the simulation, and its waveform. After the function is opened again, the design is as after power-up. */
   close(): void {
     const simulator = this.#simulator;
     this.#simulator = undefined;
@@ -174,7 +177,7 @@ export class RtlModel implements DeviceModel {
   #interrupt(wire: number, level: boolean): void {
     const bus = this.#bus;
     if (wire === 0) {
-      // The line of INTx; messages have wires of their own.
+      // This is the line of INTx. Messages have wires of their own.
       if (bus.messages) return;
       if (level) bus.raise();
       else bus.lower();
@@ -184,11 +187,13 @@ export class RtlModel implements DeviceModel {
   #streamed(stream: number, bytes: Uint8Array, last: boolean): void {
     const { stream: to } = this.#options;
     if (typeof to === 'function') to(stream, bytes, last);
-    // The simulator is inside a call: the bytes go in when it is over.
+    // The simulator is inside a call. The bytes are pushed when the call is over.
     else if (to === 'loopback') this.#loopback.push({ stream, bytes, last });
   }
 
-  /** One register access, and the time it takes. `what` is for the report of one that the design does not answer. */
+  /**
+   * One register access, and the time that it takes. `what` is the text of the report if the design does not answer.
+   */
   #access<Result>(access: () => Result | undefined, what: string, otherwise: Result): Result {
     const before = this.#simulator?.clock ?? 0;
     const result = this.#guard(access);
@@ -217,7 +222,7 @@ export class RtlModel implements DeviceModel {
     this.#wake();
   }
 
-  /** A simulator that fails is a device that fell off the bus. */
+  /** A simulator that fails is like a device that disappeared from the bus. */
   #guard<Result>(step: () => Result): Result {
     try {
       return step();

@@ -1,9 +1,10 @@
 /**
- * Two pipes to a child process that are read and written synchronously. Node's own pipes to a child are not blocking at
- * our end, so these are FIFOs: made in a folder of their own, opened at both ends by us, and unlinked at once.
+ * Two pipes to a child process, for synchronous reads and writes. Node's own pipes to a child do not block at our
+ * end. So these are FIFOs: they are made in a folder of their own, opened at both ends by this process, and unlinked
+ * at once.
  *
- * The order of opening matters. A FIFO that is opened for reading only blocks until a writer comes, so it is opened
- * without blocking first, then for writing, and then again for reading, blocking.
+ * The order of opening matters. Opening a FIFO only for reading blocks until a writer comes. So it is first opened
+ * without blocking, then for writing, and then again for reading, with blocking.
  */
 import { execFileSync } from 'node:child_process';
 import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
@@ -16,7 +17,7 @@ export interface Pipe {
   readonly write: number;
 }
 
-/** @throws DmaError EOPNOTSUPP a system without FIFOs · EMFILE, EACCES as the system says */
+/** @throws DmaError EOPNOTSUPP a system without FIFOs · EMFILE, EACCES the system's error */
 export function openPipes(): { readonly toChild: Pipe; readonly fromChild: Pipe } {
   if (process.platform === 'win32') {
     throw new DmaError('EOPNOTSUPP', 'a simulator process needs FIFOs, which this system lacks', {

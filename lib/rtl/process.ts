@@ -1,7 +1,7 @@
 /**
- * A simulator as a process beside ours: Verilator's, or anything that speaks the protocol of docs/rtl.md. It is
- * killed when it is closed, when it does not answer in time, and it ends by itself when our end of its pipe closes,
- * so that none is left behind however we end.
+ * A simulator as a separate process: Verilator's, or any program that speaks the protocol of docs/rtl.md. It is
+ * killed when it is closed, and when it does not answer in time. It ends by itself when this process's end of its
+ * pipe closes. So none is left behind, even if this process crashes.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, readSync, writeSync } from 'node:fs';
@@ -54,13 +54,13 @@ class ProcessSimulator implements Simulator {
     try {
       this.#child = spawn(command, args, { stdio: [toChild.read, fromChild.write, 'inherit'] });
     } finally {
-      // The child has its own copies: with ours closed, its end is the end of the pipe.
+      // The child has its own copies. After this process closes its copies, the pipe ends when the child ends.
       closeSync(toChild.read);
       closeSync(fromChild.write);
     }
     this.#toChild = toChild.write;
     this.#fromChild = fromChild.read;
-    // A command that cannot be run is told of by an event; the pipe says it earlier.
+    // An event reports a command that cannot be run. The pipe reports it earlier.
     this.#child.on('error', () => {});
     this.#child.unref();
     const { pid } = this.#child;
@@ -154,7 +154,10 @@ class ProcessSimulator implements Simulator {
     return this.#input[at]!;
   }
 
-  /** Send a request and serve the design until the answer is there. @returns the type of the answer, which is unread */
+  /**
+   * Sends a request, and serves the design until the answer comes. @returns the type of the answer, whose body is not
+   * read yet
+   */
   #exchange(frame: FrameWriter): number {
     if (this.#closed) throw new DmaError('ENODEV', `${this.#command} is closed`, { remedy: 'open it again' });
     this.#watchdog.begin();
@@ -214,7 +217,7 @@ class ProcessSimulator implements Simulator {
     }
   }
 
-  /** Have a whole frame at `#from`. */
+  /** Waits until a whole frame is at `#from`. */
   #receive(): void {
     this.#need(HEADER);
     const length = this.#view.getUint32(this.#from, true);

@@ -1,13 +1,14 @@
 /**
- * The seam between the library and a simulator of a design: registers, time and interrupts in one direction, memory in
- * the other. Two implementations: a process beside ours (process.ts) and a WebAssembly module in ours (wasm.ts).
+ * The seam between the library and a simulator of a design: registers, time and interrupts in one direction, memory
+ * in the other. There are two implementations: a separate process (process.ts), and a WebAssembly module in this
+ * process (wasm.ts).
  */
 
-/** The machine around the design. Its methods run inside a call of the simulator's. */
+/** The machine around the design. Its methods run inside a call of the simulator. */
 export interface SimulatorHost {
   /**
    * Read memory.
-   * @returns a member of RESPONSE: DECERR when the IOMMU refused a part of it, which then reads as zeros
+   * @returns a member of RESPONSE. DECERR means that the IOMMU refused a part of it, which then reads as zeros.
    */
   dmaRead(address: bigint, into: Uint8Array): number;
   /** Write memory. @returns a member of RESPONSE */
@@ -20,7 +21,7 @@ export interface SimulatorHost {
   streamed(stream: number, bytes: Uint8Array, last: boolean): void;
 }
 
-/** What the build found out about the ports of a design. */
+/** The facts about the ports of a design, which the build found. */
 export interface DesignDescription {
   /** Name of the top module. */
   readonly top: string;
@@ -38,45 +39,45 @@ export interface DesignDescription {
   readonly intx: boolean;
   /** MSI vectors. */
   readonly vectors: number;
-  /** What waveforms it can write. */
+  /** The kind of waveforms that it can write. */
   readonly waves: 'vcd' | 'fst' | 'none';
 }
 
-/** How the interconnect behaves. Everything that is random is so by seed. */
+/** The behaviour of the interconnect. All random decisions follow from the seed. */
 export interface TrafficOptions {
   /** Default 1. */
   readonly seed?: number;
-  /** Percent of the clocks in which the interconnect is not ready, or holds a response back. Default 0. */
+  /** The percentage of clocks in which the interconnect is not ready, or holds a response back. Default 0. */
   readonly pressure?: number;
-  /** Longest wait before a response, clocks. Default 0. */
+  /** The longest wait before a response, in clocks. Default 0. */
   readonly latency?: number;
-  /** Whether responses of different IDs may overtake each other. Default false. */
+  /** True if responses of different IDs may overtake each other. Default false. */
   readonly reorder?: boolean;
 }
 
-/** What the interconnect answers to a design (AMBA AXI, A3.4.4). */
+/** The answers of the interconnect to a design (AMBA AXI, A3.4.4). */
 export const RESPONSE = { okay: 0, slaveError: 2, decodeError: 3 } as const;
 
-/** How a register access ended (AMBA AXI, A3.4.4): with OKAY, with an error response, or with none at all. */
+/** The end of a register access (AMBA AXI, A3.4.4): OKAY, an error response, or no response. */
 export const OUTCOME = { okay: 0, error: 1, timeout: 2 } as const;
 
-/** A window of a waveform; clocks, both ends included. */
+/** A part of a waveform, in clocks, both ends included. */
 export interface WaveWindow {
   readonly from: number;
   readonly to: number;
 }
 
 /**
- * A running simulation of one design, out of reset. Everything is synchronous.
- * Every method throws DmaError EIO when the simulator ended or answers nonsense, and ETIMEDOUT when it does not answer.
+ * A running simulation of one design, out of reset. All calls are synchronous. Every method throws DmaError EIO if
+ * the simulator ended or its answers cannot be right, and ETIMEDOUT if it does not answer.
  */
 export interface Simulator {
   readonly description: DesignDescription;
   /** Clocks since it was started. */
   readonly clock: number;
-  /** Whether another clock could change anything by itself. */
+  /** True if another clock could change anything without an input. */
   readonly moving: boolean;
-  /** Halves of what the last `read` read. */
+  /** The halves of the value of the last `read`. */
   readonly low: number;
   readonly high: number;
 
@@ -84,30 +85,38 @@ export interface Simulator {
   read(address: number, width: number): number;
   /** Write one. @returns a member of OUTCOME */
   write(address: number, width: number, low: number, high: number): number;
-  /** Run up to so many clocks, fewer when nothing moves any more. */
+  /** Run up to so many clocks, and fewer if nothing moves any more. */
   run(clocks: number): void;
-  /** Reset the design and forget what was under way. The clock goes on. */
+  /** Reset the design and drop everything under way. The clock counter continues. */
   reset(): void;
-  /** Give the stream slave of that number bytes; `last` is TLAST. */
+  /** Push bytes to the stream slave of that number; `last` is TLAST. */
   push(stream: number, bytes: Uint8Array, last: boolean): void;
-  /** A setting by name: seed, pressure, latency, reorder, limit, half, or pin.NAME for an input of the
-   * design. @returns false when there is none of that name */
+  /**
+   * A setting by name: seed, pressure, latency, reorder, limit, half, or pin.NAME for an input of the design.
+   * @returns false if the name does not exist
+   */
   set(name: string, value: number): boolean;
-  /** Write waveforms to a file, from now or within a window; '' ends it. @returns false when it cannot be opened */
+  /**
+   * Write waveforms to a file, from now on or within a window; '' ends it. @returns false if the file cannot be
+   * opened
+   */
   waves(file: string, window: WaveWindow): boolean;
   /** Show a text in the waveform, in the scope `driver`. */
   mark(text: string): void;
-  /** The whole state, where the simulator can say it. */
+  /** The whole state, if the simulator can provide it. */
   snapshot?(): Uint8Array;
   restore?(state: Uint8Array): void;
-  /** End it. Harmless to call twice. */
+  /** End the simulation. Calling it twice is harmless. */
   close(): void;
 }
 
-/** A design that simulations can be made of. */
+/** A design from which simulations can be made. */
 export interface Design {
-  /** For messages: the file. */
+  /** The file, for messages. */
   readonly name: string;
-  /** @throws DmaError ENOENT no such file · EIO it is no simulator, or one of another version · ETIMEDOUT no answer */
+  /**
+   * @throws DmaError ENOENT the file does not exist · EIO it is not a simulator, or one of another version ·
+   *   ETIMEDOUT no answer
+   */
   open(host: SimulatorHost): Simulator;
 }

@@ -1,12 +1,12 @@
 /**
- * A simulator in our own process: Verilated C++ as a WebAssembly module. It runs on any system without a toolchain,
- * and its whole state is one block of memory that can be copied and put back.
+ * A simulator in this process: Verilated C++ as a WebAssembly module. It runs on any system without a toolchain. Its
+ * whole state is one block of memory, which can be copied and restored.
  */
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaError } from '../errors.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 
-/** What native/rtl/wasm_main.h exports. Addresses are offsets in `memory`. */
+/** The exports of native/rtl/wasm_main.h. Addresses are offsets in `memory`. */
 interface ModuleExports {
   readonly memory: WebAssembly.Memory;
   _initialize(): void;
@@ -24,7 +24,7 @@ interface ModuleExports {
   waves(from: number, to: number): number;
 }
 
-/** Bytes of the module's buffer for texts and bytes. */
+/** The size of the module's buffer for texts and bytes. */
 const BUFFER_SIZE = 65_536;
 /** The struct State of native/rtl/wasm.h. */
 const STATE = { clock: 0, moving: 8, low: 12, high: 16 } as const;
@@ -116,7 +116,7 @@ class WasmSimulator implements Simulator {
   waves(file: string, { from, to }: WaveWindow): boolean {
     const module = this.#open();
     if (file !== '') writeFileSync(file, '');
-    // The end of an open waveform still belongs to its own file.
+    // The end of an open waveform still belongs to its old file.
     if (file === '') {
       const outcome = this.#finish(module.waves(1, 0));
       this.#waveFile = '';
@@ -139,7 +139,7 @@ class WasmSimulator implements Simulator {
 
   restore(state: Uint8Array): void {
     const { memory } = this.#open();
-    // Memory never shrinks: what was added since the snapshot was not in use then.
+    // Memory never shrinks. The part that was added since the snapshot was not in use then.
     this.#bytes.set(state);
     if (memory.buffer.byteLength > state.length) this.#bytes.fill(0, state.length);
   }
@@ -206,7 +206,7 @@ class WasmSimulator implements Simulator {
   }
 }
 
-/** What the C++ runtime asks of its system. A module has no files, no arguments and no environment. */
+/** The C++ runtime asks its system for these. A module has no files, no arguments and no environment. */
 const EBADF = 8;
 const WASI: WebAssembly.ModuleImports = {
   environ_get: () => 0,

@@ -1,15 +1,15 @@
 /**
- * A process that does not answer is killed, so that a blocking read of its pipe ends. Our own thread is inside that
- * read and can do nothing; a worker watches a word of shared memory instead:
+ * Kills a process that does not answer, so that a blocking read of its pipe ends. The main thread is inside that read
+ * and can do nothing. So a worker watches a word of shared memory:
  *
  *      0    no request is under way
- *      n    request n is; when the worker sees the same n for longer than the limit, it kills the process
+ *      n    request n is under way; if the worker sees the same n for longer than the limit, it kills the process
  *
  * A request costs one atomic store at its start and one at its end.
  */
 import { Worker } from 'node:worker_threads';
 
-/** How often the worker looks, as a part of the limit. */
+/** The number of the worker's checks within the limit. */
 const LOOKS = 4;
 
 const WATCH = `
@@ -27,7 +27,7 @@ for (;;) {
   break;
 }`;
 
-/** Watches one process: it is killed when it does not answer. */
+/** Watches one process, and kills it if it does not answer. */
 export class Watchdog {
   readonly #state = new Int32Array(new SharedArrayBuffer(12));
   #request = 0;
@@ -48,12 +48,12 @@ export class Watchdog {
     Atomics.store(this.#state, 0, 0);
   }
 
-  /** Whether it killed the process. */
+  /** True if it killed the process. */
   get struck(): boolean {
     return Atomics.load(this.#state, 2) !== 0;
   }
 
-  /** The process is over. */
+  /** The process has ended. */
   stop(): void {
     Atomics.store(this.#state, 1, 1);
     Atomics.notify(this.#state, 1);

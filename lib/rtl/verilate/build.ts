@@ -3,9 +3,9 @@
  *
  *      verilator --xml-only     the ports             ports.ts, layout.ts
  *      verilator --cc           the design in C++
- *      compiler                 with native/rtl and a file that says which ports are what (glue.ts)
+ *      compiler                 with native/rtl, and a file that tells the meaning of the ports (glue.ts)
  *
- * and the result is a program that speaks the protocol of docs/rtl.md, or a WebAssembly module.
+ * The result is a program that speaks the protocol of docs/rtl.md, or a WebAssembly module.
  */
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -20,17 +20,17 @@ import { checkFile, findTool, run, verilatorRoot } from './tools.ts';
 export interface BuildOptions extends LayoutOptions {
   /** Verilog and SystemVerilog files. */
   readonly sources: readonly string[];
-  /** The top module. Default: the only one there is. */
+  /** The top module. Default: the only one. */
   readonly top?: string;
   /** A process, or a WebAssembly module. Default `process`. */
   readonly target?: 'process' | 'wasm';
-  /** Waveforms of a process; a module writes VCD. Default `vcd`. */
+  /** The waveforms of a process; a module writes VCD. Default `vcd`. */
   readonly waves?: 'vcd' | 'fst';
   /** Parameters of the top module. */
   readonly parameters?: Readonly<Record<string, number>>;
   /** Folders of `include` files. */
   readonly include?: readonly string[];
-  /** Where the result goes. */
+  /** The path of the result. */
   readonly out: string;
 }
 
@@ -54,8 +54,8 @@ const WASI_SIGNALS = [
 
 /**
  * Build a simulator of a design.
- * @throws DmaError ENOENT a source or a tool is missing, with the package to install · EINVAL no such top, ports that
- *   are missing or have impossible widths · EIO Verilator or the compiler failed, with what they printed
+ * @throws DmaError ENOENT a source or a tool is missing, with the package to install · EINVAL the top module does not
+ *   exist, or ports are missing or have impossible widths · EIO Verilator or the compiler failed, with their output
  */
 export async function buildDesign(options: BuildOptions): Promise<Built> {
   const { sources, target = 'process', waves = 'vcd', out } = options;
@@ -106,7 +106,7 @@ async function readPorts(
   return { top, ports: parsePorts(xml, top) };
 }
 
-/** What Verilator needs to read the design. */
+/** The arguments that Verilator needs to read the design. */
 function front(options: BuildOptions, top: string | undefined): string[] {
   const { sources, parameters = {}, include = [] } = options;
   return [
@@ -147,7 +147,7 @@ async function compileWasm(folder: string, root: string, out: string): Promise<v
       '-Wl,--strip-all',
     ],
     ...['-DVL_IGNORE_UNKNOWN_ARCH', ...WASI_SIGNALS, '-o', out],
-    // In front of the compiler's own: stands in for the headers of threads.
+    // This folder comes before the compiler's own, and replaces the headers of threads.
     `-I${join(bridgeFolder(), 'runtime')}`,
     ...common(folder, root, false),
     ...runtime(root, ['verilated', 'verilated_vcd_c']),

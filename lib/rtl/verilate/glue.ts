@@ -1,4 +1,4 @@
-/** The C++ file of one design: which ports it has, and what they are. Everything else is in native/rtl. */
+/** The C++ file of one design: its ports, and their meaning. Everything else is in native/rtl. */
 import type { Layout } from './layout.ts';
 import type { Port } from './ports.ts';
 

@@ -1,20 +1,20 @@
-/** Which ports of a design are what: AXI interfaces are found by the names of their signals, with any prefix. */
+/** Finds the meaning of a design's ports. It finds AXI interfaces by the names of their signals, with any prefix. */
 import { DmaError } from '../../errors.ts';
 import type { DesignDescription } from '../simulator.ts';
 import type { Port } from './ports.ts';
 
-/** What the names of ports do not say, or say otherwise. */
+/** The facts that the names of ports do not tell, or tell wrongly. */
 export interface LayoutOptions {
   readonly clock?: string;
   readonly reset?: string;
-  /** Default: by the name of the reset; one that ends in `n` is active low. */
+  /** Default: by the name of the reset. One that ends in `n` is active low. */
   readonly resetActiveLow?: boolean;
-  /** Prefix of the register slave, as `s_axil_`. */
+  /** The prefix of the register slave, e.g. `s_axil_`. */
   readonly registers?: string;
-  /** Prefixes of AXI4 masters. Default: all that are found. */
+  /** The prefixes of AXI4 masters. Default: all that are found. */
   readonly memories?: readonly string[];
   readonly intx?: string;
-  /** Port whose bits are MSI vectors. */
+  /** The port whose bits are MSI vectors. */
   readonly vectors?: string;
 }
 
@@ -45,10 +45,10 @@ const RESETS = [
 const INTX = ['intx', 'irq', 'interrupt', 'intr', 'int_o'];
 const VECTORS = ['msi', 'msi_vectors', 'interrupts', 'irqs'];
 
-/** Data bytes that an AXI4 memory port may have. */
+/** The data bytes that an AXI4 memory port may have. */
 const MEMORY_BYTES = [4, 8, 16, 32, 64];
 
-/** @throws DmaError EINVAL a port that is needed is missing, or has a width that cannot be */
+/** @throws DmaError EINVAL a port that is needed is missing, or has an impossible width */
 export function findLayout(
   top: string,
   ports: readonly Port[],
@@ -117,7 +117,7 @@ export function findLayout(
   };
 }
 
-/** Prefixes of interfaces that have this signal in this direction. */
+/** The prefixes of interfaces that have this signal in this direction. */
 function prefixes(ports: readonly Port[], signal: string, direction: Port['direction']): string[] {
   return ports
     .filter(({ name, direction: its }) => its === direction && name.endsWith(signal))

@@ -1,4 +1,4 @@
-/** The ports of a top module, as Verilator's XML tells them. */
+/** The ports of a top module, from Verilator's XML. */
 
 export interface Port {
   readonly name: string;
@@ -6,7 +6,7 @@ export interface Port {
   readonly bits: number;
 }
 
-/** @param xml what `verilator --xml-only` wrote @param top name of the module */
+/** @param xml the output of `verilator --xml-only` @param top the name of the module */
 export function parsePorts(xml: string, top: string): Port[] {
   const widths = new Map<string, number>();
   for (const element of elements(xml, 'basicdtype')) {

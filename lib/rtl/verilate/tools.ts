@@ -1,9 +1,9 @@
-/** The programs that a build calls. What is missing is named, with the package that has it. */
+/** The programs that a build calls. If one is missing, the error names it, with the package that contains it. */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { DmaError } from '../../errors.ts';
 
-/** Run a program to its end. @throws DmaError EIO it failed, with what it printed */
+/** Runs a program to its end. @throws DmaError EIO it failed, with its output */
 export async function run(command: string, args: readonly string[]): Promise<string> {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
   const printed: Buffer[] = [];
@@ -20,7 +20,7 @@ export async function run(command: string, args: readonly string[]): Promise<str
   });
 }
 
-/** The first of these commands that is there. @throws DmaError ENOENT none is */
+/** The first of these commands that exists. @throws DmaError ENOENT none exists */
 export function findTool(names: readonly string[], what: string, packages: string): string {
   for (const name of names) {
     if (spawnSync(name, ['--version'], { stdio: 'ignore' }).error === undefined) return name;
