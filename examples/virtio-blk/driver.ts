@@ -258,7 +258,7 @@ export class VirtioBlk {
       this.#readConfiguration();
       return;
     }
-    throw new DmaError('EIO', `${this.fn.address} is in trouble, and wants to be reset`, {
+    throw new DmaError('EIO', `${this.fn.address} reports an error, and needs a reset`, {
       remedy: 'call restart()',
     });
   }

@@ -146,7 +146,7 @@ function found(text: string, root: string): PciDescription {
   const fn = describePci(text, root);
   if (fn !== undefined) return fn;
   throw new DmaError('ENODEV', `there is no PCI function at ${text}`, {
-    remedy: 'see what there is: userdma list',
+    remedy: 'list the functions of this machine: userdma list',
   });
 }
 

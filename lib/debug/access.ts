@@ -180,7 +180,7 @@ export class AccessJudge {
     }
     if (nearest === undefined)
       return 'it has been given nothing: map or allocate first, and tell it dmaAddress';
-    return `tell it an address of what is mapped; the nearest is ${thing(nearest)}, ${bytes(distanceTo(nearest, address))} away`;
+    return `tell it the address of a mapping; the nearest is ${thing(nearest)}, ${bytes(distanceTo(nearest, address))} away`;
   }
 
   /** The memory whose address has these low 32 bits: the driver may have dropped the high ones. */

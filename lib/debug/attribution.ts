@@ -73,9 +73,9 @@ export class Attribution {
 
   #explainNothing(start: number): string {
     const nearest = this.#debug.ledger.nearest(start);
-    if (nearest === undefined) return 'it has been given nothing; tell it an address of what is mapped';
+    if (nearest === undefined) return 'it has been given nothing; tell it the address of a mapping';
     const distance = bytes(distanceTo(nearest, start));
-    return `nothing is or was there lately, ${thing(nearest)} is ${distance} away; tell it an address of what is mapped`;
+    return `nothing is or was there lately, ${thing(nearest)} is ${distance} away; tell it the address of a mapping`;
   }
 }
 

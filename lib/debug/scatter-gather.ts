@@ -81,13 +81,13 @@ export class DebugScatterGather extends ScatterGather {
       const length = lengths[i]!;
       if (length > maxSegmentSize) {
         const message = `a segment of ${length} bytes is longer than the ${maxSegmentSize} the device claims to support`;
-        const remedy = 'cut the element, or set limits.maxSegmentSize to what the device takes';
+        const remedy = 'cut the element, or set limits.maxSegmentSize to the limit of the device';
         this.debug.mistake('segment-too-long', `${message}; ${remedy}`, record);
       }
       const address = addresses[i]!;
       if (Math.floor(address * pieces) !== Math.floor((address + length - 1) * pieces)) {
         const message = `a segment of ${length} bytes crosses a multiple of 0x${(segmentBoundary + 1).toString(16)}`;
-        const remedy = 'align the element, or set limits.segmentBoundary to what the device takes';
+        const remedy = 'align the element, or set limits.segmentBoundary to the limit of the device';
         this.debug.mistake('segment-crosses-boundary', `${message}; ${remedy}`, record);
       }
     }

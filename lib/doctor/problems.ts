@@ -124,7 +124,8 @@ export function functionProblems(facts: FunctionFacts, machine: Machine): Proble
   const { address, driver, group, members } = facts;
   if (!facts.exists) {
     const similar = facts.similar.slice(0, 8).join(', ');
-    const advice = similar === '' ? 'userdma list shows what is there' : `did you mean ${similar}?`;
+    const advice =
+      similar === '' ? 'userdma list shows the functions of this machine' : `did you mean ${similar}?`;
     return [{ id: 'absent', what: `there is no PCI function at ${address}`, advice }];
   }
   if (group === undefined) {

@@ -183,9 +183,9 @@ function mapError(errno: number, size: number): DmaError {
         remedy: 'have it exported for reading and writing (O_RDWR, DRM_RDWR)',
       });
     case 'ENOMEM':
-      return new DmaError(code, `no ArrayBuffer of ${size} bytes can be had`, {
+      return new DmaError(code, `an ArrayBuffer of ${size} bytes cannot be made`, {
         syscall,
-        remedy: `one can have ${constants.MAX_LENGTH}; close what is not needed, or raise ulimit -v`,
+        remedy: `the largest has ${constants.MAX_LENGTH}; close other buffers, or raise ulimit -v`,
       });
     default:
       return new DmaError('EOPNOTSUPP', `its exporter does not let the dma-buf be mapped (${code})`, {

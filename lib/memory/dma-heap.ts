@@ -59,7 +59,7 @@ export class DmaHeapMemory implements MemorySource {
     checkOptions<DmaHeapMemoryOptions>(options, 'DmaHeapMemory', { heap: checkText, root: checkText });
     const { heap = 'system', root = '/' } = options;
     if (!/^[^/\0]+$/.test(heap) || /^\.\.?$/.test(heap)) {
-      throw new DmaError('EINVAL', `${quote(heap)} is no name of a heap`, {
+      throw new DmaError('EINVAL', `${quote(heap)} is not the name of a heap`, {
         remedy: existing(root),
       });
     }

@@ -95,7 +95,7 @@ function newBuffer(size: number): ArrayBuffer {
   try {
     return newHeapBuffer(size);
   } catch (cause) {
-    throw new DmaError('ENOMEM', `no ArrayBuffer of ${size} bytes can be had`, {
+    throw new DmaError('ENOMEM', `an ArrayBuffer of ${size} bytes cannot be made`, {
       remedy: 'ask for less at once',
       cause,
     });

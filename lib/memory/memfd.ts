@@ -103,7 +103,7 @@ export class MemfdMemory implements MemorySource {
     const buffer = this.#addon.regionCarve(run.region.handle, run.page * this.pageSize, size);
     if (typeof buffer === 'number') {
       this.#give(run);
-      throw new DmaError(errnoName(buffer), `no ArrayBuffer of ${size} bytes can be had`, {
+      throw new DmaError(errnoName(buffer), `an ArrayBuffer of ${size} bytes cannot be made`, {
         remedy: 'ask for less at once; a runtime that refuses external buffers (Electron) cannot be used',
       });
     }

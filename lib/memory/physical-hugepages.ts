@@ -107,7 +107,7 @@ export class PhysicalHugepages implements AddressedMemory {
     const buffer = this.#native.regionCarve(zone.region, offset, size);
     if (typeof buffer === 'number') {
       this.#give(place);
-      throw new DmaError(errnoName(buffer), `no ArrayBuffer of ${size} bytes can be had`, {
+      throw new DmaError(errnoName(buffer), `an ArrayBuffer of ${size} bytes cannot be made`, {
         remedy: 'ask for less at once; a runtime that refuses external buffers (Electron) cannot be used',
       });
     }
@@ -226,11 +226,10 @@ function refused(errno: number, bytes: number, limit: number, others: number): D
   const about = { syscall: 'memfd_create' };
   if (code !== 'ENOMEM') {
     const remedy = code === 'EMFILE' ? 'raise the limit of open files (ulimit -n)' : 'check the kernel log';
-    return new DmaError(code, `no huge pages for ${bytes} bytes can be had`, { ...about, remedy });
+    return new DmaError(code, `huge pages for ${bytes} bytes cannot be allocated`, { ...about, remedy });
   }
   const where = limit === Number.MAX_SAFE_INTEGER ? '' : ` at or below address 0x${limit.toString(16)}`;
-  const seen =
-    others > 0 ? `: what is left of the reservation (${others} times) is too high, or in pieces` : '';
+  const seen = others > 0 ? `: the rest of the reservation (${others} times) is too high, or in pieces` : '';
   return new DmaError(code, `no huge pages for ${bytes} bytes${where} are free${seen}`, {
     ...about,
     remedy:

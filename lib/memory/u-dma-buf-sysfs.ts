@@ -104,7 +104,7 @@ class Attributes {
 
 function checkName(name: string): void {
   if (typeof name === 'string' && /^[\w.-]+$/.test(name) && !/^\.+$/.test(name)) return;
-  throw new DmaError('EINVAL', `${quote(name)} is no name of a u-dma-buf`, {
+  throw new DmaError('EINVAL', `${quote(name)} is not the name of a u-dma-buf`, {
     remedy: 'pass one as in /sys/class/u-dma-buf, e.g. udmabuf0',
   });
 }

@@ -203,7 +203,7 @@ export class UDmaBufMemory implements AddressedMemory {
     this.#evict(page, Math.ceil(size / this.pageSize), cached);
     const buffer = this.#addon.regionCarve(cached ? cachedRegion! : coherent, this.#offset(page), size);
     if (typeof buffer !== 'number') return buffer;
-    throw new DmaError(errnoName(buffer), `no ArrayBuffer of ${size} bytes can be had`, {
+    throw new DmaError(errnoName(buffer), `an ArrayBuffer of ${size} bytes cannot be made`, {
       remedy: 'ask for less at once; a runtime that refuses external buffers (Electron) cannot be used',
     });
   }

@@ -50,7 +50,7 @@ export function bindPci(text: string, options: BindOptions = {}): Bound {
   checkOptions<BindOptions>(options, 'bindPci', CHECKS);
   const { driver = 'vfio-pci', force = false, root = '' } = options;
   if (!/^[\w-]+$/.test(driver)) {
-    throw new DmaError('EINVAL', `${JSON.stringify(driver)} is no name of a driver`, {
+    throw new DmaError('EINVAL', `${JSON.stringify(driver)} is not the name of a driver`, {
       remedy: 'pass the name of a kernel driver, e.g. vfio-pci',
     });
   }
@@ -101,7 +101,7 @@ export function unbindPci(text: string, options: Pick<BindOptions, 'root'> = {})
     !driver.startsWith('uio')
   ) {
     throw new DmaError('EBUSY', `${address} is bound to ${driver}, a driver of the kernel`, {
-      remedy: 'it needs no unbind: nothing has taken it from the kernel',
+      remedy: 'it needs no unbind: the kernel drives it already',
     });
   }
   if (remembered) modprobe(remembered);
@@ -116,7 +116,7 @@ function existing(text: string, root: string): FunctionFacts {
   if (facts.exists) return facts;
   const similar = facts.similar.slice(0, 8).join(', ');
   throw new DmaError('ENODEV', `there is no PCI function at ${facts.address}`, {
-    remedy: similar === '' ? 'see what there is: userdma list' : `did you mean ${similar}?`,
+    remedy: similar === '' ? 'list the functions of this machine: userdma list' : `did you mean ${similar}?`,
   });
 }
 

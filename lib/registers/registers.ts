@@ -117,7 +117,8 @@ export function registerError(
       remedy: 'open the device again',
     });
   }
-  if (code === 'EPERM') return new DmaError(code, `${what} touches what is the host's`, { remedy: instead });
+  if (code === 'EPERM')
+    return new DmaError(code, `${what} touches registers of the host`, { remedy: instead });
   if (code === 'EOPNOTSUPP') {
     return new DmaError(
       code,

@@ -104,7 +104,7 @@ describe.skipIf(process.platform === 'win32')('bind', () => {
       /no PCI function at .*did you mean 0000:00:05\.0/,
     );
     expect(() => bindPci(NVME, { root, driver: 'no_such_driver' })).toThrow(/no driver no_such_driver/);
-    expect(() => bindPci(NVME, { root, driver: '../x' })).toThrow(/no name of a driver/);
+    expect(() => bindPci(NVME, { root, driver: '../x' })).toThrow(/is not the name of a driver/);
     expect(() => bindPci(NVME, { root, user: 'nobody-has-this-name' })).toThrow(/no user/);
   });
 

@@ -102,8 +102,8 @@ describe('a hot reset, as the kernel has it', () => {
   it.each([
     [-11, 'EAGAIN', /try again/],
     [-16, 'EAGAIN', /try again/],
-    [-22, 'EPERM', /not VFIO's: 0000:05:01\.0 \(no driver\)/],
-    [-25, 'EIO', /may have been reset all the same/],
+    [-22, 'EPERM', /not bound to vfio-pci: 0000:05:01\.0 \(no driver\)/],
+    [-25, 'EIO', /may have been reset nevertheless/],
   ])('fails: %i', (errno, code, words) => {
     const error = errorOf(() => hotReset(kernel(INFO, errno), 1, HERE, [HERE]));
     expect([error.code, words.test(error.message)]).toEqual([code, true]);

@@ -18,7 +18,9 @@ export function obstacle(facts: FunctionFacts, root = ''): DmaError | undefined 
 function absent({ address, similar }: FunctionFacts): DmaError {
   return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
     remedy:
-      similar.length > 0 ? `did you mean ${similar.slice(0, 8).join(', ')}?` : 'lspci -D lists what is there',
+      similar.length > 0
+        ? `did you mean ${similar.slice(0, 8).join(', ')}?`
+        : 'lspci -D lists the functions of this machine',
   });
 }
 

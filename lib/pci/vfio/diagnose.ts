@@ -113,7 +113,9 @@ const OR_SIMULATE = '; openPci(simulate(model)) needs none of this';
 
 function absent({ address, similar }: FunctionFacts): DmaError {
   const others =
-    similar.length > 0 ? `did you mean ${similar.slice(0, 8).join(', ')}?` : 'lspci -D lists what is there';
+    similar.length > 0
+      ? `did you mean ${similar.slice(0, 8).join(', ')}?`
+      : 'lspci -D lists the functions of this machine';
   return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
     remedy: others + OR_SIMULATE,
   });

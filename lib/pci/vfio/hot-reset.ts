@@ -62,10 +62,14 @@ function affectedBy(native: Native, device: Handle, address: string): Affected[]
       remedy: 'a root bus cannot; reset the function alone, or through registers of the device',
     });
   }
-  throw new DmaError(code, `what a hot reset of ${address} would reset is not known (${code})`, {
-    syscall: 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO',
-    remedy: 'nothing was reset: try again',
-  });
+  throw new DmaError(
+    code,
+    `the functions that a hot reset of ${address} would reset are not known (${code})`,
+    {
+      syscall: 'VFIO_DEVICE_GET_PCI_HOT_RESET_INFO',
+      remedy: 'nothing was reset: try again',
+    },
+  );
 }
 
 function notOurs(address: string, foreign: readonly string[]): DmaError {
@@ -93,8 +97,12 @@ function notReset(address: string, scope: readonly string[], errno: number): Dma
   }
   const others = scope.filter((one) => !isVfioDriver(driverOf(one)));
   const named = others.map((one) => `${one} (${driverOf(one) ?? 'no driver'})`).join(', ');
-  return new DmaError('EPERM', `a hot reset of ${address} would reset what is not VFIO's: ${named}`, {
-    syscall,
-    remedy: 'bind those to vfio-pci',
-  });
+  return new DmaError(
+    'EPERM',
+    `a hot reset of ${address} would reset functions that are not bound to vfio-pci: ${named}`,
+    {
+      syscall,
+      remedy: 'bind them to vfio-pci',
+    },
+  );
 }
