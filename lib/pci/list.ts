@@ -64,7 +64,7 @@ function describe(address: string, names: PciNames, root: string): PciDescriptio
   };
 }
 
-/** If a BAR has no address, the kernel's file does not show the others reliably: the list shows none then. */
+/** If one BAR has no address, `readResources` throws, and the list shows no BAR. */
 function barsOf(folder: string): BarInfo[] {
   try {
     return readResources(folder).flatMap((resource) => (resource === undefined ? [] : [resource.info]));
