@@ -2,6 +2,7 @@
 
 import { directionBits } from '../direction.ts';
 import { type AllocatingDevice, Allocations, type Held } from '../dma/buffers/allocations.ts';
+import { CoherentBuffer } from '../dma/buffers/coherent.ts';
 import { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
 import { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
 import type { EntryType } from '../dma/debug-view.ts';
@@ -13,6 +14,7 @@ import type { DmaError } from '../errors.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Place } from './entry.ts';
 import type { WatchedPool } from './pools.ts';
+import { markCoherent } from './shared-bytes.ts';
 
 /** The allocations of a device. Each is recorded in the ledger of dma-debug. */
 export class DebugAllocations extends Allocations {
@@ -86,6 +88,7 @@ export class DebugAllocations extends Allocations {
 
   protected override hold(held: Held): void {
     super.hold(held);
+    if (held instanceof CoherentBuffer) markCoherent(held.buffer);
     const entry = this.#debug.ledger.hold(held, placeOf(held));
     if (entry !== undefined) this.#debug.watch?.held(entry);
   }

@@ -40,7 +40,7 @@ export class DebugDmaDevice extends DmaDevice {
       this.debug.checkFaults();
       this.debug.attribution?.close();
       this.debug.reportPending();
-      this.debug.watch?.close();
+      this.debug.watch?.close((this.streaming as DebugStreaming).records);
     }
     super.close();
   }

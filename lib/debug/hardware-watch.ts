@@ -6,11 +6,14 @@
  *      copied, and the device writes           compared with a copy of our own, which no device touches
  *      in place, and the device only reads     compared with a copy of our own, too
  *      in place, and the device writes         not compared: the writes of the two cannot be told apart
+ *      a device writes the same bytes through
+ *        another mapping                       not compared, for the same reason
  */
-import { DEVICE_READS } from '../direction.ts';
+import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
 import type { DmaDebug } from './debug.ts';
 import { KeptBytes } from './kept-bytes.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
+import { isCoherentBuffer, SharedBytes } from './shared-bytes.ts';
 import { captureMistake } from './sites.ts';
 import { Snapshots } from './snapshots.ts';
 import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
@@ -23,6 +26,9 @@ import { thing } from './wording.ts';
 const LONGEST = 64 * 1024;
 /** The most bytes that are copied at one time only for the comparison. Beyond that, only the CRC is kept. */
 const MOST_COPIED = 2 ** 26;
+
+/** The mappings for all devices of the process, by their bytes. */
+const mappedBytes = new SharedBytes<DebugRecord>();
 
 /** Finds writes of the CPU to memory that a real device owns. */
 export class HardwareWatch implements Watch {
@@ -74,11 +80,26 @@ export class HardwareWatch implements Watch {
 
   releasing(): void {}
 
-  close(): void {}
+  close(records: Iterable<DebugRecord>): void {
+    for (const record of records) this.#drop(record);
+  }
 
   #keep(record: DebugRecord): void {
-    const { view, way, bits, size, slot } = record;
-    if (view === undefined || way === 'resource' || way === 'arithmetic') return;
+    const { view, way, region } = record;
+    // The device may use coherent memory at any time, and so may the CPU.
+    if (view === undefined || way === 'resource' || (way === 'arithmetic' && region!.coherent)) return;
+    if (region === undefined && isCoherentBuffer(view.buffer)) return;
+    this.#copy(record, view);
+    for (const other of mappedBytes.enter(record, view, record.size)) {
+      if (record.kept !== undefined && (other.bits & DEVICE_WRITES) !== 0) record.kept.shared = true;
+      if (other.kept !== undefined && (record.bits & DEVICE_WRITES) !== 0) other.kept.shared = true;
+    }
+  }
+
+  /** Keep what the bytes are now, where the CPU's writes can be told from those of the device. */
+  #copy(record: DebugRecord, view: ArrayBufferView): void {
+    const { way, bits, size, slot } = record;
+    if (way === 'arithmetic') return;
     const readOnly = bits === DEVICE_READS;
     if (way === 'pinned' && !readOnly) return;
     const beside = way === 'bounced' && readOnly;
@@ -97,6 +118,7 @@ export class HardwareWatch implements Watch {
   }
 
   #drop(record: DebugRecord): void {
+    mappedBytes.leave(record);
     const { kept } = record;
     if (kept === undefined) return;
     kept.end(this.#snapshots);
@@ -112,7 +134,7 @@ export class HardwareWatch implements Watch {
   }
 
   #checkOne(entry: DebugRecord | DebugSgRecord, { kept }: DebugRecord, when: string): void {
-    if (kept === undefined || kept.told || kept.unchanged) return;
+    if (kept === undefined || kept.told || kept.shared || kept.unchanged) return;
     kept.told = true;
     const { firstChange } = kept;
     const where = firstChange === undefined ? '' : `from offset ${firstChange} on `;

@@ -21,6 +21,8 @@ export class KeptBytes {
   /** Offsets that the CPU owns now. Nothing is compared while there are any. */
   readonly cpu = new ByteRanges();
   told = false;
+  /** True if a device may write the bytes through another mapping. A change then tells nothing about the CPU. */
+  shared = false;
   /** True if the bytes are compared with the device's copy. The device may have written to that copy by mistake. */
   besideDevice = false;
 
@@ -105,6 +107,7 @@ export class KeptBytes {
     this.size = source.length;
     this.told = false;
     this.besideDevice = false;
+    this.shared = false;
     this.cpu.clear();
   }
 }

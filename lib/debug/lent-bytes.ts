@@ -14,6 +14,7 @@
 import type { AddressRange, Indexed } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import type { Entry } from './entry.ts';
+import type { Sharer } from './shared-bytes.ts';
 import { type Snapshots, sameBytes } from './snapshots.ts';
 
 /** Bytes that differ: the offset of the first, the end of the last, and their number. */
@@ -24,7 +25,7 @@ export interface Changed {
 }
 
 /** The bytes of one mapping or buffer. The object is reused. */
-export class LentBytes implements AddressRange, Indexed {
+export class LentBytes implements AddressRange, Indexed, Sharer {
   entry!: Entry;
   /** The initial value is no small integer, so that V8 keeps the field unboxed. */
   address = 0.5;
@@ -32,6 +33,15 @@ export class LentBytes implements AddressRange, Indexed {
   /** DEVICE_READS and DEVICE_WRITES. */
   bits = 0;
   place = -1;
+  firstByte = -1;
+  sharePlace = -1;
+  /** True if the driver leaves the syncs to another mapping of the same bytes (SKIP_CPU_SYNC). */
+  skips = false;
+  /** Offsets [inPlaceFrom, inPlaceTo): the device has the memory itself, and no copy of it. */
+  inPlaceFrom = 0;
+  inPlaceTo = 0;
+  /** True if the CPU sees the device's writes in place at once, and not only after a sync. */
+  atOnce = true;
   /** Offsets that the CPU owns now. The device owns the others. */
   readonly cpu = new ByteRanges();
   /** Offsets that the device wrote and the driver has not synced for the CPU. */
@@ -40,11 +50,10 @@ export class LentBytes implements AddressRange, Indexed {
   /** The kinds of mistakes that were reported for it, or for any element of its list. */
   told: Set<string>;
 
-  /**
-   * The mappings of the same bytes for other devices, which were made with SKIP_CPU_SYNC; undefined while there are
-   * none.
-   */
-  sharers: Set<LentBytes> | undefined = undefined;
+  /** Offsets that another device wrote, or this one through another mapping, since the owner changed last. */
+  private readonly othersWrote = new ByteRanges();
+  /** Other live mappings of the same bytes, if one of the two was made with SKIP_CPU_SYNC; undefined while there are none. */
+  private sharers: Set<LentBytes> | undefined = undefined;
 
   private readonly snapshots: Snapshots;
   private readonly ownTold = new Set<string>();
@@ -74,25 +83,36 @@ export class LentBytes implements AddressRange, Indexed {
     this.before.set(source);
   }
 
-  /** Connects it with another mapping of the same bytes. The connection ends with either of them. */
+  /**
+   * Connects this new mapping with another one of the same bytes. One of the two leaves the syncs to the other. Bytes
+   * that are in place in both and were synced for the device belong to the device in both.
+   */
   share(other: LentBytes): void {
-    if (this.byteDistance(other) === undefined) return;
     this.sharers ??= new Set();
     this.sharers.add(other);
     other.sharers ??= new Set();
     other.sharers.add(this);
+    const [from, to] = this.skips ? [other, this] : [this, other];
+    from.eachInPlace(to, 0, from.size, (start, end, distance) => {
+      from.cpu.eachGap(start, end, (low, high) => to.lendOwn(low - distance, high - distance));
+    });
   }
 
   /** Resets the object to its initial state. */
   end(): void {
-    for (const other of this.sharers ?? []) other.sharers!.delete(this);
-    this.sharers = undefined;
+    if (this.sharers !== undefined) {
+      for (const other of this.sharers) other.sharers!.delete(this);
+      this.sharers = undefined;
+    }
     if (this.before !== undefined) this.snapshots.give(this.before);
     if (this.written !== undefined) this.snapshots.give(this.written);
     this.before = this.written = this.source = undefined;
     this.overwritten = this.changedUnseen = this.taken = false;
+    this.skips = false;
+    this.inPlaceFrom = this.inPlaceTo = 0;
     this.cpu.clear();
     this.unsynced.clear();
+    this.othersWrote.clear();
     if (this.ownTold.size > 0) this.ownTold.clear();
     this.told = this.ownTold;
   }
@@ -113,26 +133,48 @@ export class LentBytes implements AddressRange, Indexed {
     return this.changedUnseen && !this.taken;
   }
 
-  /** The device owns offsets [start, end) from here on. The bytes stay as they are. */
+  /** The device owns offsets [start, end) from here on, in place also in the mappings that share them. */
   lend(start: number, end: number): void {
-    this.cpu.remove(start, end);
-    this.remember(start, end);
+    this.lendOwn(start, end);
+    if (this.sharers !== undefined) {
+      this.eachSharer(start, end, (other, from, to) => other.lendOwn(from, to));
+    }
   }
 
-  /** The CPU owns offsets [start, end) from here on, and sees the bytes that the device wrote. */
+  /**
+   * The CPU owns offsets [start, end) from here on, and sees the bytes that the device wrote. Bytes in place change
+   * their owner in the mappings that share them, too.
+   */
   take(start: number, end: number): void {
-    this.cpu.add(start, end);
-    this.taken ||= !this.unsynced.empty;
-    this.remember(start, end);
+    this.tellSharers(start, end);
+    this.takeOwn(start, end);
+    if (this.sharers !== undefined) {
+      this.eachSharer(start, end, (other, from, to) => other.takeOwn(from, to));
+    }
   }
 
   /** The device is about to write `bytes` from offset `start` on. */
   write(start: number, bytes: Uint8Array): void {
     const end = start + bytes.length;
     if (this.unsynced.meets(start, end)) this.overwrite(start, end, bytes);
-    this.note(start, bytes);
-    if (this.sharers === undefined) return;
-    for (const other of this.sharers) other.noteFrom(this, start, bytes);
+    this.note(this.unsynced, start, bytes);
+    if (this.sharers === undefined || !this.atOnce) return;
+    const from = Math.max(start, this.inPlaceFrom);
+    const to = Math.min(end, this.inPlaceTo);
+    if (from >= to) return;
+    for (const other of this.sharers) other.noteFrom(this, from, bytes.subarray(from - start, to - start));
+  }
+
+  /**
+   * The bytes that the device wrote to [start, end) of its copy, or behind a cache, reach the CPU now. The mappings
+   * that share them must not take them for writes of the CPU.
+   */
+  tellSharers(start: number, end: number): void {
+    const { written, sharers } = this;
+    if (sharers === undefined || written === undefined) return;
+    this.unsynced.eachIn(start, end, (from, to) => {
+      for (const other of sharers) other.noteFrom(this, from, written.subarray(from, to));
+    });
   }
 
   /**
@@ -156,17 +198,28 @@ export class LentBytes implements AddressRange, Indexed {
       }
     };
     // Whole ranges are compared first: if the device wrote in place, they equal the bytes that it wrote.
-    this.unsynced.eachIn(start, end, (from, to) => {
+    const written = this.writtenBytes();
+    written.eachIn(start, end, (from, to) => {
       if (!this.isAsWritten(from, to) && !this.isAsBefore(from, to)) look(from, to, true);
     });
-    this.unsynced.eachGap(start, end, (from, to) => {
+    written.eachGap(start, end, (from, to) => {
       if (!this.isAsBefore(from, to)) look(from, to, false);
     });
     return first < 0 ? undefined : { start: first, end: last + 1, count };
   }
 
-  private note(start: number, bytes: Uint8Array): void {
-    this.unsynced.add(start, start + bytes.length);
+  /** Offsets that any device wrote. */
+  private writtenBytes(): ByteRanges {
+    if (this.othersWrote.empty) return this.unsynced;
+    const all = new ByteRanges();
+    for (const ranges of [this.unsynced, this.othersWrote]) {
+      ranges.eachIn(0, this.size, (from, to) => all.add(from, to));
+    }
+    return all;
+  }
+
+  private note(ranges: ByteRanges, start: number, bytes: Uint8Array): void {
+    ranges.add(start, start + bytes.length);
     if (this.source === undefined) return;
     this.written ??= this.snapshots.take(this.size);
     this.written.set(bytes, start);
@@ -174,19 +227,48 @@ export class LentBytes implements AddressRange, Indexed {
 
   /** Another device wrote `bytes` from offset `start` of `other` on. So the CPU did not write them. */
   private noteFrom(other: LentBytes, start: number, bytes: Uint8Array): void {
-    const distance = other.byteDistance(this);
-    if (distance === undefined) return;
+    const distance = this.firstByte - other.firstByte;
     const from = Math.max(0, start - distance);
     const to = Math.min(this.size, start - distance + bytes.length);
-    if (from < to) this.note(from, bytes.subarray(from + distance - start, to + distance - start));
+    if (from >= to) return;
+    this.note(this.othersWrote, from, bytes.subarray(from + distance - start, to + distance - start));
   }
 
-  /** The offset in this object of the first byte of `other`; undefined if they have no byte in common. */
-  private byteDistance({ source, size }: LentBytes): number | undefined {
-    const mine = this.source;
-    if (mine === undefined || source === undefined || mine.buffer !== source.buffer) return undefined;
-    const distance = source.byteOffset - mine.byteOffset;
-    return distance < this.size && -distance < size ? distance : undefined;
+  private lendOwn(start: number, end: number): void {
+    this.cpu.remove(start, end);
+    this.remember(start, end);
+  }
+
+  private takeOwn(start: number, end: number): void {
+    this.cpu.add(start, end);
+    this.taken ||= !this.unsynced.empty;
+    this.remember(start, end);
+  }
+
+  /** Calls `visit` for each sharer with its offsets of the bytes [start, end) that are in place in both. */
+  private eachSharer(
+    start: number,
+    end: number,
+    visit: (other: LentBytes, from: number, to: number) => void,
+  ): void {
+    for (const other of this.sharers!) {
+      this.eachInPlace(other, start, end, (from, to, distance) =>
+        visit(other, from - distance, to - distance),
+      );
+    }
+  }
+
+  /** The part of [start, end) that is in place here and in `other`, which starts `distance` bytes after this. */
+  private eachInPlace(
+    other: LentBytes,
+    start: number,
+    end: number,
+    visit: (from: number, to: number, distance: number) => void,
+  ): void {
+    const distance = other.firstByte - this.firstByte;
+    const from = Math.max(start, this.inPlaceFrom, other.inPlaceFrom + distance);
+    const to = Math.min(end, this.inPlaceTo, other.inPlaceTo + distance);
+    if (from < to) visit(from, to, distance);
   }
 
   /** The device overwrites bytes that the driver has not synced for the CPU. */
@@ -209,6 +291,7 @@ export class LentBytes implements AddressRange, Indexed {
 
   private remember(start: number, end: number): void {
     this.unsynced.remove(start, end);
+    this.othersWrote.remove(start, end);
     const { source, size } = this;
     if (source === undefined || source.length !== size) return;
     this.before!.set(end - start === size ? source : source.subarray(start, end), start);

@@ -13,20 +13,16 @@
 import { DEVICE_WRITES } from '../direction.ts';
 import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import { DMA_ATTR } from '../dma/words/attributes.ts';
+import { ByteNumbers, FIRST_NUMBER } from './byte-numbers.ts';
 import type { Entry } from './entry.ts';
 import { SpanIndex } from './span-index.ts';
 
 /** ACTIVE_CACHELINE_MAX_OVERLAP: the kernel counts in three bits. */
 const MOST_OVERLAPS = 7;
-/** The first number for foreign buffers, beyond every device address. */
-const FOREIGN = 2 ** 51;
-/** The numbers of two buffers are at least this far apart, and start at multiples of it. */
-const APART = 4096;
 
-/** The foreign memory that devices may write, byte by byte; and the first number of each buffer. */
+/** The foreign memory that devices may write, byte by byte, and the numbers of its bytes. */
 const foreignWritten = new SpanIndex<Entry>();
-const foreignBases = new WeakMap<ArrayBufferLike, number>();
-let nextForeign = FOREIGN;
+const foreignNumbers = new ByteNumbers();
 /** The devices' own memory that they may write, for each domain. */
 const ownWritten = new WeakMap<OwnMemory, SpanIndex<Entry>>();
 
@@ -73,7 +69,7 @@ export class Overlaps {
    */
   enter(entry: Entry, start: number, size: number, attributes: number): number {
     if ((entry.bits & DEVICE_WRITES) === 0) return -1;
-    const foreign = start >= FOREIGN;
+    const foreign = start >= FIRST_NUMBER;
     const written = foreign ? foreignWritten : this.written;
     const place = written.add(start, size, entry);
     const { met } = written;
@@ -121,13 +117,6 @@ export class Overlaps {
   }
 
   private baseOf(buffer: ArrayBufferLike): number {
-    return foreignBases.get(buffer) ?? this.own.regionOf(buffer)?.address ?? foreignBase(buffer);
+    return foreignNumbers.known(buffer) ?? this.own.regionOf(buffer)?.address ?? foreignNumbers.of(buffer);
   }
-}
-
-function foreignBase(buffer: ArrayBufferLike): number {
-  const base = nextForeign;
-  nextForeign += Math.ceil(buffer.byteLength / APART + 1) * APART;
-  foreignBases.set(buffer, base);
-  return base;
 }

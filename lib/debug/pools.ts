@@ -10,6 +10,7 @@ import { DmaError, type ErrnoName } from '../errors.ts';
 import { BlockSites } from './block-sites.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
+import { markCoherent } from './shared-bytes.ts';
 
 /** A pool with dma-debug, poisoned or not. */
 export interface WatchedPool extends DmaPool {
@@ -40,6 +41,11 @@ function watched(Pool: typeof DmaPool) {
     override free(block: DmaPoolBlock): void {
       super.free(block);
       this.sites.freed(block as PoolBlock);
+    }
+
+    protected override prepare(unit: Uint8Array): void {
+      super.prepare(unit);
+      markCoherent(unit.buffer);
     }
 
     override destroy(): void {

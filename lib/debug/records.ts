@@ -5,13 +5,14 @@ import { MAPPED, MappingRecord } from '../dma/streaming/mapping.ts';
 import type { Entry } from './entry.ts';
 import type { KeptBytes } from './kept-bytes.ts';
 import type { LentBytes } from './lent-bytes.ts';
+import type { Sharer } from './shared-bytes.ts';
 import type { Site } from './sites.ts';
 
 /** The value of `views` while no list is mapped. */
 export const NO_VIEWS: readonly ArrayBufferView[] = [];
 
 /** A streaming mapping's record with the fields that dma-debug needs. */
-export class DebugRecord extends MappingRecord implements Entry {
+export class DebugRecord extends MappingRecord implements Entry, Sharer {
   type: EntryType = 'single';
   /** The caller's view, while it is mapped. */
   view: ArrayBufferView | undefined = undefined;
@@ -30,6 +31,9 @@ export class DebugRecord extends MappingRecord implements Entry {
    */
   lent: LentBytes | undefined = undefined;
   kept: KeptBytes | undefined = undefined;
+  /** Where its bytes are among those of all mappings of the process that are watched on hardware (shared-bytes.ts). */
+  firstByte = -1;
+  sharePlace = -1;
 
   get live(): boolean {
     return this.state === MAPPED;

@@ -12,6 +12,7 @@ import { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
 import { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
 import type { ReportKind } from '../dma/debug-view.ts';
 import type { OwnRegion } from '../dma/operations/own-memory.ts';
+import type { MappingWay } from '../dma/streaming/mapping.ts';
 import { DMA_ATTR } from '../dma/words/attributes.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import { AccessJudge } from './access.ts';
@@ -20,6 +21,7 @@ import type { Entry, HeldEntry } from './entry.ts';
 import { type Changed, LentBytes } from './lent-bytes.ts';
 import { isNew, mistakeKey } from './once.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
+import { isCoherentBuffer, SharedBytes } from './shared-bytes.ts';
 import { captureMistake } from './sites.ts';
 import { Snapshots } from './snapshots.ts';
 import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
@@ -27,6 +29,9 @@ import { bytes, thing } from './wording.ts';
 
 /** A mistake is reported once for each cache line of a mapping. */
 const PLACE = 64;
+
+/** The mappings and buffers of all devices of the process, by their bytes. */
+const lentBytes = new SharedBytes<LentBytes>();
 
 /** The finder of a mistake: a call of the driver, which has a stack, or an access of the device. */
 type Noticed = 'driver' | 'device';
@@ -38,7 +43,6 @@ export class SimulationWatch implements Watch {
   /** True if it keeps copies of bytes that change owner, and compares them. */
   readonly #contents: boolean;
   readonly #judge: AccessJudge;
-  readonly #neighbours: () => Iterable<SimulationWatch | undefined>;
   readonly #snapshots = new Snapshots();
   /** Noncoherent memory: one piece, or several if it is not contiguous. */
   readonly #buffers = new Map<Shared, readonly LentBytes[]>();
@@ -53,7 +57,6 @@ export class SimulationWatch implements Watch {
     this.#debug = debug;
     this.#memory = memory;
     this.#contents = debug.options.contents !== false;
-    this.#neighbours = neighbours;
     this.#judge = new AccessJudge(debug, memory, neighbours);
   }
 
@@ -70,9 +73,14 @@ export class SimulationWatch implements Watch {
     this.#judge.judge(access, touched);
     // If noncoherent memory is mapped, too, only its mapping is checked.
     const mapped = touched.some((one) => one instanceof LentBytes && one.entry.way !== undefined);
+    const used: LentBytes[] = [];
     for (const one of touched) {
-      if (one instanceof LentBytes && (!mapped || one.entry.way !== undefined)) this.#use(one, access, start);
+      if (one instanceof LentBytes && (!mapped || one.entry.way !== undefined)) used.push(one);
     }
+    // All are checked first: a write to one of them is noted in the others that share its bytes.
+    for (const one of used) this.#checkUse(one, access, start);
+    if (access.bytes === undefined) return;
+    for (const one of used) this.#noteWrite(one, access, start);
   }
 
   mapped(record: DebugRecord | DebugSgRecord): void {
@@ -127,6 +135,8 @@ export class SimulationWatch implements Watch {
     for (const view of views) {
       const piece = this.#lend(entry, address, view.length, entry.bits, this.#contents ? view : undefined);
       piece.take(0, piece.size);
+      piece.inPlaceTo = piece.size;
+      this.#share(piece, view);
       pieces.push(piece);
       address += view.length;
     }
@@ -147,7 +157,12 @@ export class SimulationWatch implements Watch {
   }
 
   close(): void {
-    for (const one of this.#judge.reachable.all) if (one instanceof LentBytes) this.#checkMissed(one);
+    for (const one of this.#judge.reachable.all) {
+      if (!(one instanceof LentBytes)) continue;
+      this.#checkMissed(one);
+      lentBytes.leave(one);
+      one.end();
+    }
     this.#judge.reachable.clear();
     this.#buffers.clear();
   }
@@ -161,12 +176,14 @@ export class SimulationWatch implements Watch {
   ): LentBytes {
     const piece = this.#spare.pop() ?? new LentBytes(this.#snapshots);
     piece.begin(entry, address, size, bits, source);
+    piece.atOnce = this.#memory.cache === undefined;
     this.#judge.reachable.add(piece);
     return piece;
   }
 
   #end(piece: LentBytes): void {
     this.#judge.reachable.remove(piece);
+    lentBytes.leave(piece);
     piece.end();
     this.#spare.push(piece);
   }
@@ -203,15 +220,19 @@ export class SimulationWatch implements Watch {
     }
     record.lent = this.#lend(record, address, size, bits, source);
     this.#expectSync(record.lent, attributes);
+    if (view === undefined) return;
+    this.#findInPlace(record.lent, way, view);
+    this.#share(record.lent, view);
   }
 
   /** The elements of a list follow each other in its segments. */
   #lendElements(record: DebugSgRecord): void {
-    const { views, way, bits, lent, attributes } = record;
+    const { views, way, bits, lent, attributes, parts } = record;
     const { addresses, lengths } = record.segments;
     let segment = 0;
     let used = 0;
-    for (const view of views) {
+    for (let i = 0; i < views.length; i++) {
+      const view = views[i]!;
       const address = addresses[segment]! + used;
       used += view.byteLength;
       if (used >= lengths[segment]!) {
@@ -226,43 +247,62 @@ export class SimulationWatch implements Watch {
       if (lent.length > 0) piece.told = lent[0]!.told;
       lent.push(piece);
       this.#expectSync(piece, attributes);
+      this.#findInPlace(piece, parts[i]?.way ?? way, view);
+      this.#share(piece, view);
     }
   }
 
   /**
-   * With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself.
-   * Several devices may then have the same bytes, and a write by one of them is not reported as the CPU's at another.
+   * With SKIP_CPU_SYNC on a device that is not coherent, the driver must sync the bytes for the device itself, unless
+   * the device owns them already through another mapping (`#share`).
    */
   #expectSync(piece: LentBytes, attributes: number): void {
     if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) return;
+    piece.skips = true;
     if (this.#memory.cache !== undefined) piece.take(0, piece.size);
-    for (const neighbour of this.#neighbours()) neighbour?.shareWith(piece);
   }
 
-  /** Another device of the domain got the same bytes. */
-  shareWith(piece: LentBytes): void {
-    for (const one of this.#judge.reachable.all) if (one instanceof LentBytes) piece.share(one);
+  /** Finds the bytes of a mapping that are not copied: all of them, whole pages, or none. */
+  #findInPlace(piece: LentBytes, way: MappingWay, view: ArrayBufferView): void {
+    if (way === 'bounced') return;
+    piece.inPlaceTo = piece.size;
+    if (way !== 'pinned' || this.#memory.own.regionOf(view.buffer) !== undefined) return;
+    const granule = this.#memory.own.granule;
+    const { address, size } = piece;
+    piece.inPlaceFrom = Math.min(size, Math.ceil(address / granule) * granule - address);
+    piece.inPlaceTo = Math.floor((address + size) / granule) * granule - address;
+  }
+
+  /** Connects a new mapping with the others of the same bytes, for any device of the process. */
+  #share(piece: LentBytes, view: ArrayBufferView): void {
+    for (const other of lentBytes.enter(piece, view, piece.size)) {
+      if (piece.skips || other.skips) piece.share(other);
+    }
   }
 
   /**
-   * True for memory that CPU and device may use at any time: all own memory of the device except noncoherent
+   * True for memory that the CPU and a device may use at any time: all own memory of a device except noncoherent
    * allocations.
    */
   #isCoherent(view: ArrayBufferView, known: OwnRegion | undefined): boolean {
     const { own } = this.#memory;
     const region = known ?? own.stampOf(view)?.region ?? own.regionOf(view.buffer);
-    return region !== undefined && !region.noncoherent;
+    return region === undefined ? isCoherentBuffer(view.buffer) : !region.noncoherent;
   }
 
   /** The device uses bytes that it owns: the CPU must not have changed them. */
-  #use(piece: LentBytes, { access, size, bytes: data }: DeviceAccess, start: number): void {
+  #checkUse(piece: LentBytes, { access, size }: DeviceAccess, start: number): void {
     const from = Math.max(0, start - piece.address);
     const to = Math.min(piece.size, start + size - piece.address);
     const when = access === 'read' ? 'when the device read them' : 'when the device overwrote them';
     this.#checkUntouched(piece, from, to, when, 'device');
-    if (data === undefined) return;
+  }
+
+  #noteWrite(piece: LentBytes, { size, bytes: data }: DeviceAccess, start: number): void {
+    const from = Math.max(0, start - piece.address);
+    const to = Math.min(piece.size, start + size - piece.address);
     const skipped = piece.address + from - start;
-    piece.write(from, data.subarray(skipped, skipped + to - from));
+    piece.write(from, data!.subarray(skipped, skipped + to - from));
   }
 
   /** Checks that the CPU changed no byte of [from, to) that the device owns. */
@@ -287,6 +327,7 @@ export class SimulationWatch implements Watch {
     this.#checkUntouched(piece, 0, piece.size, 'when it was unmapped');
     this.#checkKept(piece, attributes);
     this.#checkMissed(piece);
+    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) piece.tellSharers(0, piece.size);
   }
 
   /** Checks that the driver synced a mapping between two writes of the device. */

@@ -20,7 +20,12 @@ export class DebugStreaming extends Streaming {
     this.overlaps = new Overlaps(device.own, options.cache?.lineSize ?? 1, (conflict, entry, other) =>
       debug.conflict(conflict, entry, other),
     );
-    debug.ledger.addTable(this.table as Iterable<DebugRecord>);
+    debug.ledger.addTable(this.records);
+  }
+
+  /** The records of the live mappings, those of lists included. */
+  get records(): Iterable<DebugRecord> {
+    return this.table as Iterable<DebugRecord>;
   }
 
   override map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
@@ -79,7 +84,7 @@ export class DebugStreaming extends Streaming {
   /** After this device closes, its mappings no longer conflict with those of other devices. */
   override close(): void {
     const { overlaps } = this;
-    for (const record of this.table as Iterable<DebugRecord>) {
+    for (const record of this.records) {
       if (record.place >= 0) overlaps.leave(record.place);
       record.place = -1;
     }

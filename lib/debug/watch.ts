@@ -43,8 +43,8 @@ export interface Watch {
   /** The allocation is about to be freed: its memory still exists. */
   releasing(entry: HeldEntry): void;
 
-  /** The device is closing. */
-  close(): void;
+  /** The device is closing. @param records of the mappings that are still live, those of lists included */
+  close(records: Iterable<DebugRecord>): void;
 }
 
 /** The bytes of a view that is mapped. */

@@ -10,9 +10,11 @@ import { hex, RandomMemory } from './random-memory.ts';
 import { placesOf, placesOfPieces, rangeOf, sliceOf, spotOf } from './random-ranges.ts';
 import { Ways } from './random-ways.ts';
 import { type Handle, Lease, type Slice, type Unit } from './reference.ts';
-import { COPYBREAK, type OpenWorld, type World } from './worlds.ts';
+import { COPYBREAK, type OpenDevice, type OpenWorld, type World } from './worlds.ts';
 
 const MOST_LEASES = 16;
+/** Mappings of the same bytes: dma-debug has something to say about more than seven. */
+const MOST_SHARERS = 4;
 /** Finished mappings that misuse is tried on: far fewer than handles are recycled after. */
 const REMEMBERED = 8;
 
@@ -24,21 +26,31 @@ export class RandomDriver {
 
   readonly #world: World;
   readonly #open: OpenWorld;
-  readonly #ways: Ways;
+  /** The device that has all the memory, and a second one where the world has two. */
+  readonly #devices: readonly OpenDevice[];
+  /** Per device. */
+  readonly #ways: readonly Ways[];
   readonly #line: number;
   /** Bytes that the device touches at once. */
   readonly #longest: number;
   readonly #leases: Lease[] = [];
   readonly #ended: Lease[] = [];
 
-  constructor(world: World, open: OpenWorld) {
+  /** A driver in a world that was just opened. */
+  static async start(world: World, open: OpenWorld): Promise<RandomDriver> {
+    const second = await open.openSecond();
+    return new RandomDriver(world, open, second.dma === open.dma ? [open] : [open, second]);
+  }
+
+  private constructor(world: World, open: OpenWorld, devices: readonly OpenDevice[]) {
     this.#world = world;
     this.#open = open;
-    this.#ways = new Ways(world);
+    this.#devices = devices;
+    this.#ways = devices.map((_, i) => new Ways(world, i === 0 || world.translated));
     this.#line = open.dma.limits.cacheAlignment;
     // On hardware every 2 KiB take transfers of their own.
     this.#longest = world.simulated ? Number.POSITIVE_INFINITY : 2000;
-    this.memory = new RandomMemory(world, open, this.trace, this.#leases);
+    this.memory = new RandomMemory(world, open, this.trace, this.#leases, devices);
   }
 
   /** Give everything back, and find it as it must be and nothing left over. */
@@ -46,30 +58,32 @@ export class RandomDriver {
     while (this.#leases.length > 0) this.unmap(0);
     this.memory.finish();
     this.trace.push('finish');
-    const { dma, faults } = this.#open;
-    assert.equal(dma.bounceStats.usedSlots, 0, 'bounce slots in use at the end');
-    // On hardware the device's driver has one.
-    assert.ok(dma.live.length <= (this.#world.simulated ? 0 : 1), 'coherent buffers at the end');
-    assert.deepEqual(faults, [], 'faults of the device');
+    for (const { dma, faults } of this.#devices) {
+      assert.equal(dma.bounceStats.usedSlots, 0, 'bounce slots in use at the end');
+      // On hardware the device's driver has one.
+      assert.ok(dma.live.length <= (this.#world.simulated ? 0 : 1), 'coherent buffers at the end');
+      assert.deepEqual(faults, [], 'faults of the device');
+    }
     this.#checkReports();
   }
 
   /** A driver that keeps to the rules is never reported. */
   #checkReports(): void {
-    const { debug } = this.#open.dma;
-    // dma-debug guesses that who never looked between two writes of the device forgot to; this driver need not look.
-    const certain = debug?.reports.filter(
-      ({ message }) => !message.includes('more than once, and the driver'),
-    );
-    const reports = certain?.map(({ message, mappedAt, mistakeAt }) => [message, mappedAt, mistakeAt]);
-    assert.deepEqual(reports ?? [], [], 'reports');
+    for (const { dma } of this.#devices) {
+      const reports = dma.debug?.reports.map(({ message, mappedAt, mistakeAt }) => [
+        message,
+        mappedAt,
+        mistakeAt,
+      ]);
+      assert.deepEqual(reports ?? [], [], 'reports');
+    }
   }
 
   /** Nothing was reported so far; what this is reported for is what it does. */
   async #wrongly(action: () => void | Promise<void>): Promise<void> {
     this.#checkReports();
     await action();
-    this.#open.dma.debug?.clear();
+    for (const { dma } of this.#devices) dma.debug?.clear();
   }
 
   map(a: number, b: number, c: number): void {
@@ -93,9 +107,71 @@ export class RandomDriver {
     assert.equal(mapping.size, size);
     if (mapping.way !== 'arithmetic')
       this.memory.checkAddress(address, size, this.#open.dma.mask, 'a mapping');
-    this.#ways.check(mapping, unit, offset, direction, this.memory.isTight);
-    const part = this.#ways.partOf(unit, offset, size, mapping.way, address);
-    this.#lend(new Lease(mapping, [part], [{ address, length: size }], direction, skips));
+    this.#ways[0]!.check(mapping, unit, offset, direction, this.memory.isTight);
+    const part = this.#ways[0]!.partOf(unit, offset, size, mapping.way, address);
+    this.#lend(new Lease(0, mapping, [part], [{ address, length: size }], direction, skips));
+  }
+
+  /** Bytes that are lent already, to the same device or another: the second mapping leaves the syncs to the first. */
+  mapAgain(a: number, b: number, c: number): void {
+    const first = this.#lease(a);
+    if (this.#leases.length === MOST_LEASES || first === undefined || first.isList) return;
+    const { unit, offset, size } = first.parts[0]!;
+    const others = this.#leasesOf(unit);
+    const same = others.filter((lease) => isSlice(lease, offset, size));
+    if (same.length === MOST_SHARERS || others.some((lease) => lease.cpuTo > 0)) return;
+    if (others.some((lease) => !same.includes(lease) && (this.#line > 1 || lease.covers(unit, offset, size))))
+      return;
+    const device = b % this.#devices.length;
+    const { dma } = this.#devices[device]!;
+    const ways = this.#ways[device]!;
+    const direction = DIRECTIONS[c % 3]!;
+    // What two devices write into copies of their own, one of them loses.
+    const inPlace =
+      ways.wayOf(unit, offset, size, direction) === 'arithmetic' &&
+      same.every(({ parts: [part] }) => part!.sharedTo - part!.sharedFrom === size);
+    if (writes(direction) && !inPlace && same.some((lease) => writes(lease.direction))) return;
+    if (size > dma.limits.maxMappingSize || !this.#fitsCopied(unit, size, device)) return;
+    this.trace.push(
+      `map ${size} bytes at ${offset} of ${unit.name} again ${direction}, for device ${device}`,
+    );
+    const bytes = unit.bytes.subarray(offset, offset + size);
+    const map = () => dma.mapSingle(bytes, direction, DMA_ATTR.SKIP_CPU_SYNC);
+    const mapping = this.#whereRoom(map, device);
+    if (mapping === undefined) return;
+    const { dmaAddress: address } = mapping;
+    this.trace[this.trace.length - 1] += ` -> ${mapping.way} at ${hex(address)}`;
+    if (mapping.way !== 'arithmetic')
+      this.memory.checkAddress(address, size, dma.mask, 'a second mapping', device);
+    ways.check(mapping, unit, offset, direction, this.memory.isTight);
+    const part = ways.partOf(unit, offset, size, mapping.way, address);
+    const lease = new Lease(device, mapping, [part], [{ address, length: size }], direction, true);
+    if (!this.#world.coherent) this.#syncCopies(lease, same);
+    for (const other of same) other.looked = false;
+    this.#leases.push(lease);
+  }
+
+  /**
+   * The driver syncs what no other mapping has made the device's already: a copy, and all of it where the others have
+   * copies.
+   */
+  #syncCopies(lease: Lease, others: readonly Lease[]): void {
+    const { handle, size } = lease;
+    const { sharedFrom, sharedTo } = lease.parts[0]!;
+    const served = others.some(
+      ({ parts: [part] }) =>
+        part!.sharedFrom <= sharedFrom && part!.sharedTo >= sharedTo && sharedFrom < sharedTo,
+    );
+    const synced: readonly [number, number][] = served
+      ? [
+          [0, sharedFrom],
+          [sharedTo, size],
+        ]
+      : [[0, size]];
+    for (const [from, to] of synced) {
+      handle.syncForDevice(from, to - from);
+      lease.syncedForDevice(from, to);
+    }
   }
 
   mapList(a: number, b: number, c: number): void {
@@ -129,8 +205,8 @@ export class RandomDriver {
       'bytes of all segments',
     );
     const addresses = placesOfPieces(pieces, runs);
-    const parts = pieces.map((piece, i) => this.#ways.partOfList(mapping, piece, addresses[i]!));
-    this.#lend(new Lease(wholeList(mapping), parts, runs, direction, false));
+    const parts = pieces.map((piece, i) => this.#ways[0]!.partOfList(mapping, piece, addresses[i]!));
+    this.#lend(new Lease(0, wholeList(mapping), parts, runs, direction, false));
   }
 
   /** Pages in any order: where there is an IOMMU they are one segment, as `mergeBoundary` says, else one each. */
@@ -153,31 +229,36 @@ export class RandomDriver {
     assert.equal(dma.limits.mergeBoundary, translated ? PAGE - 1 : 0);
     assert.equal(runs.length, translated ? 1 : count, 'segments');
     const addresses = placesOfPieces(pieces, runs);
-    const parts = pieces.map((piece, i) => this.#ways.partOfList(mapping, piece, addresses[i]!));
-    this.#lend(new Lease(wholeList(mapping), parts, runs, direction, false));
+    const parts = pieces.map((piece, i) => this.#ways[0]!.partOfList(mapping, piece, addresses[i]!));
+    this.#lend(new Lease(0, wholeList(mapping), parts, runs, direction, false));
   }
 
   /** Whether it need not be copied, or could be if nothing else were. */
-  #fitsCopied(unit: Unit, size: number): boolean {
-    return (unit.address === undefined && size >= COPYBREAK) || size <= this.#open.dma.limits.maxBounceSize;
+  #fitsCopied(unit: Unit, size: number, device = 0): boolean {
+    const { limits } = this.#devices[device]!.dma;
+    return (unit.address === undefined && size >= COPYBREAK) || size <= limits.maxBounceSize;
   }
 
   /** What `map` returns; undefined, and nothing has changed, when a narrow mask leaves no room beside what is mapped. */
-  #whereRoom<T>(map: () => T): T | undefined {
-    const { usedSlots } = this.#open.dma.bounceStats;
+  #whereRoom<T>(map: () => T, device = 0): T | undefined {
+    const { dma } = this.#devices[device]!;
+    const { usedSlots } = dma.bounceStats;
     try {
       return map();
     } catch (error) {
       if (!this.memory.isTight || (error as { code?: string }).code !== 'ENOMEM') throw error;
       this.trace[this.trace.length - 1] += ' -> no room';
-      assert.equal(this.#open.dma.bounceStats.usedSlots, usedSlots, 'slots of what found no room');
+      assert.equal(dma.bounceStats.usedSlots, usedSlots, 'slots of what found no room');
       return undefined;
     }
   }
 
   #lend(lease: Lease): void {
     // Who skips the syncs of an incoherent device does them himself.
-    if (lease.skips && !this.#world.coherent) lease.handle.syncForDevice();
+    if (lease.skips && !this.#world.coherent) {
+      lease.handle.syncForDevice();
+      lease.syncedForDevice(0, lease.size);
+    }
     this.#leases.push(lease);
   }
 
@@ -196,7 +277,7 @@ export class RandomDriver {
 
   syncForCpu(a: number, b: number, c: number): void {
     const lease = this.#lease(a);
-    if (lease === undefined || lease.cpuTo > 0) return;
+    if (lease === undefined || lease.cpuTo > 0 || this.#isInUse(lease)) return;
     const [from, to] = rangeOf(lease, this.#line, b, c);
     this.trace.push(`sync ${from}-${to} of ${name(lease)} for CPU`);
     if (lease.isList) lease.handle.syncForCpu();
@@ -229,8 +310,10 @@ export class RandomDriver {
   /** What was taken back; where bytes are copied, anything else too, which then overwrites what the device wrote. */
   async syncForDevice(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
-    if (lease === undefined) return;
+    if (lease === undefined || this.#isInUse(lease)) return;
     if (!this.#world.coherent && lease.cpuTo === 0) return;
+    // What a device wrote to a copy is not thrown away while others share the memory.
+    if (lease.cpuTo === 0 && writes(lease.direction) && this.#sharersOf(lease).length > 0) return;
     let [from, to] = rangeOf(lease, this.#line, b, c);
     if (lease.cpuTo > 0) {
       const exactly = !this.#world.coherent || b % 2 === 0;
@@ -270,27 +353,50 @@ export class RandomDriver {
     unit.cpu.set(bytes, from);
   }
 
+  /** Before the device overwrites what the driver has never looked at, the driver looks. */
+  #lookBefore(lease: Lease, from: number, to: number): void {
+    const unseen = ({ looked, isList, wrote }: Lease) =>
+      (!looked || isList) && wrote.subarray(from, to).includes(1);
+    if ([lease, ...this.#sharersOf(lease)].some(unseen)) this.#look(lease);
+  }
+
+  /** The CPU has a look at all of it, and gives it back unless it is over. */
+  #look(lease: Lease): void {
+    const { handle, size } = lease;
+    this.trace.push(`look at ${name(lease)}`);
+    handle.syncForCpu();
+    const sharers = this.#sharersOf(lease);
+    for (const one of [lease, ...sharers.filter(({ isList }) => !isList)]) one.looked = true;
+    lease.syncedForCpu(0, size);
+    handle.syncForDevice();
+    lease.syncedForDevice(0, size);
+    for (const { wrote } of sharers) wrote.fill(0);
+  }
+
   async deviceWrites(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
-    if (lease === undefined || lease.cpuTo > 0 || !writes(lease.direction)) return;
+    if (lease === undefined || lease.cpuTo > 0 || !writes(lease.direction) || this.#isInUse(lease)) return;
     const [from, to] = spotOf(lease, this.#longest, b, c);
+    this.#lookBefore(lease, from, to);
     this.trace.push(`device writes ${from}-${to} of ${name(lease)}`);
     const bytes = pattern(to - from, this.memory.seed++);
     for (const [address, start, end] of placesOf(lease.runs, from, to)) {
-      await this.#open.write(address, bytes.subarray(start - from, end - from));
+      await this.#devices[lease.device]!.write(address, bytes.subarray(start - from, end - from));
     }
     lease.written(from, bytes);
+    // At one address there may be several mappings of the same bytes.
+    for (const other of this.#sharersOf(lease)) if (other.size === lease.size) other.wrote.fill(1, from, to);
     this.#checkParts(lease);
   }
 
   async deviceReads(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
-    if (lease === undefined || lease.cpuTo > 0 || !reads(lease.direction)) return;
+    if (lease === undefined || lease.cpuTo > 0 || !reads(lease.direction) || this.#isInUse(lease)) return;
     const [from, to] = spotOf(lease, this.#longest, b, c);
     this.trace.push(`device reads ${from}-${to} of ${name(lease)}`);
     const bytes = new Uint8Array(to - from);
     for (const [address, start, end] of placesOf(lease.runs, from, to)) {
-      bytes.set(await this.#open.read(address, end - start), start - from);
+      bytes.set(await this.#devices[lease.device]!.read(address, end - start), start - from);
     }
     sameBytes(bytes, lease.seen(from, to), 'what the device reads');
   }
@@ -308,8 +414,8 @@ export class RandomDriver {
     )
       return;
     const { address, backedSlots } = stale;
-    // The bounce buffer may have grown there.
-    if (this.#open.dma.bounceStats.backedSlots !== backedSlots) return;
+    // A bounce buffer may have grown there.
+    if (this.memory.backedSlots !== backedSlots) return;
     this.trace.push(`device writes where it may not, at ${hex(address)}`);
     const faults = this.#open.faults.length;
     await this.#wrongly(() => this.#open.write(address, pattern(64, this.memory.seed++)));
@@ -328,10 +434,7 @@ export class RandomDriver {
       lease.handle.syncForDevice(...(lease.isList ? [] : [lease.cpuFrom, lease.cpuTo - lease.cpuFrom]));
       lease.syncedForDevice(lease.cpuFrom, lease.cpuTo);
     }
-    if (lease.skips && !this.#world.coherent) {
-      lease.handle.syncForCpu();
-      lease.syncedForCpu(0, lease.size);
-    }
+    if (lease.skips && !this.#world.coherent) this.#look(lease);
     lease.handle.unmap();
     lease.unmapped();
     this.#leases.splice(at, 1);
@@ -351,7 +454,7 @@ export class RandomDriver {
     this.trace.push(`masks of ${streaming} and ${coherent} bits`);
     this.#open.dma.setMask(dmaBitMask(streaming));
     this.#open.dma.setCoherentMask(dmaBitMask(coherent));
-    this.#ways.streamingBits = streaming;
+    this.#ways[0]!.streamingBits = streaming;
   }
 
   #changeToAnyMask(a: number): void {
@@ -365,7 +468,7 @@ export class RandomDriver {
       return;
     }
     dma.setMaskAndCoherent(mask);
-    this.#ways.streamingBits = bits;
+    this.#ways[0]!.streamingBits = bits;
   }
 
   /** What drivers do wrong is refused, and changes nothing. */
@@ -404,6 +507,19 @@ export class RandomDriver {
     return this.#leases[a % Math.max(this.#leases.length, 1)];
   }
 
+  /** Other leases that have bytes in common with this one. */
+  #sharersOf(lease: Lease): Lease[] {
+    return this.#leases.filter(
+      (other) =>
+        other !== lease && lease.parts.some(({ unit, offset, size }) => other.covers(unit, offset, size)),
+    );
+  }
+
+  /** Whether the CPU has some of its bytes through another lease. */
+  #isInUse(lease: Lease): boolean {
+    return this.#sharersOf(lease).some((other) => other.cpuTo > 0);
+  }
+
   #leasesOf(unit: Unit): Lease[] {
     return this.#leases.filter(({ parts }) => parts.some((part) => part.unit === unit));
   }
@@ -411,6 +527,11 @@ export class RandomDriver {
   #checkParts({ parts }: Lease): void {
     for (const { unit } of parts) this.memory.check(unit);
   }
+}
+
+/** Whether it is a mapping of exactly these bytes. */
+function isSlice({ isList, parts }: Lease, offset: number, size: number): boolean {
+  return !isList && parts[0]!.offset === offset && parts[0]!.size === size;
 }
 
 /** Whether there are addresses for so many pages. */

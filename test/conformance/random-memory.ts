@@ -4,7 +4,7 @@ import { assert } from '../harness.ts';
 import { DIRECTIONS, pattern, sameBytes } from './bytes.ts';
 import { sizeFrom } from './random-ranges.ts';
 import type { Lease, Unit } from './reference.ts';
-import { COPYBREAK, type OpenWorld, type World } from './worlds.ts';
+import { COPYBREAK, type OpenDevice, type OpenWorld, type World } from './worlds.ts';
 
 const MOST_UNITS = 24;
 /** Pools never grow into addresses that the device strays to. */
@@ -20,9 +20,9 @@ export class RandomMemory {
   readonly units: Unit[] = [];
   /** What was freed last. */
   readonly gone: Unit[] = [];
-  /** Addresses that nothing is at any more, and how large the bounce buffer was then. */
-  /** Whether one ever was. */
+  /** Whether a mask ever was so narrow that memory may run out. */
   wasTight = false;
+  /** Addresses that nothing is at any more, and how large the bounce buffers were then. */
   readonly stale: { readonly address: bigint; readonly backedSlots: number }[] = [];
   /** Of the next pattern. */
   seed = 0;
@@ -31,13 +31,21 @@ export class RandomMemory {
   readonly #open: OpenWorld;
   readonly #trace: string[];
   readonly #lent: readonly Lease[];
+  readonly #devices: readonly OpenDevice[];
   readonly #pools: readonly DmaPool[];
   #slab = Buffer.alloc(SLAB);
   #slabUsed = 0;
   #made = 0;
 
-  /** @param lent what is mapped, at every moment */
-  constructor(world: World, open: OpenWorld, trace: string[], lent: readonly Lease[]) {
+  /** @param lent what is mapped, at every moment @param devices all there are */
+  constructor(
+    world: World,
+    open: OpenWorld,
+    trace: string[],
+    lent: readonly Lease[],
+    devices: readonly OpenDevice[],
+  ) {
+    this.#devices = devices;
     this.#world = world;
     this.#open = open;
     this.#trace = trace;
@@ -141,6 +149,7 @@ export class RandomMemory {
       name,
       bytes,
       cpu: Uint8Array.from(bytes),
+      memory: Uint8Array.from(bytes),
       address: undefined,
       allows: 'bidirectional',
       coherent,
@@ -158,9 +167,10 @@ export class RandomMemory {
     return this.#slab.subarray(start, start + size);
   }
 
-  #enter(unit: Omit<Unit, 'name' | 'cpu'> & { readonly kind: string }): void {
+  #enter(unit: Omit<Unit, 'name' | 'cpu' | 'memory'> & { readonly kind: string }): void {
     const name = `#${this.#made++} (${unit.kind}, ${unit.bytes.length} bytes)`;
-    this.units.push({ ...unit, name, cpu: Uint8Array.from(unit.bytes) });
+    const [cpu, memory] = [Uint8Array.from(unit.bytes), Uint8Array.from(unit.bytes)];
+    this.units.push({ ...unit, name, cpu, memory });
     this.#trace.push(`${name} at ${hex(unit.address)}`);
   }
 
@@ -182,26 +192,39 @@ export class RandomMemory {
     if (this.gone.length > REMEMBERED) this.gone.shift();
   }
 
-  /** Under the mask, in a window, and where nothing else is. */
-  checkAddress(address: bigint, size: number, mask: bigint, what: string): void {
+  /** Under the mask, in a range of the device's, and where nothing else is. @param device that has it */
+  checkAddress(address: bigint, size: number, mask: bigint, what: string, device = 0): void {
     const last = address + BigInt(size) - 1n;
     assert.ok(last <= mask, `${what} at ${hex(address)} is beyond the mask ${hex(mask)}`);
-    const inside = this.#open.dma.addressRanges.some(({ start, end }) => address >= start && last <= end);
-    assert.ok(inside, `${what} at ${hex(address)} is in no window`);
-    assert.ok(!this.isLive(address, size), `${what} at ${hex(address)} is where something else is`);
+    const ranges = this.#devices[device]!.dma.addressRanges;
+    const inside = ranges.some(({ start, end }) => address >= start && last <= end);
+    assert.ok(inside, `${what} at ${hex(address)} is in no range`);
+    assert.ok(!this.isLive(address, size, device), `${what} at ${hex(address)} is where something else is`);
   }
 
-  isLive(address: bigint, size: number): boolean {
+  /** Whether something is at these addresses. Without an IOMMU the second device has a machine of its own. */
+  isLive(address: bigint, size: number, device = 0): boolean {
     const overlaps = (start: bigint, length: number) =>
       start < address + BigInt(size) && address < start + BigInt(length);
+    const { translated } = this.#world;
+    const units = translated || device === 0 ? this.units : [];
     return (
-      this.units.some((unit) => unit.address !== undefined && overlaps(unit.address, unit.bytes.length)) ||
-      this.#lent.some(({ runs }) => runs.some((run) => overlaps(run.address, run.length)))
+      units.some((unit) => unit.address !== undefined && overlaps(unit.address, unit.bytes.length)) ||
+      this.#lent.some(
+        (lease) =>
+          (translated || lease.device === device) &&
+          lease.runs.some((run) => overlaps(run.address, run.length)),
+      )
     );
   }
 
+  /** Slots of all bounce buffers. */
+  get backedSlots(): number {
+    return this.#devices.reduce((sum, { dma }) => sum + dma.bounceStats.backedSlots, 0);
+  }
+
   #remember(address: bigint): void {
-    const { backedSlots } = this.#open.dma.bounceStats;
+    const { backedSlots } = this;
     this.stale.push({ address, backedSlots });
     if (this.stale.length > REMEMBERED) this.stale.shift();
   }

@@ -14,6 +14,7 @@ export function actions({ simulated }: World): readonly Action[] {
     ...Array<Action>(3).fill((driver, a, b) => driver.memory.takeForeign(a, b)),
     ...Array<Action>(4).fill((driver, a) => driver.memory.release(a)),
     ...Array<Action>(9).fill((driver, a, b, c) => driver.map(a, b, c)),
+    ...Array<Action>(3).fill((driver, a, b, c) => driver.mapAgain(a, b, c)),
     ...Array<Action>(3).fill((driver, a, b, c) => driver.mapList(a, b, c)),
     ...Array<Action>(5).fill((driver, a, b, c) => driver.syncForCpu(a, b, c)),
     ...Array<Action>(5).fill((driver, a, b, c) => driver.syncForDevice(a, b, c)),

@@ -9,9 +9,12 @@ export class Ways {
   /** Of the streaming mask that is set now. */
   streamingBits: number;
   readonly #world: World;
+  /** Whether the device reaches the memory that the first one allocated. */
+  readonly #owns: boolean;
 
-  constructor(world: World) {
+  constructor(world: World, owns: boolean) {
     this.#world = world;
+    this.#owns = owns;
     this.streamingBits = world.streamingBits;
   }
 
@@ -23,7 +26,7 @@ export class Ways {
     direction: DmaDirection,
     tight: boolean,
   ): void {
-    const expected = this.#wayOf(unit, offset, mapping.size, direction);
+    const expected = this.wayOf(unit, offset, mapping.size, direction);
     // Hardware may refuse to pin; then it is bounced.
     if ((!this.#world.simulated || tight) && expected === 'pinned' && mapping.way === 'bounced') return;
     assert.equal(mapping.way, expected, 'way');
@@ -31,16 +34,16 @@ export class Ways {
       assert.equal(mapping.dmaAddress, unit.address! + BigInt(offset), 'address');
   }
 
-  #wayOf(unit: Unit, offset: number, size: number, direction: DmaDirection): string {
-    if (unit.address === undefined) return wayOf(this.#world, 'foreign', size);
+  wayOf(unit: Unit, offset: number, size: number, direction: DmaDirection): string {
+    if (unit.address === undefined || !this.#owns) return wayOf(this.#world, 'foreign', size);
     const allowed = unit.allows === 'bidirectional' || unit.allows === direction;
     const within = unit.address + BigInt(offset + size) <= 2n ** BigInt(this.streamingBits);
     return allowed && within && !this.#world.forced ? 'arithmetic' : 'bounced';
   }
 
-  /** Which of its bytes are the same memory for CPU and device. */
+  /** Which of its bytes are in place. */
   partOf(unit: Unit, offset: number, size: number, way: string, address: bigint): Part {
-    if (way === 'bounced' || !unit.coherent) return newPart(unit, offset, size, 0, 0);
+    if (way === 'bounced') return newPart(unit, offset, size, 0, 0);
     if (way === 'arithmetic') return newPart(unit, offset, size, 0, size);
     const start = Number(address % BigInt(PAGE));
     const head = start === 0 ? 0 : Math.min(PAGE - start, size);
@@ -51,10 +54,10 @@ export class Ways {
     // Own memory that is out of reach can be given addresses within reach, all of it in place; of other memory the edges
     // are copied.
     if (mapping.way === 'pinned' && unit.address !== undefined) {
-      return newPart(unit, offset, size, 0, unit.coherent ? size : 0);
+      return newPart(unit, offset, size, 0, size);
     }
     if (mapping.way === 'pinned') return this.partOf(unit, offset, size, 'pinned', address);
-    const way = this.#wayOf(unit, offset, size, mapping.direction);
+    const way = this.wayOf(unit, offset, size, mapping.direction);
     return this.partOf(unit, offset, size, mapping.way === 'arithmetic' ? 'arithmetic' : way, address);
   }
 }

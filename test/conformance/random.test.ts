@@ -38,7 +38,7 @@ interface Failure extends Run {
 
 async function run(world: World, operations: readonly Operation[]): Promise<Run | Failure> {
   using open = await world.open();
-  const driver = new RandomDriver(world, open);
+  const driver = await RandomDriver.start(world, open);
   let done = 0;
   try {
     const choice = actions(world);

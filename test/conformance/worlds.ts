@@ -26,9 +26,8 @@ import { UDmaBufMachine } from './u-dma-buf-fixture.ts';
 /** Foreign memory of so many bytes or more is mapped in place, wherever it can be. */
 export const COPYBREAK = 32 * 1024;
 
-/** A world that was opened: both sides of the bus. */
-export interface OpenWorld extends Disposable {
-  readonly fn: PciFunction;
+/** A device, and what it does on the bus. */
+export interface OpenDevice {
   readonly dma: DmaDevice;
   /** What the device was not allowed to do; hardware does not tell. */
   readonly faults: readonly Fault[];
@@ -36,6 +35,16 @@ export interface OpenWorld extends Disposable {
   read(address: bigint, length: number): Promise<Uint8Array>;
   /** The device writes memory. */
   write(address: bigint, bytes: Uint8Array): Promise<void>;
+}
+
+/** A world that was opened: both sides of the bus. */
+export interface OpenWorld extends OpenDevice, Disposable {
+  readonly fn: PciFunction;
+  /**
+   * A second device of the same kind: in the same domain, or, where there is no IOMMU, in a machine of its own. Where a
+   * world has one device only, it is that one.
+   */
+  openSecond(): Promise<OpenDevice>;
 }
 
 export interface World {
@@ -110,27 +119,54 @@ interface MasterSource extends PciSource {
   readonly faults: readonly Fault[];
 }
 
-async function openMaster(source: MasterSource, traits: Traits): Promise<OpenWorld> {
+/** @param makeSecond where a second device is plugged in; undefined where there is none */
+async function openMaster(
+  source: MasterSource,
+  traits: Traits,
+  makeSecond?: () => MasterSource,
+): Promise<OpenWorld> {
   const fn = await openPci(source, openOptions(traits));
+  const opened = [fn];
+  const first = startMaster(fn, source, traits);
+  return {
+    ...first,
+    fn,
+    async openSecond() {
+      if (makeSecond === undefined) return first;
+      const second = makeSecond();
+      const { domain } = fn.dma;
+      const other = await openPci(second, {
+        ...openOptions(traits),
+        ...(domain !== undefined && { domain }),
+      });
+      opened.push(other);
+      return startMaster(other, second, traits);
+    },
+    [Symbol.dispose]: () => {
+      for (const one of opened.reverse()) one.close();
+    },
+  };
+}
+
+function startMaster(fn: PciFunction, { model, faults }: MasterSource, traits: Traits): OpenDevice {
   setMasks(fn, traits);
   fn.setMaster();
-  const { bus } = source.model;
+  const { bus } = model;
   return {
-    fn,
     dma: fn.dma,
-    faults: source.faults,
+    faults,
     read: async (address, length) => {
       const bytes = new Uint8Array(length);
       bus.dmaRead(address, bytes);
       return bytes;
     },
     write: async (address, bytes) => void bus.dmaWrite(address, bytes),
-    [Symbol.dispose]: () => fn.close(),
   };
 }
 
 function simulation(name: string, traits: Traits, options: SimulateOptions = {}): World {
   const source = () => simulate(new Master(), options);
+  const second = () => simulate(new Master(), { ...options, address: '0000:00:11.0' });
   return {
     ...traits,
     name: `simulated, ${name}`,
@@ -140,7 +176,7 @@ function simulation(name: string, traits: Traits, options: SimulateOptions = {})
     coherent: options.coherent !== false,
     requiredBits: options.iommu === false ? 35 : 32,
     openFunction: () => openPci(source(), openOptions(traits)),
-    open: (isolation) => openMaster(source(), isolated(traits, isolation)),
+    open: (isolation) => openMaster(source(), isolated(traits, isolation), second),
   };
 }
 
@@ -246,8 +282,7 @@ function hardware(name: string, traits: Traits, address: string): World {
     const fn = await openPci(address, openOptions(isolated(traits, isolation)));
     const edu = new Edu(fn, { dmaBits: traits.coherentBits });
     setMasks(fn, traits);
-    return {
-      fn,
+    const device: OpenDevice = {
       dma: fn.dma,
       faults: [],
       read: async (from, length) => {
@@ -259,8 +294,8 @@ function hardware(name: string, traits: Traits, address: string): World {
         const before = await read(edu, to - 1n, 1);
         return write(edu, to - 1n, new Uint8Array([...before, ...bytes]));
       },
-      [Symbol.dispose]: () => edu.close(),
     };
+    return { ...device, fn, openSecond: async () => device, [Symbol.dispose]: () => edu.close() };
   };
   return {
     ...traits,

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { hardwareObservers } from '../../lib/debug/create.ts';
 import { DebugDmaDevice } from '../../lib/debug/device.ts';
 import { HardwareWatch } from '../../lib/debug/hardware-watch.ts';
-import type { DmaDevice, DmaReport } from '../../lib/index.ts';
+import { DMA_ATTR, type DmaDevice, type DmaReport } from '../../lib/index.ts';
 import type { Fault } from '../../lib/iommu/fault.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
@@ -39,6 +39,9 @@ function open(mostCopied?: number): Opened {
     },
   };
 }
+
+/** One device in both parts. */
+const twice = (one: Opened): [Opened, Opened] => [one, one];
 
 const WAYS = [
   ['to-device', 300, 'bounced'],
@@ -219,6 +222,60 @@ describe('debugging hardware', () => {
       }
     }
     expect(reports()).toEqual([]);
+  });
+
+  it('does not take for the CPU what a device writes through another mapping, of the same device or another', () => {
+    for (const [first, second] of [twice(open()), [open(), open()]] as const) {
+      for (const size of [300, 40_000]) {
+        for (const direction of ['to-device', 'bidirectional'] as const) {
+          const bytes = new Uint8Array(size);
+          const lent = first.dma.mapSingle(bytes, direction);
+          const other = second.dma.mapSingle(bytes, 'from-device', DMA_ATTR.SKIP_CPU_SYNC);
+          second.write(other.dmaAddress, size);
+          other.syncForCpu();
+          other.unmap();
+          lent.unmap();
+          expect(first.reports().map(({ kind }) => kind)).toEqual([]);
+          // The other way round, the writer is there first.
+          const writer = second.dma.mapSingle(bytes, 'from-device');
+          const reader = first.dma.mapSingle(bytes, 'to-device', DMA_ATTR.SKIP_CPU_SYNC);
+          second.write(writer.dmaAddress, size);
+          writer.unmap();
+          reader.unmap();
+          expect(first.reports()).toEqual([]);
+          // On its own again it is watched again.
+          const alone = first.dma.mapSingle(bytes, 'to-device');
+          bytes[7]! ^= 1;
+          alone.unmap();
+          expect(first.reports().map(({ kind }) => kind)).toEqual(['cpu-wrote-while-device-owned']);
+        }
+      }
+    }
+  });
+
+  it('does not look at coherent memory of another device, which that device writes at any time', () => {
+    const [first, second] = [open(), open()];
+    const { bytes } = second.dma.allocCoherent(40_000);
+    const block = second.dma.createPool('blocks', { size: 300 }).alloc()!;
+    for (const view of [bytes, bytes.subarray(0, 300), block.bytes]) {
+      const mapping = first.dma.mapSingle(view, 'to-device');
+      expect(mapping.way).not.toBe('arithmetic');
+      view[0]! ^= 1;
+      mapping.unmap();
+    }
+    expect(first.reports()).toEqual([]);
+  });
+
+  it('a mapping that its device was closed over is in the way of none', () => {
+    const [first, second] = [open(), open()];
+    const bytes = new Uint8Array(300);
+    second.dma.mapSingle(bytes, 'from-device');
+    second.dma.mapSg([bytes.subarray(0, 10), bytes.subarray(10)], 'from-device', DMA_ATTR.SKIP_CPU_SYNC);
+    second.dma.close();
+    const mapping = first.dma.mapSingle(bytes, 'to-device');
+    bytes[0] = 1;
+    mapping.unmap();
+    expect(first.reports().map(({ kind }) => kind)).toEqual(['cpu-wrote-while-device-owned']);
   });
 
   it('looks at the elements of a list, and not at what was detached', () => {

@@ -114,6 +114,8 @@ type Directory = (Int32Array | undefined)[];
 
 /** The memory of one device, or of all devices in a domain, by view, by buffer and by device address. */
 export class OwnMemory {
+  /** Bytes, a power of two that every address and span here is a multiple of. */
+  readonly granule: number;
   private readonly shift: number;
   private readonly byBuffer = new WeakMap<ArrayBufferLike, OwnRegion>();
   /** Number in the page table -> region; 0 is none. */
@@ -125,8 +127,8 @@ export class OwnMemory {
   private lastHigh: Directory | undefined = undefined;
   private lastStart = 0;
 
-  /** @param granule bytes, a power of two that every address and span here is a multiple of */
   constructor(granule: number) {
+    this.granule = granule;
     this.shift = Math.log2(granule);
   }
 

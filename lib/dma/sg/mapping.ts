@@ -8,7 +8,7 @@ import { DmaError } from '../../errors.ts';
 import type { PinnedList } from '../placement/pinned-list.ts';
 import { type SegmentLimits, SegmentList } from '../placement/segments.ts';
 import {
-  inDirection,
+  bitsOneWay,
   MAPPED,
   type MappingRecord,
   type MappingWay,
@@ -85,17 +85,10 @@ export class SgRecord {
     for (const part of this.parts) part.attributes = this.attributes;
   }
 
-  /** Run `act` with the list and its elements in one direction only. @throws DmaError EINVAL not one of them */
-  inDirection(direction: DmaDirection, act: () => void): void {
-    const { bits, parts } = this;
-    inDirection(this, direction, () => {
-      for (const part of parts) part.bits = this.bits;
-      try {
-        act();
-      } finally {
-        for (const part of parts) part.bits = bits;
-      }
-    });
+  /** Its direction and that of its elements, as DEVICE_READS and DEVICE_WRITES bits. */
+  setBits(bits: number): void {
+    this.bits = bits;
+    for (const part of this.parts) part.bits = bits;
   }
 
   /** @throws DmaError EINVAL unless it is mapped */
@@ -252,7 +245,7 @@ export class SgMapping {
     const record = this.#record;
     if (record.state !== MAPPED) record.checkMapped();
     if (direction === undefined) this.#owner.syncSgForCpu(record);
-    else record.inDirection(direction, () => this.#owner.syncSgForCpu(record));
+    else syncOneWay(this.#owner, 'syncSgForCpu', record, direction);
   }
 
   /** Give the whole list to the device again (dma_sync_sg_for_device); as `syncForCpu`. */
@@ -260,11 +253,27 @@ export class SgMapping {
     const record = this.#record;
     if (record.state !== MAPPED) record.checkMapped();
     if (direction === undefined) this.#owner.syncSgForDevice(record);
-    else record.inDirection(direction, () => this.#owner.syncSgForDevice(record));
+    else syncOneWay(this.#owner, 'syncSgForDevice', record, direction);
   }
 
   /** Unmaps what is still mapped; harmless after `unmap`. */
   [Symbol.dispose](): void {
     if (this.#record.state === MAPPED) this.#owner.unmapSg(this.#record);
+  }
+}
+
+/** Sync a list in one of its directions. @throws DmaError EINVAL not one of its directions */
+function syncOneWay(
+  owner: SgOwner,
+  sync: 'syncSgForCpu' | 'syncSgForDevice',
+  record: SgRecord,
+  direction: DmaDirection,
+): void {
+  const { bits } = record;
+  record.setBits(bitsOneWay(bits, direction));
+  try {
+    owner[sync](record);
+  } finally {
+    record.setBits(bits);
   }
 }

@@ -161,7 +161,7 @@ export class StreamingMapping {
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
     if (size === 0) return;
     if (direction === undefined) this.#owner.syncForCpu(record, offset, size);
-    else inDirection(record, direction, () => this.#owner.syncForCpu(record, offset, size));
+    else syncOneWay(this.#owner, 'syncForCpu', record, offset, size, direction);
   }
 
   /** Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device); as `syncForCpu`. */
@@ -170,7 +170,7 @@ export class StreamingMapping {
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
     if (size === 0) return;
     if (direction === undefined) this.#owner.syncForDevice(record, offset, size);
-    else inDirection(record, direction, () => this.#owner.syncForDevice(record, offset, size));
+    else syncOneWay(this.#owner, 'syncForDevice', record, offset, size, direction);
   }
 
   /** Unmaps what is still mapped; harmless after `unmap`. */
@@ -200,18 +200,35 @@ export class StreamingMapping {
   }
 }
 
-/** Run `act` with a mapping in one direction only. @throws DmaError EINVAL not one of them */
-export function inDirection(record: { bits: number }, direction: DmaDirection, act: () => void): void {
-  const { bits } = record;
+/**
+ * The bits of one direction of a mapping.
+ * @throws DmaError EINVAL the mapping has not that direction
+ */
+export function bitsOneWay(bits: number, direction: DmaDirection): number {
   const wanted = directionBits(direction);
-  if ((wanted & ~bits) !== 0) {
-    throw new DmaError('EINVAL', `a sync ${direction} of a mapping ${directionOf(bits)}`, {
-      remedy: 'sync in a direction that it was mapped for, or leave the direction out',
-    });
-  }
-  record.bits = wanted;
+  if ((wanted & ~bits) === 0) return wanted;
+  throw new DmaError('EINVAL', `a sync ${direction} of a mapping ${directionOf(bits)}`, {
+    remedy: 'sync in a direction that it was mapped for, or leave the direction out',
+  });
+}
+
+/**
+ * Sync a mapping in one of its directions. This is a function by itself because a closure in the methods would cost
+ * every sync an allocation.
+ * @throws DmaError EINVAL not one of its directions
+ */
+function syncOneWay(
+  owner: MappingOwner,
+  sync: 'syncForCpu' | 'syncForDevice',
+  record: MappingRecord,
+  offset: number,
+  size: number,
+  direction: DmaDirection,
+): void {
+  const { bits } = record;
+  record.bits = bitsOneWay(bits, direction);
   try {
-    act();
+    owner[sync](record, offset, size);
   } finally {
     record.bits = bits;
   }
