@@ -2,6 +2,7 @@
 import { describe } from './arguments.ts';
 import { DmaError } from './errors.ts';
 
+/** Which way bytes go between memory and device (enum dma_data_direction). */
 export type DmaDirection = 'to-device' | 'from-device' | 'bidirectional';
 
 /** The device reads the memory. */

@@ -33,12 +33,14 @@ const ERRNO = {
   ECANCELED: 125,
 } as const;
 
+/** The names of the error codes, as the kernel has them (docs/guide/troubleshooting.md). */
 export type ErrnoName = keyof typeof ERRNO;
 
 const NAME_OF = new Map<number, ErrnoName>(
   (Object.entries(ERRNO) as [ErrnoName, number][]).map(([name, number]) => [number, name]),
 );
 
+/** Options of a DmaError. */
 export interface DmaErrorOptions {
   /** The remedy: an instruction to the reader, appended to the message after a semicolon. */
   readonly remedy?: string | undefined;

@@ -1,4 +1,8 @@
-/** userdma: the Linux kernel's DMA API for TypeScript programs. */
+/**
+ * The Linux kernel's DMA API for TypeScript programs.
+ *
+ * @module userdma
+ */
 
 export type { CacheMaintenance } from './cache.ts';
 export type { DebugOptions } from './debug/options.ts';

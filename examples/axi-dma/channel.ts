@@ -9,7 +9,9 @@ import type { Lent, Payload, Piece, Transfer } from './transfer.ts';
 
 /** The part of a Bar, or of the registers of a UIO device, that the driver needs. All accesses are 32 bits wide. */
 export interface Registers {
+  /** One read of 32 bits. */
   read32(offset: number): number;
+  /** One write of 32 bits, after all earlier stores to memory. */
   write32(offset: number, value: number): void;
 }
 
@@ -24,6 +26,7 @@ export interface ChannelOwner {
   abandon(error: unknown, culprit?: Transfer): void;
 }
 
+/** Options of one transfer. */
 export interface TransferOptions {
   /**
    * Aborting a packet under way resets the core, because the core has no other way to release a buffer. The other

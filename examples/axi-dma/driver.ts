@@ -23,6 +23,7 @@ export interface AxiDmaParts {
   readonly dma: DmaDevice;
 }
 
+/** What the driver needs of an interrupt: of a PCI function, or of a UIO device. */
 export type AxiDmaInterrupt = Pick<Interrupt, 'wait' | 'unmask'>;
 
 /** The channel from memory to the stream. */
@@ -64,6 +65,7 @@ interface Line {
   waiting: boolean;
 }
 
+/** A driver of Xilinx's AXI DMA: a channel from memory to the stream, and one from the stream to memory. */
 export class AxiDma {
   readonly mm2s: SendChannel;
   readonly s2mm: ReceiveChannel;
@@ -153,6 +155,7 @@ export class AxiDma {
     this.#dead = new DmaError('ENODEV', 'the driver is closed', { remedy: 'open the device again' });
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -1,5 +1,7 @@
 /**
- * `userdma/axi-dma`: the driver of the AXI DMA, its model, and the stream that a model of your own core can replace.
+ * The driver of the AXI DMA, its model, and the stream that a model of your own core can replace.
+ *
+ * @module userdma/axi-dma
  */
 export type { Registers, TransferOptions } from './channel.ts';
 export {

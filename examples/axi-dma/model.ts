@@ -18,6 +18,7 @@ import type { Response, Wires } from './model-wires.ts';
 import { CHANNEL, DESCRIPTOR_CONTROL, DESCRIPTOR_STATUS, REGISTER_SPAN } from './registers.ts';
 import { LoopbackStream, type Stream } from './stream.ts';
 
+/** How the core was built, and how fast it is. */
 export interface AxiDmaModelOptions {
   /** True if the core has the scatter-gather engine. False means direct register mode. Default true. */
   readonly scatterGather?: boolean;
@@ -145,11 +146,13 @@ export class AxiDmaModel implements DeviceModel {
     this.#updateInterrupts();
   }
 
+  /** The driver reads a register. */
   read(_bar: number, offset: number, width: Width): number {
     if (width !== 4 || offset >= REGISTER_SPAN) return 0;
     return offset < CHANNEL.s2mm ? this.#mm2s.read(offset) : this.#s2mm.read(offset - CHANNEL.s2mm);
   }
 
+  /** The driver writes a register. */
   write(_bar: number, offset: number, width: Width, value: number): void {
     if (width !== 4 || offset >= REGISTER_SPAN) return;
     if (offset < CHANNEL.s2mm) this.#mm2s.write(offset, value);

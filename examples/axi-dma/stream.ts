@@ -16,9 +16,11 @@ export interface Stream {
    * The model sets these functions. Call them when the sender may find room, and when the receiver may find bytes.
    */
   onRoom: () => void;
+  /** Called by the stream when bytes have come for the core. The core sets it. */
   onBytes: () => void;
   /** The number of bytes that can be pushed now. */
   readonly room: number;
+  /** Takes bytes that the core sends. `last` marks the end of a packet. */
   push(beats: Beats): void;
   /**
    * At most `length` bytes of one packet, the oldest; undefined if there is none. Beats without bytes mean the end of
@@ -31,6 +33,7 @@ export interface Stream {
 
 export class LoopbackStream implements Stream {
   onRoom = (): void => {};
+  /** Called when bytes have come for the core. The core sets it. */
   onBytes = (): void => {};
 
   readonly #capacity: number;
@@ -46,6 +49,7 @@ export class LoopbackStream implements Stream {
     return this.#capacity - this.#fill;
   }
 
+  /** Takes bytes that the core sends, and keeps them for it to receive. */
   push(beats: Beats): void {
     // Beats without bytes are ignored, unless the packet ends there.
     if (beats.bytes.length === 0 && !beats.last) return;

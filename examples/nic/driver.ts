@@ -19,6 +19,7 @@ import type { Receiver, Transmitter } from './ring.ts';
 import { Counters, type Statistics } from './statistics.ts';
 import { TransmitRing } from './transmit-ring.ts';
 
+/** Options of the driver. */
 export interface E1000eOptions {
   /** The descriptors of each ring: a multiple of 8, up to 4,096. Default 256. */
   readonly descriptors?: number;
@@ -31,6 +32,7 @@ export interface E1000eOptions {
   readonly loopback?: boolean;
 }
 
+/** Options of a wait. */
 export interface WaitOptions {
   readonly signal?: AbortSignal | undefined;
 }
@@ -200,6 +202,7 @@ export class E1000e implements Receiver, Transmitter {
     }
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

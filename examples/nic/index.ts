@@ -1,4 +1,8 @@
-/** `userdma/nic`: the driver of Intel's 82574 (e1000e), and its model. */
+/**
+ * The driver of Intel's 82574 (e1000e), and its model.
+ *
+ * @module userdma/nic
+ */
 export { E1000e, type E1000eOptions, type WaitOptions } from './driver.ts';
 export { forward } from './forward.ts';
 export { E1000eModel, type E1000eModelOptions, simulateE1000e } from './model.ts';

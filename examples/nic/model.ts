@@ -30,6 +30,7 @@ import {
   STATUS,
 } from './registers.ts';
 
+/** Options of the model. */
 export interface E1000eModelOptions {
   /**
    * Simulated microseconds that a packet takes. Default 0: the packet is sent, and in loopback received, inside the
@@ -115,12 +116,14 @@ export class E1000eModel implements DeviceModel {
     }
   }
 
+  /** The driver reads a register. */
   read(bar: number, offset: number, width: Width): number {
     if (bar !== 0 || width !== 4) return 0;
     if (offset === REGISTER.status) return this.#status();
     return this.#counters.read(offset) ?? this.#interrupts.read(offset) ?? this.#get(offset);
   }
 
+  /** The driver writes a register. */
   write(bar: number, offset: number, width: Width, value: number): void {
     if (bar !== 0 || width !== 4 || this.#interrupts.write(offset, value)) return;
     switch (offset) {

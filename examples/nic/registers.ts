@@ -5,6 +5,7 @@
  */
 import { struct, u16, u32, u64 } from '../../lib/index.ts';
 
+/** Intel's vendor id. */
 export const INTEL = 0x8086;
 /** 82574L; the kernel's driver for it, and QEMU's model of it, are called e1000e. */
 export const E1000E_DEVICE = 0x10d3;

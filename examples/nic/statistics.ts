@@ -2,6 +2,7 @@
 import type { Bar } from '../../lib/index.ts';
 import { COUNTER } from './registers.ts';
 
+/** Counts since the last reset of the device. */
 export interface Statistics {
   /** Packets that were received, and their bytes with CRC. */
   readonly packetsReceived: number;

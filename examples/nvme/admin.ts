@@ -35,10 +35,12 @@ export class AdminCommands {
     this.#memory = memory;
   }
 
+  /** Identify, controller (5.15.2.1). */
   async identifyController(): Promise<ControllerIdentity> {
     return parseController(await this.#identify(IDENTIFY.controller, 0));
   }
 
+  /** Identify, namespace (5.15.2.1). Namespaces are numbered from 1. */
   async identifyNamespace(namespace: number): Promise<NamespaceIdentity> {
     return parseNamespace(await this.#identify(IDENTIFY.namespace, namespace));
   }
@@ -82,7 +84,10 @@ export class AdminCommands {
     return Math.min(wanted, (granted & 0xffff) + 1, (granted >>> 16) + 1);
   }
 
-  /** @param interrupt for the completions; undefined: the controller sends none (5.4, 5.5) */
+  /**
+   * Creates a completion queue and its submission queue (5.4, 5.5).
+   * @param interrupt of its completions, or undefined: none are sent
+   */
   async createQueues(
     { id, depth, submissions, completions }: QueuePair,
     interrupt?: Interrupt,

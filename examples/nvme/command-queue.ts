@@ -64,6 +64,7 @@ class PromisedCommand implements Submission {
   }
 }
 
+/** A queue pair with promises. */
 export class CommandQueue {
   readonly pair: QueuePair;
   /** Undefined: the queue is polled. */
@@ -150,6 +151,7 @@ export class CommandQueue {
     this.pair.pause();
   }
 
+  /** The controller was started again: commands are taken from here on. */
   resume(): void {
     this.#paused = false;
     this.pair.resume();

@@ -22,6 +22,7 @@ import { Namespace } from './namespace.ts';
 import { QueuePair } from './queue-pair.ts';
 import { Watch } from './watch.ts';
 
+/** Options of the driver. */
 export interface NvmeOptions {
   /** The number of I/O queue pairs. There are fewer if the controller grants fewer. Default 1. */
   readonly queues?: number;
@@ -45,6 +46,7 @@ export interface NvmeOptions {
   readonly sgl?: boolean;
 }
 
+/** How a queue learns that commands are done. */
 export type CompletionMode = 'interrupt' | 'poll';
 
 /** 'live', or the reason why the controller takes no commands now. */
@@ -60,6 +62,7 @@ const TRANSFER_UNIT = 4096;
 /** Milliseconds that commands under way have to end by themselves, when the controller is closed. */
 const DRAIN = 1000;
 
+/** An NVMe controller: start, queues, namespaces, reset and shutdown. */
 export class NvmeController {
   readonly fn: PciFunction;
   readonly memory: TransferMemory;
@@ -138,6 +141,7 @@ export class NvmeController {
     return this.#identity!;
   }
 
+  /** What the controller is doing. */
   get state(): NvmeState {
     return this.#state;
   }
@@ -172,6 +176,7 @@ export class NvmeController {
     return new Namespace(this, id, await this.admin.identifyNamespace(id));
   }
 
+  /** The I/O queue that the next command goes to: they take turns. */
   nextQueue(): CommandQueue {
     this.#next = (this.#next + 1) % this.#queues.length;
     return this.#queues[this.#next]!;
@@ -197,6 +202,7 @@ export class NvmeController {
     return this.#close;
   }
 
+  /** As `close`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }

@@ -1,4 +1,8 @@
-/** `userdma/nvme`: the NVMe driver. Its model is `NvmeModel` of userdma/sim. */
+/**
+ * The NVMe driver. Its model is `NvmeModel` of userdma/sim.
+ *
+ * @module userdma/nvme
+ */
 export type { AdminCommands } from './admin.ts';
 export type { CommandQueue } from './command-queue.ts';
 export type { Command, DataPointer } from './commands.ts';

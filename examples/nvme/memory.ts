@@ -17,6 +17,7 @@ import { describeBySgl, fitsSgl, mostDescriptors, type SglSupport } from './sgl.
 /** One view, or several views for one run of blocks. */
 export type Payload = ArrayBufferView | readonly ArrayBufferView[];
 
+/** Memory of the caller that a command lends to the controller. */
 export class Lent {
   /** The description for the command. */
   readonly pointer = new DataPointer();
@@ -47,11 +48,13 @@ export class Lent {
     this.#mapping[Symbol.dispose]();
   }
 
+  /** Takes the memory back. */
   [Symbol.dispose](): void {
     this.release();
   }
 }
 
+/** Lends memory for commands, and describes it by PRPs or an SGL. */
 export class TransferMemory {
   readonly dma: DmaDevice;
   readonly pages: ListPages;
@@ -70,6 +73,7 @@ export class TransferMemory {
     this.useSgl('none');
   }
 
+  /** Whether commands use SGLs where they save a list. */
   useSgl(sgl: SglSupport): void {
     this.#sgl = sgl;
     // For PRPs and for some SGLs, memory that starts inside a dword has to be copied (Base 2.0, 4.1.1).

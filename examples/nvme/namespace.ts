@@ -16,6 +16,7 @@ export interface NamespaceHost {
   nextQueue(): CommandQueue;
 }
 
+/** Options of a read or a write. */
 export interface TransferOptions {
   /** Default: the controller's I/O queues in turn. */
   readonly queue?: CommandQueue | undefined;

@@ -25,6 +25,7 @@ import { headDoorbell, tailDoorbell } from './registers.ts';
 /** Is told how a command ended: exactly once, by one of the first two methods. */
 export interface Completion {
   /**
+   * The command ended.
    * @param status bits 15:1 of the status field, 0 if the command succeeded
    * @param result dword 0
    */
@@ -54,6 +55,7 @@ export interface QueuePairOptions {
   readonly pageSize: number;
 }
 
+/** A submission queue with its completion queue, without promises: it allocates nothing for a command. */
 export class QueuePair {
   /** The queue identifier; 0 is the admin queue. */
   readonly id: number;
@@ -234,6 +236,7 @@ export class QueuePair {
     this.#paused = true;
   }
 
+  /** The controller was started again: both queues are empty. */
   resume(): void {
     this.#paused = false;
   }

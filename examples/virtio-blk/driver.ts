@@ -24,6 +24,7 @@ import {
 import { type Request, Requests } from './requests.ts';
 import { VirtioPci } from './transport.ts';
 
+/** Options of the driver. */
 export interface VirtioBlkOptions {
   /**
    * The number of descriptors: a power of two from 4 to 32,768. Default 256, or the number that the device has if
@@ -46,6 +47,7 @@ const PAGE = 4096;
 /** The longest request, even if the queue could take a longer one. */
 const LONGEST = 2 ** 20;
 
+/** A virtio disk: whole sectors are read and written, one queue, MSI-X. */
 export class VirtioBlk {
   readonly fn: PciFunction;
   readonly #options: Required<VirtioBlkOptions>;
@@ -104,6 +106,7 @@ export class VirtioBlk {
     return this.#blockSize;
   }
 
+  /** Whether the device refuses writes. */
   get readOnly(): boolean {
     return (this.#features & FEATURE.readOnly) !== 0n;
   }
@@ -184,6 +187,7 @@ export class VirtioBlk {
     }
   }
 
+  /** As `close`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }

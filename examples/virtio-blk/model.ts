@@ -30,6 +30,7 @@ import {
   VIRTIO_BLK_DEVICE,
 } from './registers.ts';
 
+/** Options of the model. */
 export interface VirtioBlkModelOptions {
   /** Bytes of the disk, a multiple of 512. Default 1 MiB. */
   readonly capacity?: number;
@@ -141,6 +142,7 @@ export class VirtioBlkModel implements DeviceModel {
     this.#tellOfChange();
   }
 
+  /** The driver reads a register. */
   read(bar: number, offset: number, width: Width): number {
     if (bar !== REGISTER_BAR) return 0;
     const register = offset % PART_BYTES;
@@ -161,6 +163,7 @@ export class VirtioBlkModel implements DeviceModel {
     }
   }
 
+  /** The driver writes a register. */
   write(bar: number, offset: number, _width: Width, value: number): void {
     if (bar !== REGISTER_BAR) return;
     const register = offset % PART_BYTES;

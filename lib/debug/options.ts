@@ -10,6 +10,7 @@ import {
 } from '../arguments.ts';
 import type { Stacks } from './sites.ts';
 
+/** Options of dma-debug (docs/dma-debug.md). */
 export interface DebugOptions {
   /**
    * The number of entries to track at one time (dma_debug_entries). When it is reached, tracking ends for good.

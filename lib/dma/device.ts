@@ -64,6 +64,10 @@ export interface DirectDeviceOptions extends DeviceOptions {
   readonly domain?: undefined;
 }
 
+/**
+ * What a DmaDevice is built on: a domain, or memory and address space of its own, or memory that dictates its
+ * addresses.
+ */
 export type DmaDeviceOptions = DomainDeviceOptions | TranslatedDeviceOptions | DirectDeviceOptions;
 
 /**

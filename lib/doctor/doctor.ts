@@ -5,6 +5,7 @@ import { readFacts } from '../pci/facts.ts';
 import { type Machine, readMachine } from './machine.ts';
 import { functionProblems, machineProblems, type Needs, type Problem } from './problems.ts';
 
+/** What the program needs, and where to look. */
 export interface DoctorOptions extends Partial<Needs> {
   /** The function that the caller wants to open. */
   readonly address?: string;
@@ -12,6 +13,7 @@ export interface DoctorOptions extends Partial<Needs> {
   readonly root?: string;
 }
 
+/** What `diagnoseMachine` and `diagnosePci` found. */
 export interface Diagnosis {
   readonly machine: Machine;
   /** The problems, in the order in which they should be solved. */

@@ -18,6 +18,7 @@ export interface HugePagePool {
   readonly free: number;
 }
 
+/** The facts of a machine that matter for DMA from a program. */
 export interface Machine {
   /** The value of process.platform. */
   readonly platform: NodeJS.Platform;

@@ -3,6 +3,7 @@ import { ownershipRemedy } from '../device-node.ts';
 import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
 import type { Machine } from './machine.ts';
 
+/** One thing that keeps something from working, and the command that ends it. */
 export interface Problem {
   /** A word for programs, e.g. `iommu-off`. */
   readonly id: string;

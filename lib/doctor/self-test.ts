@@ -7,6 +7,7 @@ import type { InterruptKind } from '../interrupts/access.ts';
 import { readMemlock } from '../iommu/memlock.ts';
 import { PciFunction } from '../pci/function.ts';
 
+/** The result of one test. */
 export interface Check {
   readonly name: string;
   /** Undefined: there is nothing to test. */
@@ -17,6 +18,7 @@ export interface Check {
 const PAGE = 4096;
 const LARGEST = 64 * 2 ** 20;
 
+/** Tests interrupts, memory and registers of a function without using the device. */
 export async function selfTest(fn: PciFunction): Promise<Check[]> {
   checkInstance(PciFunction, 'pass an open function, of openPci')(fn, 'what is to be tested');
   return [

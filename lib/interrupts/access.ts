@@ -7,8 +7,10 @@
  */
 import type { DmaError } from '../errors.ts';
 
+/** The three kinds of interrupts that a PCI function may have. */
 export type InterruptKind = 'intx' | 'msi' | 'msix';
 
+/** Arms vectors of a function: VFIO, UIO and the simulation implement it. */
 export interface InterruptAccess {
   /** The number of vectors of this kind that the function offers; 0 if it has none. */
   limit(kind: InterruptKind): number;

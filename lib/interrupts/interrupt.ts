@@ -4,6 +4,7 @@ import { DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
 import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
 
+/** Options of `intx`. */
 export interface IntxOptions {
   /**
    * Unmask the line automatically after each interrupt: in the turn of the event loop after a listener or a wait got
@@ -171,6 +172,7 @@ export class Interrupt {
     this.#onClose(this);
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

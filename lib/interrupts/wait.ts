@@ -7,6 +7,7 @@ import { DmaError } from '../errors.ts';
 import type { InterruptKind } from './access.ts';
 import { addAbortAction, removeAbortAction } from './on-abort.ts';
 
+/** Options of a wait for an interrupt. */
 export interface WaitOptions {
   /** Ends the wait, which rejects with the reason of the signal. */
   readonly signal?: AbortSignal | undefined;

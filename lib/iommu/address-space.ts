@@ -45,6 +45,7 @@ export interface ReservedBytes {
   readonly readable: boolean;
 }
 
+/** What a device sees of memory: maps ranges of IOVAs to memory (struct iommu_domain). */
 export interface AddressSpace {
   /** Short name for people: `type1`, `iommufd`, `simulated`. */
   readonly name: string;

@@ -1,6 +1,7 @@
 /** DMA that failed, as a simulated IOMMU and bus report it, or as the kernel's log reports it for real hardware. */
 import { argumentError, checkText, checkWhole } from '../arguments.ts';
 
+/** An access of a device that was refused. */
 export interface Fault {
   /** The first address that failed, as the device put it on the bus. */
   readonly address: bigint;

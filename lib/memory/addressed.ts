@@ -10,6 +10,7 @@ import type { CacheMaintenance } from '../cache.ts';
 import type { IovaRange } from '../iommu/address-space.ts';
 import type { Coherence, MemorySource } from './source.ts';
 
+/** Memory that dictates its device address, for devices without an IOMMU. */
 export interface AddressedMemory extends MemorySource {
   /** Device addresses that have memory, ascending, disjoint, whole pages below 2^53; both ends inclusive. */
   readonly ranges: readonly IovaRange[];

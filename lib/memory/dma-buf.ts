@@ -59,6 +59,7 @@ export class DmaBuf {
     return this.#native.dmaBufFd(this.#handle);
   }
 
+  /** Whether `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -113,6 +114,7 @@ export class DmaBuf {
     if (this.#buffer !== undefined) detach(this.#native, this.#buffer);
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

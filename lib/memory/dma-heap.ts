@@ -20,6 +20,7 @@ export interface HeapsOptions {
   readonly root?: string;
 }
 
+/** Options of DmaHeapMemory. */
 export interface DmaHeapMemoryOptions extends HeapsOptions {
   /**
    * One of `dmaHeaps()`. Default `system`: scattered pages. The heaps `reserved`, `linux,cma` and similar ones are

@@ -17,6 +17,7 @@ import { checkHugePages, type HugePages, noHugePages, pageKind } from './hugepag
 import { PageRuns } from './page-runs.ts';
 import type { MemorySource } from './source.ts';
 
+/** Options of MemfdMemory. */
 export interface MemfdMemoryOptions {
   /** Default false. */
   readonly hugepages?: HugePages;

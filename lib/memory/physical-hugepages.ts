@@ -23,6 +23,7 @@ import { detach } from './detach.ts';
 import { PageRuns } from './page-runs.ts';
 import { physicalAddresses } from './pagemap.ts';
 
+/** Options of PhysicalHugepages. */
 export interface PhysicalHugepagesOptions {
   /**
    * The memory must start with some bytes at or below this address: a DMA mask, e.g. `dmaBitMask(28)`. Default:

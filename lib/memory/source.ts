@@ -12,6 +12,7 @@
 
 import { checkMethods } from '../arguments.ts';
 import { checkPageSize } from '../page-size.ts';
+/** Where memory for a device comes from. */
 export interface MemorySource {
   /** Short name for people: `memfd`, `hugetlb`, `heap`. */
   readonly name: string;

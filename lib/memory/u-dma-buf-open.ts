@@ -15,6 +15,7 @@ import {
   type UDmaBufFacts,
 } from './u-dma-buf-sysfs.ts';
 
+/** Options of `openUDmaBuf`. */
 export interface OpenUDmaBufOptions {
   /** Prefix of /sys and /dev, so that a recorded tree can stand for a machine. Default `/`. */
   readonly root?: string;

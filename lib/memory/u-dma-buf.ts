@@ -186,6 +186,7 @@ export class UDmaBufMemory implements AddressedMemory {
     this.#quarantined = 0;
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -16,6 +16,7 @@ import { type MemfdMemory, memfdMemoryOf } from './memfd.ts';
 /** Whole pages of a live allocation: the buffer of a coherent or noncoherent allocation, or a part of it. */
 export type ExportableMemory = ArrayBufferLike | ArrayBufferView;
 
+/** Options of `exportDmaBuf`. */
 export interface ExportOptions {
   /** Prefix of /sys and /dev, so that a recorded tree can stand for a machine. Default `/`. */
   readonly root?: string;

@@ -8,6 +8,7 @@ import { PCI_COMMAND } from './header.ts';
 /** Where the MSI-X capability puts its table and its pending bits. */
 export type MsixPlace = Pick<MsixCapability, 'table' | 'pending'>;
 
+/** What configuration space says of a BAR. */
 export interface BarInfo {
   /** 0 to 5. */
   readonly index: number;

@@ -11,6 +11,7 @@ import { readText } from '../files.ts';
 import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts';
 import { usesOf } from './use.ts';
 
+/** Options of `bindPci` and `unbindPci`. */
 export interface BindOptions {
   /** Default `vfio-pci`. Use `uio_pci_generic` for openUio and openPciUnsafe. */
   readonly driver?: string;

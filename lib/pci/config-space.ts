@@ -68,22 +68,27 @@ export class ConfigSpace {
     return this.#access.size;
   }
 
+  /** The vendor of the device. */
   get vendorId(): number {
     return this.read16(PCI_HEADER.vendorId);
   }
 
+  /** The vendor's number of the device. */
   get deviceId(): number {
     return this.read16(PCI_HEADER.deviceId);
   }
 
+  /** The command register: bits of PCI_COMMAND. */
   get command(): number {
     return this.read16(PCI_HEADER.command);
   }
 
+  /** Writes it. */
   set command(value: number) {
     this.write16(PCI_HEADER.command, value);
   }
 
+  /** The status register: bits of PCI_STATUS. */
   get status(): number {
     return this.read16(PCI_HEADER.status);
   }
@@ -93,6 +98,7 @@ export class ConfigSpace {
     this.write16(PCI_HEADER.status, bits);
   }
 
+  /** The revision of the device. */
   get revisionId(): number {
     return this.read8(PCI_HEADER.revisionId);
   }
@@ -127,10 +133,12 @@ export class ConfigSpace {
     return this.read8(PCI_HEADER.bist);
   }
 
+  /** The vendor of the card. */
   get subsystemVendorId(): number {
     return this.read16(PCI_HEADER.subsystemVendorId);
   }
 
+  /** The number of the card. */
   get subsystemId(): number {
     return this.read16(PCI_HEADER.subsystemId);
   }
@@ -150,10 +158,12 @@ export class ConfigSpace {
     return this.#standard(PowerManagement, PCI_CAPABILITY.powerManagement);
   }
 
+  /** The MSI capability. */
   get msi(): MsiCapability | undefined {
     return this.#standard(MsiCapability, PCI_CAPABILITY.msi);
   }
 
+  /** The MSI-X capability. */
   get msix(): MsixCapability | undefined {
     return this.#standard(MsixCapability, PCI_CAPABILITY.msix);
   }
@@ -233,26 +243,32 @@ export class ConfigSpace {
     return undefined;
   }
 
+  /** 8 bits of configuration space (pci_read_config_byte). */
   read8(offset: number): number {
     return this.#read(offset, 1);
   }
 
+  /** 16 bits of configuration space, at an even offset (pci_read_config_word). */
   read16(offset: number): number {
     return this.#read(offset, 2);
   }
 
+  /** 32 bits of configuration space, at a multiple of 4 (pci_read_config_dword). */
   read32(offset: number): number {
     return this.#read(offset, 4);
   }
 
+  /** Writes 8 bits (pci_write_config_byte). */
   write8(offset: number, value: number): void {
     this.#write(offset, 1, value);
   }
 
+  /** Writes 16 bits, at an even offset (pci_write_config_word). */
   write16(offset: number, value: number): void {
     this.#write(offset, 2, value);
   }
 
+  /** Writes 32 bits, at a multiple of 4 (pci_write_config_dword). */
   write32(offset: number, value: number): void {
     this.#write(offset, 4, value);
   }

@@ -81,6 +81,7 @@ export class PciFunction {
     return this.dma.domain;
   }
 
+  /** Whether `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -242,6 +243,7 @@ export class PciFunction {
     if (errors.length > 0) throw errors[0];
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

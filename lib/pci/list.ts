@@ -6,6 +6,7 @@ import { DEVICES, readFacts } from './facts.ts';
 import { type PciNames, readPciNames } from './names.ts';
 import { readResources } from './unsafe/resources.ts';
 
+/** What /sys says of a PCI function. */
 export interface PciDescription {
   /** `domain:bus:device.function` */
   readonly address: string;

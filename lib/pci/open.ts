@@ -12,6 +12,7 @@ import {
   type PciSource,
 } from './transport.ts';
 
+/** Options of `openPci`. */
 export interface OpenPciOptions extends OpenOptions {
   /**
    * The source to open instead if this machine has no such hardware (ENODEV), or the addon is not built (ENOSYS).

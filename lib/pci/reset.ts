@@ -18,6 +18,7 @@ import { PCI_COMMAND } from './header.ts';
 import { Listeners } from './listeners.ts';
 import { mayHaveReset, type PciTransport } from './transport.ts';
 
+/** Ways in which a function is reset. */
 export type ResetKind = 'function' | 'hot' | 'power';
 
 /** The effect of a reset on a function, and the work that it leaves to the driver. */

@@ -16,11 +16,13 @@ import type { InterruptAccess } from '../interrupts/access.ts';
 import type { HugePages } from '../memory/hugepages.ts';
 import type { Bar } from './bar.ts';
 
+/** Raw accesses to configuration space. */
 export interface ConfigAccess {
   /** Bytes of configuration space: 256 (conventional) or 4096 (PCI Express). */
   readonly size: number;
   /** Little-endian; the caller has checked bounds and alignment. @throws DmaError ENODEV, EIO */
   read(offset: number, width: 1 | 2 | 4): number;
+  /** Writes 1, 2 or 4 bytes. */
   write(offset: number, width: 1 | 2 | 4, value: number): void;
 }
 
@@ -50,6 +52,7 @@ export interface RomAccess {
   read(): Uint8Array;
 }
 
+/** How a function is reached: VFIO, files of /sys, or a simulated bus. */
 export interface PciTransport {
   /** Short name for people: `vfio`, `sysfs`, `simulated`. */
   readonly name: string;
@@ -102,6 +105,7 @@ export interface OpenedFunction {
 
 /** A function that `openPci` can open without a PCI address, e.g. the result of `simulate(...)`. */
 export interface PciSource {
+  /** Opens the function. `openPci` calls it. */
   open(options: OpenOptions): OpenedFunction;
 }
 
@@ -123,6 +127,7 @@ export function isDescriptor(target: unknown): target is PciDescriptor {
   return typeof target === 'object' && target !== null && 'fd' in target;
 }
 
+/** Options of every way to open a function. */
 export interface OpenOptions {
   /**
    * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6

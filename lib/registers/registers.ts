@@ -16,13 +16,19 @@ export abstract class Registers {
   /** Bytes. */
   abstract readonly size: number;
 
+  /** One read of 8 bits (readb). @param offset bytes */
   abstract read8(offset: number): number;
+  /** One read of 16 bits (readw). @param offset bytes, even */
   abstract read16(offset: number): number;
+  /** One read of 32 bits (readl). @param offset bytes, a multiple of 4 */
   abstract read32(offset: number): number;
   /** One 64-bit access. */
   abstract read64(offset: number): bigint;
+  /** One write of 8 bits, after all earlier stores to memory (writeb). @param offset bytes */
   abstract write8(offset: number, value: number): void;
+  /** One write of 16 bits, after all earlier stores to memory (writew). @param offset bytes, even */
   abstract write16(offset: number, value: number): void;
+  /** One write of 32 bits, after all earlier stores to memory (writel). @param offset bytes, a multiple of 4 */
   abstract write32(offset: number, value: number): void;
   /** One 64-bit access. */
   abstract write64(offset: number, value: bigint): void;

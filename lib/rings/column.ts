@@ -16,6 +16,7 @@ import { dmaRmb, dmaWmb, KEEPS_ORDER } from './barriers.ts';
  * A field of 8, 16 or 32 bits. Every method throws DmaError EINVAL for an element that does not exist, or was freed.
  */
 export interface Column {
+  /** The field of an element, by a plain load. */
   get(element: number): number;
   /** Keeps the low bits of `value` that fit, like an assignment in C. */
   set(element: number, value: number): void;
@@ -36,11 +37,15 @@ export interface Column {
  * of it.
  */
 export interface WideColumn {
+  /** The field of an element, by plain loads. */
   get(element: number): bigint;
+  /** Stores the field of an element; bits beyond 64 are dropped. */
   set(element: number, value: bigint): void;
   /** Bits 0 to 31, and 32 to 63: without a bigint, in the form that handles have for an address. */
   setParts(element: number, low: number, high: number): void;
+  /** The lower 32 bits of the field. */
   low(element: number): number;
+  /** The upper 32 bits of the field. */
   high(element: number): number;
 }
 

@@ -2,6 +2,7 @@
 import { argumentError, checkOptions, describe, type OptionChecks, oneOf } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 
+/** Options of RingIndex. */
 export interface RingIndexOptions {
   /**
    * Count freely in so many bits, 8, 16 or 32, like the indices of a virtio ring. `count` then continues beyond the

@@ -46,6 +46,7 @@ export type StructArray<F extends Fields> = Columns<F> & {
 /** The elements of a struct, as the type of a property: `ArrayOf<typeof Completion>`. */
 export type ArrayOf<S> = S extends Struct<infer F> ? StructArray<F> : never;
 
+/** The layout of a structure in memory. */
 export interface Struct<F extends Fields> {
   /** Bytes. */
   readonly size: number;
@@ -56,12 +57,19 @@ export interface Struct<F extends Fields> {
   over(bytes: Uint8Array): StructArray<F>;
 }
 
+/** A field of 8 bits. @param offset bytes from the start of the element */
 export const u8 = (offset: number): Field<Column> => number(offset, 1, true);
+/** A field of 16 bits, little-endian. @param offset bytes from the start of the element */
 export const u16 = (offset: number): Field<Column> => number(offset, 2, true);
+/** A field of 32 bits, little-endian. @param offset bytes from the start of the element */
 export const u32 = (offset: number): Field<Column> => number(offset, 4, true);
+/** A field of 64 bits, little-endian. @param offset bytes from the start of the element */
 export const u64 = (offset: number): Field<WideColumn> => pair(offset, true);
+/** A field of 16 bits, big-endian. @param offset bytes from the start of the element */
 export const u16be = (offset: number): Field<Column> => number(offset, 2, false);
+/** A field of 32 bits, big-endian. @param offset bytes from the start of the element */
 export const u32be = (offset: number): Field<Column> => number(offset, 4, false);
+/** A field of 64 bits, big-endian. @param offset bytes from the start of the element */
 export const u64be = (offset: number): Field<WideColumn> => pair(offset, false);
 
 /**

@@ -1,4 +1,8 @@
-/** userdma/rtl: a design in RTL as a device. An unchanged driver runs against Verilog. */
+/**
+ * A design in RTL as a device: unchanged drivers run against Verilog.
+ *
+ * @module userdma/rtl
+ */
 
 export { RtlModel, type RtlOptions, type WaveOptions } from './model.ts';
 export { type ProcessOptions, processDesign } from './process.ts';

@@ -35,6 +35,7 @@ export interface RtlOptions extends TrafficOptions {
   readonly stream?: 'loopback' | ((stream: number, bytes: Uint8Array, last: boolean) => void);
 }
 
+/** Which clocks are recorded, and into which file. */
 export interface WaveOptions extends Partial<WaveWindow> {
   /** The file to write: VCD, or FST if the design was built for it. */
   readonly file: string;
@@ -95,6 +96,7 @@ export class RtlModel implements DeviceModel {
     this.#wake();
   }
 
+  /** The driver reads a register: a read of the design's AXI4-Lite slave. */
   read(_bar: number, offset: number, width: Width): number {
     return this.#access(
       () => {
@@ -106,6 +108,7 @@ export class RtlModel implements DeviceModel {
     );
   }
 
+  /** The driver writes a register: a write of the design's AXI4-Lite slave. */
   write(_bar: number, offset: number, width: Width, value: number): void {
     this.#access(
       () => (this.simulator.write(offset, width, value, 0) === OUTCOME.okay ? 0 : undefined),

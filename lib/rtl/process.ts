@@ -11,6 +11,7 @@ import { openPipes } from './pipes.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 import { Watchdog } from './watchdog.ts';
 
+/** Options of `processDesign`. */
 export interface ProcessOptions {
   /** Arguments of the command. */
   readonly args?: readonly string[];

@@ -105,6 +105,7 @@ export interface Simulator {
   mark(text: string): void;
   /** The whole state, if the simulator can provide it. */
   snapshot?(): Uint8Array;
+  /** Puts the design back into a state that `snapshot` returned. */
   restore?(state: Uint8Array): void;
   /** End the simulation. Calling it twice is harmless. */
   close(): void;

@@ -1,7 +1,11 @@
-/** userdma/sim: simulated devices, and the tools for writing one. */
+/**
+ * Simulated devices, and the interfaces to write one.
+ *
+ * @module userdma/sim
+ */
 export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
 export type { SimulatedGroup } from './group.ts';
-export { FaultInjector, type FaultKind, type Injection } from './inject/inject.ts';
+export { FaultInjector, type FaultInjectorOptions, type FaultKind, type Injection } from './inject/inject.ts';
 export type { FaultTiming } from './inject/rule.ts';
 export type { LagOptions } from './lag/options.ts';
 export type {

@@ -66,6 +66,7 @@ export interface CapabilityDescription {
   readonly clearable?: Uint8Array;
 }
 
+/** The power states that the function has. */
 export interface PowerDescription {
   /** True if it has the states D1 and D2. Default false. */
   readonly d1?: boolean;
@@ -103,6 +104,7 @@ export interface MsixDescription {
   readonly pending: number;
 }
 
+/** A BAR that the function has. */
 export interface BarDescription {
   /** 0 to 5. A 64-bit BAR takes the next number, too. */
   readonly index: number;
@@ -133,7 +135,9 @@ export interface DeviceModel {
   /** Registers as after power-up: called after `attach`, and at each function-level reset. */
   reset(): void;
 
+  /** The driver reads a register. @param offset bytes @param width bytes: 1, 2 or 4 */
   read(bar: number, offset: number, width: Width): number;
+  /** The driver writes a register. @param offset bytes @param width bytes: 1, 2 or 4 */
   write(bar: number, offset: number, width: Width, value: number): void;
 
   /**
@@ -151,6 +155,7 @@ export interface DeviceModel {
 
   /** One 64-bit access. Without these two methods the bus makes two 32-bit accesses of it, low word first. */
   read64?(bar: number, offset: number): bigint;
+  /** One write of 64 bits. A model without it gets two writes of 32, the lower half first. */
   write64?(bar: number, offset: number, value: bigint): void;
 }
 

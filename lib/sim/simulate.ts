@@ -40,6 +40,7 @@ import { checkModel, type DeviceModel } from './model.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from './physical-memory.ts';
 import type { SimulatedTransport } from './transport.ts';
 
+/** The machine that `simulate` makes around a model. */
 export interface SimulateOptions {
   /** `domain:bus:device.function`. Default `0000:00:10.0`. */
   readonly address?: string;

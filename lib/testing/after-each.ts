@@ -21,6 +21,7 @@ export type AfterEach = (hook: () => void) => unknown;
  */
 export const HARD_MACHINE: SimulateOptions = { lag: true, forceDac: true, foreignPageOffset: 4080 };
 
+/** Options of `checkDmaAfterEach`. */
 export interface DmaCheckOptions {
   /**
    * The machine that `simulate` makes in this file from now on, unless its own options differ. Default:
@@ -29,6 +30,7 @@ export interface DmaCheckOptions {
   readonly machine?: SimulateOptions;
 }
 
+/** What `checkDmaAfterEach` returns. */
 export interface DmaCheck {
   /**
    * Let a function stay open from test to test, e.g. one that `beforeAll` opened. The check then looks only at its

@@ -1,5 +1,15 @@
-/** userdma/testing: helpers for the tests of a driver. */
-export { FaultInjector, type FaultKind, type FaultTiming, type Injection } from '../sim/index.ts';
+/**
+ * Tools for the tests of a driver.
+ *
+ * @module userdma/testing
+ */
+export {
+  FaultInjector,
+  type FaultInjectorOptions,
+  type FaultKind,
+  type FaultTiming,
+  type Injection,
+} from '../sim/index.ts';
 export {
   type AfterEach,
   checkDmaAfterEach,

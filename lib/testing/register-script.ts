@@ -32,6 +32,7 @@ import { Captured } from './captured.ts';
 import type { Answer, Bits, DeviceStep, Expected, ExpectedAccess } from './script-step.ts';
 import { ScriptedDevice } from './scripted-device.ts';
 
+/** What the scripted device has. */
 export interface RegisterScriptOptions {
   readonly bars: readonly BarDescription[];
   /** Default: 1234:0001 with an INTx line and one MSI vector. */
@@ -75,10 +76,12 @@ export class RegisterScript {
     return this.#read(8, bar, offset, answer, times);
   }
 
+  /** The driver reads 16 bits and gets `answer`. @param offset bytes @param times how often */
   read16(bar: number, offset: number, answer: Answer, times = 1): this {
     return this.#read(16, bar, offset, answer, times);
   }
 
+  /** The driver reads 32 bits and gets `answer`. @param offset bytes @param times how often */
   read32(bar: number, offset: number, answer: Answer, times = 1): this {
     return this.#read(32, bar, offset, answer, times);
   }
@@ -93,10 +96,12 @@ export class RegisterScript {
     return this.#write(8, bar, offset, expected, times);
   }
 
+  /** The driver writes 16 bits, and the value is `expected`. @param offset bytes @param times how often */
   write16(bar: number, offset: number, expected: Expected, times = 1): this {
     return this.#write(16, bar, offset, expected, times);
   }
 
+  /** The driver writes 32 bits, and the value is `expected`. @param offset bytes @param times how often */
   write32(bar: number, offset: number, expected: Expected, times = 1): this {
     return this.#write(32, bar, offset, expected, times);
   }

@@ -10,6 +10,7 @@ import { openUioNode } from './node.ts';
 import { PlatformDevice } from './platform-device.ts';
 import { findUio } from './sysfs.ts';
 
+/** Options of `openUio`. */
 export interface OpenUioOptions {
   /**
    * Memory that the device reaches by the memory's own device addresses, e.g. u-dma-buf, and `cache` if CPU and

@@ -53,6 +53,7 @@ export class PlatformDevice {
     this.maps = parts.facts.maps;
   }
 
+  /** Whether `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -118,6 +119,7 @@ export class PlatformDevice {
     }
   }
 
+  /** As `close`. */
   [Symbol.dispose](): void {
     this.close();
   }

@@ -1,8 +1,7 @@
 /** The test bench: a core built in one way, in a machine of one kind, with its streams looped back. */
-import { randomInt } from 'node:crypto';
 import { AxiDma, type AxiDmaOptions } from '../../examples/axi-dma/driver.ts';
 import { type AxiDmaModelOptions, simulateAxiDma } from '../../examples/axi-dma/model.ts';
-import { DmaError, type ErrnoName, openPci, type PciFunction } from '../../lib/index.ts';
+import { openPci, type PciFunction } from '../../lib/index.ts';
 import type { RtlModel } from '../../lib/rtl/index.ts';
 import type { SimulatedSource, SimulateOptions } from '../../lib/sim/index.ts';
 import { simulate } from '../../lib/sim/index.ts';
@@ -10,6 +9,8 @@ import { expectNoDmaErrors } from '../../lib/testing/index.ts';
 import { assert } from '../harness.ts';
 import { design, missing, TARGETS, type Target } from '../rtl/designs.ts';
 import { axiDmaModel } from '../rtl/models.ts';
+
+export { fails, machines, pattern, seed } from './machines.ts';
 
 /** The core as the block design has it: what the model and the driver both have to know. */
 export type Core = Pick<AxiDmaModelOptions, 'scatterGather' | 'addressBits' | 'lengthBits' | 'alignment'> & {
@@ -65,29 +66,6 @@ export function clean(run: Bench): void {
   assert.deepEqual(run.source.faults, []);
   expectNoDmaErrors(run.fn);
 }
-
-/** Bytes that tell where they are. */
-export function pattern(length: number, seed = 1): Uint8Array<ArrayBuffer> {
-  return Uint8Array.from({ length }, (_, i) => (i * 31 + (i >>> 8) * 7 + seed * 113) & 0xff);
-}
-
-export const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));
-
-export function fails(code: ErrnoName, pattern = /./): (error: unknown) => boolean {
-  return (error) => {
-    assert.ok(error instanceof DmaError, String(error));
-    assert.equal(error.code, code, error.message);
-    assert.match(error.message, pattern);
-    return true;
-  };
-}
-
-export const machines: readonly { readonly name: string; readonly options: SimulateOptions }[] = [
-  { name: 'behind an IOMMU', options: {} },
-  { name: 'behind an IOMMU, incoherent', options: { coherent: false } },
-  { name: 'without an IOMMU', options: { iommu: false } },
-  { name: 'without an IOMMU, incoherent', options: { iommu: false, coherent: false } },
-];
 
 /** Ways to have the core in Verilog; none where it cannot be built. Built before the first test begins. */
 export const rtlTargets: readonly Target[] = missing === undefined ? TARGETS : [];

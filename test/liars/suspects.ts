@@ -13,6 +13,8 @@ import type { Packet } from '../../examples/nic/packet.ts';
 import { NvmeController } from '../../examples/nvme/controller.ts';
 import { VirtioBlk } from '../../examples/virtio-blk/driver.ts';
 import { VirtioBlkModel } from '../../examples/virtio-blk/model.ts';
+import { Xdma } from '../../examples/xdma/driver.ts';
+import { XdmaModel } from '../../examples/xdma/model.ts';
 import { DmaError, type PciFunction } from '../../lib/index.ts';
 import { type DeviceModel, EduModel, NvmeModel } from '../../lib/sim/index.ts';
 import { expectFrame, fill, receive, transmit } from '../nic/traffic.ts';
@@ -283,4 +285,36 @@ const virtio: Suspect = {
   },
 };
 
-export const suspects: readonly Suspect[] = [edu, nvme, nic, axi, virtio];
+const xdma: Suspect = {
+  name: 'XDMA',
+  model: (random) => new XdmaModel({ channels: 1 + random.below(3), time: random.size(50) }),
+  load: async (fn, random, patient) => {
+    const completions = random.below(2) === 0 ? 'poll' : 'interrupt';
+    const driver = await Xdma.open(fn, { completions, timeout: patient ? LONG : SHORT });
+    const deed = async (random: Random): Promise<void> => {
+      const { view, check } = guarded(1 + random.below(20_000), random);
+      const card = random.below(2 ** 16);
+      const channel = random.below(3);
+      const deeds = [
+        () => driver.read(card, view, { channel }),
+        () => driver.write(card, view, { channel }),
+        () => driver.read(card, [view.subarray(0, view.length >> 1), view.subarray(view.length >> 1)]),
+        async () => void driver.userInterrupt(random.below(16)),
+        () => driver.reset(),
+      ];
+      const some = Array.from({ length: 1 + random.below(4) }, () => deeds[random.below(deeds.length)]!);
+      await Promise.all(some.map((one) => mayFail(one)));
+      check();
+    };
+    const works = async (random: Random): Promise<void> => {
+      const sent = random.bytes(1 + random.below(50_000));
+      const back = new Uint8Array(sent.length);
+      await driver.write(64, sent);
+      await driver.read(64, back);
+      expect(sent.equals(back)).toBe(true);
+    };
+    return { deed, works, reset: () => driver.reset(), close: () => driver.close() };
+  },
+};
+
+export const suspects: readonly Suspect[] = [edu, nvme, nic, axi, virtio, xdma];

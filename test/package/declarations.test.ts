@@ -10,7 +10,7 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const TSC = join(dirname(createRequire(import.meta.url).resolve('typescript/package.json')), 'bin', 'tsc');
 const ENTRIES = [
   ...['lib/index', 'lib/sim/index', 'lib/testing/index'],
-  ...['nvme', 'nic', 'axi-dma', 'virtio-blk'].map((driver) => `examples/${driver}/index`),
+  ...['nvme', 'nic', 'axi-dma', 'virtio-blk', 'xdma'].map((driver) => `examples/${driver}/index`),
 ];
 
 /** Declared members of a class that a driver must not see, and the file of their declaration. */

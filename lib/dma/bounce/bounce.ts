@@ -34,6 +34,7 @@ const SHARE = 4;
 /** Bytes that slot numbers can address. */
 const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
 
+/** Options of the bounce buffer (swiotlb). */
 export interface BounceOptions {
   /**
    * Bytes that may be bounced at once, rounding included. Default 64 MiB, as swiotlb has, or a quarter of what the
@@ -52,6 +53,7 @@ export interface BounceOptions {
   readonly isolation?: 'fast' | 'strict';
 }
 
+/** Counts of the bounce buffer, since the device was opened. */
 export interface BounceStats {
   /** Bytes of a slot. */
   readonly slotSize: number;

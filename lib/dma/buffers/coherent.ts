@@ -11,6 +11,7 @@ export interface CoherentOwner extends Refuser<CoherentBuffer> {
   releaseBuffer(buffer: CoherentBuffer, region: OwnRegion): void;
 }
 
+/** Options of `allocCoherent` (dma_alloc_attrs). */
 export interface CoherentOptions {
   /** Meant to be released with the device (dmam_alloc_coherent): no leak then. Default false. */
   readonly managed?: boolean | undefined;
@@ -89,6 +90,7 @@ export class CoherentBuffer {
     return Math.floor(this.#region.address / 2 ** 32);
   }
 
+  /** Whether `free` was called. */
   get freed(): boolean {
     return this.#freed;
   }

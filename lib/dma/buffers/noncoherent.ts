@@ -61,6 +61,7 @@ export class NoncoherentBuffer {
     return Math.floor(this.#region.address / 2 ** 32);
   }
 
+  /** Whether `free` was called. */
   get freed(): boolean {
     return this.#freed;
   }

@@ -78,6 +78,7 @@ export class NoncontiguousBuffer {
     });
   }
 
+  /** Whether `free` was called. */
   get freed(): boolean {
     return this.#freed;
   }

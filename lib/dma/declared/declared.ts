@@ -25,6 +25,7 @@ export interface IoMemory {
 /** Memory that can be declared: from any source, or of the driver's own. */
 export type DeclarableMemory = ArrayBuffer | ArrayBufferView | IoMemory;
 
+/** Options of `declareCoherentMemory`. */
 export interface DeclareOptions {
   /**
    * Whether allocations that do not fit fail (the only way since 5.1, DMA_MEMORY_EXCLUSIVE before) or are made from

@@ -10,13 +10,21 @@ import type { Misuse, Refuser } from '../words/misuse.ts';
 /** A BAR, as far as memory behind one needs it: a `Bar`. Offsets are bytes, the errors those of `Bar`. */
 export interface IoRegisters {
   readonly info: { readonly size: number; readonly kind: 'memory' | 'io' };
+  /** One read of 8 bits. @param offset bytes from the start of the BAR */
   read8(offset: number): number;
+  /** One read of 16 bits. @param offset bytes from the start of the BAR */
   read16(offset: number): number;
+  /** One read of 32 bits. @param offset bytes from the start of the BAR */
   read32(offset: number): number;
+  /** One read of 64 bits. @param offset bytes from the start of the BAR */
   read64(offset: number): bigint;
+  /** One write of 8 bits. @param offset bytes from the start of the BAR */
   write8(offset: number, value: number): void;
+  /** One write of 16 bits. @param offset bytes from the start of the BAR */
   write16(offset: number, value: number): void;
+  /** One write of 32 bits. @param offset bytes from the start of the BAR */
   write32(offset: number, value: number): void;
+  /** One write of 64 bits. @param offset bytes from the start of the BAR */
   write64(offset: number, value: bigint): void;
 }
 
@@ -76,38 +84,47 @@ export class CoherentIoBuffer {
     return Math.floor(this.#place.address / 2 ** 32);
   }
 
+  /** Whether `free` was called. */
   get freed(): boolean {
     return this.#freed;
   }
 
+  /** One read of 8 bits. @param offset bytes from the start of the buffer */
   read8(offset: number): number {
     return this.#place.bar.read8(this.#at(offset, 1));
   }
 
+  /** One read of 16 bits. @param offset bytes from the start of the buffer */
   read16(offset: number): number {
     return this.#place.bar.read16(this.#at(offset, 2));
   }
 
+  /** One read of 32 bits. @param offset bytes from the start of the buffer */
   read32(offset: number): number {
     return this.#place.bar.read32(this.#at(offset, 4));
   }
 
+  /** One read of 64 bits. @param offset bytes from the start of the buffer */
   read64(offset: number): bigint {
     return this.#place.bar.read64(this.#at(offset, 8));
   }
 
+  /** One write of 8 bits. @param offset bytes from the start of the buffer */
   write8(offset: number, value: number): void {
     this.#place.bar.write8(this.#at(offset, 1), value);
   }
 
+  /** One write of 16 bits. @param offset bytes from the start of the buffer */
   write16(offset: number, value: number): void {
     this.#place.bar.write16(this.#at(offset, 2), value);
   }
 
+  /** One write of 32 bits. @param offset bytes from the start of the buffer */
   write32(offset: number, value: number): void {
     this.#place.bar.write32(this.#at(offset, 4), value);
   }
 
+  /** One write of 64 bits. @param offset bytes from the start of the buffer */
   write64(offset: number, value: bigint): void {
     this.#place.bar.write64(this.#at(offset, 8), value);
   }

@@ -66,6 +66,7 @@ export class IommuDomain {
     return this.space.name;
   }
 
+  /** Whether its last function was closed. */
   get closed(): boolean {
     return this.#closed;
   }

@@ -2,6 +2,7 @@
 import { checkBoolean, checkedLater, checkSize, describe, type OptionChecks } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
+/** Options of `createPool` (dma_pool_create). */
 export interface PoolOptions {
   /** Bytes a block must hold, 1 to 2^31 - 1. */
   readonly size: number;

@@ -145,6 +145,7 @@ export class DmaPool {
     this.#active--;
   }
 
+  /** Counts of the pool, as the kernel's file `pools` of a device has them. */
   stats(): PoolStats {
     const { name, size } = this;
     const mapped = this.#chunks.reduce((sum, chunk) => sum + chunk.region.span, 0);

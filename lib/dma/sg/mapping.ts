@@ -198,6 +198,7 @@ export class SgMapping {
     return this.#record.size;
   }
 
+  /** The direction that the list was mapped with. */
   get direction(): DmaDirection {
     return directionOf(this.#record.bits);
   }

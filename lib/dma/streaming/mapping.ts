@@ -111,6 +111,7 @@ export class StreamingMapping {
     return this.#record.size;
   }
 
+  /** The direction that the memory was mapped with. */
   get direction(): DmaDirection {
     return directionOf(this.#record.bits);
   }

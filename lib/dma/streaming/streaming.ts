@@ -41,6 +41,7 @@ import { DmaLimits } from './limits.ts';
 import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
 import { StrictBouncedMappings } from './strict.ts';
 
+/** How memory is mapped: in place, or by the bounce buffer. */
 export interface StreamingOptions {
   readonly bounce?: BounceOptions | undefined;
   /**

@@ -2,6 +2,7 @@
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
+/** Attributes of mappings and allocations, combined with | (DMA_ATTR_*). */
 export const DMA_ATTR = {
   /** Ignored: relaxed ordering is a matter of the device's PCIe capability. */
   WEAK_ORDERING: 1 << 1,

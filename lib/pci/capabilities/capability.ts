@@ -24,12 +24,14 @@ export const PCI_EXTENDED_CAPABILITY = {
   pasid: 0x1b,
 } as const;
 
+/** An entry of the list of capabilities (PCI Local Bus 3.0, 6.7). */
 export interface Capability {
   readonly id: number;
   /** Offset of the capability's first byte in configuration space. */
   readonly offset: number;
 }
 
+/** An entry of the list of extended capabilities (PCI Express 5.0, 7.6). */
 export interface ExtendedCapability extends Capability {
   readonly version: number;
 }

@@ -1,6 +1,7 @@
 /** The PCI Express capability (PCI Express 5.0, 7.5.3). */
 import { CapabilityRegisters } from './capability.ts';
 
+/** Kinds of devices and ports (PCI Express 5.0, 7.5.3.2). */
 export type ExpressPortType =
   | 'endpoint'
   | 'legacy-endpoint'
@@ -55,6 +56,7 @@ export const EXPRESS_STATUS = {
 /** In gigatransfers per second. The index is the number in the link registers. */
 const SPEEDS = [0, 2.5, 5, 8, 16, 32, 64] as const;
 
+/** Speed and width of a link. */
 export interface Link {
   /** Gigatransfers per second: 2.5, 5, 8, 16, 32, 64; 0 if unknown. */
   readonly speed: number;
@@ -90,6 +92,7 @@ export class ExpressCapability extends CapabilityRegisters {
     return this.read16(CAPABILITIES) & 0xf;
   }
 
+  /** What kind of device or port the function is. */
   get portType(): ExpressPortType {
     return PORT_TYPES[(this.read16(CAPABILITIES) >>> 4) & 0xf] ?? 'reserved';
   }

@@ -42,6 +42,7 @@ const HEADER_LOG = 0x1c;
 export class ErrorReporting extends CapabilityRegisters {
   static readonly bytes = 44;
 
+  /** Uncorrectable errors that happened: bits of AER_UNCORRECTABLE. */
   get uncorrectableStatus(): number {
     return this.read32(UNCORRECTABLE_STATUS);
   }
@@ -51,6 +52,7 @@ export class ErrorReporting extends CapabilityRegisters {
     return this.read32(UNCORRECTABLE_MASK);
   }
 
+  /** Writes it. */
   set uncorrectableMask(bits: number) {
     this.write32(UNCORRECTABLE_MASK, bits);
   }
@@ -60,18 +62,22 @@ export class ErrorReporting extends CapabilityRegisters {
     return this.read32(UNCORRECTABLE_SEVERITY);
   }
 
+  /** Writes it. */
   set uncorrectableSeverity(bits: number) {
     this.write32(UNCORRECTABLE_SEVERITY, bits);
   }
 
+  /** Correctable errors that happened: bits of AER_CORRECTABLE. */
   get correctableStatus(): number {
     return this.read32(CORRECTABLE_STATUS);
   }
 
+  /** Correctable errors that are not reported: bits of AER_CORRECTABLE. */
   get correctableMask(): number {
     return this.read32(CORRECTABLE_MASK);
   }
 
+  /** Writes it. */
   set correctableMask(bits: number) {
     this.write32(CORRECTABLE_MASK, bits);
   }
@@ -101,6 +107,7 @@ const ENABLE = 1 << 15;
 export class AddressTranslation extends CapabilityRegisters {
   static readonly bytes = 8;
 
+  /** Whether the function asks the IOMMU for translations. */
   get enabled(): boolean {
     return this.has16(CONTROL, ENABLE);
   }
@@ -115,6 +122,7 @@ export class AddressTranslation extends CapabilityRegisters {
 export class PageRequests extends CapabilityRegisters {
   static readonly bytes = 16;
 
+  /** Whether the function may ask for pages. */
   get enabled(): boolean {
     return this.has16(0x04, 1 << 0);
   }
@@ -129,6 +137,7 @@ export class PageRequests extends CapabilityRegisters {
 export class ProcessAddressSpaces extends CapabilityRegisters {
   static readonly bytes = 8;
 
+  /** Whether the function sends PASIDs. */
   get enabled(): boolean {
     return this.has16(CONTROL, 1 << 0);
   }
@@ -138,10 +147,12 @@ export class ProcessAddressSpaces extends CapabilityRegisters {
     return (this.read16(SECOND_REGISTER) >>> 8) & 0x1f;
   }
 
+  /** Whether it may ask for execute permission. */
   get executePermission(): boolean {
     return this.has16(SECOND_REGISTER, 1 << 1);
   }
 
+  /** Whether it may ask for privileged accesses. */
   get privilegedMode(): boolean {
     return this.has16(SECOND_REGISTER, 1 << 2);
   }
@@ -151,10 +162,12 @@ export class ProcessAddressSpaces extends CapabilityRegisters {
 export class AccessControl extends CapabilityRegisters {
   static readonly bytes = 8;
 
+  /** The services that the function has. */
   get supported(): number {
     return this.read16(SECOND_REGISTER) & 0x7f;
   }
 
+  /** The services that are on. */
   get enabled(): number {
     return this.read16(CONTROL) & 0x7f;
   }
@@ -169,14 +182,17 @@ export class SingleRootIov extends CapabilityRegisters {
     return this.has16(0x08, 1 << 0);
   }
 
+  /** Virtual functions at first (InitialVFs). */
   get initialVfs(): number {
     return this.read16(0x0c);
   }
 
+  /** The most virtual functions that can be on (TotalVFs). */
   get totalVfs(): number {
     return this.read16(0x0e);
   }
 
+  /** Virtual functions that are on (NumVFs). */
   get numVfs(): number {
     return this.read16(0x10);
   }
@@ -191,6 +207,7 @@ export class SingleRootIov extends CapabilityRegisters {
     return this.read16(0x16);
   }
 
+  /** The device id of the virtual functions. */
   get vfDeviceId(): number {
     return this.read16(0x1a);
   }

@@ -26,10 +26,12 @@ export class PowerManagement extends CapabilityRegisters {
     return this.read16(PM_CAPABILITIES) & 7;
   }
 
+  /** Whether it has the power state D1. */
   get supportsD1(): boolean {
     return this.has16(PM_CAPABILITIES, PM_D1);
   }
 
+  /** Whether it has the power state D2. */
   get supportsD2(): boolean {
     return this.has16(PM_CAPABILITIES, PM_D2);
   }
@@ -40,10 +42,12 @@ export class PowerManagement extends CapabilityRegisters {
     return ([...STATES, 'D3cold'] as const).filter((_, bit) => (bits & (1 << bit)) !== 0);
   }
 
+  /** Whether the function may send PME. */
   get pmeEnabled(): boolean {
     return this.has16(PM_CONTROL, PM_PME_ENABLE);
   }
 
+  /** Whether the function sent PME, or would have. */
   get pmeStatus(): boolean {
     return this.has16(PM_CONTROL, PM_PME_STATUS);
   }
@@ -53,6 +57,7 @@ export class PowerManagement extends CapabilityRegisters {
     return this.has16(PM_CONTROL, PM_NO_SOFT_RESET);
   }
 
+  /** The power state that it is in. */
   get state(): SettablePowerState {
     return STATES[this.read16(PM_CONTROL) & 3]!;
   }
@@ -108,6 +113,7 @@ export class MsiCapability extends CapabilityRegisters {
     return this.has16(MSI_CONTROL, MSI_64BIT);
   }
 
+  /** Whether vectors can be masked one by one. */
   get perVectorMask(): boolean {
     return this.has16(MSI_CONTROL, MSI_PER_VECTOR_MASK);
   }
@@ -136,6 +142,7 @@ export interface BarRange {
 export class MsixCapability extends CapabilityRegisters {
   static readonly bytes = 12;
 
+  /** Whether MSI-X is on. */
   get enabled(): boolean {
     return this.has16(MSIX_CONTROL, MSIX_ENABLE);
   }
@@ -184,11 +191,13 @@ export class VendorCapability extends CapabilityRegisters {
     return this.config.read8(this.offset + register);
   }
 
+  /** 16 bits of the capability. The offset is in bytes from its start. */
   override read16(register: number): number {
     this.#check(register, 2);
     return super.read16(register);
   }
 
+  /** 32 bits of the capability. The offset is in bytes from its start. */
   override read32(register: number): number {
     this.#check(register, 4);
     return super.read32(register);

@@ -15,6 +15,7 @@ import type { OpenedFunction, OpenOptions } from '../transport.ts';
 import { obstacle } from './obstacles.ts';
 import { SysfsTransport } from './transport.ts';
 
+/** Options of `openPciUnsafe`. */
 export interface OpenPciUnsafeOptions {
   /**
    * Memory whose device addresses are physical addresses: u-dma-buf, or `PhysicalHugepages`. The function owns it

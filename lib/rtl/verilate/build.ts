@@ -17,6 +17,7 @@ import { findLayout, type Layout, type LayoutOptions } from './layout.ts';
 import { type Port, parsePorts, parseTops } from './ports.ts';
 import { checkFile, findTool, run, verilatorRoot } from './tools.ts';
 
+/** Options of `buildDesign`. */
 export interface BuildOptions extends LayoutOptions {
   /** Verilog and SystemVerilog files. */
   readonly sources: readonly string[];

@@ -45,6 +45,7 @@ const KINDS = [
   'vector-limit',
 ] as const;
 
+/** The faults that can be injected (docs/testing.md). */
 export type FaultKind = (typeof KINDS)[number];
 
 /** A fault that was injected. */
@@ -67,6 +68,12 @@ export interface InjectedSlot {
   unplug(): void;
 }
 
+/** Options of a FaultInjector. */
+export interface FaultInjectorOptions {
+  /** A whole number below 2^32. Default: a random one. */
+  readonly seed?: number;
+}
+
 /** The faults that a simulation injects, by rules, and the log of them. */
 export class FaultInjector {
   /** The injector derives all random decisions from this number. */
@@ -76,9 +83,9 @@ export class FaultInjector {
   #total = 0;
   #slot: InjectedSlot | undefined;
 
-  /** @param seed a whole number below 2^32; default: a random one @throws DmaError EINVAL */
-  constructor(options: { readonly seed?: number } = {}) {
-    checkOptions<{ readonly seed?: number }>(options, 'FaultInjector', { seed: checkedLater });
+  /** @throws DmaError EINVAL a seed that is no whole number below 2^32 */
+  constructor(options: FaultInjectorOptions = {}) {
+    checkOptions<FaultInjectorOptions>(options, 'FaultInjector', { seed: checkedLater });
     const { seed = Math.floor(Math.random() * 2 ** 32) } = options;
     if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) {
       throw new DmaError('EINVAL', `the seed is ${describe(seed)}`, {

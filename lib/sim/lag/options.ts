@@ -9,6 +9,7 @@ import {
 } from '../../arguments.ts';
 import { generator } from '../inject/rule.ts';
 
+/** How much a device lags. */
 export interface LagOptions {
   /**
    * The seed of all random decisions, a whole number below 2^32. With one seed the device always behaves the same, as

@@ -44,6 +44,7 @@ const BUFFER_START = 0x40000n;
 const BUFFER_SIZE = 4096;
 const ALL_ONES_64 = 2n ** 64n - 1n;
 
+/** Options of the model. */
 export interface EduOptions {
   /**
    * The number of address bits that the DMA engine drives. It drops the others, without a word on real wires. Default
@@ -110,6 +111,7 @@ export class EduModel implements DeviceModel {
     this.#source = this.#destination = this.#count = this.#command = 0n;
   }
 
+  /** The driver reads a register. */
   read(_bar: number, offset: number, width: Width): number {
     if (width !== 4) return 0;
     switch (offset) {
@@ -143,6 +145,7 @@ export class EduModel implements DeviceModel {
     }
   }
 
+  /** The driver writes a register. */
   write(_bar: number, offset: number, width: Width, value: number): void {
     if (width !== 4) return;
     switch (offset) {
@@ -166,6 +169,7 @@ export class EduModel implements DeviceModel {
     }
   }
 
+  /** The driver writes a register of 64 bits. */
   write64(_bar: number, offset: number, value: bigint): void {
     if (this.#command & COMMAND_RUN) return;
     switch (offset) {

@@ -46,6 +46,7 @@ const PAGE = 4096;
 const INVALID_DOORBELL_REGISTER = 0;
 const INVALID_DOORBELL_VALUE = 1;
 
+/** Options of the model. */
 export interface NvmeOptions {
   /** Default: one namespace of 128 MiB with blocks of 512 bytes. */
   readonly namespaces?: readonly NvmeNamespaceOptions[];
@@ -171,12 +172,14 @@ export class NvmeModel implements DeviceModel {
     return this.#activity.describe();
   }
 
+  /** The driver reads a register. */
   read(_bar: number, offset: number, width: Width): number {
     if (offset + width > REGISTERS_SIZE) return 0;
     if (width === 4) return this.#registers.getUint32(offset, true);
     return width === 2 ? this.#registers.getUint16(offset, true) : this.#registers.getUint8(offset);
   }
 
+  /** The driver writes a register. */
   write(_bar: number, offset: number, width: Width, value: number): void {
     if (width !== 4) {
       this.#bus.report(0, width, 'write', `a write of ${width} bytes to register 0x${offset.toString(16)}`);

@@ -20,6 +20,7 @@ const LARGEST = 2 ** 52;
 /** The contents of a page that was never written. It is never changed. */
 const ZEROS = new Uint8Array(MEDIA_PAGE);
 
+/** Options of a namespace. */
 export interface NvmeNamespaceOptions {
   /** Bytes, a multiple of 4096. Default 128 MiB. Only written pages take memory. */
   readonly capacity?: number;
