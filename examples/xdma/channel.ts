@@ -27,7 +27,9 @@ export interface ChannelOptions {
 /** Views of memory: one, or a list that is transferred as one run of the card's addresses. */
 export type Memory = ArrayBufferView | readonly ArrayBufferView[];
 
+/** A DMA channel of the core. */
 export class Channel {
+  /** What the channel wants of addresses and lengths. */
   readonly alignment: Alignment;
   readonly #engine: Engine;
   readonly #dma: DmaDevice;
@@ -55,6 +57,7 @@ export class Channel {
     this.#giveUp = giveUp;
   }
 
+  /** `h2c0`, `c2h1` and so on. */
   get name(): string {
     return this.#engine.name;
   }
