@@ -9,6 +9,7 @@ import { HeapMemory } from '../../lib/memory/heap.ts';
 import { type SimulatedSource, simulate } from '../../lib/sim/index.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from '../../lib/sim/physical-memory.ts';
 import { expectCode, RecordingModel } from './sim-fixture.ts';
+import { detach } from './streaming-fixture.ts';
 
 const PAGE = 4096;
 const MIB = 2 ** 20;
@@ -81,7 +82,7 @@ describe('physical memory', () => {
   it('keeps the place of a buffer that was taken until close', () => {
     const memory = newMemory([{ start: 0x1000, end: 0x1fff }]);
     const buffer = memory.allocate(8);
-    structuredClone(buffer, { transfer: [buffer] });
+    detach(buffer);
     memory.free(buffer);
     expectCode('ENOMEM', () => memory.allocate(8));
     const other = newMemory();

@@ -8,6 +8,7 @@ import { dmaBitMask } from '../../lib/dma/words/mask.ts';
 import { DmaError, type ErrnoName } from '../../lib/errors.ts';
 import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
+import { detach } from './streaming-fixture.ts';
 
 const PAGE = 4096;
 
@@ -240,7 +241,7 @@ describe('a block', () => {
 
   it('says so when someone has taken its memory away', () => {
     const [block, other] = take(dma.createPool('p', { size: 64 }), 2) as [DmaPoolBlock, DmaPoolBlock];
-    structuredClone(0, { transfer: [block.bytes.buffer] });
+    detach(block.bytes.buffer);
     expect(block.bytes.length).toBe(0);
     fails('EFAULT', () => other.bytes);
     fails('EINVAL', () => other.load32(0));
@@ -254,7 +255,7 @@ describe('a block', () => {
       for (const poison of [false, true]) {
         const pool = dma.createPool('p', { size, poison });
         const [block, other, kept] = take(pool, 3) as [DmaPoolBlock, DmaPoolBlock, DmaPoolBlock];
-        structuredClone(0, { transfer: [block.bytes.buffer] });
+        detach(block.bytes.buffer);
         block.free();
         other.free();
         if (poison) {

@@ -7,6 +7,7 @@ import { SimulatedAddressSpace, type SimulatedAddressSpaceOptions } from '../../
 import { HeapMemory } from '../../lib/memory/heap.ts';
 import { SimulatedCache } from '../../lib/sim/cache.ts';
 import { SimulatedPhysicalMemory } from '../../lib/sim/physical-memory.ts';
+import { detach } from './streaming-fixture.ts';
 
 const PAGE = 4096;
 
@@ -402,7 +403,7 @@ describe('sync and unmap of a list', () => {
     const kept = pattern(64, 2);
     const mapping = dma.mapSg([lost, kept], 'from-device');
     const { dmaAddress } = mapping.segments[1]!;
-    structuredClone(lost.buffer, { transfer: [lost.buffer as ArrayBuffer] });
+    detach(lost.buffer);
     space.write(dmaAddress, new Uint8Array(64).fill(7));
     code('EINVAL', () => mapping.syncForCpu());
     assert.equal(kept[0], 7, 'the others are synced');
@@ -438,7 +439,7 @@ describe('a list that is only maintained', () => {
         world.space.read(dmaAddress, byte);
         return byte[0];
       };
-      structuredClone(lost.buffer, { transfer: [lost.buffer as ArrayBuffer] });
+      detach(lost.buffer);
       kept.fill(5);
       const told = (message: RegExp) => ({ code: 'EINVAL', message });
       assert.throws(() => mapping.syncForDevice(), told(/unmap it/));

@@ -39,9 +39,13 @@ export function pattern(size: number, seed = 1): Uint8Array<ArrayBuffer> {
   return Uint8Array.from({ length: size }, (_, i) => ((i * 7 + seed * 31) % 255) + 1);
 }
 
-/** What a driver must not do while memory is mapped: every view of it is empty afterwards. */
-export function detach(buffer: ArrayBuffer): void {
-  structuredClone(buffer, { transfer: [buffer] });
+/**
+ * Takes the memory away: every view of it is empty afterwards. A driver must not do this while memory is mapped. A byte
+ * stream also takes memory of a simulated device, which a transfer list does not (lib/memory/heap-buffer.ts).
+ */
+export function detach(buffer: ArrayBufferLike): void {
+  const bytes = new Uint8Array(buffer as ArrayBuffer);
+  void new ReadableStream({ type: 'bytes', start: (stream) => stream.enqueue(bytes) });
 }
 
 /** Equal bytes, or the first that differ; on long arrays far faster than toEqual. */
