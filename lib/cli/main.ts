@@ -2,7 +2,7 @@
 /** The command `userdma`. The work is in the library. Each command's code is loaded when the command is used. */
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT, fail } from './exit.ts';
-import type { RtlBuild } from './rtl.ts';
+import type { RtlBuild, RtlCheck } from './rtl.ts';
 
 const json = new Option('--json', 'print JSON');
 /** For tests: a tree of files that stands for a machine. */
@@ -153,6 +153,16 @@ export function program(): Command {
     .action(
       run(async (sources: string[], options: RtlBuild) => (await import('./rtl.ts')).build(sources, options)),
     );
+
+  rtl
+    .command('check <file>')
+    .description('drive the registers of a design that was built, and have it copy if told how')
+    .option('--registers <bytes>', 'of the register window; by default at most 4096')
+    .option('--read-only <offset...>', 'registers that are not written')
+    .option('--pin <name=value...>', 'inputs of the design that have a fixed value')
+    .option('--copy <recipe.json>', 'the register accesses of a copy: docs/rtl.md')
+    .addOption(json)
+    .action(run(async (file: string, options: RtlCheck) => (await import('./rtl.ts')).check(file, options)));
 
   return userdma;
 }

@@ -4,6 +4,8 @@ import type { AccessObserver } from '../iommu/device-access.ts';
 import { Attribution, type FaultSource } from './attribution.ts';
 import { DebugDmaDevice, type Observe } from './device.ts';
 import { HardwareWatch } from './hardware-watch.ts';
+import { ObservedWatch } from './observed-watch.ts';
+import type { DmaObserver } from './observer.ts';
 import { isNew } from './once.ts';
 import { type DebugOptions, debugOptions } from './options.ts';
 import { SimulationWatch } from './simulation-watch.ts';
@@ -51,15 +53,24 @@ export function hardwareObservers(faults?: () => FaultSource): Observe {
 /**
  * A simulated device. With dma-debug it has a watch of its accesses, which `accessObserver` returns.
  * @param wanted as for `createDevice`; the default is debugging
+ * @param observer is told what the driver does with memory, and where the device writes
  * @throws DmaError EINVAL options
  */
 export function createSimulatedDevice(
   options: DmaDeviceOptions,
   wanted: boolean | DebugOptions | undefined,
+  observer?: DmaObserver,
 ): DmaDevice {
-  return createDevice(options, wanted, true, (device) => ({
-    watch: new SimulationWatch(device.debug, device.memory, () => neighboursOf(device)),
-  }));
+  return createDevice(options, wanted, true, (device) => {
+    const { debug, memory } = device;
+    const neighbours = () => neighboursOf(device);
+    return {
+      watch:
+        observer === undefined
+          ? new SimulationWatch(debug, memory, neighbours)
+          : new ObservedWatch(debug, memory, neighbours, observer),
+    };
+  });
 }
 
 /** The watches of the other devices in the domain; undefined for a device without one. */

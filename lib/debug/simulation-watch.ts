@@ -83,6 +83,14 @@ export class SimulationWatch implements Watch {
     for (const one of used) this.#noteWrite(one, access, start);
   }
 
+  /** What the driver gave to the device at this address: a mapping rather than the allocation that it lies in. */
+  protected entryAt(address: number, size: number): Entry | undefined {
+    const entries = this.#judge.reachable
+      .touching(address, size)
+      .map((one) => (one instanceof LentBytes ? one.entry : one));
+    return entries.find(({ way }) => way !== undefined) ?? entries[0];
+  }
+
   mapped(record: DebugRecord | DebugSgRecord): void {
     if (record instanceof DebugRecord) this.#lendSingle(record);
     else this.#lendElements(record);

@@ -24,6 +24,7 @@ export const FRAME = {
   interrupt: 0x92,
   report: 0x93,
   streamOut: 0x94,
+  burst: 0x95,
 } as const;
 
 /** Bytes of length and type. */
@@ -31,6 +32,21 @@ export const HEADER = 5;
 
 /** A frame that is longer than this cannot be right: AXI bursts have at most 256 beats of 128 bytes. */
 export const LONGEST_FRAME = 1 << 20;
+
+/** The struct BeatRecord of native/rtl/part.h, little-endian: u64 clock, u64 strobes. */
+export const BEAT_RECORD = 16;
+
+/** The beats of a BURST. */
+export function readBeats(bytes: Uint8Array): { clocks: number[]; strobes: bigint[] } {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  const clocks: number[] = [];
+  const strobes: bigint[] = [];
+  for (let at = 0; at + BEAT_RECORD <= bytes.length; at += BEAT_RECORD) {
+    clocks.push(Number(view.getBigUint64(at, true)));
+    strobes.push(view.getBigUint64(at + 8, true));
+  }
+  return { clocks, strobes };
+}
 
 /** Makes one frame at a time, in a buffer that is reused. */
 export class FrameWriter {

@@ -4,7 +4,9 @@
  * @module userdma/rtl
  */
 
-export { RtlModel, type RtlOptions, type WaveOptions } from './model.ts';
+export { type CheckOptions, type CheckResult, type CopyRecipe, type CopyStep, checkDesign } from './check.ts';
+export type { BeatOfBurst, ByteWrite } from './history.ts';
+export { RtlModel, type RtlOptions, type RtlSnapshot, type WaveOptions } from './model.ts';
 export { type ProcessOptions, processDesign } from './process.ts';
 export type {
   Design,
@@ -13,6 +15,7 @@ export type {
   SimulatorHost,
   TrafficOptions,
   WaveWindow,
+  WriteBurst,
 } from './simulator.ts';
 export { type BuildOptions, buildDesign } from './verilate/build.ts';
 export { wasmDesign } from './wasm.ts';

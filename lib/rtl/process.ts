@@ -6,7 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, readSync, writeSync } from 'node:fs';
 import { DmaError } from '../errors.ts';
-import { FRAME, FrameWriter, HEADER, LONGEST_FRAME, PROTOCOL_VERSION } from './frames.ts';
+import { FRAME, FrameWriter, HEADER, LONGEST_FRAME, PROTOCOL_VERSION, readBeats } from './frames.ts';
 import { openPipes } from './pipes.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 import { Watchdog } from './watchdog.ts';
@@ -186,13 +186,19 @@ class ProcessSimulator implements Simulator {
         if (length > LONGEST_FRAME) throw this.#nonsense(`it reads ${length} bytes at once`);
         const into = new Uint8Array(length);
         const response = host.dmaRead(this.#view.getBigUint64(at, true), into);
-        this.#send(this.#writer.begin(FRAME.dmaReadAnswer).u8(response).raw(into));
+        this.#send(this.#writer.begin(FRAME.dmaReadAnswer).u8(response).raw(into).text(host.note()));
         return;
       }
       case FRAME.dmaWrite: {
         if (body.length < 8) throw this.#nonsense('its DMA_WRITE is too short');
         const response = host.dmaWrite(this.#view.getBigUint64(at, true), body.slice(8));
-        this.#send(this.#writer.begin(FRAME.dmaWriteAnswer).u8(response));
+        this.#send(this.#writer.begin(FRAME.dmaWriteAnswer).u8(response).text(host.note()));
+        return;
+      }
+      case FRAME.burst: {
+        if (body.length < 10) throw this.#nonsense('its BURST is too short');
+        const address = this.#view.getBigUint64(at, true);
+        host.burst({ address, port: body[8]!, beatBytes: body[9]!, ...readBeats(body.subarray(10)) });
         return;
       }
       case FRAME.interrupt:

@@ -4,6 +4,18 @@
  * process (wasm.ts).
  */
 
+/** A write burst of the design, beat by beat. */
+export interface WriteBurst {
+  /** Number of the AXI4 master, in the order of the description. */
+  readonly port: number;
+  /** AWADDR, and bytes of a beat by AWSIZE. */
+  readonly address: bigint;
+  readonly beatBytes: number;
+  /** Of each beat: the clock in which it was taken, and its strobes, one bit for each byte of the data bus. */
+  readonly clocks: readonly number[];
+  readonly strobes: readonly bigint[];
+}
+
 /** The machine around the design. Its methods run inside a call of the simulator. */
 export interface SimulatorHost {
   /**
@@ -13,6 +25,10 @@ export interface SimulatorHost {
   dmaRead(address: bigint, into: Uint8Array): number;
   /** Write memory. @returns a member of RESPONSE */
   dmaWrite(address: bigint, from: Uint8Array): number;
+  /** The beats of the write burst whose bytes the next calls of `dmaWrite` have. Only with the setting `history`. */
+  burst(burst: WriteBurst): void;
+  /** Asked after each access of memory: what the waveform shall show of it; '' for nothing. */
+  note(): string;
   /** An interrupt wire changed: 0 is INTx, 1 + n is MSI vector n. */
   interrupt(wire: number, level: boolean): void;
   /** The design broke a rule of its bus. */
@@ -92,7 +108,7 @@ export interface Simulator {
   /** Push bytes to the stream slave of that number; `last` is TLAST. */
   push(stream: number, bytes: Uint8Array, last: boolean): void;
   /**
-   * A setting by name: seed, pressure, latency, reorder, limit, half, or pin.NAME for an input of the design.
+   * A setting by name: seed, pressure, latency, reorder, limit, half, history, or pin.NAME for an input of the design.
    * @returns false if the name does not exist
    */
   set(name: string, value: number): boolean;

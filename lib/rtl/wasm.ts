@@ -4,6 +4,7 @@
  */
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaError } from '../errors.ts';
+import { BEAT_RECORD, readBeats } from './frames.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 
 /** The exports of native/rtl/wasm_main.h. Addresses are offsets in `memory`. */
@@ -20,12 +21,15 @@ interface ModuleExports {
   reset(): number;
   set(length: number): number;
   mark(length: number): void;
+  note(length: number): void;
   push(stream: number, length: number, last: number): number;
   waves(from: number, to: number): number;
 }
 
 /** The size of the module's buffer for texts and bytes. */
 const BUFFER_SIZE = 65_536;
+/** Bytes of a page of a module's memory. */
+const PAGE = 65_536;
 /** The struct State of native/rtl/wasm.h. */
 const STATE = { clock: 0, moving: 8, low: 12, high: 16 } as const;
 
@@ -41,11 +45,15 @@ export function wasmDesign(file: string | URL): Design {
   };
 }
 
+/** Copies of a state in which a waveform was open. */
+const recording = new WeakSet<Uint8Array>();
+
 class WasmSimulator implements Simulator {
   readonly description: DesignDescription;
   readonly #name: string;
   readonly #host: SimulatorHost;
-  readonly #module: ModuleExports;
+  readonly #compiled: WebAssembly.Module;
+  #module: ModuleExports;
   readonly #stateAt: number;
   readonly #bufferAt: number;
   #view: DataView;
@@ -56,11 +64,10 @@ class WasmSimulator implements Simulator {
   constructor(name: string, compiled: WebAssembly.Module, host: SimulatorHost) {
     this.#name = name;
     this.#host = host;
-    const instance = instantiate(name, compiled, { userdma: this.#imports(), wasi_snapshot_preview1: WASI });
-    this.#module = instance.exports as unknown as ModuleExports;
+    this.#compiled = compiled;
+    this.#module = this.#instance();
     this.#bytes = new Uint8Array(this.#module.memory.buffer);
     this.#view = new DataView(this.#module.memory.buffer);
-    this.#module._initialize();
     this.#module.start();
     this.#stateAt = this.#module.state();
     this.#bufferAt = this.#module.buffer();
@@ -134,18 +141,34 @@ class WasmSimulator implements Simulator {
   }
 
   snapshot(): Uint8Array {
-    return new Uint8Array(this.#open().memory.buffer.slice(0));
+    const state = new Uint8Array(this.#open().memory.buffer.slice(0));
+    if (this.#waveFile !== '') recording.add(state);
+    return state;
   }
 
   restore(state: Uint8Array): void {
-    const { memory } = this.#open();
-    // Memory never shrinks. The part that was added since the snapshot was not in use then.
+    // A waveform does not go back in time: what is open ends, and so does what was open in the copy.
+    if (this.#waveFile !== '') this.waves('', { from: 0, to: 0 });
+    this.#open();
+    // Memory never shrinks, and what allocates in it asks for its end: a larger one is not the one that was copied.
+    if (this.#bytes.length > state.length) this.#module = this.#instance();
+    const { memory } = this.#module;
+    const more = state.length - memory.buffer.byteLength;
+    if (more > 0) memory.grow(more / PAGE);
+    this.#refresh();
     this.#bytes.set(state);
-    if (memory.buffer.byteLength > state.length) this.#bytes.fill(0, state.length);
+    if (recording.has(state)) this.#module.waves(1, 0);
   }
 
   close(): void {
     this.#closed = true;
+  }
+
+  #instance(): ModuleExports {
+    const imports = { userdma: this.#imports(), wasi_snapshot_preview1: WASI };
+    const module = instantiate(this.#name, this.#compiled, imports).exports as unknown as ModuleExports;
+    module._initialize();
+    return module;
   }
 
   #open(): ModuleExports {
@@ -173,6 +196,11 @@ class WasmSimulator implements Simulator {
     return bytes.length;
   }
 
+  #note(): void {
+    const text = this.#host.note();
+    if (text !== '') this.#module.note(this.#text(text));
+  }
+
   #cString(at: number): string {
     return Buffer.from(this.#bytes.subarray(at, this.#bytes.indexOf(0, at))).toString();
   }
@@ -190,10 +218,21 @@ class WasmSimulator implements Simulator {
         const bytes = new Uint8Array(length);
         const response = host().dmaRead(address(low, high), bytes);
         this.#inside(into, length).set(bytes);
+        this.#note();
         return response;
       },
-      dma_write: (low: number, high: number, from: number, length: number) =>
-        host().dmaWrite(address(low, high), this.#inside(from, length).slice()),
+      dma_write: (low: number, high: number, from: number, length: number) => {
+        const response = host().dmaWrite(address(low, high), this.#inside(from, length).slice());
+        this.#note();
+        return response;
+      },
+      burst: (low: number, high: number, port: number, size: number, beats: number, count: number) =>
+        host().burst({
+          address: address(low, high),
+          port,
+          beatBytes: size,
+          ...readBeats(this.#inside(beats, count * BEAT_RECORD)),
+        }),
       interrupt: (wire: number, level: number) => host().interrupt(wire, level !== 0),
       report: (text: number, length: number) =>
         host().report(Buffer.from(this.#inside(text, length)).toString()),

@@ -6,6 +6,7 @@ declare global {
     type Imports = Record<string, ModuleImports>;
     interface Memory {
       readonly buffer: ArrayBuffer;
+      grow(pages: number): number;
     }
     class Module {
       constructor(bytes: Uint8Array<ArrayBuffer>);

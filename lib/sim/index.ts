@@ -3,6 +3,8 @@
  *
  * @module userdma/sim
  */
+
+export type { DmaObserver, DriverAct, ReachedMemory } from '../debug/observer.ts';
 export { describeFault, FAULT, type Fault } from '../iommu/fault.ts';
 export type { SimulatedGroup } from './group.ts';
 export { FaultInjector, type FaultInjectorOptions, type FaultKind, type Injection } from './inject/inject.ts';

@@ -1,5 +1,6 @@
 /** The interfaces for the author of a simulated device: the author writes a DeviceModel, and it gets a DeviceBus. */
 import { argumentError, checkMethods } from '../arguments.ts';
+import type { DmaObserver } from '../debug/observer.ts';
 
 /** A width of a register access that JavaScript numbers hold. */
 export type Width = 1 | 2 | 4;
@@ -153,6 +154,9 @@ export interface DeviceModel {
    */
   activity?(): string | undefined;
 
+  /** Is told what the driver does with memory, if the function is opened with dma-debug. Default: none. */
+  readonly observer?: DmaObserver;
+
   /** One 64-bit access. Without these two methods the bus makes two 32-bit accesses of it, low word first. */
   read64?(bar: number, offset: number): bigint;
   /** One write of 64 bits. A model without it gets two writes of 32, the lower half first. */
@@ -198,6 +202,12 @@ export interface DeviceBus {
 
   /** Simulated microseconds since power-up. */
   readonly now: number;
+
+  /**
+   * The device falls off the bus, as if it was pulled out (`SimulatedSource.unplug`): for a model whose inside has failed.
+   * After `plugIn` it is there again, with a `reset`.
+   */
+  unplug(): void;
 
   /** Record a mistake of the driver that only this device notices. It is listed with the DMA faults. */
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void;

@@ -208,7 +208,11 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
         looks,
         () => {},
         () =>
-          createSimulatedDevice({ ...common, cache, memory, alter: alterFor(parts, lagging, looks) }, debug),
+          createSimulatedDevice(
+            { ...common, cache, memory, alter: alterFor(parts, lagging, looks) },
+            debug,
+            model.observer,
+          ),
       );
     }
     const make = (): SimulatedDomain => {
@@ -220,7 +224,7 @@ export function simulate<M extends DeviceModel>(model: M, wanted: SimulateOption
     const { cache, looks } = domain;
     const alter = alterFor(parts, lagging, looks);
     return connect(domain.space, looks, leave, () =>
-      createSimulatedDevice({ ...common, cache, domain, alter }, debug),
+      createSimulatedDevice({ ...common, cache, domain, alter }, debug, model.observer),
     );
   };
   return {

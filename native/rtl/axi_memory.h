@@ -19,8 +19,9 @@ namespace userdma::rtl {
 
 class AxiMemory : public Part {
  public:
-  AxiMemory(Context& context, const Ports& ports, const std::string& prefix)
+  AxiMemory(Context& context, uint32_t number, const Ports& ports, const std::string& prefix)
       : context_(context),
+        number_(number),
         prefix_(prefix),
         ar_(context, ports, prefix, "ar", ADDRESS_PAYLOAD),
         aw_(context, ports, prefix, "aw", ADDRESS_PAYLOAD),
@@ -132,6 +133,7 @@ class AxiMemory : public Part {
     std::vector<uint8_t> data;
     uint64_t strobe;
     bool last;
+    uint64_t clock;
   };
 
   // Adjacent strobed bytes.
@@ -141,9 +143,11 @@ class AxiMemory : public Part {
   };
 
   struct Response {
-    uint64_t id;
+    Burst burst;
     std::vector<Run> runs;
     uint64_t due;
+    // Empty when the host keeps no history.
+    std::vector<BeatRecord> beats;
   };
 
   Burst take(const AddressWires& wires, const std::string& name) {
@@ -175,7 +179,8 @@ class AxiMemory : public Part {
   }
 
   void takeBeat() {
-    Beat beat{std::vector<uint8_t>(width_), w_strobe_ ? w_strobe_.get() : ~uint64_t{0}, w_last_.get() != 0};
+    Beat beat{std::vector<uint8_t>(width_), w_strobe_ ? w_strobe_.get() : mask(width_), w_last_.get() != 0,
+              context_.clock};
     w_data_.copyOut(beat.data.data());
     beats_.push_back(std::move(beat));
   }
@@ -190,10 +195,14 @@ class AxiMemory : public Part {
     addresses_.pop_front();
     checkLast(burst);
     std::vector<Run> runs;
-    for (uint32_t i = 0; i < burst.beats; i++) gather(burst, i, runs);
+    std::vector<BeatRecord> records;
+    for (uint32_t i = 0; i < burst.beats; i++) {
+      gather(burst, i, runs);
+      if (context_.history) records.push_back({beats_[i].clock, beats_[i].strobe});
+    }
     beats_.erase(beats_.begin(), beats_.begin() + burst.beats);
     early_told_ = false;
-    responses_.push_back({burst.id, std::move(runs), due()});
+    responses_.push_back({burst, std::move(runs), due(), std::move(records)});
     return true;
   }
 
@@ -241,6 +250,9 @@ class AxiMemory : public Part {
   // Returns the response of the first part that failed, or OKAY.
   uint32_t write(const Response& response) {
     uint32_t worst = 0;
+    if (!response.beats.empty()) {
+      context_.host->burst(response.burst.address, number_, response.burst.size, response.beats);
+    }
     for (const Run& run : response.runs) {
       const uint32_t answer =
           context_.host->write(run.address, run.bytes.data(), static_cast<uint32_t>(run.bytes.size()));
@@ -284,10 +296,10 @@ class AxiMemory : public Part {
     if (b_taken_) b_valid_.set(0);
     Traffic& traffic = context_.traffic;
     if (b_valid_.get() != 0 || responses_.empty() || traffic.random.percent(traffic.pressure)) return;
-    const int chosen = choose(responses_, [](const Response& response) { return response.id; });
+    const int chosen = choose(responses_, [](const Response& response) { return response.burst.id; });
     if (chosen < 0) return;
     const Response& response = responses_[static_cast<size_t>(chosen)];
-    b_id_.set(response.id);
+    b_id_.set(response.burst.id);
     b_response_.set(write(response));
     b_valid_.set(1);
     responses_.erase(responses_.begin() + chosen);
@@ -315,6 +327,7 @@ class AxiMemory : public Part {
   }
 
   Context& context_;
+  uint32_t number_;
   std::string prefix_;
   SourceChannel ar_, aw_, w_;
   AddressWires ar_wires_, aw_wires_;

@@ -50,9 +50,10 @@ class Bridge {
     if (layout.intx != nullptr) intx_ = ports_.find(layout.intx);
     if (layout.vectors != nullptr) vectors_ = ports_.find(layout.vectors);
     registers_ = add(std::make_unique<AxiLite>(context_, ports_, layout.registers));
-    for (const char* const* prefix = layout.memories; *prefix != nullptr; prefix++)
-      add(std::make_unique<AxiMemory>(context_, ports_, *prefix));
     uint32_t number = 0;
+    for (const char* const* prefix = layout.memories; *prefix != nullptr; prefix++)
+      add(std::make_unique<AxiMemory>(context_, number++, ports_, *prefix));
+    number = 0;
     for (const char* const* prefix = layout.sinks; *prefix != nullptr; prefix++)
       add(std::make_unique<AxiStreamSink>(context_, streams, number++, ports_, *prefix));
     for (const char* const* prefix = layout.sources; *prefix != nullptr; prefix++)

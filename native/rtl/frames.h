@@ -33,6 +33,7 @@ enum class Frame : uint8_t {
   interrupt = 0x92,
   report = 0x93,
   streamOut = 0x94,
+  burst = 0x95,
 };
 
 // A frame under construction: little-endian numbers, then bytes.

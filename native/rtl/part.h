@@ -3,8 +3,15 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace userdma::rtl {
+
+// A beat of a write burst, for the history of the bytes that it wrote.
+struct BeatRecord {
+  uint64_t clock;
+  uint64_t strobe;
+};
 
 // The machine around the design: the library's simulated bus.
 class Host {
@@ -14,6 +21,10 @@ class Host {
   // that the IOMMU refused a part, which then reads as zeros.
   virtual uint32_t read(uint64_t address, uint8_t* into, uint32_t length) = 0;
   virtual uint32_t write(uint64_t address, const uint8_t* from, uint32_t length) = 0;
+  // The beats of the write burst whose bytes the next calls of `write` have. Only when the host keeps a
+  // history. `port` is the number of the AXI4 master, `size` the bytes of a beat.
+  virtual void burst(uint64_t address, uint32_t port, uint32_t size,
+                     const std::vector<BeatRecord>& beats) = 0;
   // Wire 0 is INTx, wire 1 + n is MSI vector n.
   virtual void interrupt(uint32_t wire, bool level) = 0;
   // The design broke a rule of its bus.
@@ -52,6 +63,8 @@ struct Context {
   Host* host = nullptr;
   Traffic traffic;
   uint64_t clock = 0;
+  // Whether the host is told of the beats of write bursts.
+  bool history = false;
 
   void report(const std::string& text) { host->report("clock " + std::to_string(clock) + ": " + text); }
 };

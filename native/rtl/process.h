@@ -5,6 +5,8 @@
 // The output of the design itself goes to standard error.
 #pragma once
 
+#include <functional>
+
 #include "bridge.h"
 #include "frames.h"
 #include "settings.h"
@@ -20,14 +22,27 @@ class ProcessHost : public Host, public StreamHost {
     await(Frame::dmaReadAnswer);
     const uint32_t response = input_.next<uint8_t>();
     std::memset(into, 0, length);
-    std::memcpy(into, input_.bytes(), std::min<size_t>(length, input_.left()));
+    const size_t given = std::min<size_t>(length, input_.left());
+    std::memcpy(into, input_.bytes(), given);
+    noteFrom(given);
     return response;
   }
 
   uint32_t write(uint64_t address, const uint8_t* from, uint32_t length) override {
     FrameWriter(Frame::dmaWrite).add(address).add(from, length).send(output_);
     await(Frame::dmaWriteAnswer);
-    return input_.next<uint8_t>();
+    const uint32_t response = input_.next<uint8_t>();
+    noteFrom(0);
+    return response;
+  }
+
+  void burst(uint64_t address, uint32_t port, uint32_t size, const std::vector<BeatRecord>& beats) override {
+    FrameWriter(Frame::burst)
+        .add(address)
+        .add(static_cast<uint8_t>(port))
+        .add(static_cast<uint8_t>(size))
+        .add(beats.data(), beats.size() * sizeof(BeatRecord))
+        .send(output_);
   }
 
   void interrupt(uint32_t wire, bool level) override {
@@ -56,7 +71,16 @@ class ProcessHost : public Host, public StreamHost {
 
   int output() const { return output_; }
 
+  // Told of what the host wants shown in the waveform.
+  std::function<void(const std::string&)> onNote = [](const std::string&) {};
+
  private:
+  // What follows the bytes of an answer is a note.
+  void noteFrom(size_t given) {
+    if (input_.left() == given) return;
+    onNote(std::string(reinterpret_cast<const char*>(input_.bytes()) + given, input_.left() - given));
+  }
+
   void await(Frame type) {
     input_.receive(0);
     // The two sides have lost synchronisation, and cannot recover.
@@ -71,7 +95,9 @@ template <typename Design, typename Root>
 class Process {
  public:
   Process(const Layout& layout, const char* description, typename Bridge<Design, Root>::Connect connect)
-      : bridge_(host_, host_, layout, connect), description_(description) {}
+      : bridge_(host_, host_, layout, connect), description_(description) {
+    host_.onNote = [this](const std::string& text) { bridge_.waves().note(text); };
+  }
 
   [[noreturn]] void serve() {
     for (;;) answer(host_.next());

@@ -27,6 +27,8 @@ bool set(AnyBridge& bridge, const std::string& text) {
     traffic.reorder = value != 0;
   else if (name == "limit")
     bridge.limit = value;
+  else if (name == "history")
+    bridge.context().history = value != 0;
   else if (name == "half")
     bridge.waves().setClock(value);
   else if (name.rfind(PIN, 0) == 0)

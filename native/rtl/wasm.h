@@ -17,6 +17,8 @@ __attribute__((import_module("userdma"), import_name("dma_read"))) uint32_t user
                                                                                              uint32_t length);
 __attribute__((import_module("userdma"), import_name("dma_write"))) uint32_t userdma_dma_write(
     uint32_t low, uint32_t high, const uint8_t* from, uint32_t length);
+__attribute__((import_module("userdma"), import_name("burst"))) void userdma_burst(
+    uint32_t low, uint32_t high, uint32_t port, uint32_t size, const void* beats, uint32_t count);
 __attribute__((import_module("userdma"), import_name("interrupt"))) void userdma_interrupt(uint32_t wire,
                                                                                            uint32_t level);
 __attribute__((import_module("userdma"), import_name("report"))) void userdma_report(const char* text,
@@ -38,6 +40,10 @@ class WasmHost : public Host, public StreamHost, public WaveSink {
   uint32_t write(uint64_t address, const uint8_t* from, uint32_t length) override {
     return userdma_dma_write(static_cast<uint32_t>(address), static_cast<uint32_t>(address >> 32), from,
                              length);
+  }
+  void burst(uint64_t address, uint32_t port, uint32_t size, const std::vector<BeatRecord>& beats) override {
+    userdma_burst(static_cast<uint32_t>(address), static_cast<uint32_t>(address >> 32), port, size,
+                  beats.data(), static_cast<uint32_t>(beats.size()));
   }
   void interrupt(uint32_t wire, bool level) override { userdma_interrupt(wire, level); }
   void report(const std::string& text) override {

@@ -44,6 +44,7 @@ EXPORT(reset) uint32_t rtl_reset() {
 EXPORT(set) uint32_t rtl_set(uint32_t length) {
   return userdma::rtl::set(module->bridge, text(length)) ? 0 : 1;
 }
+EXPORT(note) void rtl_note(uint32_t length) { module->bridge.waves().note(text(length)); }
 EXPORT(mark) void rtl_mark(uint32_t length) { module->bridge.mark(text(length)); }
 EXPORT(push) uint32_t rtl_push(uint32_t stream, uint32_t length, uint32_t last) {
   module->bridge.push(stream, module->buffer, length, last != 0);

@@ -6,6 +6,8 @@
 //      access    "read" or "write" of a register, beside its `address`, `value` and `width` in bytes
 //      note      the last other action of the driver: mappings, syncs, interrupts, reports
 //
+// Events of the same moment are shown one picosecond after the other, so that each of them is seen.
+//
 // A VCD does not hold the time of day: two runs with the same seed write the same bytes.
 #pragma once
 
@@ -77,6 +79,7 @@ class Waves {
     file_->open(name.c_str());
     from_ = from;
     to_ = to;
+    started_ = false;
     if (file_->isOpen()) return true;
     file_.reset();
     return false;
@@ -96,7 +99,9 @@ class Waves {
       close();
       return;
     }
-    file_->dump(static_cast<uint64_t>(halves * half_));
+    last_ = halves * half_;
+    started_ = true;
+    file_->dump(last_);
   }
 
   void access(const char* kind, uint64_t address, uint64_t value, uint32_t width) {
@@ -105,14 +110,28 @@ class Waves {
     value_ = value;
     width_ = width;
     count_++;
+    show();
   }
 
+  // The driver did something between two clocks.
   void mark(const std::string& text) {
+    note(text);
+    show();
+  }
+
+  // As `mark`, in the middle of a clock: it is shown at the clock's next edge.
+  void note(const std::string& text) {
     note_.set(text);
     count_++;
   }
 
  private:
+  // Before the first clock of a window there is nothing to add to: what happens is in its first values.
+  void show() {
+    if (file_ == nullptr || !started_ || (last_ + 1) % half_ == 0) return;
+    file_->dump(++last_);
+  }
+
 #ifdef USERDMA_RTL_FST
   struct File {
     explicit File(WaveSink*) {}
@@ -202,6 +221,9 @@ class Waves {
   std::unique_ptr<File> sink_;
   std::unique_ptr<TraceFile> file_;
   uint64_t from_ = 0, to_ = 0;
+  // Time of the newest values, picoseconds, and whether there are any.
+  uint64_t last_ = 0;
+  bool started_ = false;
   uint64_t half_ = 5000;
   uint32_t code_ = 0;
   uint32_t count_ = 0;

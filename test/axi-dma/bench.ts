@@ -8,7 +8,7 @@ import { simulate } from '../../lib/sim/index.ts';
 import { expectNoDmaErrors } from '../../lib/testing/index.ts';
 import { assert } from '../harness.ts';
 import { design, missing, TARGETS, type Target } from '../rtl/designs.ts';
-import { axiDmaModel } from '../rtl/models.ts';
+import { axiDmaModel, type Behaviour } from '../rtl/models.ts';
 
 export { fails, machines, pattern, seed } from './machines.ts';
 
@@ -31,15 +31,19 @@ export interface BenchOptions {
   /** Which interrupts: a message for each channel, or the one line for both. */
   readonly line?: boolean;
   readonly Driver?: typeof AxiDma;
+  /** Of the interconnect around the core in Verilog. */
+  readonly behaviour?: Behaviour;
 }
 
 /** Power up, open, load the driver. */
 export async function bench(options: BenchOptions = {}): Promise<Bench> {
-  const { core = {}, machine = {}, driver = {}, line = false, Driver = AxiDma } = options;
+  const { core = {}, machine = {}, driver = {}, line = false, Driver = AxiDma, behaviour } = options;
   const { addressBits = 32, lengthBits = 14, alignment = 1 } = core;
   const { rtl, ...model } = core;
   const source =
-    rtl === undefined ? simulateAxiDma(model, machine) : simulate(await axiDmaModel(rtl, model), machine);
+    rtl === undefined
+      ? simulateAxiDma(model, machine)
+      : simulate(await axiDmaModel(rtl, model, behaviour), machine);
   const fn = await openPci(source, { debug: { print: false } });
   fn.setMaster();
   const interrupts = line

@@ -33,6 +33,7 @@ export abstract class WrappedModel<M extends DeviceModel = DeviceModel> implemen
       dmaWrite: (address, from, high, relaxed) => this.dmaWrite(address, from, high, relaxed),
       raise: (vector) => this.raise(vector),
       lower: () => bus.lower(),
+      unplug: () => bus.unplug(),
       after: (microseconds, action) => this.after(microseconds, action),
       report: (address, size, access, reason) => bus.report(address, size, access, reason),
       get messages() {

@@ -4,11 +4,20 @@
  */
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Design, processDesign, wasmDesign } from '../../lib/rtl/index.ts';
-import { buildDesign } from '../../lib/rtl/verilate/build.ts';
+import { type BuildOptions, buildDesign } from '../../lib/rtl/verilate/build.ts';
 
 export type Target = 'process' | 'wasm';
 
@@ -16,6 +25,7 @@ export const TARGETS: readonly Target[] = ['process', 'wasm'];
 
 const FOLDER = join('build', 'rtl');
 const BRIDGE = join('native', 'rtl');
+const BUILDER = join('lib', 'rtl', 'verilate');
 
 const DESIGNS = {
   edu: { top: 'edu', folder: join('examples', 'edu', 'rtl') },
@@ -33,15 +43,40 @@ function findMissing(): string | undefined {
   return undefined;
 }
 
-/** @param sources other files than the design's own, for one with a bug in it */
-export async function design(name: DesignName, target: Target, sources = sourcesOf(name)): Promise<Design> {
-  const { top } = DESIGNS[name];
-  const file = join(
-    FOLDER,
-    `${name}-${digest([...sources, ...filesIn(BRIDGE)])}${target === 'wasm' ? '.wasm' : ''}`,
-  );
-  await once(file, (out) => buildDesign({ sources, top, target, out }));
+/** One of the designs. */
+export function design(name: DesignName, target: Target): Promise<Design> {
+  return built(name, target, { sources: sourcesOf(name), top: DESIGNS[name].top });
+}
+
+/** Any design. @param name of its files, without a dash and sixteen digits at its end */
+export async function built(
+  name: string,
+  target: Target,
+  options: Omit<BuildOptions, 'out' | 'target'>,
+): Promise<Design> {
+  const file = await fileOf(name, target, options);
   return target === 'wasm' ? wasmDesign(file) : processDesign(`./${file}`);
+}
+
+/** The same, for a test that opens it in another program. */
+export async function fileOf(
+  name: string,
+  target: Target,
+  options: Omit<BuildOptions, 'out' | 'target'>,
+): Promise<string> {
+  const suffix = target === 'wasm' ? '.wasm' : '';
+  const files = [...options.sources, ...filesIn(BRIDGE), ...filesIn(BUILDER)];
+  const file = join(FOLDER, `${name}-${digest(files)}${suffix}`);
+  await once(file, (out) => buildDesign({ ...options, target, out }));
+  removeOthers(file, new RegExp(`^${name}-[0-9a-f]{16}${suffix.replace('.', '\\.')}$`));
+  return file;
+}
+
+/** What was built of sources that have changed since. */
+function removeOthers(file: string, pattern: RegExp): void {
+  for (const other of readdirSync(FOLDER)) {
+    if (pattern.test(other) && other !== basename(file)) rmSync(join(FOLDER, other), { force: true });
+  }
 }
 
 export function sourcesOf(name: DesignName): string[] {
@@ -69,15 +104,31 @@ async function once(file: string, build: (out: string) => Promise<unknown>): Pro
     try {
       mkdirSync(lock);
     } catch {
-      await sleep(200);
+      if (isStale(lock)) rmSync(lock, { recursive: true, force: true });
+      else await sleep(200);
       continue;
     }
+    const alive = setInterval(() => touch(lock), 1000);
     try {
       if (existsSync(file)) return;
       await build(`${file}.new`);
       renameSync(`${file}.new`, file);
     } finally {
-      rmdirSync(lock);
+      clearInterval(alive);
+      rmSync(lock, { recursive: true, force: true });
     }
   }
+}
+
+/** Whether the process that had the lock was killed: it has not touched it for longer than a busy machine explains. */
+function isStale(lock: string): boolean {
+  try {
+    return Date.now() - statSync(lock).mtimeMs > 60_000;
+  } catch {
+    return false;
+  }
+}
+
+function touch(lock: string): void {
+  utimesSync(lock, new Date(), new Date());
 }

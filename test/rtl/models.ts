@@ -7,7 +7,11 @@ const CONFIGS = {
   'axi-dma': { vendorId: 0x10ee, deviceId: 0x7021, intx: true, msi: 2 },
 } as const;
 
-export interface Behaviour extends Pick<RtlOptions, 'seed' | 'pressure' | 'latency' | 'reorder' | 'mhz'> {}
+export interface Behaviour
+  extends Pick<
+    RtlOptions,
+    'seed' | 'pressure' | 'latency' | 'reorder' | 'mhz' | 'rewind' | 'history' | 'stream'
+  > {}
 
 /** @param dmaBits address bits that its DMA engine drives */
 export async function eduModel(target: Target, dmaBits = 28, behaviour: Behaviour = {}): Promise<RtlModel> {

@@ -78,6 +78,66 @@ describe('what is no simulator', () => {
   });
 });
 
+/** What the peer does at a write to register 8, before it answers. */
+const FAILS: readonly [string, string, number, string][] = [
+  ['ends', 'sys.exit(1)', 10_000, 'EIO'],
+  ['hangs', 'time.sleep(60)', 4000, 'ETIMEDOUT'],
+  ['answers nonsense', 'send(0x42)', 10_000, 'EIO'],
+];
+
+describe.skipIf(!python)('a simulator that fails on the way', () => {
+  const page = readFileSync('docs/rtl.md', 'utf8');
+  const text = /```python title=peer\.py\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+
+  for (const [what, does, timeout, code] of FAILS) {
+    it(`${what}: the device is off the bus, and there again when it is plugged in`, async () => {
+      const failing = text
+        .replace('import json,', 'import time, json,')
+        .replace(
+          '        if address == 4:',
+          `        if address == 8:\n            ${does}\n        if address == 4:`,
+        );
+      expect(failing).toContain(does);
+      const file = program(`fails-${code}-${what.replaceAll(' ', '-')}.py`, failing);
+      const source = simulate(new RtlModel(processDesign(file, { timeout }), { config }));
+      const fn = await openPci(source);
+      const interrupt = fn.interrupts.msi(0);
+      const waiting = interrupt.wait({ timeout: 5000 });
+      waiting.catch(() => {});
+      fn.bar(0).write32(0, 7);
+      expect(errorOf(() => fn.bar(0).write32(8, 1)).code).toBe(code);
+      expect(childrenOf(process.pid)).not.toContain(file);
+      // As after an unplugging.
+      expect(errorOf(() => fn.bar(0).read32(0)).code).toBe('ENODEV');
+      await expect(waiting).rejects.toMatchObject({ code: 'ENODEV' });
+      fn.close();
+      await expect(openPci(source)).rejects.toMatchObject({ code: 'ENODEV' });
+      source.plugIn();
+      const again = await openPci(source);
+      expect(again.bar(0).read32(0)).toBe(0);
+      again.bar(0).write32(0, 5);
+      expect(again.bar(0).read32(0)).toBe(5);
+      again.close();
+    });
+  }
+
+  it('an exception of onFault comes out of the access, and the simulator goes on', async () => {
+    const stop = new Error('stop here');
+    const model = new RtlModel(processDesign(program('fault.py', text)), { config });
+    const source = simulate(model, {
+      onFault: () => {
+        throw stop;
+      },
+    });
+    const fn = await openPci(source);
+    fn.setMaster();
+    fn.bar(0).write32(0, 0x1000);
+    expect(() => fn.bar(0).write32(4, 1)).toThrow(stop);
+    expect(fn.bar(0).read32(0)).toBe(0x1000);
+    fn.close();
+  });
+});
+
 function errorOf(action: () => unknown): DmaError {
   try {
     action();

@@ -7,9 +7,8 @@
  *
  * The result is a program that speaks the protocol of docs/rtl.md, or a WebAssembly module.
  */
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, join, resolve } from 'node:path';
 import { DmaError } from '../../errors.ts';
 import { packageRoot } from '../../native/package-root.ts';
 import { glueFor, PREFIX } from './glue.ts';
@@ -64,25 +63,23 @@ export async function buildDesign(options: BuildOptions): Promise<Built> {
     checkSource(source);
   }
   const verilator = findTool(['verilator'], 'Verilator', 'verilator');
-  const folder = mkdtempSync(join(tmpdir(), 'userdma-rtl-build-'));
+  // Beside the result, so that the folder of a build that was killed is found and replaced by the next one.
+  const folder = `${resolve(out)}.build`;
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
   try {
     const { top, ports } = await readPorts(verilator, folder, options);
     const layout = findLayout(top, ports, options, target === 'wasm' ? 'vcd' : waves);
     const trace = target === 'process' && waves === 'fst' ? '--trace-fst' : '--trace';
-    await run(verilator, [
-      '--cc',
-      '-O3',
-      trace,
-      '--prefix',
-      PREFIX,
-      '--Mdir',
-      folder,
-      ...front(options, top),
-    ]);
+    const made = join(folder, 'made');
+    await run(verilator, ['--cc', '-O3', trace, '--prefix', PREFIX, '--Mdir', made, ...front(options, top)]);
+    // One unit of all generated files: each of them alone takes a second of headers.
+    const generated = readdirSync(made).filter((name) => name.endsWith('.cpp'));
+    writeFileSync(join(folder, 'design.cpp'), generated.map((name) => `#include "${name}"\n`).join(''));
     writeFileSync(join(folder, 'glue.cpp'), glueFor(ports, layout));
-    mkdirSync(dirname(resolve(out)), { recursive: true });
     const compile = target === 'wasm' ? compileWasm : compileProcess;
-    await compile(folder, await verilatorRoot(verilator), out, trace === '--trace-fst');
+    const result = await compile(folder, await verilatorRoot(verilator), trace === '--trace-fst');
+    renameSync(result, out);
     return { file: out, layout };
   } finally {
     rmSync(folder, { recursive: true, force: true });
@@ -121,55 +118,76 @@ function front(options: BuildOptions, top: string | undefined): string[] {
   ];
 }
 
-async function compileProcess(folder: string, root: string, out: string, fst: boolean): Promise<void> {
+/** @returns the program */
+async function compileProcess(folder: string, root: string, fst: boolean): Promise<string> {
   const compiler = findTool([process.env.CXX ?? 'g++', 'clang++'], 'a C++ compiler', 'g++');
-  await run(compiler, [
-    ...['-std=c++17', '-O2', '-pthread', '-o', out],
-    ...common(folder, root, fst),
+  const flags = [
+    ...['-std=c++17', '-O2', '-pthread', ...common(folder, root, fst)],
     ...(fst ? ['-DUSERDMA_RTL_FST'] : []),
-    ...runtime(root, ['verilated', 'verilated_threads', fst ? 'verilated_fst_c' : 'verilated_vcd_c']),
-    ...(fst ? ['-lz'] : []),
-  ]);
+  ];
+  const parts = ['verilated', 'verilated_threads', fst ? 'verilated_fst_c' : 'verilated_vcd_c'];
+  const objects = await compileAll(compiler, flags, folder, runtime(root, parts));
+  const result = join(folder, 'result');
+  await run(compiler, ['-pthread', '-o', result, ...objects, ...(fst ? ['-lz'] : [])]);
+  return result;
 }
 
-async function compileWasm(folder: string, root: string, out: string): Promise<void> {
+/** @returns the module */
+async function compileWasm(folder: string, root: string): Promise<string> {
   const packages = 'clang lld wasi-libc libc++-dev-wasm32 libclang-rt-dev-wasm32';
   const names = ['', '-19', '-18', '-17', '-16', '-15', '-14'].map((version) => `clang++${version}`);
   const compiler = findTool(names, 'clang', packages);
   checkFile('/usr/include/wasm32-wasi/stdlib.h', 'the C library for WebAssembly', packages);
   checkFile('/usr/include/wasm32-wasi/c++/v1/vector', 'the C++ library for WebAssembly', packages);
-  await run(compiler, [
-    ...[
-      '--target=wasm32-wasi',
-      '-std=c++17',
-      '-O2',
-      '-fno-exceptions',
-      '-mexec-model=reactor',
-      '-Wl,--strip-all',
-    ],
-    ...['-DVL_IGNORE_UNKNOWN_ARCH', ...WASI_SIGNALS, '-o', out],
+  const flags = [
+    ...['--target=wasm32-wasi', '-std=c++17', '-O2', '-fno-exceptions'],
+    ...['-DVL_IGNORE_UNKNOWN_ARCH', ...WASI_SIGNALS],
     // This folder comes before the compiler's own, and replaces the headers of threads.
     `-I${join(bridgeFolder(), 'runtime')}`,
     ...common(folder, root, false),
-    ...runtime(root, ['verilated', 'verilated_vcd_c']),
+  ];
+  const objects = await compileAll(compiler, flags, folder, runtime(root, ['verilated', 'verilated_vcd_c']));
+  const result = join(folder, 'result');
+  await run(compiler, [
+    ...['--target=wasm32-wasi', '-mexec-model=reactor', '-Wl,--strip-all', '-o', result],
+    ...objects,
     ...WASI_LIBRARIES,
   ]);
+  return result;
+}
+
+/** Compile the design, the glue and Verilator's runtime side by side. @returns the object files */
+function compileAll(
+  compiler: string,
+  flags: readonly string[],
+  folder: string,
+  runtime: readonly string[],
+): Promise<string[]> {
+  const sources = [join(folder, 'design.cpp'), join(folder, 'glue.cpp'), ...runtime];
+  const compile = async (source: string): Promise<string> => {
+    const object = join(folder, `${basename(source)}.o`);
+    await run(compiler, [...flags, '-c', '-o', object, source]);
+    return object;
+  };
+  return allOf(sources.map(compile));
+}
+
+/** All results, or the first error once none is at work any more. */
+async function allOf<Result>(work: readonly Promise<Result>[]): Promise<Result[]> {
+  await Promise.allSettled(work);
+  return await Promise.all(work);
 }
 
 function common(folder: string, root: string, fst: boolean): string[] {
-  const generated = readdirSync(folder).filter((name) => name.endsWith('.cpp'));
   return [
-    ...[bridgeFolder(), folder, join(root, 'include'), join(root, 'include', 'vltstd')].map(
+    ...[bridgeFolder(), join(folder, 'made'), join(root, 'include'), join(root, 'include', 'vltstd')].map(
       (path) => `-I${path}`,
     ),
-    ...[
-      '-DVM_COVERAGE=0',
-      '-DVM_SC=0',
-      '-DVM_TRACE=1',
-      `-DVM_TRACE_VCD=${fst ? 0 : 1}`,
-      `-DVM_TRACE_FST=${fst ? 1 : 0}`,
-    ],
-    ...generated.map((name) => join(folder, name)),
+    '-DVM_COVERAGE=0',
+    '-DVM_SC=0',
+    '-DVM_TRACE=1',
+    `-DVM_TRACE_VCD=${fst ? 0 : 1}`,
+    `-DVM_TRACE_FST=${fst ? 1 : 0}`,
   ];
 }
 

@@ -168,6 +168,10 @@ class InjectedDeviceBus implements DeviceBus {
     );
   }
 
+  unplug(): void {
+    this.#bus.unplug();
+  }
+
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
     this.#bus.report(address, size, access, reason);
   }

@@ -193,6 +193,10 @@ class LaggingDeviceBus implements SlotBus {
     this.#bus.after(microseconds, action);
   }
 
+  unplug(): void {
+    this.#bus.unplug();
+  }
+
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
     this.#bus.report(address, size, access, reason);
   }

@@ -8,6 +8,7 @@ import { iovaRows } from './iova.ts';
 import { liveRows } from './live.ts';
 import { nvmeRows } from './nvme.ts';
 import { poolRows } from './pool.ts';
+import { rtlRows } from './rtl.ts';
 import { scatterGatherRows } from './scatter-gather.ts';
 import { startupRows } from './startup.ts';
 import { streamingRows } from './streaming.ts';
@@ -26,6 +27,7 @@ export const rows: readonly Row[] = [
   ...forwardRows,
   ...garbageRows,
   ...nvmeRows,
+  ...rtlRows,
   ...startupRows,
   ...vfioRows,
 ];
