@@ -25,7 +25,7 @@ export const TARGETS: readonly Target[] = ['process', 'wasm'];
 
 const FOLDER = join('build', 'rtl');
 const BRIDGE = join('native', 'rtl');
-const BUILDER = join('lib', 'rtl', 'verilate');
+const GLUE = join('lib', 'rtl', 'verilate', 'glue.ts');
 
 const DESIGNS = {
   edu: { top: 'edu', folder: join('examples', 'edu', 'rtl') },
@@ -65,7 +65,7 @@ export async function fileOf(
   options: Omit<BuildOptions, 'out' | 'target'>,
 ): Promise<string> {
   const suffix = target === 'wasm' ? '.wasm' : '';
-  const files = [...options.sources, ...filesIn(BRIDGE), ...filesIn(BUILDER)];
+  const files = [...options.sources, ...filesIn(BRIDGE), GLUE];
   const file = join(FOLDER, `${name}-${digest(files)}${suffix}`);
   await once(file, (out) => buildDesign({ ...options, target, out }));
   removeOthers(file, new RegExp(`^${name}-[0-9a-f]{16}${suffix.replace('.', '\\.')}$`));
