@@ -6,8 +6,9 @@
  *     node dist/examples/axi-dma/main.js uio0 udmabuf0    a core of a SoC: registers by UIO, memory by u-dma-buf
  */
 import pc from 'picocolors';
-import { DmaError, openPci, openUDmaBuf, openUio, type PciFunction } from '../../lib/index.ts';
+import { openPci, openUDmaBuf, openUio, type PciFunction } from '../../lib/index.ts';
 import type { SimulateOptions } from '../../lib/sim/index.ts';
+import { main, progress, table, tool } from '../command.ts';
 import { AxiDma, type AxiDmaOptions, type AxiDmaParts } from './driver.ts';
 import { type AxiDmaModelOptions, simulateAxiDma } from './model.ts';
 import { type Load, measure } from './throughput.ts';
@@ -62,26 +63,26 @@ async function run(title: string, opened: Board, options: AxiDmaOptions): Promis
   using axi = new AxiDma(parts, options);
   const mode = axi.scatterGather ? 'scatter-gather' : 'direct registers';
   console.log(`\n${pc.bold(`${mode}, ${title}`)}`);
-  console.log(pc.dim('     bytes  at once   packets/s      MB/s  us/packet'));
   // The first packets are slow, because V8 is still compiling the program.
   await measure(axi, parts.dma, { size: 64, depth: 1, packets: 3000 });
+  const rows: string[][] = [];
   for (const load of LOADS) {
-    // Without descriptors, a packet cannot be cut.
+    // Without descriptors nothing can be cut.
     if (!axi.scatterGather && load.size >= 2 ** (options.lengthBits ?? LENGTH_BITS)) continue;
+    progress(`packets of ${load.size} bytes, ${load.depth} at once`);
     const { packets, elapsed, wrong } = await measure(axi, parts.dma, load);
-    const columns = [
-      String(load.size).padStart(10),
-      String(load.depth).padStart(8),
-      Math.round((packets / elapsed) * 1e6)
-        .toLocaleString('en')
-        .padStart(11),
-      ((packets * load.size) / elapsed).toFixed(1).padStart(9),
-      (elapsed / packets).toFixed(1).padStart(10),
-    ];
-    const verdict = wrong === 0 ? pc.green('✔ equal') : pc.red(`✘ ${wrong} of ${packets} differ`);
-    console.log(`${columns.join(' ')}  ${verdict}`);
+    rows.push([
+      String(load.size),
+      String(load.depth),
+      Math.round((packets / elapsed) * 1e6).toLocaleString('en'),
+      ((packets * load.size) / elapsed).toFixed(1),
+      (elapsed / packets).toFixed(1),
+      wrong === 0 ? pc.green('✔ equal') : pc.red(`✘ ${wrong} of ${packets} differ`),
+    ]);
     if (wrong > 0) process.exitCode = 1;
   }
+  progress(undefined);
+  console.log(table(['bytes', 'at once', 'packets/s', 'MB/s', 'us/packet', ''], rows, 5));
 }
 
 async function simulated(title: string, core: AxiDmaModelOptions, machine: SimulateOptions): Promise<void> {
@@ -96,19 +97,21 @@ async function simulated(title: string, core: AxiDmaModelOptions, machine: Simul
   }
 }
 
-try {
-  const target = process.argv[2];
-  if (target === '--help') {
-    console.log('usage: node dist/examples/axi-dma/main.js [address | uio device and u-dma-buf device]');
-  } else if (target === undefined) {
-    await simulated('behind an IOMMU', {}, {});
-    await simulated('without an IOMMU, caches not coherent', {}, { iommu: false, coherent: false });
-    await simulated('behind an IOMMU', { scatterGather: false, lengthBits: 23 }, {});
-  } else {
-    await run(target, await openHardware(target, process.argv[3]), { lengthBits: LENGTH_BITS });
+async function runAll(target: string | undefined, buffer: string | undefined): Promise<void> {
+  if (target !== undefined) {
+    await run(target, await openHardware(target, buffer), { lengthBits: LENGTH_BITS });
+    return;
   }
-} catch (error) {
-  if (!(error instanceof DmaError)) throw error;
-  console.error(`${pc.red(error.code)} ${error.message}`);
-  process.exitCode = 1;
+  await simulated('behind an IOMMU', {}, {});
+  await simulated('without an IOMMU, caches not coherent', {}, { iommu: false, coherent: false });
+  await simulated('behind an IOMMU', { scatterGather: false, lengthBits: 23 }, {});
 }
+
+const command = tool(
+  'node dist/examples/axi-dma/main.js',
+  'Sends packets through an AXI DMA whose streams are looped back.',
+)
+  .argument('[device]', 'address of a PCI function, or a UIO device; without it simulated cores')
+  .argument('[buffer]', 'u-dma-buf of a UIO device (udmabuf0)')
+  .action(runAll);
+await main(command);

@@ -10,6 +10,7 @@ import { performance } from 'node:perf_hooks';
 import pc from 'picocolors';
 import { DmaError, dmaBitMask, findPci, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
+import { main, tool } from '../command.ts';
 import { checkEdu, EDU_DEVICE, EDU_VENDOR, Edu, MAX_TRANSFER } from './driver.ts';
 import { drawIovaMap } from './iova-map.ts';
 
@@ -47,7 +48,8 @@ function check(good: boolean, text: string): string {
   return good ? `${pc.green('✔')} ${text}` : `${pc.red('✘')} ${text}`;
 }
 
-async function run(fn: PciFunction): Promise<void> {
+async function run(target: string | undefined): Promise<void> {
+  using fn = await open(target);
   checkEdu(fn);
   section('Device');
   const { config, dma } = fn;
@@ -139,20 +141,10 @@ async function run(fn: PciFunction): Promise<void> {
   console.log(`  ${interrupt.count} interrupts in all`);
 }
 
-const USAGE = `usage: npm start [-- address | edu]
-  without an address: the simulated device
-  edu:                the first edu device of this machine, by VFIO`;
-
-const [target] = process.argv.slice(2);
-
-try {
-  if (target === '--help' || target === '-h') console.log(USAGE);
-  else {
-    using fn = await open(target);
-    await run(fn);
-  }
-} catch (error) {
-  if (!(error instanceof DmaError)) throw error;
-  console.error(`${pc.red(error.code)} ${error.message}`);
-  process.exitCode = 1;
-}
+const command = tool('npm start --', 'Runs the edu driver and shows the results.')
+  .argument(
+    '[device]',
+    'address of the function, or `edu`: the first one of this machine; without it the simulated one',
+  )
+  .action(run);
+await main(command);

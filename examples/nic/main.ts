@@ -5,54 +5,19 @@
  *     npm run nic -- 0000:03:00.0                  that device, through VFIO
  *     npm run nic -- e1000e --batch 1 --size 1514  the first one of this machine; packets one by one
  */
-import { parseArgs } from 'node:util';
 import pc from 'picocolors';
 import { DmaError, findPci, openPci, type PciFunction } from '../../lib/index.ts';
+import { main, progress, tool, whole } from '../command.ts';
 import { E1000e } from './driver.ts';
 import { circulate, latencies, type Result, SIZES, verify } from './measure.ts';
 import { simulateE1000e } from './model.ts';
 import { E1000E_DEVICE, INTEL } from './registers.ts';
 
-const USAGE = 'npm run nic -- [address | e1000e] [--packets n] [--size bytes] [--batch n] [--descriptors n]';
-
 interface Settings {
-  readonly target: string | undefined;
   readonly packets: number;
   readonly size: number;
   readonly batch: number;
   readonly descriptors: number;
-}
-
-/** @throws DmaError EINVAL */
-function settings(): Settings {
-  try {
-    const { values, positionals } = parseArgs({
-      allowPositionals: true,
-      options: {
-        packets: { type: 'string', default: '20000' },
-        size: { type: 'string', default: '60' },
-        batch: { type: 'string', default: '32' },
-        descriptors: { type: 'string', default: '256' },
-      },
-    });
-    const { packets, size, batch, descriptors } = values;
-    return {
-      target: positionals[0],
-      packets: number('packets', packets, 1, 1e9),
-      size: number('size', size, SIZES.from, SIZES.to),
-      batch: number('batch', batch, 1, 1024),
-      descriptors: number('descriptors', descriptors, 64, 4096),
-    };
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new DmaError('EINVAL', message, { remedy: USAGE, cause });
-  }
-}
-
-function number(name: string, text: string, least: number, most: number): number {
-  const value = Number(text);
-  if (Number.isInteger(value) && value >= least && value <= most) return value;
-  throw new Error(`--${name} ${text} is no whole number from ${least} to ${most}`);
 }
 
 async function open(target: string | undefined): Promise<PciFunction> {
@@ -78,15 +43,25 @@ function report(what: string, { packets, wrong, elapsed }: Result): void {
   line(what, verdict, `${rate} packets/s, ${(elapsed / packets).toFixed(2)} us each`);
 }
 
-async function run(fn: PciFunction, { packets, size, batch, descriptors }: Settings): Promise<void> {
+async function run(
+  target: string | undefined,
+  { packets, size, batch, descriptors }: Settings,
+): Promise<void> {
+  using fn = await open(target);
   using nic = new E1000e(fn, { descriptors, loopback: true });
   const { up, speed } = nic.link;
   console.log(
     `${pc.bold(`e1000e ${fn.address}`)} by ${pc.cyan(fn.transport)}, ${nic.macAddress}, MAC loopback`,
   );
   line('link', up ? `${pc.green('✔')} up, ${speed} Mbit/s` : `${pc.red('✘')} down`);
-  report(`${packets} frames of every size`, await verify(nic, packets));
-  report(`${packets} of ${size} B forwarded`, await circulate(nic, { packets, size, batch }));
+  progress(`sending ${packets} frames of every size`);
+  const verified = await verify(nic, packets);
+  progress(undefined);
+  report(`${packets} frames of every size`, verified);
+  progress(`forwarding ${packets} frames of ${size} bytes`);
+  const circulated = await circulate(nic, { packets, size, batch });
+  progress(undefined);
+  report(`${packets} of ${size} B forwarded`, circulated);
   const took = await latencies(nic, 200);
   const at = (part: number) => `${took[Math.floor(took.length * part)]!.toFixed(0)} us`;
   line('doorbell to interrupt', `p50 ${at(0.5)}, p99 ${at(0.99)}`, `${took.length} packets`);
@@ -98,15 +73,17 @@ async function run(fn: PciFunction, { packets, size, batch, descriptors }: Setti
   );
 }
 
-try {
-  if (process.argv.includes('--help')) console.log(`usage: ${USAGE}`);
-  else {
-    const chosen = settings();
-    using fn = await open(chosen.target);
-    await run(fn, chosen);
-  }
-} catch (error) {
-  if (!(error instanceof DmaError)) throw error;
-  console.error(`${pc.red(error.code)} ${error.message}`);
-  process.exitCode = 1;
-}
+const command = tool(
+  'npm run nic --',
+  'Sends packets through an e1000e in MAC loopback, checks each, and prints the speed.',
+)
+  .argument(
+    '[device]',
+    'address of the function, or `e1000e`: the first one of this machine; without it a simulated one',
+  )
+  .option('--packets <n>', 'packets of each measurement', whole(1, 1e9), 20_000)
+  .option('--size <bytes>', 'bytes of a frame', whole(SIZES.from, SIZES.to), 60)
+  .option('--batch <n>', 'packets at once', whole(1, 1024), 32)
+  .option('--descriptors <n>', 'descriptors of each ring', whole(64, 4096), 256)
+  .action(run);
+await main(command);

@@ -8,78 +8,41 @@
  *     npm run nvme -- bench --depth 32 --size 4096 --seconds 5 [--write --overwrite] [--sequential] [--poll]
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import pc from 'picocolors';
 import { DmaError, openPci, type PciFunction } from '../../lib/index.ts';
 import { NvmeModel, simulate } from '../../lib/sim/index.ts';
+import { main, progress, tool, whole } from '../command.ts';
 import { NvmeController, type NvmeOptions } from './controller.ts';
 import { type LoadOptions, measure } from './load.ts';
 import type { Namespace } from './namespace.ts';
 
-const USAGE = `usage: nvme info | read | write | bench [options]
-  --device sim | domain:bus:device.function   (sim)
-  --namespace N   (1)         --lba N   (0)         --blocks N   (8)         --file PATH
-  --depth N   (32)            --size BYTES   (4096) --seconds S   (5)
-  --write, --sequential       what the load does
-  --poll, --prp               no interrupts; no SGLs
-  --overwrite                 needed to write to a real disk`;
-
 const SIMULATION = 'sim';
 
-const ARGUMENTS = {
-  allowPositionals: true,
-  options: {
-    device: { type: 'string', default: SIMULATION },
-    namespace: { type: 'string', default: '1' },
-    lba: { type: 'string', default: '0' },
-    blocks: { type: 'string', default: '8' },
-    file: { type: 'string' },
-    depth: { type: 'string', default: '32' },
-    size: { type: 'string', default: '4096' },
-    seconds: { type: 'string', default: '5' },
-    write: { type: 'boolean', default: false },
-    sequential: { type: 'boolean', default: false },
-    poll: { type: 'boolean', default: false },
-    prp: { type: 'boolean', default: false },
-    overwrite: { type: 'boolean', default: false },
-    help: { type: 'boolean', short: 'h', default: false },
-  },
-} as const;
-
-function usage(complaint = ''): never {
-  console.error(`${complaint}${USAGE}`);
-  process.exit(2);
-}
-
-function parse(): ReturnType<typeof parseArgs<typeof ARGUMENTS>> {
-  try {
-    return parseArgs(ARGUMENTS);
-  } catch (error) {
-    return usage(`${(error as Error).message}\n`);
-  }
-}
-
-const { values: flags, positionals } = parse();
-
-type NumberFlag = 'namespace' | 'lba' | 'blocks' | 'depth' | 'size' | 'seconds';
-
-/** @throws DmaError EINVAL */
-function numberOf(name: NumberFlag): number {
-  const value = Number(flags[name]);
-  if (value >= 0) return value;
-  throw new DmaError('EINVAL', `--${name} ${flags[name]}`, { remedy: 'pass a number' });
+interface Flags {
+  readonly device: string;
+  readonly namespace: number;
+  readonly lba: number;
+  readonly blocks: number;
+  readonly file?: string;
+  readonly depth: number;
+  readonly size: number;
+  readonly seconds: number;
+  readonly write?: boolean;
+  readonly sequential?: boolean;
+  readonly poll?: boolean;
+  readonly prp?: boolean;
+  readonly overwrite?: boolean;
 }
 
 /** dma-debug is off, because it would be part of the measurement. */
-function open(): Promise<PciFunction> {
-  const { device } = flags;
+function open({ device }: Flags): Promise<PciFunction> {
   return device === SIMULATION ? openPci(simulate(new NvmeModel()), { debug: false }) : openPci(device);
 }
 
 /** @throws DmaError EPERM */
-function checkOverwrite(): void {
-  if (flags.device === SIMULATION || flags.overwrite) return;
-  throw new DmaError('EPERM', `this would overwrite data on ${flags.device}`, {
+function checkOverwrite({ device, overwrite = false }: Flags): void {
+  if (device === SIMULATION || overwrite) return;
+  throw new DmaError('EPERM', `this would overwrite data on ${device}`, {
     remedy: 'pass --overwrite if the data is not needed',
   });
 }
@@ -104,11 +67,13 @@ async function info(nvme: NvmeController): Promise<void> {
   }
 }
 
-async function read(disk: Namespace): Promise<void> {
-  const bytes = Buffer.alloc(numberOf('blocks') * disk.blockSize);
-  await disk.read(numberOf('lba'), bytes);
-  if (flags.file !== undefined) writeFileSync(flags.file, bytes);
-  else console.log(hexdump(bytes, numberOf('lba') * disk.blockSize));
+async function read(disk: Namespace, { blocks, lba, file }: Flags): Promise<void> {
+  const bytes = Buffer.alloc(blocks * disk.blockSize);
+  progress(`reading ${bytes.length} bytes`);
+  await disk.read(lba, bytes);
+  progress(undefined);
+  if (file !== undefined) writeFileSync(file, bytes);
+  else console.log(hexdump(bytes, lba * disk.blockSize));
 }
 
 /** Thirty-two bytes a line, after their offset on the disk. */
@@ -121,24 +86,23 @@ function hexdump(bytes: Buffer, offset: number): string {
   return lines.join('\n');
 }
 
-async function write(disk: Namespace): Promise<void> {
-  if (flags.file === undefined) throw new DmaError('EINVAL', 'nothing to write', { remedy: 'pass --file' });
-  const bytes = readFileSync(flags.file);
-  await disk.write(numberOf('lba'), bytes);
+async function write(disk: Namespace, { file, lba }: Flags): Promise<void> {
+  if (file === undefined) throw new DmaError('EINVAL', 'nothing to write', { remedy: 'pass --file' });
+  const bytes = readFileSync(file);
+  progress(`writing ${bytes.length} bytes`);
+  await disk.write(lba, bytes);
   await disk.flush();
+  progress(undefined);
   console.log(`${bytes.length} bytes written and flushed`);
 }
 
-async function bench(nvme: NvmeController, disk: Namespace): Promise<void> {
-  const load: LoadOptions = {
-    depth: numberOf('depth'),
-    size: numberOf('size'),
-    write: flags.write,
-    random: !flags.sequential,
-    seconds: numberOf('seconds'),
-  };
+async function bench(nvme: NvmeController, disk: Namespace, flags: Flags): Promise<void> {
+  const { depth, size, seconds: wanted, write = false, sequential = false } = flags;
+  const load: LoadOptions = { depth, size, write, random: !sequential, seconds: wanted };
+  progress(`measuring for ${wanted} s`);
   const { commands, seconds, percentile } = await measure(nvme, disk, nvme.queues[0]!, load);
-  const what = `${flags.sequential ? 'sequential' : 'random'} ${flags.write ? 'writes' : 'reads'}`;
+  progress(undefined);
+  const what = `${sequential ? 'sequential' : 'random'} ${write ? 'writes' : 'reads'}`;
   const how = flags.poll ? 'polled' : 'by interrupt';
   console.log(pc.bold(`${what} of ${load.size} bytes, ${load.depth} at once, ${how}`));
   line('commands', commands);
@@ -147,40 +111,57 @@ async function bench(nvme: NvmeController, disk: Namespace): Promise<void> {
   for (const percent of [50, 99, 99.9]) line(`p${percent}`, `${percentile(percent).toFixed(1)} us`);
 }
 
-async function run(command: string | undefined): Promise<void> {
-  if (flags.help) {
-    console.log(USAGE);
-    return;
-  }
-  if (command === undefined) usage();
-  if (!['info', 'read', 'write', 'bench'].includes(command)) usage(`there is no command ${command}\n`);
-  if (command === 'write' || (command === 'bench' && flags.write)) checkOverwrite();
+async function run(work: (nvme: NvmeController, flags: Flags) => Promise<void>, flags: Flags): Promise<void> {
   const options: NvmeOptions = {
-    depth: Math.max(1, numberOf('depth')),
+    depth: flags.depth,
     completions: flags.poll ? 'poll' : 'interrupt',
     sgl: !flags.prp,
   };
-  using fn = await open();
+  using fn = await open(flags);
   await using nvme = await NvmeController.open(fn, options);
-  if (command === 'info') {
-    await info(nvme);
-    return;
-  }
-  const disk = await nvme.namespace(numberOf('namespace'));
-  if (command === 'read') await read(disk);
-  else if (command === 'write') await write(disk);
-  else await bench(nvme, disk);
+  await work(nvme, flags);
 }
 
-/** An error of a system call on --file. */
-function isFileError(error: unknown): error is NodeJS.ErrnoException {
-  return error instanceof Error && 'syscall' in error && 'path' in error;
+const nvme = tool('npm run nvme --', 'Looks at an NVMe controller, reads, writes and measures.')
+  .option('--device <address>', 'the function, or `sim`: the simulated controller', SIMULATION)
+  .option('--namespace <n>', 'number of the namespace', whole(1, 2 ** 32 - 2), 1)
+  .option('--lba <n>', 'the first block', whole(0, Number.MAX_SAFE_INTEGER), 0)
+  .option('--blocks <n>', 'blocks to read', whole(1, 2 ** 32), 8)
+  .option('--file <path>', 'where the bytes go, or come from')
+  .option('--depth <n>', 'commands at once', whole(1, 65_535), 32)
+  .option('--size <bytes>', 'bytes of a command of the load', whole(1, 2 ** 32), 4096)
+  .option('--seconds <s>', 'how long to measure', whole(1, 86_400), 5)
+  .option('--write', 'the load writes')
+  .option('--sequential', 'the load is sequential')
+  .option('--poll', 'no interrupts')
+  .option('--prp', 'no SGLs')
+  .option('--overwrite', 'needed to write to a real disk');
+
+/** Options stand before or after the command: they belong to all of them. */
+function command(
+  name: string,
+  text: string,
+  work: (nvme: NvmeController, flags: Flags) => Promise<void>,
+): void {
+  nvme
+    .command(name)
+    .description(text)
+    .action(() => {
+      const flags = nvme.opts<Flags>();
+      if (name === 'write' || (name === 'bench' && flags.write)) checkOverwrite(flags);
+      return run(work, flags);
+    });
 }
 
-try {
-  await run(positionals[0]);
-} catch (error) {
-  if (!(error instanceof DmaError) && !isFileError(error)) throw error;
-  console.error(error instanceof DmaError ? `${pc.red(error.code)} ${error.message}` : pc.red(error.message));
-  process.exitCode = 1;
-}
+const onDisk =
+  (work: (disk: Namespace, flags: Flags) => Promise<void>) =>
+  async (controller: NvmeController, flags: Flags): Promise<void> =>
+    work(await controller.namespace(flags.namespace), flags);
+
+command('info', 'what the controller says of itself', info);
+command('read', 'read blocks; without --file as hexadecimal, after their offsets', onDisk(read));
+command('write', 'write a file', onDisk(write));
+command('bench', 'measure random reads', async (controller, flags) =>
+  bench(controller, await controller.namespace(flags.namespace), flags),
+);
+await main(nvme);

@@ -4,29 +4,14 @@
  *     npm run virtio-blk                           a simulated one
  *     npm run virtio-blk -- 0000:08:00.0 --write   that device, through VFIO
  */
-import { parseArgs } from 'node:util';
 import pc from 'picocolors';
-import { DmaError, openPci, type PciFunction } from '../../lib/index.ts';
+import { openPci, type PciFunction } from '../../lib/index.ts';
+import { main, progress, tool } from '../command.ts';
 import { VirtioBlk } from './driver.ts';
 import { simulateVirtioBlk } from './model.ts';
 
-const USAGE = 'npm run virtio-blk -- [address] [--write]';
 const SECTOR = 512;
 const PIECE = 2 ** 16;
-
-function settings(): { target: string | undefined; write: boolean; help: boolean } {
-  try {
-    const options = {
-      write: { type: 'boolean', default: false },
-      help: { type: 'boolean', default: false },
-    } as const;
-    const { values, positionals } = parseArgs({ allowPositionals: true, options });
-    return { target: positionals[0], write: values.write, help: values.help };
-  } catch (cause) {
-    const message = cause instanceof Error ? cause.message : String(cause);
-    throw new DmaError('EINVAL', message, { remedy: USAGE, cause });
-  }
-}
 
 function open(target: string | undefined): Promise<PciFunction> {
   return target === undefined
@@ -45,7 +30,9 @@ async function readAll(disk: VirtioBlk, bytes: number): Promise<void> {
   for (let at = 0; at < bytes; at += PIECE) {
     pieces.push(disk.read(at / SECTOR, into.subarray(at, Math.min(at + PIECE, bytes))));
   }
+  progress(`reading ${bytes} bytes`);
   await Promise.all(pieces);
+  progress(undefined);
   const seconds = (performance.now() - started) / 1000;
   line('read', `${pc.green('✔')} ${bytes} bytes`, `${(bytes / 2 ** 20 / seconds).toFixed(1)} MiB/s`);
 }
@@ -73,7 +60,7 @@ async function writeAndPutBack(disk: VirtioBlk): Promise<void> {
   );
 }
 
-async function run(target: string | undefined, write: boolean): Promise<void> {
+async function run(target: string | undefined, { write }: { write?: boolean }): Promise<void> {
   const fn = await open(target);
   await using disk = await VirtioBlk.open(fn);
   console.log(`${pc.bold(`virtio-blk ${fn.address}`)} by ${pc.cyan(fn.transport)}, ${await disk.serial()}`);
@@ -82,12 +69,8 @@ async function run(target: string | undefined, write: boolean): Promise<void> {
   if (write) await writeAndPutBack(disk);
 }
 
-try {
-  const { target, write, help } = settings();
-  if (help) console.log(`usage: ${USAGE}`);
-  else await run(target, write);
-} catch (error) {
-  if (!(error instanceof DmaError)) throw error;
-  console.error(`${pc.red(error.code)} ${error.message}`);
-  process.exitCode = 1;
-}
+const command = tool('npm run virtio-blk --', 'Looks at a virtio disk, and reads it.')
+  .argument('[address]', 'the function; without it a simulated disk')
+  .option('--write', 'write the first sectors too, and put them back')
+  .action(run);
+await main(command);

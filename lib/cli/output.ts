@@ -2,12 +2,13 @@
 import Table from 'cli-table3';
 import pc from 'picocolors';
 
-/** Rows under a head, without lines between them. */
-export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+/** Rows under a head, without lines between them. @param right how many columns, from the first, are numbers */
+export function table(head: readonly string[], rows: readonly (readonly string[])[], right = 0): string {
   const none = { top: '', 'top-mid': '', 'top-left': '', 'top-right': '', bottom: '', 'bottom-mid': '' };
   const lines = { 'bottom-left': '', 'bottom-right': '', left: '', 'left-mid': '', mid: '', 'mid-mid': '' };
   const drawn = new Table({
     head: head.map((text) => pc.bold(text)),
+    colAligns: head.map((_, i) => (i < right ? 'right' : 'left')),
     chars: { ...none, ...lines, right: '', 'right-mid': '', middle: '  ' },
     style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
   });

@@ -11,15 +11,35 @@ function run(example: string, ...words: string[]) {
 }
 
 describe('commands of the examples', () => {
-  for (const example of ['edu', 'nvme', 'nic', 'axi-dma', 'virtio-blk']) {
+  for (const example of ['edu', 'nvme', 'nic', 'axi-dma', 'virtio-blk', 'xdma']) {
     it(`${example} --help`, () => {
       expect(run(example, '--help')).toMatchObject({
         status: 0,
-        stdout: expect.stringMatching(/^usage: /),
+        stdout: expect.stringMatching(/^Usage: /),
         stderr: '',
       });
     });
   }
+
+  for (const [example, wrong] of [
+    ['edu', '--frob'],
+    ['nvme', '--frob'],
+    ['nic', '--size=1'],
+    ['axi-dma', '--frob'],
+    ['virtio-blk', '--frob'],
+    ['xdma', '--frob'],
+  ] as const) {
+    it(`${example} names a wrong option`, () => {
+      const named = wrong.split('=')[0]!;
+      expect(run(example, wrong)).toMatchObject({ status: 2, stderr: expect.stringContaining(named) });
+    });
+  }
+
+  it('edu says in one line that there is no such device', () => {
+    const { status, stderr } = run('edu', '0000:ff:1f.7');
+    expect(status).toBe(1);
+    expect(stderr.trim()).toMatch(/^[A-Z]+ .*$/);
+  });
 
   it('nvme names a command that there is not', () => {
     expect(run('nvme', 'frob')).toMatchObject({ status: 2, stderr: expect.stringContaining('frob') });
