@@ -1,4 +1,5 @@
 /** Whether a row has reached its targets. */
+import { median as middleOf } from 'simple-statistics';
 import type { Sample } from './measure.ts';
 import type { Outcome, Target } from './row.ts';
 
@@ -59,7 +60,5 @@ export function ratioOf(ours: Sample, theirs: Sample): number {
 
 /** Middle value; the mean of the two middle ones when there is none. */
 export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  const half = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[half]! : (sorted[half - 1]! + sorted[half]!) / 2;
+  return middleOf([...values]);
 }

@@ -1,10 +1,20 @@
 /** The table a person reads: one line a target, two for a row with two. */
+import Table from 'cli-table3';
 import colors from 'picocolors';
 import type { Mark, Summary, Verdict } from './judge.ts';
 import type { RowReport } from './report.ts';
 import type { Target } from './row.ts';
 
-const WIDTHS = { name: 54, time: 20, factor: 11, figure: 36 } as const;
+/** Columns: a name, three figures, the target with its figure, its mark, and what ours is compared with. */
+const COLUMNS = [
+  { head: 'row', width: 54, align: 'left' },
+  { head: 'ours, ns (best)', width: 20, align: 'right' },
+  { head: 'theirs, ns (best)', width: 20, align: 'right' },
+  { head: 'ratio', width: 11, align: 'right' },
+  { head: 'target', width: 44, align: 'left' },
+  { head: 'mark', width: 5, align: 'left' },
+  { head: 'against', width: null, align: 'left' },
+] as const;
 
 const MARKS: Record<Mark, string> = {
   pass: colors.green('ok'),
@@ -13,35 +23,32 @@ const MARKS: Record<Mark, string> = {
 };
 
 export function header(): string {
-  const cells = [
-    'row'.padEnd(WIDTHS.name),
-    'ours, ns (best)'.padStart(WIDTHS.time),
-    'theirs, ns (best)'.padStart(WIDTHS.time),
-    'ratio'.padStart(WIDTHS.factor),
-    '  target'.padEnd(WIDTHS.figure + 2),
-    'mark  against',
-  ];
-  return colors.bold(cells.join(''));
+  return line(COLUMNS.map(({ head }) => colors.bold(head)));
 }
 
 /** One or more lines. */
 export function lines({ name, ours, theirs, ratio, verdicts, failure }: RowReport): string {
-  const left = [
-    name.padEnd(WIDTHS.name),
-    time(ours).padStart(WIDTHS.time),
-    time(theirs).padStart(WIDTHS.time),
-    (ratio === undefined ? '' : `${short(ratio)} x`).padStart(WIDTHS.factor),
-  ].join('');
-  if (failure !== undefined) return `${left}  ${colors.red(`failed: ${failure}`)}`;
+  const figures = [name, time(ours), time(theirs), ratio === undefined ? '' : `${short(ratio)} x`];
+  if (failure !== undefined) return line([...figures, '', '', colors.red(`failed: ${failure}`)]);
   const against = theirs === undefined ? '' : colors.dim(theirs.label);
-  if (verdicts.length === 0) return `${left}${''.padEnd(WIDTHS.figure + 2)}-      ${against}`;
-  const blank = ''.padEnd(left.length);
-  return verdicts
-    .map((verdict, i) => {
-      const target = `  ${describe(verdict)}`.padEnd(WIDTHS.figure + 2);
-      return `${i === 0 ? left : blank}${target}${mark(verdict.mark)}${i === 0 ? against : ''}`;
-    })
-    .join('\n');
+  if (verdicts.length === 0) return line([...figures, '', '-', against]);
+  const targets = verdicts.map(describe).join('\n');
+  const marks = verdicts.map((verdict) => MARKS[verdict.mark]).join('\n');
+  return line([...figures, targets, marks, against]);
+}
+
+/** Rows are printed when they are measured, so that each is a table of its own. */
+function line(cells: readonly string[]): string {
+  const sides = ['top', 'bottom', 'left', 'right', 'mid'];
+  const corners = sides.flatMap((side) => [side, `${side}-mid`, `${side}-left`, `${side}-right`]);
+  const row = new Table({
+    colWidths: COLUMNS.map(({ width }) => width),
+    colAligns: COLUMNS.map(({ align }) => align),
+    chars: { ...Object.fromEntries(corners.map((name) => [name, ''])), middle: '  ' },
+    style: { 'padding-left': 0, 'padding-right': 0, head: [], border: [] },
+  });
+  row.push([...cells]);
+  return row.toString().trimEnd();
 }
 
 export function totals(reports: readonly RowReport[]): string {
@@ -62,10 +69,6 @@ function limit(target: Exclude<Target, { count: string }>): string {
   if ('ratio' in target) return `${target.ratio} x`;
   if ('time' in target) return `${short(target.time)} ns`;
   return `theirs + ${short(target.added)} ns`;
-}
-
-function mark(name: Mark): string {
-  return MARKS[name] + ''.padEnd(7 - name.length + (name === 'pass' ? 2 : 0));
 }
 
 function time(summary: Summary | undefined): string {

@@ -7,7 +7,9 @@
 import { spawnSync } from 'node:child_process';
 import { type CompletionMode, NvmeController } from '../../../examples/nvme/controller.ts';
 import { measure } from '../../../examples/nvme/load.ts';
+import { table } from '../../../lib/cli/output.ts';
 import { openPci } from '../../../lib/index.ts';
+import { median } from '../../bench/judge.ts';
 import { Random } from '../../nvme/random.ts';
 import { giveToLinux, takeFromLinux } from './linux-disk.ts';
 
@@ -83,22 +85,17 @@ async function fill(): Promise<void> {
   await disk.flush();
 }
 
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
-}
-
-function show(depth: number, who: string, runs: readonly Figures[], linux: readonly Figures[]): void {
+function row(depth: number, who: string, runs: readonly Figures[], linux: readonly Figures[]): string[] {
   const columns = (['iops', 'p50', 'p99'] as const).map((name) => {
     const value = median(runs.map((run) => run[name]));
-    const ratio = value / median(linux.map((run) => run[name]));
-    return `${value.toFixed(0).padStart(8)} (${ratio.toFixed(2)})`;
+    return `${value.toFixed(0)} (${(value / median(linux.map((run) => run[name]))).toFixed(2)})`;
   });
-  console.log(`${String(depth).padStart(5)}  ${who.padEnd(22)} ${columns.join('  ')}`);
+  return [String(depth), ...columns, who];
 }
 
 await fill();
 console.log(`medians of ${rounds} rounds of ${seconds} s, and times Linux's`);
-console.log('depth  driver                     IOPS              p50 us           p99 us');
+const rows: string[][] = [];
 for (const depth of DEPTHS) {
   const linux: Figures[] = [];
   const polled: Figures[] = [];
@@ -110,7 +107,10 @@ for (const depth of DEPTHS) {
     linux.push(fio(node, depth));
     takeFromLinux(address);
   }
-  show(depth, 'Linux, fio', linux, linux);
-  show(depth, 'this one, interrupts', interrupted, linux);
-  show(depth, 'this one, polled', polled, linux);
+  rows.push(
+    row(depth, 'Linux, fio', linux, linux),
+    row(depth, 'this one, interrupts', interrupted, linux),
+    row(depth, 'this one, polled', polled, linux),
+  );
 }
+console.log(table(['depth', 'IOPS', 'p50 us', 'p99 us', 'driver'], rows, 4));
