@@ -15,6 +15,7 @@ import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import type { MappingWay } from '../dma/streaming/mapping.ts';
 import { DMA_ATTR } from '../dma/words/attributes.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
+import { observeReads } from '../looks.ts';
 import { AccessJudge } from './access.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
@@ -146,9 +147,24 @@ export class SimulationWatch implements Watch {
       piece.inPlaceTo = piece.size;
       this.#share(piece, view);
       pieces.push(piece);
+      const start = address - view.byteOffset;
+      observeReads(view.buffer, (offset, size) => this.#read(start + offset, size));
       address += view.length;
     }
     this.#buffers.set(handle, pieces);
+  }
+
+  /** The CPU reads noncoherent memory through an accessor of the library. */
+  #read(address: number, size: number): void {
+    if (this.#debug.disabled) return;
+    const pieces = this.#judge.reachable.touching(address, size).filter((one) => one instanceof LentBytes);
+    const mapped = pieces.some(({ entry }) => entry.way !== undefined);
+    for (const piece of pieces) {
+      if (mapped && piece.entry.way === undefined) continue;
+      const from = Math.max(0, address - piece.address);
+      const to = Math.min(piece.size, address + size - piece.address);
+      this.#checkTaken(piece, from, to, 'the CPU read them');
+    }
   }
 
   releasing(entry: HeldEntry): void {
@@ -367,7 +383,7 @@ export class SimulationWatch implements Watch {
     const lost = piece.unsynced.firstIn(from, to);
     if (lost === undefined) return;
     const changed = { ...lost, count: lost.end - lost.start };
-    const message = `${what(changed)} of ${thing(piece)} that the device wrote: ${fate}, and the driver never synced them`;
+    const message = `${what(changed)} of ${thing(piece)} that the device wrote: ${fate}, and the driver had not synced them for the CPU`;
     const remedy = 'syncForCpu before reading what the device wrote';
     this.#tell('not-synced-for-cpu', piece, changed, `${message}; ${remedy}`, 'driver');
   }

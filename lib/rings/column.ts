@@ -9,7 +9,7 @@
 
 import { argumentError, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
-import { lookAt } from '../looks.ts';
+import { lookAt, type ReadObserver, readObserver } from '../looks.ts';
 import { dmaRmb, dmaWmb, KEEPS_ORDER } from './barriers.ts';
 
 /**
@@ -56,8 +56,13 @@ export interface Placement {
   readonly offset: number;
 }
 
+/** A column of one width, with the place of an element in words. */
+interface WordColumn extends Column {
+  index(element: number): number;
+}
+
 interface ColumnClass {
-  new (placement: Placement): Column;
+  new (placement: Placement): WordColumn;
 }
 
 /**
@@ -67,7 +72,7 @@ interface ColumnClass {
  */
 function columnClass(Words: typeof Uint8Array | typeof Uint16Array | typeof Uint32Array): ColumnClass {
   const width = Words.BYTES_PER_ELEMENT;
-  return class implements Column {
+  return class implements WordColumn {
     declare readonly words: Uint8Array | Uint16Array | Uint32Array;
     declare readonly stride: number;
     declare readonly at: number;
@@ -141,10 +146,44 @@ const POLLED_COLUMN = {
   4: polledClass(NATIVE_COLUMN[4]),
 } as const;
 
+/** A class of its own, so that only memory which dma-debug watches byte by byte pays for it. */
+function observedClass(Polled: ColumnClass, width: number): ColumnClass {
+  return class extends Polled {
+    declare readonly read: ReadObserver;
+    declare readonly start: number;
+
+    constructor(placement: Placement) {
+      super(placement);
+      this.read = readObserver(placement.bytes.buffer)!;
+      this.start = placement.bytes.byteOffset;
+    }
+
+    override get(element: number): number {
+      const value = super.get(element);
+      this.read(this.start + this.index(element) * width, width);
+      return value;
+    }
+
+    override load(element: number): number {
+      const value = super.load(element);
+      this.read(this.start + this.index(element) * width, width);
+      return value;
+    }
+  };
+}
+
+/** The same over memory whose reads dma-debug sees. */
+const OBSERVED_COLUMN = {
+  1: observedClass(POLLED_COLUMN[1], 1),
+  2: observedClass(POLLED_COLUMN[2], 2),
+  4: observedClass(POLLED_COLUMN[4], 4),
+} as const;
+
 /** A column in the byte order of this processor. */
 export function nativeColumn(placement: Placement, width: 1 | 2 | 4): Column {
-  const watched = lookAt(placement.bytes.buffer) !== undefined;
-  return new (watched ? POLLED_COLUMN : NATIVE_COLUMN)[width](placement);
+  const { buffer } = placement.bytes;
+  if (lookAt(buffer) === undefined) return new NATIVE_COLUMN[width](placement);
+  return new (readObserver(buffer) === undefined ? POLLED_COLUMN : OBSERVED_COLUMN)[width](placement);
 }
 
 /** A column in the other byte order. */

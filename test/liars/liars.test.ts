@@ -2,19 +2,25 @@
  * The drivers of the examples on devices that lie in everything they may return. Whatever the device says: no call fails but
  * with a DmaError, every promise settles, no memory is touched or kept beyond what the device was lent, and when the device
  * is reset and honest again everything works.
- * USERDMA_TEST_RUNS says how many rounds each driver makes; USERDMA_TEST_SEED repeats a failure: it is that of the first round.
+ * A round is a deed of a driver on a device that lies. USERDMA_TEST_RUNS says how many each driver makes; USERDMA_TEST_SEED
+ * repeats a failure: it is that of the first opening.
  */
 import { describe, expect, it } from 'vitest';
-import { openPci, type PciFunction } from '../../lib/index.ts';
+import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 import { eachOf, Random } from '../nvme/random.ts';
+import { impossibleBars, withLyingConfig } from './config.ts';
 import { Liar } from './liar.ts';
 import { type Loaded, mayFail, type Suspect, suspects } from './suspects.ts';
 
 const ROUNDS = Number(process.env.USERDMA_TEST_RUNS ?? 300);
+/** Functions with impossible BARs. */
+const OPENINGS = Math.ceil(ROUNDS / 10);
+/** Deeds at most from one opening to the next: many when there are many in all, so that most of the time is theirs. */
+const DEEDS = ROUNDS > 10_000 ? 40 : 6;
 const MILLISECONDS_PER_ROUND = 1000;
-/** Rounds at once: most of their time they wait. */
-const WIDTH = 24;
+/** Openings at once: most of their time they wait. */
+const WIDTH = Number(process.env.USERDMA_TEST_WIDTH ?? 24);
 /** Milliseconds after which a promise is taken for lost. */
 const LOST = 60_000;
 
@@ -29,6 +35,9 @@ function anyMachine(random: Random): SimulateOptions {
     }),
   };
 }
+
+/** A small bounce buffer: most of the time of an opening would be that of the memory. */
+const OPEN: OpenPciOptions = { debug: { print: false }, streaming: { bounce: { total: 2 ** 19 } } };
 
 async function settled<T>(what: string, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
@@ -59,16 +68,21 @@ async function close(fn: PciFunction, loaded: Loaded | undefined, pullOut: () =>
   expectNothingKept(fn);
 }
 
-async function lie(suspect: Suspect, random: Random): Promise<void> {
+/** @returns how many deeds there were */
+async function lie(suspect: Suspect, random: Random): Promise<number> {
   const liar = new Liar(suspect.model(random), random);
   const source = simulate(liar, anyMachine(random));
-  const fn = await openPci(source, { debug: { print: false } });
   liar.lying = random.below(3) === 0;
+  const opened = random.below(2) === 0 ? source : withLyingConfig(source, random, () => liar.lying);
+  const fn = await openPci(opened, OPEN);
   const load = (): Promise<Loaded> => suspect.load(fn, random, false);
   const loaded = await settled('load', mayFail(load));
   liar.lying = true;
+  // To load a driver is a deed.
+  let deeds = 1;
+  const wanted = 2 + random.below(DEEDS);
   if (loaded !== undefined) {
-    for (let deeds = 1 + random.below(6); deeds > 0; deeds--) await settled('a deed', loaded.deed(random));
+    for (; deeds < wanted; deeds++) await settled('a deed', loaded.deed(random));
     liar.lying = random.below(2) === 0;
     if (!liar.lying)
       await settled(
@@ -81,11 +95,27 @@ async function lie(suspect: Suspect, random: Random): Promise<void> {
   // As after power-up: the device may have kept what the lies have made of it.
   source.unplug();
   source.plugIn();
-  const again = await openPci(source, { debug: { print: false } });
+  const again = await openPci(source, OPEN);
   const honest = await settled('load, honest', suspect.load(again, random, true));
   await settled('traffic', honest.works(random));
   await settled('traffic after a reset, honest', resetAndWork(honest, random));
   await close(again, honest, () => expect.unreachable('an honest device is stopped'));
+  return deeds;
+}
+
+/** A function whose BARs are impossible is refused, and nothing is kept. */
+async function refuse(suspect: Suspect, random: Random): Promise<void> {
+  const liar = new Liar(suspect.model(random), random);
+  Object.defineProperty(liar, 'bars', { value: impossibleBars(liar, random) });
+  const fn = await openPci(simulate(liar, anyMachine(random)), OPEN);
+  liar.lying = random.below(2) === 0;
+  const loaded = await settled(
+    'load',
+    mayFail(() => suspect.load(fn, random, false)),
+  );
+  if (loaded !== undefined) await settled('a deed', loaded.deed(random));
+  liar.lying = false;
+  await close(fn, loaded, () => {});
 }
 
 async function resetAndWork(loaded: Loaded, random: Random): Promise<void> {
@@ -100,16 +130,40 @@ describe('Devices that lie', () => {
       `${suspect.name} survives ${ROUNDS} of them`,
       async () => {
         const { seed } = new Random();
-        const rounds = Array.from({ length: ROUNDS }, (_, round) => seed + round);
-        await eachOf(rounds, WIDTH, async (one) => {
+        let done = 0;
+        let openings = 0;
+        const one = async (): Promise<void> => {
+          const own = seed + openings++;
           try {
-            await lie(suspect, new Random(one));
+            done += await lie(suspect, new Random(own));
           } catch (error) {
-            throw new Error(`seed ${one}: ${String(error)}`, { cause: error });
+            throw new Error(`seed ${own}: ${String(error)}`, { cause: error });
+          }
+        };
+        const some = async (): Promise<void> => {
+          while (done < ROUNDS) await one();
+        };
+        await Promise.all(Array.from({ length: WIDTH }, some));
+        if (ROUNDS > 10_000)
+          console.log(`${suspect.name}: ${done} rounds in ${openings} openings from ${seed}`);
+      },
+      LOST + ROUNDS * MILLISECONDS_PER_ROUND,
+    );
+
+    it(
+      `${suspect.name} refuses ${OPENINGS} with impossible BARs`,
+      async () => {
+        const { seed } = new Random();
+        const seeds = Array.from({ length: OPENINGS }, (_, round) => seed + round);
+        await eachOf(seeds, WIDTH, async (own) => {
+          try {
+            await refuse(suspect, new Random(own));
+          } catch (error) {
+            throw new Error(`seed ${own}: ${String(error)}`, { cause: error });
           }
         });
       },
-      LOST + ROUNDS * MILLISECONDS_PER_ROUND,
+      LOST + OPENINGS * MILLISECONDS_PER_ROUND,
     );
   }
 });
