@@ -70,12 +70,14 @@ function cacheFolder(): string {
 }
 
 /** Building a kernel takes long: machines that need it are left out of a run of everything until it is there. */
-function isReady({ machine }: Suite, filters: readonly string[]): boolean {
-  if (machine.kernel !== 'own' || filters.length > 0 || hasOwnKernel(cacheFolder(), ownConfig)) return true;
-  console.log(
-    `vm: machine ${machine.name} is left out: npm run test:vm -- ${machine.name} builds its kernel`,
-  );
-  return false;
+function readySuites(suites: readonly Suite[], filters: readonly string[]): readonly Suite[] {
+  if (filters.length > 0 || hasOwnKernel(cacheFolder(), ownConfig)) return suites;
+  const isReady = ({ machine }: Suite) => machine.kernel !== 'own';
+  const left = new Set(suites.filter((suite) => !isReady(suite)).map(({ machine }) => machine.name));
+  for (const name of left) {
+    console.log(`vm: machine ${name} is left out: npm run test:vm -- ${name} builds its kernel`);
+  }
+  return suites.filter(isReady);
 }
 
 function prepare({ kernel: kind = 'found' }: Machine): Host {
@@ -181,7 +183,7 @@ async function runSuites(hosts: ReadonlyMap<Machine, Host>, suites: readonly Sui
 }
 
 async function runTests(filters: readonly string[]): Promise<number> {
-  const suites = findSuites(dirname(here), filters).filter((suite) => isReady(suite, filters));
+  const suites = readySuites(findSuites(dirname(here), filters), filters);
   if (suites.length === 0) throw new HarnessError(`no test file matches ${filters.join(' ')}`);
   const hosts = new Map<Machine, Host>();
   for (const { machine } of suites) hosts.set(machine, hosts.get(machine) ?? prepare(machine));
