@@ -36,6 +36,8 @@ export interface Machine {
   readonly devices: readonly Device[];
   /** Which kernel it boots: the one that is found (kernel.ts), or our own (own-kernel.ts). Default 'found'. */
   readonly kernel?: 'found' | 'own';
+  /** Whether VFIO's container is there (/dev/vfio/vfio), as far as the kernel has it. Default true. */
+  readonly container?: boolean;
   /** QEMU's `-m`. Default 1G. */
   readonly memory?: string;
   /** Whether guest programs may talk to QEMU's monitor (QMP), by the virtio port `userdma.monitor`. Default false. */
@@ -256,11 +258,22 @@ export const machines: readonly Machine[] = [
     shared: ['nvme', 'nic', 'pci', 'virtio-blk'],
   },
   {
-    // Our own kernel opens every function without its group; the container is there too.
+    // Our own kernel can open every function without its group. Here the container is there too.
     name: 'iommufd',
     iommu: 'intel',
     clock: 'jumps',
     kernel: 'own',
+    modules: [],
+    devices: [edu, wideEdu, ...sharedGroup],
+    shared: [],
+  },
+  {
+    // Without the container, a function that is opened by its address is one of iommufd.
+    name: 'iommufd-edu',
+    iommu: 'intel',
+    clock: 'jumps',
+    kernel: 'own',
+    container: false,
     modules: [],
     devices: [edu, wideEdu, ...sharedGroup],
     shared: ['conformance', 'edu', 'mistakes'],
@@ -270,6 +283,7 @@ export const machines: readonly Machine[] = [
     iommu: 'intel',
     clock: 'host',
     kernel: 'own',
+    container: false,
     modules: [],
     devices: expressDevices,
     monitor: true,

@@ -68,7 +68,8 @@ function deviceVariables(machine: Machine): Record<string, string> {
 function commandScript({ machine, command, folder, environment }: Job): string {
   const variables = { ...environment, ...deviceVariables(machine), USERDMA_VM: machine.name };
   const assignments = Object.entries(variables).map(([name, value]) => quote(`${name}=${value}`));
-  return `cd ${quote(folder)} || exit\nexec env -i ${[...assignments, ...command.map(quote)].join(' ')}\n`;
+  const remove = machine.container === false ? 'rm -f /dev/vfio/vfio\n' : '';
+  return `${remove}cd ${quote(folder)} || exit\nexec env -i ${[...assignments, ...command.map(quote)].join(' ')}\n`;
 }
 
 function writeInstructions(share: string, job: Job): void {
