@@ -53,6 +53,14 @@ describe('when a fault strikes', () => {
     expect(later).toEqual(alone.filter((n) => n > 100));
   });
 
+  it('means the same faults in later versions, whatever kinds there are', () => {
+    const half = { probability: 0.5 };
+    expect(struck(joined(5).on('map-limit', half), 'map-limit', 20)).toEqual([2, 7, 11, 12, 13, 14, 16, 17]);
+    expect(struck(joined(5).on('vector-limit', half), 'vector-limit', 20)).toEqual([
+      2, 6, 7, 10, 12, 13, 14, 15, 16, 19, 20,
+    ]);
+  });
+
   it('rules of one kind stand side by side', () => {
     const both = joined().on('no-memory', { nth: 2 }).on('no-memory', { nth: 4 });
     expect(struck(both, 'no-memory', 6)).toEqual([2, 4]);
