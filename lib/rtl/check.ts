@@ -55,6 +55,8 @@ const CALM = { pressure: 0, latency: 0 };
 const MEMORY = 0x100_0000;
 const MEMORY_SIZE = 32_768;
 const DESTINATION_AT = 16_384;
+/** Problems after which nothing more is copied. A copy that does not end is the last one, too. */
+const ENOUGH = 20;
 /** Clocks that a copy may take. */
 const PATIENCE = 200_000;
 
@@ -117,7 +119,10 @@ class Check {
       this.#traffic(traffic);
       for (const length of LENGTHS.filter((one) => one <= longest)) {
         for (const source of SOURCES) {
-          for (const destination of DESTINATIONS) this.#copy(steps, length, source, destination, traffic);
+          for (const destination of DESTINATIONS) {
+            const ended = this.#copy(steps, length, source, destination, traffic);
+            if (!ended || this.#problems.size >= ENOUGH) return;
+          }
         }
       }
     }
@@ -193,13 +198,14 @@ class Check {
     return { low: simulator.low, high: simulator.high };
   }
 
+  /** @returns false when it does not come to an end */
   #copy(
     steps: readonly CopyStep[],
     length: number,
     source: number,
     destination: number,
     traffic: typeof CALM,
-  ): void {
+  ): boolean {
     const memory = this.#memory;
     for (let i = 0; i < DESTINATION_AT; i++) memory[i] = i * 7 + (i >> 8) + length;
     memory.fill(0xee, DESTINATION_AT);
@@ -211,7 +217,7 @@ class Check {
     const which = `a copy of ${length} bytes from 0x${places.source.toString(16)} to 0x${places.destination.toString(16)}`;
     if (!done) {
       this.#problems.add(`${which} does not end`);
-      return;
+      return false;
     }
     const start = DESTINATION_AT + destination;
     const right =
@@ -220,6 +226,7 @@ class Check {
     if (!right) this.#problems.add(`${which} is wrong`);
     if (beside.some((byte) => byte !== 0xee)) this.#problems.add(`${which} changes bytes beside it`);
     if (traffic === CALM) this.#best = Math.max(this.#best, length / clocks);
+    return true;
   }
 
   /** @returns false when the design does not come to an end */
