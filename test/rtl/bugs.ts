@@ -2,7 +2,7 @@
  * Bugs for the edu device in Verilog: each is a change of one line, which the input `bug` turns on, so that one build has
  * all of them.
  */
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** What finds it: wrong bytes or values, dma-debug, the checker of the bus, the number of interrupts. */
@@ -216,7 +216,8 @@ export function sourcesWithBugs(folder: string, from: string): string[] {
       text = replaceOnce(text, bug, to);
     }
     const out = join(folder, file);
-    writeFileSync(out, text);
+    // Test files run side by side: one does not empty what the other reads.
+    if (!existsSync(out) || readFileSync(out, 'utf8') !== text) writeFileSync(out, text);
     return out;
   });
 }
