@@ -28,7 +28,10 @@ export interface ReachedMemory {
 
 /** Called in the middle of what it tells of: it must neither throw nor use the device. */
 export interface DmaObserver {
+  /** The driver made, ended or synced a mapping or an allocation. */
   acted(act: DriverAct): void;
+  /** The device is about to access memory. */
   reached(memory: ReachedMemory): void;
+  /** dma-debug reported a mistake. */
   reported(report: DmaReport): void;
 }

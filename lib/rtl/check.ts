@@ -20,6 +20,7 @@ export interface CopyRecipe {
   readonly longest?: number;
 }
 
+/** What a check of a design does. */
 export interface CheckOptions {
   /** Bytes of the register window. Default: what its address bits reach, up to 4,096. */
   readonly registers?: number;
@@ -31,6 +32,7 @@ export interface CheckOptions {
   readonly seed?: number;
 }
 
+/** What a check of a design found. */
 export interface CheckResult {
   readonly reads: number;
   readonly writes: number;

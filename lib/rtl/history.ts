@@ -27,6 +27,7 @@ export interface ByteWrite {
   readonly over: boolean;
 }
 
+/** The beat of a write burst that wrote a byte. */
 export interface BeatOfBurst {
   /** Prefix of the AXI4 master's signals. */
   readonly port: string;
