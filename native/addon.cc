@@ -60,7 +60,8 @@ napi_value Init(napi_env env, napi_value exports) {
   InitVfioDevice(env, exports);
   InitUDmaBuf(env, exports);
   // Only tests ask for this object: no call of a driver accepts a device that is not real.
-  if (getenv("USERDMA_TESTING") != nullptr) napi_set_named_property(env, exports, "testing", testing);
+  if (kTesting && getenv("USERDMA_TESTING") != nullptr)
+    napi_set_named_property(env, exports, "testing", testing);
   return exports;
 }
 

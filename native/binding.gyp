@@ -18,6 +18,8 @@
         'conditions': [
           ['checkout=="true"', {
             'cflags_cc': ['-Werror'],
+          }, {
+            'defines': ['USERDMA_RELEASE'],
           }],
         ],
       }, {

@@ -168,7 +168,7 @@ void InitInterrupt(napi_env env, napi_value exports, napi_value testing) {
   Export<ReturnFd>(env, exports, "interruptFd");
   Export<InterruptClose>(env, exports, "interruptClose");
   Export<InterruptRef>(env, exports, "interruptRef");
-  Export<Signal>(env, testing, "signal");
+  if (kTesting) Export<Signal>(env, testing, "signal");
 }
 
 }  // namespace userdma

@@ -190,6 +190,7 @@ void InitMmio(napi_env env, napi_value exports, napi_value testing) {
   Export<MmioWrite<uint32_t>, 3>(env, exports, "mmioWrite32");
   Export<MmioWrite<uint64_t>, 3>(env, exports, "mmioWrite64");
   Export<Barrier, 0>(env, exports, "dmaBarrier");
+  if (!kTesting) return;
   Export<WindowFromRegion>(env, testing, "windowFromRegion");
   Export<WindowPastEnd>(env, testing, "windowPastEnd");
   Export<WindowClose>(env, testing, "windowClose");

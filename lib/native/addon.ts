@@ -119,6 +119,6 @@ export interface Addon
     UDmaBufFunctions,
     IommufdFunctions,
     VfioFunctions {
-  /** For tests only: undefined unless the environment had USERDMA_TESTING when the addon was loaded. */
+  /** For tests only: undefined in a released addon, and unless the environment had USERDMA_TESTING when the addon was loaded. */
   readonly testing: TestingFunctions;
 }

@@ -2,15 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-
-export interface Cell {
-  readonly name: string;
-  /** Throws when it does not work, NoTool when the tool is not to be had. @param folder an empty one @param tarball of the package */
-  run(folder: string, tarball: string): void;
-}
-
-/** The registry has not the tool that a cell is about: the cell is skipped. */
-export class NoTool extends Error {}
+import { type Cell, NoTool } from './cell.ts';
+import { debian } from './chroot.ts';
 
 /** A simulated device gives memory; the addon loads on Linux. */
 const BODY = `
@@ -304,4 +297,5 @@ export const cells: readonly Cell[] = [
   ...(['esm', 'cjs'] as const).flatMap((format) => [esbuild(format), rollup(format), webpack(format)]),
   ...runtimes,
   ...checks,
+  debian,
 ];

@@ -11,8 +11,9 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import Table from 'cli-table3';
 import { packageRoot } from '../../lib/native/package-root.ts';
-import { type Cell, cells, NoTool } from './cells.ts';
-import { contents, pack } from './pack.ts';
+import { type Cell, NoTool } from './cell.ts';
+import { cells } from './cells.ts';
+import { contents, pack, sizes } from './pack.ts';
 
 /** What every tarball has, and what none may have. */
 const WANTED = ['dist/bundle/index.js', 'dist/lib/index.d.ts', 'native/binding.gyp', 'sbom.cdx.json'];
@@ -76,6 +77,8 @@ function main(): number {
     const contentsOf: Outcome =
       faults.length === 0 ? { result: 'passed' } : { result: 'failed', why: faults.join('\n') };
     note('contents of the tarball', contentsOf);
+    const { packed, withoutAddons } = sizes(tarball, ADDONS);
+    table.push(['packed size', `${packed}, without the addons ${withoutAddons}`]);
     for (const cell of chosen) note(cell.name, run(cell, tarball, work));
     console.log(table.toString());
     console.log(`package: ${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);

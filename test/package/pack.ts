@@ -1,6 +1,17 @@
 /** The tarball as a release has it, from a copy of this checkout: what was built here before has no part in it. */
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
 /** Packs the checkout at `root` in `work`, an empty folder. Returns the path of the tarball. */
@@ -33,4 +44,21 @@ export function pack(root: string, work: string): string {
 export function contents(tarball: string): string[] {
   const names = execFileSync('tar', ['tzf', tarball], { encoding: 'utf8' }).trim().split('\n');
   return names.map((name) => name.replace(/^package\//, '')).sort();
+}
+
+/** In kB: of the tarball, and of one without these files. */
+export function sizes(
+  tarball: string,
+  without: readonly string[],
+): { packed: string; withoutAddons: string } {
+  const kilobytes = (bytes: number) => `${Math.round(bytes / 1000)} kB`;
+  const excluded = without.map((name) => `--exclude=package/${name}`);
+  const work = mkdtempSync(join(tmpdir(), 'userdma-size-'));
+  try {
+    execFileSync('tar', ['xzf', tarball, '-C', work, ...excluded]);
+    const rest = execFileSync('tar', ['cz', '-C', work, 'package'], { maxBuffer: 2 ** 28 });
+    return { packed: kilobytes(statSync(tarball).size), withoutAddons: kilobytes(rest.length) };
+  } finally {
+    rmSync(work, { recursive: true });
+  }
 }

@@ -1,15 +1,18 @@
 /**
  * Builds the addons that are published, for both processors, and checks that each needs no more than it may.
  *
- *      node dist/test/package/prebuild.js [folder, default prebuilds]
+ *      node dist/test/package/prebuild.js [--testing] [folder, default prebuilds]
+ *
+ * With --testing they have the functions that stand in for a device in tests, and are else the same.
  *
  * One file serves glibc and musl: it names no library. Node.js has a C library loaded before any addon, and all names
  * are found there. portable.cc has what the two do not share.
  */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
 import { packageRoot } from '../../lib/native/package-root.ts';
 
 interface Target {
@@ -52,7 +55,7 @@ const LIBC = new Set(
   sysconf write _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable __gmon_start__`.split(/\s+/),
 );
 
-function build(root: string, target: Target, out: string): void {
+function build(root: string, target: Target, out: string, testing: boolean): void {
   const headers = join(dirname(dirname(process.execPath)), 'include', 'node');
   if (!existsSync(join(headers, 'node_api.h')))
     throw new Error(`the headers of Node.js are not in ${headers}`);
@@ -65,6 +68,7 @@ function build(root: string, target: Target, out: string): void {
     `${target.triplet}-g++`,
     [
       ...[...COMPILE, ...target.flags, `-I${headers}`, '-o', out],
+      ...(testing ? [] : ['-DUSERDMA_RELEASE']),
       ...[...sources.map((name) => join(native, name)), join(root, 'test', 'package', 'portable.cc')],
       ...[...LINK, `-Wl,--version-script=${exported}`],
     ],
@@ -74,7 +78,7 @@ function build(root: string, target: Target, out: string): void {
 }
 
 /** What is wrong with a built addon; empty when nothing is. */
-export function faults(path: string): string[] {
+export function faults(path: string, testing = false): string[] {
   const read = (...flags: string[]) => execFileSync('readelf', ['-W', ...flags, path], { encoding: 'utf8' });
   const dynamic = read('--dynamic');
   const wrong: string[] = [];
@@ -91,17 +95,18 @@ export function faults(path: string): string[] {
   const exported = symbols
     .filter((words) => words[4] === 'GLOBAL' && words[6] !== 'UND')
     .map((words) => words[7]!);
+  if (!testing && readFileSync(path).includes('windowPastEnd')) wrong.push('it has functions for tests');
   const extra = exported.filter((name) => !EXPORTS.includes(name) && name !== undefined);
   if (extra.length > 0) wrong.push(`it exports ${extra.join(', ')}`);
   return wrong;
 }
 
-function main(folder: string): number {
+function main(folder: string, testing: boolean): number {
   const root = packageRoot();
   for (const target of targets) {
     const out = join(folder, `linux-${target.arch}`, 'userdma.node');
-    build(root, target, out);
-    const wrong = faults(out);
+    build(root, target, out, testing);
+    const wrong = faults(out, testing);
     if (wrong.length > 0) {
       console.error(`${out}: ${wrong.join('; ')}`);
       return 1;
@@ -111,5 +116,12 @@ function main(folder: string): number {
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) {
-  process.exitCode = main(resolve(process.argv[2] ?? join(packageRoot(), 'prebuilds')));
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { testing: { type: 'boolean' } },
+  });
+  process.exitCode = main(
+    resolve(positionals[0] ?? join(packageRoot(), 'prebuilds')),
+    values.testing === true,
+  );
 }
