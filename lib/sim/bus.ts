@@ -2,7 +2,7 @@
  * The slot of a simulated device. The device exists as long as the simulation. A driver's connection to it (a
  * BusPort) begins with open and ends with close.
  */
-import { argumentError, describe } from '../arguments.ts';
+import { argumentError, checkFunction, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { wholeAddress } from '../iommu/bus-address.ts';
 import type { Requester } from '../iommu/device-access.ts';
@@ -283,6 +283,7 @@ export class SimulatedBus implements SlotBus {
         TIME_REMEDY,
       );
     }
+    checkFunction(action, `the action that ${modelName(this.model)} gave to after()`);
     if (this.#plugged) this.clock.after(microseconds, action);
   }
 

@@ -29,6 +29,13 @@ const EXTENDED_BYTES = 4096 - 256;
 export function describeBars(model: DeviceModel): BarInfo[] {
   const { config } = model;
   checkHeader(config);
+  for (const bar of model.bars) {
+    if (typeof bar !== 'object' || bar === null)
+      throw refusal(`a BAR that is ${describe(bar)}`, 'pass { index, size }');
+  }
+  if (!Array.isArray(config.capabilities ?? [])) {
+    throw refusal(`capabilities that are ${describe(config.capabilities)}`, 'pass an array');
+  }
   const bars = model.bars.map((bar) => describeBar(bar, config.msix));
   const numbers = bars.flatMap(({ index, is64Bit }) => (is64Bit ? [index, index + 1] : [index]));
   if (new Set(numbers).size < numbers.length || Math.max(...numbers) > 5) {
