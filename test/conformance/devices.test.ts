@@ -1,5 +1,5 @@
 /** What devices of one process have to do with each other: the same bytes lent to two of them (kernel/dma/debug.c). */
-import { DMA_ATTR, openPci } from '../../lib/index.ts';
+import { DMA_ATTR, dmaBitMask, openPci } from '../../lib/index.ts';
 import { simulate } from '../../lib/sim/index.ts';
 import { assert, describe, it } from '../harness.ts';
 import { Master } from '../master.ts';
@@ -34,6 +34,30 @@ for (const together of [true, false]) {
         b.mapSingle(bytes, 'from-device').unmap();
         assert.deepEqual([kinds(a), kinds(b)], [[], []]);
       }
+      close();
+    });
+
+    it('have a mask each, which says where their own mappings and memory are', async () => {
+      const { a, b, close } = await pair(together);
+      const last = ({ dmaAddress, size }: { dmaAddress: bigint; size: number }) =>
+        dmaAddress + BigInt(size) - 1n;
+      a.setMaskAndCoherent(dmaBitMask(24));
+      assert.deepEqual([b.mask, b.coherentMask], [dmaBitMask(32), dmaBitMask(32)]);
+      b.setMaskAndCoherent(dmaBitMask(28));
+      assert.deepEqual([a.mask, a.coherentMask], [dmaBitMask(24), dmaBitMask(24)]);
+      const high = b.allocCoherent(4096);
+      assert.ok(last(high) > dmaBitMask(24) && last(high) <= dmaBitMask(28), 'coherent memory of b');
+      assert.ok(last(a.allocCoherent(4096)) <= dmaBitMask(24), 'coherent memory of a');
+      for (const size of [100, 65_536]) {
+        const bytes = new Uint8Array(size);
+        assert.ok(last(a.mapSingle(bytes, 'to-device')) <= dmaBitMask(24), `a, ${size} bytes`);
+        const other = last(b.mapSingle(bytes, 'to-device'));
+        assert.ok(other > dmaBitMask(24) && other <= dmaBitMask(28), `b, ${size} bytes`);
+      }
+      // The device a cannot use the address that the memory has for b.
+      const mapped = a.mapSingle(high.bytes, 'to-device');
+      assert.notEqual(mapped.way, 'arithmetic');
+      assert.ok(last(mapped) <= dmaBitMask(24), "b's memory for a");
       close();
     });
 

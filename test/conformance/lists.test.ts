@@ -245,6 +245,43 @@ for (const world of worlds) {
       assert.equal(dma.bounceStats.usedSlots, 0);
     });
 
+    it('the same bytes twice in a list are two elements, and the device has both', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      const own = dma.allocCoherent(COPYBREAK).bytes;
+      for (const bytes of [pattern(300, 1), pattern(COPYBREAK + 100, 2), own]) {
+        const list = dma.mapSg([bytes, bytes.subarray(0, 100), bytes], 'to-device');
+        assert.equal(list.size, 2 * bytes.length + 100);
+        const seen: Uint8Array[] = [];
+        for (const { dmaAddress, length } of list.segments) seen.push(await open.read(dmaAddress, length));
+        sameBytes(Buffer.concat(seen), Buffer.concat([bytes, bytes.subarray(0, 100), bytes]), 'the list');
+        list.unmap();
+      }
+    });
+
+    it('100,000 entries are a list like any other', async () => {
+      if (!world.simulated) return;
+      using open = await world.open();
+      const { dma } = open;
+      const own = dma.allocNoncoherent(2 ** 18, 'bidirectional').bytes;
+      own.set(pattern(2 ** 18, 3));
+      const views = Array.from({ length: 100_000 }, (_, i) =>
+        own.subarray((i % 1000) * 8, (i % 1000) * 8 + 8),
+      );
+      if (world.forced || isNarrow(world)) {
+        // There are not so many bounce slots.
+        assert.throws(() => dma.mapSg(views, 'to-device'), { code: 'ENOMEM' });
+        assert.equal(dma.bounceStats.usedSlots, 0);
+        return;
+      }
+      const list = dma.mapSg(views, 'to-device');
+      assert.equal(list.nents, 100_000);
+      assert.equal(list.size, 800_000);
+      const last = list.segments.at(-1)!;
+      sameBytes(await open.read(last.dmaAddress, last.length), views.at(-1)!, 'the last entry');
+      list.unmap();
+    });
+
     it('a failure leaves nothing mapped and no byte changed', async () => {
       using open = await world.open();
       const { dma } = open;

@@ -40,6 +40,26 @@ for (const world of worlds) {
       dma.setMaskAndCoherent(dmaBitMask(64));
     });
 
+    it('of more than 32 bits never fail, and coherent memory may have the same mask or a narrower one', async () => {
+      using fn = await world.openFunction();
+      const { dma } = fn;
+      for (let bits = 33; bits <= 64; bits++) {
+        for (const set of setters) dma[set](dmaBitMask(bits));
+        assert.deepEqual([dma.mask, dma.coherentMask], [dmaBitMask(bits), dmaBitMask(bits)]);
+      }
+      for (let bits = 1; bits <= 64; bits++) {
+        if (!dma.supported(dmaBitMask(bits))) continue;
+        dma.setMask(dmaBitMask(bits));
+        dma.setCoherentMask(dmaBitMask(bits));
+        // A narrower mask is refused only where no page at all lies below it.
+        for (let narrower = 1; narrower < bits; narrower++) {
+          if (dma.supported(dmaBitMask(narrower))) dma.setCoherentMask(dmaBitMask(narrower));
+          else refused(dma, 'EIO', `${narrower} bits`, () => dma.setCoherentMask(dmaBitMask(narrower)));
+        }
+        assert.equal(dma.mask, dmaBitMask(bits));
+      }
+    });
+
     for (const set of setters) {
       it(`${set}: EIO when nothing fits, EINVAL for what is no mask, and all stays as it was`, async () => {
         using fn = await world.openFunction();
