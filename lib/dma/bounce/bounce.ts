@@ -188,10 +188,9 @@ export class BounceBuffer {
     this.slots.give(slot);
   }
 
-  /** Device address of the first byte of a slot. */
-  address(slot: number): number {
-    const chunk = this.chunkOf(slot);
-    return chunk.address + chunk.offset(slot);
+  /** The chunk that a taken slot is in, for as long as the slot is taken. */
+  chunkOf(slot: number): BounceChunk {
+    return this.chunks[this.places[slot]!]!;
   }
 
   /** Whether a device address is in one of the slots, taken or not. */
@@ -213,15 +212,8 @@ export class BounceBuffer {
 
   /** All bytes of `source` to byte `at` of a run. */
   copyIn(slot: number, at: number, source: Uint8Array): void {
-    const chunk = this.chunkOf(slot);
-    chunk.arena.set(source, chunk.offset(slot) + at);
+    this.chunkOf(slot).copyIn(slot, at, source);
     this.counters[BYTES_IN]! += source.length;
-  }
-
-  /** `size` bytes at byte `at` of a run, all of the mapping, to the start of `target`. */
-  copyOut(slot: number, at: number, size: number, target: Uint8Array): void {
-    target.set(this.chunkOf(slot).whole(slot, at, size));
-    this.counters[BYTES_OUT]! += size;
   }
 
   /** `size` bytes at byte `at` of a run to byte `offset` of `target`. */
@@ -230,10 +222,14 @@ export class BounceBuffer {
     this.counters[BYTES_OUT]! += size;
   }
 
-  /** Count bytes that other code has copied to the device's side and back (copy-list.ts). */
-  countCopied(bytesIn: number, bytesOut: number): void {
-    this.counters[BYTES_IN]! += bytesIn;
-    this.counters[BYTES_OUT]! += bytesOut;
+  /** Count bytes that other code has copied to the device's side (bounced.ts, copy-list.ts). */
+  countIn(bytes: number): void {
+    this.counters[BYTES_IN]! += bytes;
+  }
+
+  /** Count bytes that other code has copied back. */
+  countOut(bytes: number): void {
+    this.counters[BYTES_OUT]! += bytes;
   }
 
   /** The failure of a mapping that finds no room; counted. */
@@ -271,10 +267,6 @@ export class BounceBuffer {
   /** Memory of a chunk. @throws DmaError as DmaOperations.allocate */
   protected allocate(size: number, limit: number): DeviceRange {
     return this.operations.allocate(size, limit, 'read-write', 'noncoherent');
-  }
-
-  private chunkOf(slot: number): BounceChunk {
-    return this.chunks[this.places[slot]!]!;
   }
 
   private clear(chunk: BounceChunk, slot: number, pad: number, end: number, dirty: number): void {

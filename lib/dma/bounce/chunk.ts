@@ -48,6 +48,16 @@ export class BounceChunk {
     return (slot - this.first) << SLOT_SHIFT;
   }
 
+  /** Device address of the first byte of a slot. */
+  addressOf(slot: number): number {
+    return this.address + this.offset(slot);
+  }
+
+  /** Copies all bytes of `source` to byte `at` of a run. */
+  copyIn(slot: number, at: number, source: Uint8Array): void {
+    this.arena.set(source, this.offset(slot) + at);
+  }
+
   /** Bytes from the start of a run on that may not be zero. */
   dirtyFrom(slot: number): number {
     return this.dirty[slot - this.first]!;

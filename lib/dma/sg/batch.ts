@@ -29,7 +29,8 @@ export class SgBatch {
     if (this.state !== READY && !this.prepare(streaming, record, forDevice)) return false;
     const { copies } = this;
     if (!copies.run(streaming.copyMany!)) return false;
-    streaming.bounce.countCopied(forDevice ? copies.bytes : 0, forDevice ? 0 : copies.bytes);
+    if (forDevice) streaming.bounce.countIn(copies.bytes);
+    else streaming.bounce.countOut(copies.bytes);
     return true;
   }
 

@@ -68,9 +68,12 @@ export class BouncedMappings {
       this.checkSize(size, pad);
     }
     const slot = bounce.take(size, pad, minAlignMask + 1);
-    bounce.copyIn(slot, pad, source);
+    const chunk = bounce.chunkOf(slot);
+    chunk.copyIn(slot, pad, source);
+    bounce.countIn(size);
     const record = this.table.take(size, bits, attributes, 'bounced');
-    record.address = bounce.address(slot) + pad;
+    record.address = chunk.addressOf(slot) + pad;
+    record.chunk = chunk;
     record.source = source;
     record.slot = slot;
     record.slotOffset = pad;
@@ -88,12 +91,14 @@ export class BouncedMappings {
     const total = sources.reduce((sum, { length }) => sum + length, 0);
     if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0) throw mustBounce(total);
     const slot = bounce.take(total, pad, this.operations.granule);
+    const chunk = bounce.chunkOf(slot);
     const last = sources.length - 1;
     let at = pad;
     return sources.map((source, i) => {
       bounce.copyIn(slot, at, source);
       const record = this.table.take(source.length, bits, attributes, 'bounced');
-      record.address = bounce.address(slot) + at;
+      record.address = chunk.addressOf(slot) + at;
+      record.chunk = chunk;
       record.source = source;
       record.slot = slot;
       record.slotOffset = at;
@@ -117,7 +122,10 @@ export class BouncedMappings {
     if (written && !skips) {
       const source = record.source!;
       intact = source.length === size;
-      if (intact) this.bounce.copyOut(slot, record.slotOffset, size, source);
+      if (intact) {
+        source.set(record.chunk!.whole(slot, record.slotOffset, size));
+        this.bounce.countOut(size);
+      }
     }
     if (!record.borrows) this.bounce.give(slot);
     return intact;
@@ -129,8 +137,10 @@ export class BouncedMappings {
     if ((record.bits & DEVICE_WRITES) === 0) return true;
     const source = record.source!;
     if (source.length !== record.size) return false;
-    if (size === record.size) this.bounce.copyOut(record.slot, record.slotOffset, size, source);
-    else this.bounce.copyOutPart(record.slot, record.slotOffset + offset, size, source, offset);
+    const { chunk, slot, slotOffset } = record;
+    if (size === record.size) source.set(chunk!.whole(slot, slotOffset, size));
+    else source.set(chunk!.part(slot, slotOffset + offset, size), offset);
+    this.bounce.countOut(size);
     return true;
   }
 
@@ -142,7 +152,8 @@ export class BouncedMappings {
       intact = source.length === record.size;
       if (intact) {
         const bytes = size === record.size ? source : partOf(record, source, offset, size);
-        this.bounce.copyIn(record.slot, record.slotOffset + offset, bytes);
+        record.chunk!.copyIn(record.slot, record.slotOffset + offset, bytes);
+        this.bounce.countIn(size);
       }
     }
     if (this.cache !== undefined) this.clean(record, offset, size);
@@ -165,16 +176,14 @@ export class BouncedMappings {
     throw this.bounce.refuse(size, `a bounced mapping has at most ${this.maxMappingSize}`);
   }
 
-  private clean({ slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {
-    const { bounce } = this;
-    const at = bounce.arenaOffset(slot) + slotOffset + offset;
-    this.cache!.syncForDevice(bounce.arena(slot).buffer, at, size, directionOf(bits));
+  private clean({ chunk, slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {
+    const at = chunk!.offset(slot) + slotOffset + offset;
+    this.cache!.syncForDevice(chunk!.arena.buffer, at, size, directionOf(bits));
   }
 
-  private invalidate({ slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {
-    const { bounce } = this;
-    const at = bounce.arenaOffset(slot) + slotOffset + offset;
-    this.cache!.syncForCpu(bounce.arena(slot).buffer, at, size, directionOf(bits));
+  private invalidate({ chunk, slot, slotOffset, bits }: MappingRecord, offset: number, size: number): void {
+    const at = chunk!.offset(slot) + slotOffset + offset;
+    this.cache!.syncForCpu(chunk!.arena.buffer, at, size, directionOf(bits));
   }
 }
 

@@ -11,6 +11,7 @@
 import { describe } from '../../arguments.ts';
 import { type DmaDirection, directionBits, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
+import type { BounceChunk } from '../bounce/chunk.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { PinnedView } from '../placement/pinned-view.ts';
@@ -51,8 +52,9 @@ export class MappingRecord {
   source: Uint8Array | undefined = undefined;
   /** The memory, when it is the device's own. */
   region: OwnRegion | undefined = undefined;
-  /** First bounce slot, when it is bounced. */
+  /** First bounce slot, when it is bounced, and its chunk, which is looked up once. */
   slot = -1;
+  chunk: BounceChunk | undefined = undefined;
   /** Where in the slots the first byte lies. */
   slotOffset = 0;
   /** Whether the slots are given back with another mapping: one further on in the same chain of a list. */
