@@ -122,7 +122,7 @@ describe('direct operations', () => {
       PAGE,
     ]);
     expect(operations.reserve(PAGE, 2 ** 53 - 1)).toBeUndefined();
-    expectCode('EOPNOTSUPP', () => operations.place());
+    expectCode('EOPNOTSUPP', () => operations.map());
   });
 });
 

@@ -22,7 +22,7 @@ export class StrictBounceBuffer extends BounceBuffer {
   protected override allocate(size: number, limit: number): DeviceRange {
     const range = super.allocate(size, limit);
     // Zeros until here.
-    this.operations.displace(range.address, range.span);
+    this.operations.unmap(range.address, range.span);
     return range;
   }
 }

@@ -81,17 +81,17 @@ export class DirectOperations implements DmaOperations {
   reserve(_size: number, _limit: number): undefined {}
 
   /** @throws DmaError EOPNOTSUPP */
-  place(): void {
+  map(): void {
     throw withoutIommu();
   }
 
   /** @throws DmaError EREMOTEIO */
-  placeWindow(): void {
+  mapWindow(): void {
     throw unreachableRegisters();
   }
 
   /** @throws DmaError EOPNOTSUPP */
-  displace(): void {
+  unmap(): void {
     throw withoutIommu();
   }
 

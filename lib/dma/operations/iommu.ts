@@ -81,7 +81,7 @@ export class IommuOperations implements DmaOperations {
     try {
       const buffer = this.#takeMemory(size, coherence);
       range.buffers = [buffer];
-      this.place(range.address, buffer, 0, range.span, access);
+      this.map(range.address, buffer, 0, range.span, access);
       return range;
     } catch (error) {
       this.#giveBack(range);
@@ -101,7 +101,7 @@ export class IommuOperations implements DmaOperations {
         buffers.push(buffer);
         longest = buffer.byteLength;
         const length = Math.ceil(longest / this.granule) * this.granule;
-        this.place(range.address + done, buffer, 0, length, 'read-write');
+        this.map(range.address + done, buffer, 0, length, 'read-write');
         done += longest;
       }
       return range;
@@ -112,7 +112,7 @@ export class IommuOperations implements DmaOperations {
   }
 
   release(range: DeviceRange): void {
-    this.displace(range.address, range.span);
+    this.unmap(range.address, range.span);
     this.#giveBack(range);
   }
 
@@ -126,18 +126,18 @@ export class IommuOperations implements DmaOperations {
     return range;
   }
 
-  place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
+  map(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void {
     if (this.#gone !== undefined) throw this.#gone;
     this.#space.map(address, buffer, offset, size, access);
   }
 
-  placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void {
+  mapWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void {
     if (this.#gone !== undefined) throw this.#gone;
     if (this.#space.mapWindow === undefined) throw unreachableRegisters();
     this.#space.mapWindow(address, window, offset, size, access);
   }
 
-  displace(address: number, size: number): void {
+  unmap(address: number, size: number): void {
     this.#space.unmap(address, size);
   }
 

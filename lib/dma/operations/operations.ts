@@ -39,10 +39,10 @@ export interface DmaOperations {
   /** Whether memory can have an address at or below `limit` (dma_supported). Changes nothing. */
   supports(limit: number): boolean;
 
-  /** Whether foreign memory can be given to the device in place: `reserve`, then `place`. */
+  /** Whether foreign memory can be given to the device in place: `reserve`, then `map`. */
   readonly pinsForeignMemory: boolean;
 
-  /** Whether registers of functions can be given to the device: `reserve`, then `placeWindow`. */
+  /** Whether registers of functions can be given to the device: `reserve`, then `mapWindow`. */
   readonly reachesRegisters: boolean;
 
   /** Where in its granule the first byte of a buffer lies. @throws DmaError EINVAL detached or resizable */
@@ -75,18 +75,18 @@ export interface DmaOperations {
   reserve(size: number, limit: number): DeviceRange | undefined;
 
   /** Map whole granules of a buffer at a reserved address. @throws DmaError as AddressSpace.map */
-  place(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
+  map(address: number, buffer: ArrayBufferLike, offset: number, size: number, access: Access): void;
 
   /**
    * Map whole granules of a function's registers at a reserved address.
    * @throws DmaError as AddressSpace.mapWindow · EREMOTEIO where `reachesRegisters` is false
    */
-  placeWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void;
+  mapWindow(address: number, window: MmioWindow, offset: number, size: number, access: Access): void;
 
   /** Unmap everything in [address, address + size). */
-  displace(address: number, size: number): void;
+  unmap(address: number, size: number): void;
 
-  /** Free a range from `reserve`. The caller has unmapped it with `displace` before. */
+  /** Free a range from `reserve`. The caller has unmapped it with `unmap` before. */
   unreserve(range: DeviceRange): void;
 
   /** The device is gone: allocations, reservations and mappings throw this error from here on. */

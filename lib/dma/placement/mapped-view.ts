@@ -77,7 +77,7 @@ export class MappedView {
       if (edges) this.#placeWithEdges();
       else this.#placeWhole();
     } catch (error) {
-      pinning.operations.displace(start, this.#span);
+      pinning.operations.unmap(start, this.#span);
       this.#giveSlots();
       throw error;
     }
@@ -145,7 +145,7 @@ export class MappedView {
    * the device is lost. The addresses stay reserved. False when the caller's buffer was detached.
    */
   finish(attributes: number): boolean {
-    this.#pinning.operations.displace(this.address - this.#at, this.#span);
+    this.#pinning.operations.unmap(this.address - this.#at, this.#span);
     const intact = (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0 || this.syncForCpu(0, this.#size);
     this.#giveSlots();
     return intact;
@@ -160,7 +160,7 @@ export class MappedView {
     const { buffer, byteOffset } = this.#source;
     const at = this.#at;
     const access = accessFor(this.#bits);
-    this.#pinning.operations.place(this.address - at, buffer, byteOffset - at, this.#span, access);
+    this.#pinning.operations.map(this.address - at, buffer, byteOffset - at, this.#span, access);
     this.#pieces.push({ start: 0, end: this.#size, slot: -1, buffer, at: byteOffset });
   }
 
@@ -177,7 +177,7 @@ export class MappedView {
     if (tailStart > head) {
       const { buffer, byteOffset } = this.#source;
       const from = byteOffset + head;
-      operations.place(this.address + head, buffer, from, tailStart - head, accessFor(this.#bits));
+      operations.map(this.address + head, buffer, from, tailStart - head, accessFor(this.#bits));
       this.#pieces.push({ start: head, end: tailStart, slot: -1, buffer, at: from });
     }
     if (tail > 0) this.#placeEdge(0, tailStart, size);
@@ -193,7 +193,7 @@ export class MappedView {
     const piece: Piece = { start, end, slot, buffer, at: page + at };
     this.#pieces.push(piece);
     this.#copyIn(piece, start, end);
-    operations.place(this.address + start - at, buffer, page, granule, accessFor(this.#bits));
+    operations.map(this.address + start - at, buffer, page, granule, accessFor(this.#bits));
   }
 
   #copyIn({ slot, start, at }: Piece, from: number, to: number): void {

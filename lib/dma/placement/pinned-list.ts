@@ -51,7 +51,7 @@ export class PinnedList {
     this.#range = range;
     this.address = range.address;
     try {
-      this.#placeAll(elements, offsets, accessFor(bits));
+      this.#mapAll(elements, offsets, accessFor(bits));
       for (let i = 0; i < elements.length; i++) {
         const { edged, start } = elements[i]!;
         if (edged === undefined) continue;
@@ -98,12 +98,12 @@ export class PinnedList {
   release(attributes: number): boolean {
     let intact = true;
     for (const view of this.#edged) if (!view.finish(attributes)) intact = false;
-    this.#displaceAll();
+    this.#unmapAll();
     return intact;
   }
 
-  #displaceAll(): void {
-    this.#operations.displace(this.address, this.#range.span);
+  #unmapAll(): void {
+    this.#operations.unmap(this.address, this.#range.span);
     this.#operations.unreserve(this.#range);
   }
 
@@ -111,7 +111,7 @@ export class PinnedList {
    * Neighbours both in memory and in the IOVA range become one mapping: mappings are expensive, and their number is
    * limited.
    */
-  #placeAll(elements: readonly PinnedElement[], offsets: Float64Array, access: Access): void {
+  #mapAll(elements: readonly PinnedElement[], offsets: Float64Array, access: Access): void {
     const { granule } = this.#operations;
     for (let i = 0; i < elements.length; ) {
       const { buffer, offset, start, length, edged } = elements[i]!;
@@ -129,7 +129,7 @@ export class PinnedList {
         if (offsets[i]! - next.start !== at + span) break;
         span += roundUp(next.start + next.length, granule);
       }
-      this.#operations.place(this.address + at, buffer, from, span, access);
+      this.#operations.map(this.address + at, buffer, from, span, access);
     }
   }
 }

@@ -20,8 +20,8 @@ export function measureCopybreak(operations: DmaOperations, limit: number): numb
   const mapOnce = (size: number) => {
     const range = reserveOrThrow(operations, size, limit);
     try {
-      operations.place(range.address, memory.buffer, from, size, 'read');
-      operations.displace(range.address, size);
+      operations.map(range.address, memory.buffer, from, size, 'read');
+      operations.unmap(range.address, size);
     } finally {
       operations.unreserve(range);
     }

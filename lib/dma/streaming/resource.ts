@@ -69,7 +69,7 @@ export class ResourceMappings implements MappingOwner {
     if (!operations.reachesRegisters) throw unreachableRegisters();
     const range = reserveOrThrow(operations, size, limit);
     try {
-      operations.placeWindow(range.address, window, offset, size, accessFor(bits));
+      operations.mapWindow(range.address, window, offset, size, accessFor(bits));
     } catch (error) {
       operations.unreserve(range);
       throw error;
@@ -83,7 +83,7 @@ export class ResourceMappings implements MappingOwner {
   unmap(record: MappingRecord): void {
     const { address, size, range } = record;
     const { operations } = this.device;
-    operations.displace(address, size);
+    operations.unmap(address, size);
     this.table.give(record);
     operations.unreserve(range!);
   }

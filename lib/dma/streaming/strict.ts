@@ -31,7 +31,7 @@ export class StrictBouncedMappings extends BouncedMappings {
   }
 
   override unmap(record: MappingRecord): boolean {
-    this.operations.displace(record.address - this.lead(record), this.spanOf(record));
+    this.operations.unmap(record.address - this.lead(record), this.spanOf(record));
     return super.unmap(record);
   }
 
@@ -45,12 +45,12 @@ export class StrictBouncedMappings extends BouncedMappings {
         const lead = this.lead(record);
         const { buffer } = bounce.arena(slot);
         const offset = bounce.arenaOffset(slot) + slotOffset - lead;
-        operations.place(address - lead, buffer, offset, this.spanOf(record), accessFor(bits));
+        operations.map(address - lead, buffer, offset, this.spanOf(record), accessFor(bits));
         placed++;
       }
     } catch (error) {
       for (const record of records.slice(0, placed)) {
-        operations.displace(record.address - this.lead(record), this.spanOf(record));
+        operations.unmap(record.address - this.lead(record), this.spanOf(record));
       }
       bounce.give(records[0]!.slot);
       for (const record of records) table.give(record);
