@@ -41,10 +41,11 @@ export function statementsIn(document: string): Statement[] {
   });
 }
 
-/** The worlds of the document's table. */
-export function worldsIn(document: string): string[] {
+/** The worlds of the document's table. @param iommu only those with one, or without. Default: all */
+export function worldsIn(document: string, iommu?: 'yes' | 'no'): string[] {
   const table = /\| World \|.*\n\|[-|]+\|\n((?:\|.*\n)+)/.exec(document)?.[1] ?? '';
-  return [...table.matchAll(/^\| (.+?) \|/gm)].map(([, world]) => world!);
+  const rows = [...table.matchAll(/^\| (.+?) \| (\w*)/gm)];
+  return rows.filter(([, , has]) => iommu === undefined || has === iommu).map(([, world]) => world!);
 }
 
 /** The tests that a statement names. */
@@ -60,8 +61,9 @@ export function testsOf({ cell }: Statement): NamedTest[] {
 export function missingIn(report: Report, document: string, root: string): string[] {
   const files = new Map(report.testResults.map((file) => [relative(root, file.name), file.assertionResults]));
   const worlds = worldsIn(document);
-  return statementsIn(document).flatMap((statement) =>
-    testsOf(statement).flatMap(({ file, title }) => {
+  return statementsIn(document).flatMap((statement) => {
+    const wanted = worldsIn(document, halfOf(statement));
+    return testsOf(statement).flatMap(({ file, title }) => {
       const all = files.get(file) ?? [];
       // The name of a test, or of tests that belong together.
       const named = all.filter((test) =>
@@ -76,9 +78,15 @@ export function missingIn(report: Report, document: string, root: string): strin
         tests.some(({ ancestorTitles }) => ancestorTitles.some((one) => one.endsWith(`: ${world}`)));
       // A file that runs in one of the worlds runs in all of them.
       if (!worlds.some((world) => inWorld(all, world))) return [];
-      return worlds.filter((world) => !inWorld(named, world)).map((world) => `${about}: not in ${world}`);
-    }),
-  );
+      return wanted.filter((world) => !inWorld(named, world)).map((world) => `${about}: not in ${world}`);
+    });
+  });
+}
+
+/** The worlds that a statement is about. */
+function halfOf({ cell }: Statement): 'yes' | 'no' | undefined {
+  if (cell.includes('(where there is an IOMMU)')) return 'yes';
+  return cell.includes('(where there is no IOMMU)') ? 'no' : undefined;
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
