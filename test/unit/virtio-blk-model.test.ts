@@ -95,7 +95,7 @@ describe('the driver of a virtio disk', () => {
 
   it('ends what takes too long, and works after a restart', async () => {
     const inject = new FaultInjector().on('completion-delayed', { until: 1, microseconds: Infinity });
-    const { disk, fn } = await plug({ latency: 10 }, { timeout: 30 }, { inject });
+    const { disk, fn } = await plug({ latency: 10 }, { timeout: 300 }, { inject });
     const reads = [0, 1, 2].map((sector) => disk.read(sector, new Uint8Array(SECTOR)));
     for (const read of reads) await expect(read).rejects.toEqual(code('ETIMEDOUT'));
     await expect(disk.read(0, new Uint8Array(SECTOR))).rejects.toEqual(code('ETIMEDOUT'));
