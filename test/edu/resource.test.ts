@@ -16,6 +16,9 @@ const IDENTIFICATION = Uint8Array.of(0xed, 0x00, 0x00, 0x01);
 const narrow = process.env.USERDMA_TEST_EDU;
 const wide = process.env.USERDMA_TEST_EDU_WIDE;
 
+/** An IOAS takes no memory that a driver has mapped; the registers of a function are such memory. */
+const byIommufd = process.env.USERDMA_VM === 'iommufd-edu';
+
 describe(`peer to peer, ${narrow === undefined ? 'simulated' : 'through VFIO'}`, () => {
   let edu: Edu;
   let peer: PciFunction;
@@ -38,6 +41,16 @@ describe(`peer to peer, ${narrow === undefined ? 'simulated' : 'through VFIO'}`,
   async function writeLiveness(address: bigint): Promise<void> {
     await edu.write(WORD);
     await edu.writeAnywhere(address + BigInt(LIVENESS), WORD.length);
+  }
+
+  if (byIommufd) {
+    it('is refused by iommufd with EREMOTEIO, and nothing stays mapped', () => {
+      for (const fn of [peer, edu.fn]) {
+        assert.throws(() => map(fn, 'bidirectional'), { code: 'EREMOTEIO' });
+        assert.deepEqual(edu.fn.dma.live, []);
+      }
+    });
+    return;
   }
 
   it('writes registers of another function', async () => {
