@@ -45,9 +45,10 @@ describe(`peer to peer, ${narrow === undefined ? 'simulated' : 'through VFIO'}`,
 
   if (byIommufd) {
     it('is refused by iommufd with EREMOTEIO, and nothing stays mapped', () => {
+      const before = edu.fn.dma.live.length;
       for (const fn of [peer, edu.fn]) {
         assert.throws(() => map(fn, 'bidirectional'), { code: 'EREMOTEIO' });
-        assert.deepEqual(edu.fn.dma.live, []);
+        assert.equal(edu.fn.dma.live.length, before);
       }
     });
     return;
