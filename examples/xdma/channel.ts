@@ -64,7 +64,8 @@ export class Channel {
 
   /** After all earlier transfers of this channel. @param card address on the card's AXI bus @throws DmaError as Xdma.read */
   transfer(card: number, memory: Memory): Promise<void> {
-    const views = Array.isArray(memory) ? memory : [memory as ArrayBufferView];
+    // A copy: the caller may change its list before this transfer starts.
+    const views = Array.isArray(memory) ? [...memory] : [memory as ArrayBufferView];
     const end = this.#tail.then(() => this.#transfer(card, views));
     this.#tail = end.catch(() => {});
     return end;
@@ -103,16 +104,17 @@ export class Channel {
 
   async #run(runs: readonly Run[]): Promise<void> {
     if (this.#failure !== undefined) throw this.#failure;
-    let failure: DmaError | undefined;
+    const failures: unknown[] = [];
     try {
       this.#engine.start(runs);
       await (this.#options.polls ? this.#poll() : this.#sleep());
     } catch (error) {
-      if (!(error instanceof DmaError)) throw error;
-      failure = error;
+      failures.push(error);
     }
-    failure = (await this.#stop(failure)) ?? failure;
-    if (failure !== undefined) throw failure;
+    // The memory goes back after this, so the engine stops first, whatever has failed.
+    const stopped = await this.#stop(failures.find((error) => error instanceof DmaError));
+    if (failures.length > 0) throw failures[0];
+    if (stopped !== undefined) throw stopped;
   }
 
   /** The engine is idle, or the card may do no DMA, when it settles. @returns why it was given up */

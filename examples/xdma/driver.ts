@@ -134,7 +134,7 @@ export class Xdma {
 
   /**
    * Reset the card, which ends every transfer with ECANCELED, and start it again, whatever state it was in.
-   * @throws DmaError as `open`, and EOPNOTSUPP: a channel does not stop, and the function cannot be reset alone
+   * @throws DmaError as `open`; EIO: a channel does not stop
    */
   reset(): Promise<void> {
     this.#resetting ??= this.#startAgain().finally(() => {
@@ -263,7 +263,12 @@ export class Xdma {
       // Without a reset of its own it is enough that all engines stop: `begin` sees to that.
       if (!(error instanceof DmaError && error.code === 'EOPNOTSUPP')) throw error;
     }
-    await this.#begin();
+    try {
+      await this.#begin();
+    } catch (error) {
+      if (error instanceof DmaError) this.#failure = error;
+      throw error;
+    }
   }
 
   /** Every transfer has ended, and the card can do no DMA, when it settles. */

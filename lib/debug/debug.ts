@@ -157,10 +157,10 @@ export class DmaDebug implements DmaDebugView {
   }
 
   /** A simulation needs no report: it reports the first access of the device with bus mastering off. */
-  closing(masterWasOn: boolean): void {
-    if (masterWasOn || !this.#isHardware || this.ledger.peak === 0) return;
+  closing(mayHaveRun: boolean): void {
+    if (mayHaveRun || !this.#isHardware || this.ledger.peak === 0) return;
     const fact = 'memory was given to the device, and bus mastering was off until the device was closed';
-    const message = `${fact}: the device reached none of it; call setMaster() before the device starts`;
+    const message = `${fact}: the device reached none of it; if the driver started the device, it has to call setMaster() first`;
     this.mistake('no-bus-master', message, undefined);
   }
 

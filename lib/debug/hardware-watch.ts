@@ -27,8 +27,14 @@ const LONGEST = 64 * 1024;
 /** The most bytes that are copied at one time only for the comparison. Beyond that, only the CRC is kept. */
 const MOST_COPIED = 2 ** 26;
 
-/** The mappings for all devices of the process, by their bytes. */
-const mappedBytes = new SharedBytes<DebugRecord>();
+/** The mappings for all devices of the process that let the device write, by their bytes. */
+const written = new SharedBytes<DebugRecord>();
+/** The other ones whose bytes are kept. */
+const onlyRead = new SharedBytes<DebugRecord>();
+
+function indexOf(record: DebugRecord): SharedBytes<DebugRecord> {
+  return (record.bits & DEVICE_WRITES) === 0 ? onlyRead : written;
+}
 
 /** Finds writes of the CPU to memory that a real device owns. */
 export class HardwareWatch implements Watch {
@@ -90,10 +96,17 @@ export class HardwareWatch implements Watch {
     if (view === undefined || way === 'resource' || (way === 'arithmetic' && region!.coherent)) return;
     if (region === undefined && isCoherentBuffer(view.buffer)) return;
     this.#copy(record, view);
-    for (const other of mappedBytes.enter(record, view, record.size)) {
-      if (record.kept !== undefined && (other.bits & DEVICE_WRITES) !== 0) record.kept.shared = true;
-      if (other.kept !== undefined && (record.bits & DEVICE_WRITES) !== 0) other.kept.shared = true;
+    const index = indexOf(record);
+    if (index === onlyRead && record.kept === undefined) return;
+    index.enter(record, view, record.size);
+    const { firstByte, size } = record;
+    for (const other of written.touching(firstByte, size)) {
+      if (other === record) continue;
+      if (record.kept !== undefined) record.kept.shared = true;
+      if (index === written && other.kept !== undefined) other.kept.shared = true;
     }
+    if (index === onlyRead) return;
+    for (const other of onlyRead.touching(firstByte, size)) other.kept!.shared = true;
   }
 
   /** Keep what the bytes are now, where the CPU's writes can be told from those of the device. */
@@ -118,7 +131,7 @@ export class HardwareWatch implements Watch {
   }
 
   #drop(record: DebugRecord): void {
-    mappedBytes.leave(record);
+    indexOf(record).leave(record);
     const { kept } = record;
     if (kept === undefined) return;
     kept.end(this.#snapshots);

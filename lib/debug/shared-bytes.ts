@@ -14,19 +14,24 @@ export interface Sharer {
 }
 
 const numbers = new ByteNumbers();
-const NOBODY: readonly never[] = [];
+const NONE: readonly never[] = [];
 
-/** Mappings and buffers, found by the bytes that they have in common. */
+/**
+ * Mappings and buffers, found by the bytes that they have in common. Mappings of one kind are in one index, so that a
+ * new mapping only looks through those that matter to it: a buffer may have thousands of mappings of another kind.
+ */
 export class SharedBytes<T extends Sharer> {
   readonly #spans = new SpanIndex<T>();
 
-  /** Enter a view of at least one byte. @returns all others that have a byte in common with it */
-  enter(one: T, view: ArrayBufferView, size: number): readonly T[] {
-    const first = numbers.of(view.buffer) + view.byteOffset;
-    one.firstByte = first;
-    one.sharePlace = this.#spans.add(first, size, one);
-    if (this.#spans.met === undefined) return NOBODY;
-    return this.#spans.touching(first, size).filter((other) => other !== one);
+  /** Enter a view of at least one byte. */
+  enter(one: T, view: ArrayBufferView, size: number): void {
+    one.firstByte = numbers.of(view.buffer) + view.byteOffset;
+    one.sharePlace = this.#spans.add(one.firstByte, size, one, false);
+  }
+
+  /** Those that have a byte in common with `size` bytes from `firstByte` on. */
+  touching(firstByte: number, size: number): readonly T[] {
+    return this.#spans.count === 0 ? NONE : this.#spans.touching(firstByte, size);
   }
 
   /** Harmless for what was never entered. */

@@ -32,7 +32,13 @@ import { bytes, thing } from './wording.ts';
 const PLACE = 64;
 
 /** The mappings and buffers of all devices of the process, by their bytes. */
-const lentBytes = new SharedBytes<LentBytes>();
+const syncing = new SharedBytes<LentBytes>();
+/** Those that leave the syncs to another mapping of the same bytes. */
+const skipping = new SharedBytes<LentBytes>();
+
+function indexOf(piece: LentBytes): SharedBytes<LentBytes> {
+  return piece.skips ? skipping : syncing;
+}
 
 /** The finder of a mistake: a call of the driver, which has a stack, or an access of the device. */
 type Noticed = 'driver' | 'device';
@@ -184,7 +190,7 @@ export class SimulationWatch implements Watch {
     for (const one of this.#judge.reachable.all) {
       if (!(one instanceof LentBytes)) continue;
       this.#checkMissed(one);
-      lentBytes.leave(one);
+      indexOf(one).leave(one);
       one.end();
     }
     this.#judge.reachable.clear();
@@ -207,7 +213,7 @@ export class SimulationWatch implements Watch {
 
   #end(piece: LentBytes): void {
     this.#judge.reachable.remove(piece);
-    lentBytes.leave(piece);
+    indexOf(piece).leave(piece);
     piece.end();
     this.#spare.push(piece);
   }
@@ -299,9 +305,11 @@ export class SimulationWatch implements Watch {
 
   /** Connects a new mapping with the others of the same bytes, for any device of the process. */
   #share(piece: LentBytes, view: ArrayBufferView): void {
-    for (const other of lentBytes.enter(piece, view, piece.size)) {
-      if (piece.skips || other.skips) piece.share(other);
-    }
+    indexOf(piece).enter(piece, view, piece.size);
+    const { firstByte, size } = piece;
+    for (const other of skipping.touching(firstByte, size)) if (other !== piece) piece.share(other);
+    if (!piece.skips) return;
+    for (const other of syncing.touching(firstByte, size)) piece.share(other);
   }
 
   /**

@@ -107,6 +107,6 @@ export interface DmaDebugView {
   checkFaults(): void;
   /** Forget the reports made so far. */
   clear(): void;
-  /** The function is being closed. @param masterWasOn whether its driver ever let it start DMA @internal */
-  closing(masterWasOn: boolean): void;
+  /** The function is being closed. @param mayHaveRun whether its driver ever let it start DMA, or it is gone @internal */
+  closing(mayHaveRun: boolean): void;
 }

@@ -234,7 +234,7 @@ export class PciFunction {
     const steps = [
       () => this.#stop(),
       () => this.interrupts.close(),
-      () => this.dma.debug?.closing(this.#mastering!.wasOn),
+      () => this.dma.debug?.closing(this.#mastering!.wasOn || this.gone.aborted),
       () => this.dma.close(),
       () => this.#transport.close(),
       () => this.#onClose(this),

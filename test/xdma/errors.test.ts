@@ -55,7 +55,7 @@ for (const mode of completions) {
 
     it('a device that does not answer in time is ETIMEDOUT, and its memory comes back', async () => {
       const inject = new FaultInjector({ seed: 1 });
-      await using run = await bench({ machine: { inject }, driver: { ...driver, timeout: 20 } });
+      await using run = await bench({ machine: { inject }, driver: { ...driver, timeout: 300 } });
       const { xdma } = run;
       inject.on('completion-delayed', { microseconds: Number.POSITIVE_INFINITY });
       // It does not stop either: the driver takes bus mastering away.
@@ -73,7 +73,7 @@ for (const mode of completions) {
 describe('XDMA in trouble', () => {
   it('a lost interrupt costs time, and no transfer', async () => {
     const inject = new FaultInjector({ seed: 1 }).on('interrupt-lost', { nth: 1 });
-    await using run = await bench({ machine: { inject }, driver: { timeout: 50 } });
+    await using run = await bench({ machine: { inject }, driver: { timeout: 500 } });
     await run.xdma.write(0, BLOCK);
     await clean(run);
   });
