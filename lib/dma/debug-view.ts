@@ -1,10 +1,16 @@
-/** The part of dma-debug (lib/debug) that a driver sees. Types only: a device without dma-debug loads no code of it. */
+/**
+ * The part of dma-debug (lib/debug) that a driver sees. This file has types only: a device without dma-debug loads no
+ * code of it.
+ */
 
 import type { DmaDirection } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
 import type { MappingWay } from './streaming/mapping.ts';
 
-/** The mistakes that are reported; docs/dma-debug.md says when, and which the kernel knows. */
+/**
+ * The mistakes that dma-debug reports. docs/dma-debug.md says when it reports each, and which of them the kernel
+ * reports too.
+ */
 export type ReportKind =
   | 'segment-too-long'
   | 'segment-crosses-boundary'
@@ -33,7 +39,7 @@ export type ReportKind =
   | 'no-bus-master'
   | 'interrupt-not-armed';
 
-/** Kinds of mappings and allocations. */
+/** The kinds of mappings and allocations. */
 export type EntryType =
   | 'coherent'
   | 'noncoherent'
@@ -52,16 +58,16 @@ export interface DmaEntry {
   /** Bytes. */
   readonly size: number;
   readonly direction: DmaDirection;
-  /** How the device reaches it; of mappings. */
+  /** How the device reaches the memory. It is undefined for allocations. */
   readonly way: MappingWay | undefined;
-  /** Stack of the call that made it, innermost frame first; undefined when it was not kept. */
+  /** The stack of the call that made the entry, innermost frame first. It is undefined if it was not kept. */
   readonly stack: string | undefined;
 }
 
 /** One mistake. */
 export interface DmaReport {
   readonly kind: ReportKind;
-  /** Name of the device, e.g. its PCI address. */
+  /** The name of the device, e.g. its PCI address. */
   readonly device: string;
   /** One line for people, with the remedy. */
   readonly message: string;
@@ -70,43 +76,50 @@ export interface DmaReport {
   readonly size: number | undefined;
   readonly direction: DmaDirection | undefined;
   readonly type: EntryType | undefined;
-  /** Stack of the call that mapped or allocated it. */
+  /** The stack of the call that mapped or allocated the memory. */
   readonly mappedAt: string | undefined;
-  /** Stack of the call that gave it back, where the mistake came after that. */
+  /** The stack of the call that unmapped or freed the memory, if the mistake came after that. */
   readonly releasedAt: string | undefined;
-  /** Stack of the mistake; undefined when the device made it, on its own time. */
+  /** The stack of the mistake. It is undefined if the device made the mistake, at a time of its own. */
   readonly mistakeAt: string | undefined;
   /** The fault that the IOMMU reported. */
   readonly fault: Fault | undefined;
 }
 
-/** dma-debug of one device; the names in brackets are the files of debugfs `dma-api/`. */
+/** The dma-debug of one device. The names in brackets are the files of debugfs `dma-api/`. */
 export interface DmaDebugView {
-  /** Reports, the newest thousand, oldest first, printed or not. */
+  /** The newest thousand reports, oldest first, printed or not. */
   readonly reports: readonly DmaReport[];
-  /** Reports ever made (error_count). */
+  /** The number of reports ever made (error_count). */
   readonly errorCount: number;
-  /** Print every report (all_errors). Default false. */
+  /** If true, every report is printed (all_errors). Default false. */
   allErrors: boolean;
-  /** How many reports more are printed (num_errors). Default 1. */
+  /** The number of further reports that are printed (num_errors). Default 1. */
   numErrors: number;
-  /** Only mistakes made in source files whose path contains this are reported (driver_filter); all are counted. */
+  /**
+   * If set, only mistakes made in source files whose path contains this text are reported (driver_filter). All
+   * mistakes are counted.
+   */
   driverFilter: string | undefined;
-  /** Out of entries: nothing is tracked any more, for good (disabled). */
+  /** True once the entries ran out: from then on dma-debug tracks nothing more (disabled). */
   readonly disabled: boolean;
-  /** Entries of the ledger (nr_total_entries, num_free_entries, min_free_entries). */
+  /** The entries of the ledger (nr_total_entries, num_free_entries, min_free_entries). */
   readonly entries: { readonly used: number; readonly peak: number; readonly limit: number };
   /** The live mappings and allocations, oldest first (dump). */
   dump(): readonly DmaEntry[];
   /**
-   * Call `listener` with each report from now on; returns a function that stops it.
+   * Call `listener` with each report from now on. The function that is returned stops that.
    * @throws DmaError EINVAL `listener` is no function
    */
   onReport(listener: (report: DmaReport) => void): () => void;
-  /** Read the IOMMU faults of this device from the kernel's log; does nothing in a simulation. */
+  /** Read the IOMMU faults of this device from the kernel's log. In a simulation this does nothing. */
   checkFaults(): void;
   /** Forget the reports made so far. */
   clear(): void;
-  /** The function is being closed. @param mayHaveRun whether its driver ever let it start DMA, or it is gone @internal */
+  /**
+   * The function is being closed.
+   * @param mayHaveRun true if its driver ever let it start DMA, or if the device is gone
+   * @internal
+   */
   closing(mayHaveRun: boolean): void;
 }

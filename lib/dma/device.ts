@@ -1,6 +1,6 @@
 /**
- * A device as the DMA API sees it (struct device): masks, and the memory it can reach. It knows no bus and no
- * operating system: its dependencies are arguments of the constructor.
+ * A device as the DMA API sees it (struct device): its masks, and the memory that it can reach. This class knows no
+ * bus and no operating system. Its dependencies are arguments of the constructor.
  */
 
 import { argumentError, checkFunction, checkInstance, checkOptions, checkText } from '../arguments.ts';
@@ -37,9 +37,12 @@ import { Lifetime } from './words/lifetime.ts';
 import { checkMask, DEFAULT_MASK, maskLimit } from './words/mask.ts';
 
 export interface DeviceOptions extends StreamingOptions {
-  /** For messages, e.g. the PCI address. */
+  /** The name for messages, e.g. the PCI address. */
   readonly name: string;
-  /** Changes the parts of the device: a simulation makes them fail or take time. Default: no change. @internal */
+  /**
+   * Changes the parts of the device: a simulation makes them fail or take time. By default nothing changes.
+   * @internal
+   */
   readonly alter?: ((parts: DeviceParts) => DeviceParts) | undefined;
 }
 
@@ -50,7 +53,7 @@ export interface DomainDeviceOptions extends DeviceOptions {
   readonly addressSpace?: undefined;
 }
 
-/** A device in a domain of its own, made of these two. The domain takes ownership of `memory` and `addressSpace`. */
+/** A device in a domain of its own. The domain takes ownership of `memory` and `addressSpace`. */
 export interface TranslatedDeviceOptions extends DeviceOptions {
   readonly memory: MemorySource;
   readonly addressSpace: AddressSpace;
@@ -65,7 +68,7 @@ export interface DirectDeviceOptions extends DeviceOptions {
 }
 
 /**
- * What a DmaDevice is built on: a domain, or memory and address space of its own, or memory that dictates its
+ * The base of a DmaDevice: a domain, or a memory source and an address space of its own, or memory that dictates its
  * addresses.
  */
 export type DmaDeviceOptions = DomainDeviceOptions | TranslatedDeviceOptions | DirectDeviceOptions;
@@ -75,7 +78,7 @@ export type DmaDeviceOptions = DomainDeviceOptions | TranslatedDeviceOptions | D
  */
 export class DmaDevice {
   readonly name: string;
-  /** Cache maintenance; undefined on a coherent device. */
+  /** The cache maintenance of the device. It is undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 
   /** @internal */
@@ -92,7 +95,7 @@ export class DmaDevice {
 
   /** @throws DmaError EINVAL options · ENODEV the domain is closed */
   constructor(options: DmaDeviceOptions);
-  /** @param parts of which the device is built: dma-debug has parts of its own @internal */
+  /** @param parts the classes that the device is built from; dma-debug has parts of its own @internal */
   constructor(options: DmaDeviceOptions, parts: DeviceParts);
   constructor(options: DmaDeviceOptions, parts: DeviceParts = PLAIN_PARTS) {
     checkDevice(options);
@@ -127,34 +130,40 @@ export class DmaDevice {
   }
 
   /**
-   * The domain of the device. All devices in it share its address space: an address of one is valid for all.
-   * Undefined without an IOMMU.
+   * The domain of the device, or undefined without an IOMMU. All devices in a domain share its address space: an
+   * address of one device is valid for all.
    */
   get domain(): IommuDomain | undefined {
     return this.#operations.domain;
   }
 
-  /** Ceiling of streaming mappings (dma_get_mask); 32 bits until set. */
+  /** The highest address of streaming mappings (dma_get_mask). It is 32 bits until the driver sets it. */
   get mask(): bigint {
     return this.#mask;
   }
 
-  /** Ceiling of coherent memory; 32 bits until set. */
+  /** The highest address of coherent memory. It is 32 bits until the driver sets it. */
   get coherentMask(): bigint {
     return this.#coherentMask;
   }
 
-  /** The mask this device would need to reach all it may be given (dma_get_required_mask); changes nothing. */
+  /**
+   * The mask that the device would need to reach all the memory it may be given (dma_get_required_mask). Reading it
+   * changes nothing.
+   */
   get requiredMask(): bigint {
     return this.#operations.requiredMask;
   }
 
-  /** The device addresses that exist, ascending, both ends inclusive. The masks do not change them. */
+  /**
+   * The device addresses that exist, in ascending order. Both ends of a range are inclusive. The masks do not change
+   * the ranges.
+   */
   get addressRanges(): readonly { readonly start: bigint; readonly end: bigint }[] {
     return this.#operations.ranges.map(({ start, end }) => ({ start: BigInt(start), end: BigInt(end) }));
   }
 
-  /** Whether `setMask` would take this mask (dma_supported). @throws DmaError EINVAL not a mask · ENODEV closed */
+  /** True if `setMask` would accept this mask (dma_supported). @throws DmaError EINVAL not a mask · ENODEV closed */
   supported(mask: bigint): boolean {
     this.#lifetime.check();
     checkMask(mask);
@@ -162,8 +171,8 @@ export class DmaDevice {
   }
 
   /**
-   * Ceiling of the streaming mappings made from now on (dma_set_mask).
-   * @throws DmaError EIO no address fits under it (nothing has changed) · EINVAL not a mask · ENODEV closed
+   * Set the highest address of the streaming mappings made from now on (dma_set_mask).
+   * @throws DmaError EIO no address fits under the mask (nothing has changed) · EINVAL not a mask · ENODEV closed
    */
   setMask(mask: bigint): void {
     this.#checkSupported(mask);
@@ -172,24 +181,29 @@ export class DmaDevice {
     this.#lists.setLimit(maskLimit(mask));
   }
 
-  /** Ceiling of the coherent memory allocated from now on (dma_set_coherent_mask). Errors as `setMask`. */
+  /**
+   * Set the highest address of the coherent memory allocated from now on (dma_set_coherent_mask). It throws as
+   * `setMask`.
+   */
   setCoherentMask(mask: bigint): void {
     this.#checkSupported(mask);
     this.#coherentMask = mask;
     this.#allocations.setLimit(maskLimit(mask));
   }
 
-  /** Both ceilings at once (dma_set_mask_and_coherent). Errors as `setMask`. */
+  /** Set both masks at once (dma_set_mask_and_coherent). It throws as `setMask`. */
   setMaskAndCoherent(mask: bigint): void {
     this.setMask(mask);
     this.setCoherentMask(mask);
   }
 
   /**
-   * Coherent memory (dma_alloc_coherent): zeroed, its device address under the coherent mask and aligned to the
-   * smallest power of two of pages that holds `size` bytes. From declared memory first, where no mask has a say.
+   * Allocate coherent memory (dma_alloc_coherent). The memory is zeroed. Its device address lies under the coherent
+   * mask and is aligned to the smallest power of two of pages that holds `size` bytes. Declared memory is used first,
+   * and the mask does not apply to it.
    * @throws DmaError EINVAL size, options · ENOMEM no memory or no address · ENOSPC no mappings left · EOPNOTSUPP
-   *   attributes that cannot be kept, or the declared memory is part of a BAR: `allocCoherentIo` · ENODEV closed
+   *   attributes that the library cannot honour, or the declared memory is part of a BAR: use `allocCoherentIo` ·
+   *   ENODEV closed
    */
   allocCoherent(size: number, options?: CoherentOptions): CoherentBuffer {
     if (options === undefined) return this.#allocations.allocCoherent(size, undefined);
@@ -198,22 +212,22 @@ export class DmaDevice {
   }
 
   /**
-   * Coherent memory in the BAR that was declared (dma_alloc_coherent of DMA_MEMORY_IO), zeroed.
-   * @throws DmaError EINVAL size, nothing declared · ENOMEM it is full · EOPNOTSUPP what was declared is no BAR · EIO
-   *   the BAR did not answer · ENODEV closed, or the BAR's function is
+   * Allocate zeroed coherent memory in the declared BAR (dma_alloc_coherent of DMA_MEMORY_IO).
+   * @throws DmaError EINVAL size, nothing declared · ENOMEM the declared memory is full · EOPNOTSUPP the declared
+   *   memory is not in a BAR · EIO the BAR did not answer · ENODEV the device or the BAR's function is closed
    */
   allocCoherentIo(size: number): CoherentIoBuffer {
     return this.#allocations.allocCoherentIo(size);
   }
 
   /**
-   * Say that there is coherent memory for this device (dma_declare_coherent_memory), which `allocCoherent` and pools
-   * take first. The device sees it at `deviceAddress`: nothing is mapped here, and the driver keeps the address from
-   * being used for anything else. It is for CPU and device to see at once: on a device that is not coherent, memory
-   * that the CPU does not cache.
-   * @param memory a buffer or view, or part of a BAR, `size` bytes or more
-   * @param size whole pages; the kernel drops what is left over
-   * @throws DmaError EINVAL size, address or memory · EBUSY some is declared · ENODEV closed
+   * Declare coherent memory for this device (dma_declare_coherent_memory). `allocCoherent` and pools use it before
+   * any other memory. The device sees it at `deviceAddress`. This call maps nothing, and the driver makes sure that
+   * the address is used for nothing else. The CPU and the device must see each other's writes in this memory. For a
+   * device that is not coherent, the memory must therefore be uncached for the CPU.
+   * @param memory a buffer or view, or part of a BAR, of `size` bytes or more
+   * @param size bytes, in whole pages (the kernel ignores an incomplete page at the end, this call refuses it)
+   * @throws DmaError EINVAL size, address or memory · EBUSY memory is declared already · ENODEV closed
    */
   declareCoherentMemory(
     memory: DeclarableMemory,
@@ -224,14 +238,14 @@ export class DmaDevice {
     this.#allocations.declareCoherentMemory(memory, deviceAddress, size, options);
   }
 
-  /** The declared memory and its live allocations; undefined when none is declared. */
+  /** The declared memory and its live allocations. It is undefined if none is declared. */
   get declared(): DeclaredInfo | undefined {
     return this.#allocations.declared;
   }
 
   /**
-   * Forget declared memory (dma_release_coherent_memory). Buffers and pools in it end: using
-   * them throws EINVAL. Like the kernel, this does not check whether any are live.
+   * Forget the declared memory (dma_release_coherent_memory). The buffers and pools in it end: using them throws
+   * EINVAL. As in the kernel, nothing checks if any of them are live.
    * @throws DmaError EINVAL nothing declared · ENODEV closed
    */
   releaseDeclaredMemory(): void {
@@ -239,41 +253,43 @@ export class DmaDevice {
   }
 
   /**
-   * Allocate the pages of declared memory that hold `size` bytes from `deviceAddress` on, without clearing them: they
-   * hold data already (dma_mark_declared_memory_occupied). The buffer starts with the first page. Freeing it ends that.
-   * @throws DmaError EINVAL nothing declared, size, not inside · EBUSY one of the pages is in use (their number is
-   *   a power of two) · EOPNOTSUPP part of a BAR: `markDeclaredIoOccupied` · ENODEV closed
+   * Allocate the pages of declared memory that hold `size` bytes from `deviceAddress` on, without clearing them
+   * (dma_mark_declared_memory_occupied). It is for pages that already hold data. The buffer starts with the first
+   * page. Freeing the buffer frees the pages.
+   * @throws DmaError EINVAL nothing declared, size, not inside · EBUSY one of the pages is in use (the number of
+   *   pages is a power of two) · EOPNOTSUPP part of a BAR: use `markDeclaredIoOccupied` · ENODEV closed
    */
   markDeclaredMemoryOccupied(deviceAddress: bigint, size: number): CoherentBuffer {
     return this.#allocations.markDeclaredMemoryOccupied(deviceAddress, size);
   }
 
   /**
-   * `markDeclaredMemoryOccupied` in a BAR.
-   * @throws DmaError EOPNOTSUPP what was declared is no BAR · otherwise as that
+   * As `markDeclaredMemoryOccupied`, for memory in a BAR.
+   * @throws DmaError EOPNOTSUPP the declared memory is not in a BAR · otherwise as `markDeclaredMemoryOccupied`
    */
   markDeclaredIoOccupied(deviceAddress: bigint, size: number): CoherentIoBuffer {
     return this.#allocations.markDeclaredIoOccupied(deviceAddress, size);
   }
 
   /**
-   * Memory that CPU and device take turns with (dma_alloc_noncoherent): as `allocCoherent`, but cached where the two
-   * differ, and given to the device only for `direction`. Syncs change its owner. It is never taken from declared
-   * memory.
+   * Allocate memory that the CPU and the device use in turn (dma_alloc_noncoherent). It differs from `allocCoherent`:
+   * On a device that is not coherent, the CPU caches the memory. The device may use it for `direction` only. Syncs
+   * change its owner. It is never taken from declared memory.
    * @throws DmaError EINVAL size, direction · otherwise as `allocCoherent`
    */
   allocNoncoherent(size: number, direction: DmaDirection): NoncoherentBuffer {
     return this.#allocations.allocNoncoherent(size, direction);
   }
 
-  /** `allocNoncoherent` of whole pages, as many as hold `size` bytes (dma_alloc_pages). */
+  /** As `allocNoncoherent`, rounded up to whole pages (dma_alloc_pages). */
   allocPages(size: number, direction: DmaDirection): NoncoherentBuffer {
     return this.#allocations.allocPages(size, direction);
   }
 
   /**
-   * Noncoherent memory in one piece for the device, and in one or a few for the CPU (dma_alloc_noncontiguous). An
-   * IOMMU lets the device read and write it, whatever the direction, which is that of the syncs.
+   * Allocate noncoherent memory that is contiguous for the device, and has one or a few pieces for the CPU
+   * (dma_alloc_noncontiguous). An IOMMU lets the device read and write it in every case. `direction` is the direction
+   * of the syncs.
    * @param attributes DMA_ATTR.ALLOC_SINGLE_PAGES, a hint that changes nothing here, or none
    * @throws DmaError EINVAL size, direction, attributes · ENOMEM no memory or no address · ENOSPC no mappings left ·
    *   ENODEV closed
@@ -283,8 +299,9 @@ export class DmaDevice {
   }
 
   /**
-   * Sync bytes of noncoherent memory by where the CPU has them (dma_cache_sync, until 5.10): to the device, from it, or
-   * one after the other. Whole cache lines, see `limits.cacheAlignment`.
+   * Sync bytes of noncoherent memory, given by a view of them (dma_cache_sync, which the kernel had until 5.10). The
+   * sync goes to the device, from it, or first to it and then from it. The bytes must be whole cache lines, see
+   * `limits.cacheAlignment`.
    * @throws DmaError EINVAL direction, other memory, parts of lines · ENODEV closed
    */
   cacheSync(view: ArrayBufferView, direction: DmaDirection): void {
@@ -292,7 +309,8 @@ export class DmaDevice {
   }
 
   /**
-   * A pool of small blocks of coherent memory (dma_pool_create). Its name, cut to 31 characters, is for messages.
+   * Create a pool of small blocks of coherent memory (dma_pool_create). The name is for messages and is cut to 31
+   * characters.
    * @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for the first `blocks` · ENODEV closed
    */
   createPool(name: string, options: PoolOptions): DmaPool {
@@ -300,36 +318,39 @@ export class DmaDevice {
   }
 
   /**
-   * Map the bytes of a view for the device (dma_map_single): in place where that is possible, else through a copy;
-   * `way` of the result tells. The CPU must not touch them until `unmap` or `syncForCpu`.
+   * Map the bytes of a view for the device (dma_map_single): in place if possible, otherwise through a copy. `way` of
+   * the result tells which. The CPU must not touch the bytes until `unmap` or `syncForCpu`.
    * @param attributes members of DMA_ATTR, combined with |
-   * @throws DmaError EINVAL direction, attributes, or a view that is empty, detached, resizable or shared · ENOMEM too
-   *   long to bounce, or no room · EPERM DMA_ATTR.REQUIRE_COHERENT and a copy or a sync would be needed · ENODEV closed
+   * @throws DmaError EINVAL direction, attributes, or a view that is empty, detached, resizable or shared · ENOMEM
+   *   too long to bounce, or no room · EPERM DMA_ATTR.REQUIRE_COHERENT was given, and a copy or a sync would be
+   *   needed · ENODEV closed
    */
   mapSingle(view: ArrayBufferView, direction: DmaDirection, attributes = 0): StreamingMapping {
     return this.streaming.mapSingle(view, direction, attributes);
   }
 
   /**
-   * Map a list of views for the device (dma_map_sg, dma_map_sgtable), all of it or nothing. Neighbours that become
-   * contiguous for the device are one segment of the result, within `limits`; without an IOMMU none are.
+   * Map a list of views for the device (dma_map_sg, dma_map_sgtable). The whole list is mapped, or nothing.
+   * Neighbours that become contiguous for the device form one segment of the result, within `limits`. Without an
+   * IOMMU no neighbours merge.
    * @param attributes members of DMA_ATTR, combined with |
-   * @throws DmaError EINVAL an empty list, or what `mapSingle` refuses in any element · ENOMEM no room: retry later ·
-   *   EIO anything else that kept an element from being mapped · ENODEV closed
+   * @throws DmaError EINVAL an empty list, or an element that `mapSingle` refuses · ENOMEM no room: retry later · EIO
+   *   an element could not be mapped for any other reason · ENODEV closed
    */
   mapSg(views: readonly ArrayBufferView[], direction: DmaDirection, attributes = 0): SgMapping {
     return this.#lists.mapSg(views, direction, attributes);
   }
 
   /**
-   * Map registers of a function for the device (dma_map_resource): bytes [offset, offset + size) of a BAR, of another
-   * function or its own, whole pages of the IOMMU. The device reads and writes the registers there; `way` is
-   * 'resource', and syncs do nothing. Unmap before the function they belong to is closed: until then it stays open for
-   * the kernel, and cannot be opened again.
+   * Map registers of a function for the device (dma_map_resource): bytes [offset, offset + size) of a BAR, in whole
+   * pages of the IOMMU. The BAR may belong to another function or to this one. The device reads and writes the
+   * registers there. `way` of the result is 'resource', and syncs do nothing. Unmap before you close the function
+   * that the registers belong to: until then the function stays open for the kernel, and cannot be opened again.
    * @param attributes members of DMA_ATTR, combined with |
    * @throws DmaError EINVAL direction, attributes, an I/O BAR, or not whole pages inside the BAR · EREMOTEIO there is
-   *   no way to the registers: no IOMMU, or a function of another world · EFAULT they do not answer (memory decode is
-   *   off) · ENOMEM no address · ENOSPC no mappings left · ENODEV closed, or the BAR's function is
+   *   no way to the registers: no IOMMU, or a function of another world · EFAULT the registers do not answer (memory
+   *   decode is off) · ENOMEM no address · ENOSPC no mappings left · ENODEV the device or the BAR's function is
+   *   closed
    */
   mapResource(
     bar: RegisterSource,
@@ -342,16 +363,17 @@ export class DmaDevice {
   }
 
   /**
-   * Addresses to link memory into, piece by piece (dma_iova_try_alloc); null when there are none under the streaming
-   * mask or the device has no IOMMU: use `mapSg` then.
-   * @param size bytes @param first the view that will be linked at offset 0, when it starts inside a granule
+   * Reserve addresses that the driver links memory into, piece by piece (dma_iova_try_alloc). The result is null if
+   * no addresses are free under the streaming mask, or if the device has no IOMMU. Use `mapSg` then.
+   * @param size bytes
+   * @param first the view that will be linked at offset 0, if it starts inside a granule
    * @throws DmaError EINVAL size, view · ENODEV closed
    */
   reserveIova(size: number, first?: ArrayBufferView): IovaState | null {
     return this.#allocations.reserveIova(size, first, maskLimit(this.#mask));
   }
 
-  /** Whether syncs of this mapping do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
+  /** True if syncs of this mapping do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
   needSync(mapping: StreamingMapping): boolean {
     if (!(mapping instanceof StreamingMapping)) {
       throw argumentError('the mapping', mapping, 'pass what mapSingle or mapResource returned');
@@ -360,8 +382,8 @@ export class DmaDevice {
   }
 
   /**
-   * Device address of the first byte of a view of memory that this device, or another one in its domain, allocated
-   * (coherent, noncoherent, a pool's block).
+   * The device address of a view's first byte. This device, or another one in its domain, must have allocated the
+   * memory (coherent, noncoherent, or a pool's block).
    * @throws DmaError EINVAL foreign or freed memory: map it
    */
   addressOf(view: ArrayBufferView): bigint {
@@ -372,22 +394,22 @@ export class DmaDevice {
     });
   }
 
-  /** Limits of mappings: segment size and boundary, alignment, longest mapping. */
+  /** The limits of mappings: segment size and boundary, alignment, longest mapping. */
   get limits(): DmaLimits {
     return this.streaming.limits;
   }
 
-  /** Whether the masks leave out memory that the device may be given (dma_addressing_limited). */
+  /** True if the mask leaves out memory that the device may be given (dma_addressing_limited). */
   get addressingLimited(): boolean {
     return this.#mask < this.requiredMask;
   }
 
-  /** Counters of the bounce buffer. */
+  /** The counters of the bounce buffer. */
   get bounceStats(): BounceStats {
     return this.streaming.bounce.stats;
   }
 
-  /** dma-debug of this device; undefined when it was opened without. */
+  /** The dma-debug view of this device. It is undefined if the device was opened without dma-debug. */
   get debug(): DmaDebugView | undefined {
     return undefined;
   }
@@ -398,8 +420,8 @@ export class DmaDevice {
   }
 
   /**
-   * The device is gone (PciFunction.gone). Allocations, mappings and changes of the masks throw this error from here
-   * on. Live allocations and mappings stay until they are freed or unmapped, or `close` is called.
+   * The device is gone (PciFunction.gone). From here on, allocations, mappings and changes of the masks throw this
+   * error. Live allocations and mappings stay until the driver frees or unmaps them, or calls `close`.
    * @internal
    */
   abandon(error: DmaError): void {
@@ -410,8 +432,8 @@ export class DmaDevice {
   }
 
   /**
-   * Free and unmap everything: every view has length 0 afterwards, and every mapping is over. The device must have been
-   * stopped before (PciFunction.close does). Harmless to call twice.
+   * Free and unmap everything. Afterwards every view has length 0, and every mapping is over. The device must be
+   * stopped before this call (PciFunction.close does that). It is harmless to call this twice.
    */
   close(): void {
     if (this.#lifetime.closed) return;
@@ -458,7 +480,7 @@ function operationsFor(options: DmaDeviceOptions): DmaOperations {
   return new IommuOperations(new IommuDomain(options.addressSpace, options.memory));
 }
 
-/** The cache maintenance that the caller passes, or that of the memory. */
+/** The cache maintenance that the caller passed, or that of the memory. */
 function cacheFor(options: DmaDeviceOptions): CacheMaintenance | undefined {
   const { memory, addressSpace, cache } = options;
   return cache ?? (memory !== undefined && addressSpace === undefined ? memory.cache : undefined);

@@ -1,16 +1,16 @@
 /**
- * The bounce buffer (kernel/dma/swiotlb.c): memory that the device can always reach. The bytes of memory that
- * the device cannot reach are copied through it.
+ * The bounce buffer (kernel/dma/swiotlb.c): memory that the device can always reach. When the driver maps memory that
+ * the device cannot reach, the library copies its bytes through the bounce buffer.
  *
  *      caller's bytes   [~~~~~~ size ~~~~~~]
  *                          |  in: at map        ^  out: at unmap, by direction
  *                          v                    |
  *      run of slots     [0000|~~~~~~ size ~~~~~~|00000000]     zeros around it, pad keeps the low address bits
  *
- * Memory comes in chunks, when it is needed: as large as the room under the mask suggests, and where there is not so
- * much left, half of that, down to one granule. A chunk with no run taken goes back when something else needs the room
- * (`shrink`). Nothing is allocated for a mapping: runs and views of them are kept and used again. Around its bytes the
- * device finds zeros, or what it wrote there itself.
+ * The memory is allocated in chunks, when it is needed. The room under the mask determines the size of a chunk. If
+ * that size is not available, half of it is tried, and so on down to one granule. `shrink` frees a chunk without a
+ * run in use when other code needs the room. A mapping allocates nothing: runs and the views of them are kept and
+ * used again. Around the bytes of a mapping the device finds zeros, or its own earlier writes.
  */
 
 import { checkSize } from '../../arguments.ts';
@@ -23,13 +23,13 @@ import { BounceChunk } from './chunk.ts';
 import { largestBlock, roomBelow } from './room.ts';
 import { BounceSlots, SLOT_SHIFT, SLOT_SIZE } from './slots.ts';
 
-/** Default of `total`: swiotlb's 64 MiB, and no more than a quarter of all that the device can reach. */
+/** The default of `total`: 64 MiB as in swiotlb, but at most a quarter of all that the device can reach. */
 const TOTAL = 64 * 2 ** 20;
-/** Default of `maxMapping`: swiotlb's 128 slots (IO_TLB_SEGSIZE). */
+/** The default of `maxMapping`: swiotlb's 128 slots (IO_TLB_SEGSIZE). */
 const MAX_MAPPING = 128 * SLOT_SIZE;
 /** Bytes of a chunk, unless one mapping may be longer or there is little room. */
 const CHUNK = 2 * 2 ** 20;
-/** A chunk is no more than this part of what there is under the mask, unless one mapping needs it. */
+/** A chunk is at most this part of the room under the mask, unless one mapping needs more. */
 const SHARE = 4;
 /** Bytes that slot numbers can address. */
 const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
@@ -37,43 +37,43 @@ const MAX_TOTAL = 2 ** 20 * SLOT_SIZE;
 /** Options of the bounce buffer (swiotlb). */
 export interface BounceOptions {
   /**
-   * Bytes that may be bounced at once, rounding included. Default 64 MiB, as swiotlb has, or a quarter of what the
-   * device can reach.
+   * Bytes that may be bounced at once, rounding included. Default: 64 MiB as in swiotlb, or a quarter of the memory
+   * that the device can reach.
    */
   readonly total?: number;
-  /** Bytes of the longest bounced mapping. Default 256 KiB, as swiotlb has. */
+  /** Bytes of the longest bounced mapping. Default: 256 KiB as in swiotlb. */
   readonly maxMapping?: number;
-  /** Bounce all memory, even if the device can reach it (swiotlb=force). Default false. */
+  /** If true, all memory is bounced, even if the device can reach it (swiotlb=force). Default false. */
   readonly force?: boolean;
   /**
-   * 'strict' gives the device each bounced mapping by itself, whole pages of it, by its direction, from map to unmap, as
-   * the kernel does for a device that it does not trust. That costs two calls of the IOMMU. Default 'fast': all slots stay
-   * mapped.
+   * With 'strict' the device reaches each bounced mapping by itself, in whole pages, by its direction, and only from
+   * map to unmap. The kernel does this for a device that it does not trust. It costs two calls of the IOMMU per
+   * mapping. With 'fast', the default, all slots stay mapped.
    */
   readonly isolation?: 'fast' | 'strict';
 }
 
-/** Counts of the bounce buffer, since the device was opened. */
+/** The counts of the bounce buffer since the device was opened. */
 export interface BounceStats {
   /** Bytes of a slot. */
   readonly slotSize: number;
-  /** Slots there may be at most. */
+  /** The most slots that there may be. */
   readonly totalSlots: number;
-  /** Slots that have memory behind them. */
+  /** The number of slots that have memory behind them. */
   readonly backedSlots: number;
   readonly usedSlots: number;
-  /** Most slots that were ever used at once. */
+  /** The most slots that were ever used at once. */
   readonly peakSlots: number;
-  /** Mappings that went through the bounce buffer. */
+  /** The number of mappings that went through the bounce buffer. */
   readonly maps: number;
   /** Bytes copied to the device's side, and back. */
   readonly bytesIn: number;
   readonly bytesOut: number;
-  /** Mappings that found no room. */
+  /** The number of mappings that found no room. */
   readonly failures: number;
 }
 
-/** Indices of the counters. */
+/** The indices of the counters. */
 const MAPS = 0;
 const BYTES_IN = 1;
 const BYTES_OUT = 2;
@@ -81,20 +81,20 @@ const FAILURES = 3;
 
 /** The bounce buffer of one device. */
 export class BounceBuffer {
-  /** Bytes of the longest mapping that there is ever room for under the mask. */
+  /** Bytes of the longest mapping that can ever find room under the mask. */
   maxMapping = 0;
 
   protected readonly operations: DmaOperations;
   private readonly cache: CacheMaintenance | undefined;
   private readonly slots: BounceSlots;
-  /** Bytes of the longest mapping, whatever the mask. */
+  /** Bytes of the longest mapping, without regard to the mask. */
   private readonly longest: number;
-  /** Order of a chunk where there is room enough, and below which none is worth its granule. */
+  /** The order of a chunk if there is enough room, and the lowest order. A smaller chunk would not fill its granule. */
   private readonly usualOrder: number;
   private readonly leastOrder: number;
-  /** Order of the next chunk under this mask. */
+  /** The order of the next chunk under this mask. */
   private order = 0;
-  /** Per slot: the place of its chunk. */
+  /** The place of the chunk of each slot. */
   private readonly places: Int32Array;
   private readonly chunks: (BounceChunk | undefined)[] = [];
   private readonly counters = new Float64Array(4);
@@ -102,8 +102,8 @@ export class BounceBuffer {
   private growing = false;
 
   /**
-   * @param limit highest address of the slots handed out
-   * @param cache of a device that is not coherent
+   * @param limit the highest address of the slots that are allocated
+   * @param cache the cache maintenance of a device that is not coherent
    * @throws DmaError EINVAL for options that are no sizes
    */
   constructor(
@@ -142,7 +142,7 @@ export class BounceBuffer {
     };
   }
 
-  /** Highest address of the slots handed out from now on. */
+  /** Set the highest address of the slots that are allocated from now on. */
   setLimit(limit: number): void {
     const { ranges, granule } = this.operations;
     this.limit = limit;
@@ -157,8 +157,8 @@ export class BounceBuffer {
   }
 
   /**
-   * A run of slots for `size` bytes that start `pad` bytes into it, zeros around them; `align` is a power of two that
-   * the run is aligned to at least. Returns its first slot.
+   * Allocate a run of slots for `size` bytes, which start `pad` bytes into it and have zeros around them. The run is
+   * aligned at least to `align`, a power of two. The result is its first slot.
    * @throws DmaError ENOMEM
    */
   take(size: number, pad: number, align: number): number {
@@ -180,20 +180,20 @@ export class BounceBuffer {
   }
 
   /**
-   * As `give`, but the whole run is cleared before it is used again: the device may have written beside the mapping's
-   * bytes.
+   * As `give`, but the whole run is cleared before it is used again, because the device may have written beside the
+   * mapping's bytes.
    */
   giveSoiled(slot: number): void {
     this.chunkOf(slot).soil(slot, this.slots.runOf(slot) * SLOT_SIZE);
     this.slots.give(slot);
   }
 
-  /** The chunk that a taken slot is in, for as long as the slot is taken. */
+  /** The chunk of a slot in use. It stays the same as long as the slot is in use. */
   chunkOf(slot: number): BounceChunk {
     return this.chunks[this.places[slot]!]!;
   }
 
-  /** Whether a device address is in one of the slots, taken or not. */
+  /** True if a device address is in one of the slots, in use or free. */
   holds(address: number): boolean {
     return this.chunks.some(
       (chunk) => chunk !== undefined && address >= chunk.address && address < chunk.address + chunk.size,
@@ -205,18 +205,18 @@ export class BounceBuffer {
     return this.chunkOf(slot).arena;
   }
 
-  /** Where in that memory it starts. */
+  /** The offset in that memory at which the slot starts. */
   arenaOffset(slot: number): number {
     return this.chunkOf(slot).offset(slot);
   }
 
-  /** All bytes of `source` to byte `at` of a run. */
+  /** Copy all bytes of `source` to byte `at` of a run. */
   copyIn(slot: number, at: number, source: Uint8Array): void {
     this.chunkOf(slot).copyIn(slot, at, source);
     this.counters[BYTES_IN]! += source.length;
   }
 
-  /** `size` bytes at byte `at` of a run to byte `offset` of `target`. */
+  /** Copy `size` bytes at byte `at` of a run to byte `offset` of `target`. */
   copyOutPart(slot: number, at: number, size: number, target: Uint8Array, offset: number): void {
     target.set(this.chunkOf(slot).part(slot, at, size), offset);
     this.counters[BYTES_OUT]! += size;
@@ -232,7 +232,7 @@ export class BounceBuffer {
     this.counters[BYTES_OUT]! += bytes;
   }
 
-  /** The failure of a mapping that finds no room; counted. */
+  /** Count the failure of a mapping that finds no room, and return its error. */
   refuse(size: number, why: string, cause?: unknown): DmaError {
     this.counters[FAILURES]!++;
     const { totalSlots, usedSlots } = this.stats;
@@ -243,10 +243,10 @@ export class BounceBuffer {
     });
   }
 
-  /** Free the memory of every chunk without a run in use; false when there is no such chunk. */
+  /** Free the memory of every chunk that has no run in use. The result is false if every chunk has one. */
   readonly shrink = (): boolean => {
     let any = false;
-    // A chunk that is being allocated for this buffer is no reason to free another chunk of it.
+    // While a chunk is being allocated for this buffer, no other chunk of it is freed.
     for (let place = 0; place < this.chunks.length && !this.growing; place++) {
       const chunk = this.chunks[place];
       if (chunk === undefined || !this.slots.isUnused(chunk.first, chunk.order)) continue;
@@ -259,12 +259,12 @@ export class BounceBuffer {
     return any;
   };
 
-  /** The device is closing: the memory goes with the operations. */
+  /** The device is closing: its operations free the memory. */
   close(): void {
     this.operations.shrinkers.delete(this.shrink);
   }
 
-  /** Memory of a chunk. @throws DmaError as DmaOperations.allocate */
+  /** Allocate the memory of a chunk. @throws DmaError as DmaOperations.allocate */
   protected allocate(size: number, limit: number): DeviceRange {
     return this.operations.allocate(size, limit, 'read-write', 'noncoherent');
   }
@@ -275,9 +275,9 @@ export class BounceBuffer {
     if (dirty > end) this.zero(chunk.arena, offset + end, offset + dirty);
   }
 
-  /** Clears bytes for the device too: if the zeros stayed in the CPU's cache, the device would read the old bytes. */
+  /** Clear bytes for the device too: if the zeros stayed in the CPU's cache, the device would read the old bytes. */
   private zero(arena: Uint8Array, start: number, end: number): void {
-    // Lines that the CPU holds may be older than what the device wrote.
+    // Lines in the CPU's cache may be older than the writes of the device.
     this.cache?.syncForCpu(arena.buffer, start, end - start, 'from-device');
     arena.fill(0, start, end);
     this.cache?.syncForDevice(arena.buffer, start, end - start, 'to-device');
@@ -293,17 +293,17 @@ export class BounceBuffer {
     return slot;
   }
 
-  /** One chunk more, of 2^order slots at least. */
+  /** Add a chunk of at least 2^order slots. */
   private grow(order: number, size: number): void {
     let trouble = this.tryToGrow(order);
-    // Small chunks that nothing is in may stand where a larger one could be.
+    // Small empty chunks may occupy the room that a larger one needs.
     if (trouble !== undefined && this.shrink()) trouble = this.tryToGrow(order);
     if (trouble !== undefined) throw this.refuse(size, trouble.why, trouble.cause);
   }
 
   /**
-   * Adds a chunk of the usual size, or of half of it, and so on. Returns the error of the smallest one if none is
-   * possible.
+   * Add a chunk of the usual size, or of half of it, and so on. The result is the error of the smallest one if none
+   * can be allocated.
    */
   private tryToGrow(order: number): { readonly why: string; readonly cause?: unknown } | undefined {
     const least = Math.max(order, this.leastOrder);

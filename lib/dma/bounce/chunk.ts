@@ -1,6 +1,7 @@
 /**
- * A chunk of the bounce buffer: memory that the device reaches at one address, cut into slots. It is a power of two of
- * slots, aligned to itself for the device, and so are the runs of slots that are handed out of it.
+ * A chunk of the bounce buffer: memory that the device reaches at one address, cut into slots. The number of slots is
+ * a power of two, and the chunk is aligned to its own size for the device. The same holds for the runs of slots that
+ * are allocated from it.
  */
 import type { DeviceRange } from '../operations/device-range.ts';
 import { SLOT_SHIFT } from './slots.ts';
@@ -9,16 +10,18 @@ import { SLOT_SHIFT } from './slots.ts';
 export class BounceChunk {
   /** Its first slot. */
   readonly first: number;
-  /** It has 2^order slots. */
+  /** The chunk has 2^order slots. */
   readonly order: number;
   readonly allocation: DeviceRange;
   readonly arena: Uint8Array;
   /** Device address of the first slot. */
   readonly address: number;
 
-  /** Per first slot of a run: bytes from there on that may not be zero. */
+  /** For the first slot of each run: the number of bytes from there on that may not be zero. */
   private readonly dirty: Int32Array;
-  /** Per first slot of a run: the view that was last copied out whole, and the one that was copied out in part. */
+  /**
+   * For the first slot of each run: the view that was last copied out whole, and the one that was copied out in part.
+   */
   private readonly wholes: (Uint8Array | undefined)[];
   private readonly parts: (Uint8Array | undefined)[];
   private readonly wholeAt: Int32Array;
@@ -38,12 +41,12 @@ export class BounceChunk {
     this.partAt = new Int32Array(slots);
   }
 
-  /** Bytes of it. */
+  /** Bytes of the chunk. */
   get size(): number {
     return 2 ** (this.order + SLOT_SHIFT);
   }
 
-  /** Where in the arena a slot starts. */
+  /** The offset in the arena at which a slot starts. */
   offset(slot: number): number {
     return (slot - this.first) << SLOT_SHIFT;
   }
@@ -53,12 +56,12 @@ export class BounceChunk {
     return this.address + this.offset(slot);
   }
 
-  /** Copies all bytes of `source` to byte `at` of a run. */
+  /** Copy all bytes of `source` to byte `at` of a run. */
   copyIn(slot: number, at: number, source: Uint8Array): void {
     this.arena.set(source, this.offset(slot) + at);
   }
 
-  /** Bytes from the start of a run on that may not be zero. */
+  /** The number of bytes from the start of a run that may not be zero. */
   dirtyFrom(slot: number): number {
     return this.dirty[slot - this.first]!;
   }
@@ -68,7 +71,8 @@ export class BounceChunk {
   }
 
   /**
-   * `size` bytes at byte `at` of a run, all of a mapping. The view is kept for the next time: it is dearer than a copy.
+   * The `size` bytes at byte `at` of a run, all of a mapping. The view is kept for the next time, because making one
+   * costs more than a copy.
    */
   whole(slot: number, at: number, size: number): Uint8Array {
     const index = slot - this.first;
@@ -80,7 +84,7 @@ export class BounceChunk {
     return view;
   }
 
-  /** The same for a part of a mapping. */
+  /** As `whole`, for a part of a mapping. */
   part(slot: number, at: number, size: number): Uint8Array {
     const index = slot - this.first;
     const kept = this.parts[index];

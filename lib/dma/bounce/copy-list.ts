@@ -1,12 +1,12 @@
 /**
- * Many small copies in one call. To set one TypedArray from another takes longer than to move the few hundred bytes
+ * Many small copies in one call. Setting one TypedArray from another takes longer than moving the few hundred bytes
  * themselves. Native code makes all copies in the time of a few, from a list that is built once.
  */
 
 /**
- * Does the first `count` copies of a list, in order: five numbers each, which are the target's buffer and offset, the
- * source's buffer and offset, and the bytes; a buffer is its place among the arguments, from 0. Returns 0 when all are
- * done, a negative number when none is done, for example because a buffer was detached.
+ * Make the first `count` copies of a list, in order. Each copy is five numbers: the target's buffer and offset, the
+ * source's buffer and offset, and the bytes. A buffer is given as its place among the arguments, from 0. The result
+ * is 0 if all copies were made. It is negative if none was made, for example because a buffer was detached.
  */
 export type CopyMany = (
   copies: Uint32Array,
@@ -14,12 +14,12 @@ export type CopyMany = (
   ...buffers: (ArrayBufferLike | undefined)[]
 ) => number;
 
-/** Buffers that a call takes. */
+/** The number of buffers that a call accepts. */
 const MAX_BUFFERS = 6;
 const FIELDS = 5;
 const MAX_UINT32 = 2 ** 32 - 1;
 
-/** A list of copies that is filled and done again and again. */
+/** A list of copies that is filled once and run again and again. */
 export class CopyList {
   /** Bytes of all copies. */
   bytes = 0;
@@ -27,7 +27,7 @@ export class CopyList {
   private copies = new Uint32Array(32 * FIELDS);
   private readonly buffers: ArrayBufferLike[] = [];
 
-  /** One copy more. False when the list cannot take it. */
+  /** Add a copy. False if the list has no room for it. */
   add(
     to: ArrayBufferLike,
     toOffset: number,
@@ -51,9 +51,9 @@ export class CopyList {
     return true;
   }
 
-  /** All of them; false when none was done. */
+  /** Make all copies. False if none was made. */
   run(copyMany: CopyMany): boolean {
-    // Written out: spreading an array takes as long as five of the copies.
+    // The arguments are written out: spreading an array takes as long as five of the copies.
     const { buffers } = this;
     const [a, b, c] = buffers;
     return copyMany(this.copies, this.count, a, b, c, buffers[3], buffers[4], buffers[5]) === 0;
@@ -66,7 +66,7 @@ export class CopyList {
     this.buffers.length = 0;
   }
 
-  /** Place of a buffer among the arguments; -1 when there is none left. */
+  /** The place of a buffer among the arguments. It is -1 if none is left. */
   private place(buffer: ArrayBufferLike): number {
     const found = this.buffers.indexOf(buffer);
     if (found >= 0) return found;

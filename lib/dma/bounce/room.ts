@@ -1,10 +1,7 @@
-/**
- * How many addresses there are under a mask: arithmetic over ranges of device addresses. The first granule is never
- * used.
- */
+/** The room under a mask: arithmetic over ranges of device addresses. The first granule is never used. */
 import type { IovaRange } from '../../iommu/address-space.ts';
 
-/** Allocations of so many granules or fewer take a whole power of two of them (iova_rcache_range). */
+/** Allocations of at most so many granules use a whole power of two of them (iova_rcache_range). */
 const WHOLE_GRANULES = 32;
 
 /** Bytes of whole granules at or below `limit`. */
@@ -12,7 +9,10 @@ export function roomBelow(ranges: readonly IovaRange[], granule: number, limit: 
   return rangesBelow(ranges, granule, limit).reduce((sum, { first, after }) => sum + after - first, 0);
 }
 
-/** Bytes of the largest power of two that can be had at or below `limit`, aligned to itself; 0 for none. */
+/**
+ * Bytes of the largest power of two that is available at or below `limit`, aligned to itself. It is 0 if there is
+ * none.
+ */
 export function largestBlock(ranges: readonly IovaRange[], granule: number, limit: number): number {
   let largest = 0;
   for (const { first, after } of rangesBelow(ranges, granule, limit)) {
@@ -24,8 +24,8 @@ export function largestBlock(ranges: readonly IovaRange[], granule: number, limi
 }
 
 /**
- * Bytes of the longest run of addresses at or below `limit`, when all are free: runs are aligned to their size rounded
- * up to a power of two, and short ones take all of that.
+ * Bytes of the longest run of addresses at or below `limit` if all are free. Runs are aligned to their size rounded
+ * up to a power of two, and short runs use all of that power of two.
  */
 export function longestRun(ranges: readonly IovaRange[], granule: number, limit: number): number {
   let longest = largestBlock(ranges, granule, limit);
@@ -39,8 +39,8 @@ export function longestRun(ranges: readonly IovaRange[], granule: number, limit:
 }
 
 /**
- * Bytes of the longest view that can be given addresses at or below `limit`, wherever in its granule it starts: the
- * first and the last granule may need a bounce page each.
+ * Bytes of the longest view that can get addresses at or below `limit`, wherever in its granule it starts. The first
+ * and the last granule may each need a bounce page.
  */
 export function longestView(ranges: readonly IovaRange[], granule: number, limit: number): number {
   const run = longestRun(ranges, granule, limit);
@@ -50,7 +50,7 @@ export function longestView(ranges: readonly IovaRange[], granule: number, limit
   return Math.max(0, (run - edges > whole ? run - edges : run / 2) - granule);
 }
 
-/** Whole granules, `after` exclusive. */
+/** The whole granules of each range. `after` is exclusive. */
 function rangesBelow(
   ranges: readonly IovaRange[],
   granule: number,

@@ -1,14 +1,15 @@
 /**
- * Which bounce slots are taken (the slot search of kernel/dma/swiotlb.c, in constant time).
+ * The bounce slots in use and free (the slot search of kernel/dma/swiotlb.c, in constant time).
  *
  *      slot numbers    [ chunk of 4 |  no memory yet  | chunk of 8        ]    2 KiB each
  *      a request    -> a run of a power of two of slots, aligned to itself
- *                   -> the stack of its class: what was freed last, still in the CPU's cache
+ *                   -> the stack of its class: the run freed last, still in the CPU's cache
  *                   -> the buddy (lib/iommu/buddy.ts) -> every stack spilled into the buddy, once more -> -1
  *
- * Runs aligned to themselves cross no boundary that is not smaller than they are, and a run of a page or more is
- * page-aligned, which are swiotlb's two rules. Numbers with memory behind them belong to a chunk, a power of two of
- * them and aligned to itself too; free runs never merge beyond their chunk, because the memory does not go on there.
+ * A run that is aligned to itself crosses no boundary that is at least as long as the run. A run of a page or more is
+ * page-aligned. These are swiotlb's two rules. Slot numbers with memory behind them belong to a chunk. A chunk is a
+ * power of two of numbers, aligned to itself too. Free runs never merge beyond their chunk, because the memory does
+ * not continue there.
  */
 import { Buddy } from '../../iommu/buddy.ts';
 
@@ -17,31 +18,31 @@ export const SLOT_SHIFT = 11;
 /** Bytes of a slot (IO_TLB_SIZE). */
 export const SLOT_SIZE = 1 << SLOT_SHIFT;
 
-/** Runs that a stack holds. */
+/** The number of runs that a stack holds. */
 const DEPTH = 128;
 
 /** The slot numbers of a bounce buffer, free and in use. */
 export class BounceSlots {
-  /** Slots taken now, in whole runs. */
+  /** The number of slots in use now, in whole runs. */
   used = 0;
-  /** Most that were ever taken at once. */
+  /** The most slots that were ever in use at once. */
   peak = 0;
-  /** Slots there may be. */
+  /** The most slots that there may be. */
   readonly total: number;
 
   private readonly classes: number;
-  /** Numbers that no chunk has. */
+  /** The slot numbers that no chunk has. */
   private readonly room: Buddy;
-  /** Slots of open chunks that are in no stack. */
+  /** The free slots of open chunks that are in no stack. */
   private readonly buddy: Buddy;
   private readonly stacks: Int32Array;
   private readonly depths: Int32Array;
-  /** At the first slot of a taken run: its class + 1. 0 elsewhere. */
+  /** At the first slot of a run in use: its class + 1. It is 0 elsewhere. */
   private readonly taken: Uint8Array;
-  /** Per slot: the order of its chunk + 1 while it may be handed out. 0 elsewhere. */
+  /** For each slot: the order of its chunk + 1 while the slot may be allocated. It is 0 elsewhere. */
   private readonly open: Uint8Array;
 
-  /** @param total slots there may be, none of them with memory yet */
+  /** @param total the most slots that there may be; none of them has memory yet */
   constructor(total: number) {
     this.total = total;
     this.classes = 32 - Math.clz32(total);
@@ -55,15 +56,15 @@ export class BounceSlots {
     this.open = new Uint8Array(total);
   }
 
-  /** Class of a run that holds `bytes`: it has 2^class slots. */
+  /** The class of a run that holds `bytes`: the run has 2^class slots. */
   classOf(bytes: number): number {
     return bytes <= SLOT_SIZE ? 0 : 32 - Math.clz32((bytes - 1) >>> SLOT_SHIFT);
   }
 
-  /** A run of 2^order slots that was a run of this class before, the one given back last; -1 when there is none. */
+  /** Take a run of 2^order slots that was a run of this class before: the one freed last. It is -1 if there is none. */
   take(order: number): number {
     const depth = this.depths[order]! - 1;
-    // Also when there is no class of that order.
+    // This also covers an order for which there is no class.
     if (!(depth >= 0)) return -1;
     this.depths[order] = depth;
     const slot = this.stacks[order * DEPTH + depth]!;
@@ -71,7 +72,7 @@ export class BounceSlots {
     return slot;
   }
 
-  /** A run that was never in use, or that the buddy splits from a larger one; -1 when there is none. */
+  /** Take a run that was never in use, or that the buddy splits from a larger one. It is -1 if there is none. */
   takeFresh(order: number): number {
     if (order >= this.classes) return -1;
     let slot = this.buddy.take(order, 1 << order, this.buddy.last);
@@ -80,7 +81,7 @@ export class BounceSlots {
     return slot;
   }
 
-  /** Slots of the run that starts at `slot`. */
+  /** The number of slots of the run that starts at `slot`. */
   runOf(slot: number): number {
     return 1 << (this.taken[slot]! - 1);
   }
@@ -101,7 +102,7 @@ export class BounceSlots {
     this.depths[order] = depth + 1;
   }
 
-  /** 2^order numbers for a chunk, aligned to as many; -1 when there are none. */
+  /** Take 2^order slot numbers for a chunk, aligned to that number. It is -1 if there are none. */
   takeRoom(order: number): number {
     return order >= this.classes ? -1 : this.room.take(order, 1 << order, this.room.last);
   }
@@ -111,14 +112,14 @@ export class BounceSlots {
     this.room.give(order, first);
   }
 
-  /** Hand out the slots of a chunk from now on, except for those still taken. */
+  /** Allocate the slots of a chunk from now on, except for those still in use. */
   openChunk(first: number, order: number): void {
     if (this.open[first] !== 0) return;
     this.open.fill(order + 1, first, first + (1 << order));
     this.eachFree(first, order, (slot, size) => this.buddy.give(size, slot, order));
   }
 
-  /** Hand them out no more; runs that are taken stay valid. */
+  /** Stop allocating the slots of a chunk. Its runs in use stay valid. */
   closeChunk(first: number, order: number): void {
     if (this.open[first] === 0) return;
     this.spill();
@@ -126,7 +127,7 @@ export class BounceSlots {
     this.open.fill(0, first, first + (1 << order));
   }
 
-  /** Whether none of its slots is taken. */
+  /** True if none of the chunk's slots is in use. */
   isUnused(first: number, order: number): boolean {
     return this.taken.subarray(first, first + (1 << order)).every((one) => one === 0);
   }
@@ -137,7 +138,7 @@ export class BounceSlots {
     if (this.used > this.peak) this.peak = this.used;
   }
 
-  /** Return the runs on the stacks to the buddy, which merges them; false when the stacks are empty. */
+  /** Return the runs on the stacks to the buddy, which merges them. False if the stacks are empty. */
   private spill(): boolean {
     let any = false;
     for (let order = 0; order < this.classes; order++) {
@@ -151,7 +152,7 @@ export class BounceSlots {
     return any;
   }
 
-  /** Each free slot of a chunk, or the whole chunk at once when nothing of it is taken. */
+  /** Visit each free slot of a chunk, or the whole chunk at once if none of its slots is in use. */
   private eachFree(first: number, order: number, visit: (slot: number, order: number) => void): void {
     if (this.isUnused(first, order)) {
       visit(first, order);

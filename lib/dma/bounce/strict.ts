@@ -1,6 +1,6 @@
 /**
- * The bounce buffer of `isolation: 'strict'`: its memory has addresses, but the device finds nothing there until a mapping
- * is placed (streaming/strict.ts). Only whole granules can be placed, so that no two runs have one in common.
+ * The bounce buffer of `isolation: 'strict'`. Its memory has addresses, but the device finds nothing there until a
+ * mapping is placed (streaming/strict.ts). Only whole granules can be placed, so that no two runs share one.
  */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
@@ -21,15 +21,15 @@ export class StrictBounceBuffer extends BounceBuffer {
 
   protected override allocate(size: number, limit: number): DeviceRange {
     const range = super.allocate(size, limit);
-    // Zeros until here.
+    // The allocation filled the memory with zeros and mapped it. It is unmapped until a mapping is placed there.
     this.operations.unmap(range.address, range.span);
     return range;
   }
 }
 
 /**
- * Whether bounced mappings are kept apart.
- * @throws DmaError EINVAL no such isolation · EOPNOTSUPP strict, and there is no IOMMU to keep it
+ * True if bounced mappings are isolated from each other.
+ * @throws DmaError EINVAL unknown isolation · EOPNOTSUPP 'strict' was given, and there is no IOMMU for it
  */
 export function isStrict({ isolation = 'fast' }: BounceOptions, operations: DmaOperations): boolean {
   if (isolation === 'fast') return false;

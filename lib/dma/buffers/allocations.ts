@@ -1,6 +1,6 @@
 /**
- * The live allocations of a device: coherent, noncoherent and declared memory, pools, reserved addresses.
- * Streaming mappings are elsewhere (streaming.ts, scatter-gather.ts): the memory is not the device's.
+ * The live allocations of a device: coherent, noncoherent and declared memory, pools, reserved addresses. Streaming
+ * mappings are elsewhere (streaming.ts, scatter-gather.ts), because their memory is not the device's.
  *
  *      declared memory, if any      one region, whose address the driver knows     declared.ts
  *      operations                   everything else                                operations.ts
@@ -47,21 +47,21 @@ export type Held =
   | DmaPool
   | IovaState;
 
-/** The device it is for. */
+/** The device that the allocations are for. */
 export interface AllocatingDevice {
-  /** For messages. */
+  /** The name for messages. */
   readonly name: string;
   readonly operations: DmaOperations;
   readonly own: OwnMemory;
   readonly cache: CacheMaintenance | undefined;
   readonly pinning: PinningContext;
-  /** Highest address of coherent memory: the coherent mask. */
+  /** The highest address of coherent memory: the coherent mask. */
   readonly limit: number;
   readonly lifetime: Lifetime;
   makePool(name: string, options: PoolOptions, owner: PoolOwner): DmaPool;
 }
 
-/** Everything that one device has allocated. */
+/** All allocations of one device. */
 export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentOwner, NoncontiguousOwner {
   readonly #device: AllocatingDevice;
   readonly #operations: DmaOperations;
@@ -96,7 +96,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#limit = limit;
   }
 
-  /** Each of these as the method of DmaDevice with its name. */
+  /** This and the next methods do the work of the DmaDevice methods with the same names. */
   allocCoherent(size: number, managed: boolean | undefined): CoherentBuffer {
     this.#lifetime.check();
     checkSize(size, 'the size of a coherent buffer');
@@ -109,7 +109,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     checkSize(size, 'the size of a coherent buffer');
     const declared = this.#declaration();
     const place = declared.allocateIo(size);
-    // Zeroing writes to the BAR. A model behind it may call back into this object.
+    // Zeroing writes to the BAR. A model behind the BAR may call back into this object.
     if (this.#declared !== declared) throw nothingDeclared(this.#device.name);
     return this.#holdIo(place);
   }
@@ -211,7 +211,7 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     return pool;
   }
 
-  /** @param streamingLimit highest address of it */
+  /** @param streamingLimit the highest address of the range */
   reserveIova(size: number, first: ArrayBufferView | undefined, streamingLimit: number): IovaState | null {
     this.#lifetime.check();
     const owner: IovaOwner = {
@@ -263,17 +263,20 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#cache?.syncForDevice(buffer, offset, size, direction);
   }
 
-  /** The error to throw: `error`. dma-debug overrides this. */
+  /** Return the error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _held: Held, error: DmaError): DmaError {
     return error;
   }
 
-  /** The device is gone: pools hand out no more blocks, though they have some. */
+  /** The device is gone: pools allocate no more blocks, even if they have free ones. */
   abandon(error: DmaError): void {
     for (const held of this.#held) if (held instanceof DmaPool) held.abandon(error);
   }
 
-  /** The device is closing: views die with the operations. The newest first, as the kernel's devres. */
+  /**
+   * The device is closing: views end with the operations. The newest allocation ends first, as with the kernel's
+   * devres.
+   */
   close(): void {
     for (const held of [...this.#held].reverse()) held.revoke();
     this.#held.clear();
@@ -291,17 +294,17 @@ export class Allocations implements CoherentOwner, CoherentIoOwner, NoncoherentO
     this.#held.delete(held);
   }
 
-  /** From declared memory, or else mapped under `limit`. */
+  /** Allocate from declared memory if possible. Otherwise allocate memory and map it under `limit`. */
   #takeCoherent(size: number, limit: number): OwnRegion {
     const declared = this.#declared?.allocate(size);
     if (declared !== undefined) return declared;
     const range = this.#operations.allocate(size, limit);
-    // Field by field: copying an object with `...` costs as much as all the rest of an allocation.
+    // The object is built field by field: copying one with `...` costs as much as the rest of an allocation.
     const { buffers, address, span } = range;
     return this.#own.add({ buffer: buffers[0]!, address, size, span, coherent: true, range });
   }
 
-  /** One buffer of a range. @param address where the device has its first byte */
+  /** Enter one buffer of a range. @param address the device address of its first byte */
   #enterNoncoherent(
     range: DeviceRange,
     buffer: ArrayBuffer,

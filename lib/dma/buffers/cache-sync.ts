@@ -1,4 +1,4 @@
-/** dma_cache_sync of the 4.x kernel: syncs of noncoherent memory by where the CPU has it. */
+/** dma_cache_sync of the 4.x kernel: it syncs noncoherent memory that the caller names by a view. */
 
 import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits } from '../../direction.ts';
@@ -6,8 +6,8 @@ import { DmaError } from '../../errors.ts';
 import type { OwnMemory } from '../operations/own-memory.ts';
 
 /**
- * Bytes of noncoherent memory: 'to-device' lets the device see what the CPU wrote, 'from-device' lets the CPU see what
- * the device wrote, 'bidirectional' does one after the other.
+ * Sync bytes of noncoherent memory. 'to-device' lets the device see the writes of the CPU. 'from-device' lets the CPU
+ * see the writes of the device. 'bidirectional' does first the one and then the other.
  * @throws DmaError EINVAL direction, not noncoherent memory of the device, or not whole cache lines
  */
 export function cacheSync(
@@ -33,7 +33,7 @@ export function cacheSync(
   if (direction !== 'to-device') cache.syncForCpu(region.buffer, byteOffset, byteLength, direction);
 }
 
-/** Other bytes in the same cache line would be written back or lost together with these. */
+/** A sync of part of a cache line would also write back or lose the other bytes in the line. */
 function checkLines(from: number, to: number, size: number, lineSize: number): void {
   if (from % lineSize === 0 && (to % lineSize === 0 || to === size)) return;
   throw new DmaError('EINVAL', `bytes ${from} to ${to} are not whole cache lines`, {

@@ -1,4 +1,4 @@
-/** Coherent memory: both the CPU and the device see each other's writes without any call in between. */
+/** Coherent memory: the CPU and the device see each other's writes without any call in between. */
 import { checkBoolean, checkedLater, checkOptions, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { lookAt } from '../../looks.ts';
@@ -13,16 +13,19 @@ export interface CoherentOwner extends Refuser<CoherentBuffer> {
 
 /** Options of `allocCoherent` (dma_alloc_attrs). */
 export interface CoherentOptions {
-  /** Meant to be released with the device (dmam_alloc_coherent): no leak then. Default false. */
+  /**
+   * If true, the buffer is meant to be released with the device (dmam_alloc_coherent), and is then no leak. Default
+   * false.
+   */
   readonly managed?: boolean | undefined;
   /**
-   * Members of DMA_ATTR, combined with | (dma_alloc_attrs): hints that change nothing here, WRITE_COMBINE among them,
-   * are taken; what cannot be kept is refused by name. Default 0.
+   * Members of DMA_ATTR, combined with | (dma_alloc_attrs). Hints are accepted and change nothing here, WRITE_COMBINE
+   * among them. An attribute that the library cannot honour is refused by name. Default 0.
    */
   readonly attributes?: number | undefined;
 }
 
-/** @param contiguous whether memory is physically contiguous anyway @throws DmaError EINVAL, EOPNOTSUPP */
+/** @param contiguous true if memory is always physically contiguous @throws DmaError EINVAL, EOPNOTSUPP */
 export function checkCoherentOptions(options: CoherentOptions, contiguous: boolean): void {
   checkOptions<CoherentOptions>(options, 'allocCoherent', {
     managed: checkBoolean,
@@ -31,29 +34,29 @@ export function checkCoherentOptions(options: CoherentOptions, contiguous: boole
   if (options.attributes !== undefined) checkAllocationAttributes(options.attributes, contiguous);
 }
 
-/** Replaces `bytes` when memory is freed whose buffer lives on. */
+/** This replaces `bytes` when freed memory has a buffer that lives on. */
 const NOTHING = new Uint8Array(0);
 
 /**
- * Memory from `DmaDevice.allocCoherent` (dma_alloc_coherent). Plain typed arrays are right for descriptors and
- * payload; a word that the *device* writes while the CPU polls it is read with `load32`/`load64`, because V8 merges
- * and drops plain reads.
+ * Memory from `DmaDevice.allocCoherent` (dma_alloc_coherent). Use plain typed arrays for descriptors and payload. Use
+ * `load32` and `load64` for a word that the *device* writes while the CPU polls it, because V8 merges and drops plain
+ * reads.
  *
- * An allocation from declared memory is a part of the declared buffer, like the block of a pool: `buffer` holds its
- * neighbours too, so that other views start at `bytes.byteOffset`, only `bytes` has an address for `addressOf` and
- * mappings, and a view that is kept beyond `free` shows what the memory is used for next.
+ * An allocation from declared memory is a part of the declared buffer, like the block of a pool. `buffer` then holds
+ * the neighbours too, so other views must start at `bytes.byteOffset`. Only `bytes` has an address for `addressOf`
+ * and mappings. A view that is kept beyond `free` shows the next use of the memory.
  */
 export class CoherentBuffer {
-  /** Bytes asked for. */
+  /** The bytes that the driver asked for. */
   readonly size: number;
   /**
-   * Exactly `size` bytes, an ArrayBuffer of its own: `new Uint32Array(ring.buffer)` is right. Unless the memory was
-   * declared, see above.
+   * An ArrayBuffer of exactly `size` bytes: `new Uint32Array(ring.buffer)` is right. For declared memory this is not
+   * so, see above.
    */
   readonly buffer: ArrayBuffer;
-  /** All of it. Length 0 once freed. */
+  /** The whole memory. Its length is 0 once freed. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Meant to be released with the device (dmam_alloc_coherent): no leak then. */
+  /** True if the buffer is meant to be released with the device (dmam_alloc_coherent), and is then no leak. */
   readonly managed: boolean;
 
   readonly #owner: CoherentOwner;
@@ -71,38 +74,38 @@ export class CoherentBuffer {
     this.#region = region;
   }
 
-  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  /** The address of the first byte for the device. @throws DmaError EINVAL once freed */
   get dmaAddress(): bigint {
     this.#dmaAddress ??= BigInt(this.#region.address);
     if (this.#freed) throw this.#usedAfterFree();
     return this.#dmaAddress;
   }
 
-  /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once freed */
+  /** The address bits 0 to 31, for descriptors with split fields. @throws DmaError EINVAL once freed */
   get low(): number {
     if (this.#freed) throw this.#usedAfterFree();
     return this.#region.address >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once freed */
   get high(): number {
     if (this.#freed) throw this.#usedAfterFree();
     return Math.floor(this.#region.address / 2 ** 32);
   }
 
-  /** Whether `free` was called. */
+  /** True once the buffer was freed. */
   get freed(): boolean {
     return this.#freed;
   }
 
-  /** A 32-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
+  /** Read a 32-bit word once and whole while the device may write it. @throws DmaError EINVAL misaligned or outside */
   load32(offset: number): number {
     this.#checkWord(offset, 4);
     lookAt(this.buffer)?.();
     return Atomics.load(new Uint32Array(this.buffer, this.#region.byteOffset + offset, 1), 0);
   }
 
-  /** A 64-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
+  /** Read a 64-bit word once and whole while the device may write it. @throws DmaError EINVAL misaligned or outside */
   load64(offset: number): bigint {
     this.#checkWord(offset, 8);
     lookAt(this.buffer)?.();
@@ -110,7 +113,7 @@ export class CoherentBuffer {
   }
 
   /**
-   * Unmap, kill every view, recycle (dma_free_coherent).
+   * Unmap the memory, end every view, and recycle the memory (dma_free_coherent).
    * @throws DmaError EINVAL when freed before
    */
   free(): void {
@@ -119,18 +122,18 @@ export class CoherentBuffer {
     this.#owner.releaseBuffer(this, this.#region);
   }
 
-  /** Frees what is still held; harmless after `free`. */
+  /** Free the buffer if it is not freed yet. This is harmless after `free`. */
   [Symbol.dispose](): void {
     if (!this.#freed) this.free();
   }
 
-  /** Whether its memory was taken from the device. @internal */
+  /** True if the memory was taken from the device. @internal */
   get orphaned(): boolean {
     return this.#region.owner === undefined;
   }
 
   /**
-   * The device is closing, or taking back what was declared: its operations release the memory themselves.
+   * The device is closing, or it releases its declared memory. The memory is then released elsewhere.
    * @internal
    */
   revoke(): void {
@@ -140,7 +143,7 @@ export class CoherentBuffer {
 
   #checkWord(offset: number, width: number): void {
     if (this.#freed) throw this.#usedAfterFree();
-    // The length of `bytes`, which is 0 once the program has transferred the buffer.
+    // `bytes` has length 0 once the program has transferred the buffer.
     const { length } = this.bytes;
     if (Number.isInteger(offset) && offset >= 0 && offset % width === 0 && offset + width <= length) return;
     throw new DmaError(

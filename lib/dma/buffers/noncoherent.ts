@@ -1,4 +1,6 @@
-/** Memory that CPU and device take turns with (dma_alloc_noncoherent): cached, so each hands it over by a sync. */
+/**
+ * Memory that the CPU and the device use in turn (dma_alloc_noncoherent). It is cached, so a sync changes its owner.
+ */
 
 import { describe } from '../../arguments.ts';
 import type { DmaDirection } from '../../direction.ts';
@@ -8,23 +10,23 @@ import type { Misuse, Refuser } from '../words/misuse.ts';
 
 /** The device of a noncoherent buffer, as far as the buffer needs it. */
 export interface NoncoherentOwner extends Refuser<NoncoherentBuffer> {
-  /** Bytes of the buffer are the CPU's, or the device's, from here on. */
+  /** The CPU, or the device, owns these bytes of the buffer from here on. */
   syncBufferForCpu(buffer: NoncoherentBuffer, offset: number, size: number): void;
   syncBufferForDevice(buffer: NoncoherentBuffer, offset: number, size: number): void;
   releaseBuffer(buffer: NoncoherentBuffer, region: OwnRegion): void;
 }
 
 /**
- * Memory from `DmaDevice.allocNoncoherent`. The device owns it from `syncForDevice` on, the CPU from `syncForCpu` on;
- * fresh memory is the CPU's.
+ * Memory from `DmaDevice.allocNoncoherent`. The device owns it from `syncForDevice` on, the CPU from `syncForCpu` on.
+ * The CPU owns fresh memory.
  */
 export class NoncoherentBuffer {
-  /** Bytes asked for. */
+  /** The bytes that the driver asked for. */
   readonly size: number;
   readonly direction: DmaDirection;
-  /** Exactly `size` bytes, an ArrayBuffer of its own. */
+  /** An ArrayBuffer of exactly `size` bytes. */
   readonly buffer: ArrayBuffer;
-  /** All of it. Length 0 once freed. */
+  /** The whole memory. Its length is 0 once freed. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 
   readonly #owner: NoncoherentOwner;
@@ -42,50 +44,53 @@ export class NoncoherentBuffer {
     this.#region = region;
   }
 
-  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  /** The address of the first byte for the device. @throws DmaError EINVAL once freed */
   get dmaAddress(): bigint {
     this.#checkAlive();
     this.#dmaAddress ??= BigInt(this.#region.address);
     return this.#dmaAddress;
   }
 
-  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 0 to 31. @throws DmaError EINVAL once freed */
   get low(): number {
     this.#checkAlive();
     return this.#region.address >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once freed */
   get high(): number {
     this.#checkAlive();
     return Math.floor(this.#region.address / 2 ** 32);
   }
 
-  /** Whether `free` was called. */
+  /** True once the buffer was freed. */
   get freed(): boolean {
     return this.#freed;
   }
 
-  /** Bytes [offset, offset + size) are the CPU's (dma_sync_single_for_cpu). @throws DmaError EINVAL freed, outside */
+  /** Give bytes [offset, offset + size) to the CPU (dma_sync_single_for_cpu). @throws DmaError EINVAL freed, outside */
   syncForCpu(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
     if (size > 0) this.#owner.syncBufferForCpu(this, offset, size);
   }
 
-  /** Bytes [offset, offset + size) are the device's (dma_sync_single_for_device). @throws DmaError as `syncForCpu` */
+  /** Give bytes [offset, offset + size) to the device (dma_sync_single_for_device). @throws DmaError as `syncForCpu` */
   syncForDevice(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
     if (size > 0) this.#owner.syncBufferForDevice(this, offset, size);
   }
 
-  /** Unmap, kill every view, recycle (dma_free_noncoherent). @throws DmaError EINVAL when freed before */
+  /**
+   * Unmap the memory, end every view, and recycle the memory (dma_free_noncoherent).
+   * @throws DmaError EINVAL when freed before
+   */
   free(): void {
     this.#checkAlive('released-twice');
     this.#freed = true;
     this.#owner.releaseBuffer(this, this.#region);
   }
 
-  /** Frees what is still held; harmless after `free`. */
+  /** Free the buffer if it is not freed yet. This is harmless after `free`. */
   [Symbol.dispose](): void {
     if (!this.#freed) this.free();
   }

@@ -1,8 +1,8 @@
 /**
- * Memory in one piece for the device, and in as many as it takes for the CPU (dma_alloc_noncontiguous): for buffers so
- * large that their source has no memory of that size in one piece, or JavaScript no ArrayBuffer (Node.js 20: 4 GiB).
- * With an IOMMU the pieces are mapped side by side; without one there can only be one piece. Where
- * memory of the whole size is available in one piece, the buffer has one piece.
+ * Memory that is one piece for the device, and as many pieces as needed for the CPU (dma_alloc_noncontiguous). It is
+ * for buffers so large that the memory source has no piece of that size, or JavaScript has no ArrayBuffer of it
+ * (Node.js 20: 4 GiB). With an IOMMU the library maps the pieces side by side. Without one there can only be one
+ * piece. If the source has the whole size in one piece, the buffer has one piece.
  *
  *      device   | segment ................................ |
  *      CPU      | piece 0 ...... |  | piece 1 |  | piece 2 |     each an ArrayBuffer of its own
@@ -18,30 +18,30 @@ import type { Misuse, Refuser } from '../words/misuse.ts';
 
 /** The device of a noncontiguous buffer, as far as the buffer needs it. */
 export interface NoncontiguousOwner extends Refuser<NoncontiguousBuffer> {
-  /** Bytes of a piece are the CPU's from here on. */
+  /** The CPU owns these bytes of a piece from here on. */
   syncPieceForCpu(buffer: NoncontiguousBuffer, piece: OwnRegion, offset: number, size: number): void;
-  /** Bytes of a piece are the device's from here on. */
+  /** The device owns these bytes of a piece from here on. */
   syncPieceForDevice(buffer: NoncontiguousBuffer, piece: OwnRegion, offset: number, size: number): void;
   releasePieces(buffer: NoncontiguousBuffer, regions: readonly OwnRegion[]): void;
 }
 
 /**
- * Memory from `DmaDevice.allocNoncontiguous`. The device owns it from `syncForDevice` on, the CPU from `syncForCpu` on;
- * fresh memory is the CPU's.
+ * Memory from `DmaDevice.allocNoncontiguous`. The device owns it from `syncForDevice` on, the CPU from `syncForCpu`
+ * on. The CPU owns fresh memory.
  */
 export class NoncontiguousBuffer {
-  /** Bytes asked for. */
+  /** The bytes that the driver asked for. */
   readonly size: number;
-  /** Which way the syncs go. Where there is an IOMMU, it lets the device read and write, as the kernel has it. */
+  /** The direction of the syncs. An IOMMU lets the device read and write in every case, as in the kernel. */
   readonly direction: DmaDirection;
-  /** All of it, in order. Length 0 once freed. */
+  /** The whole memory, in order. The pieces have length 0 once freed. */
   readonly pieces: readonly Uint8Array<ArrayBuffer>[];
 
   readonly #owner: NoncontiguousOwner;
   readonly #regions: readonly OwnRegion[];
   #freed = false;
 
-  /** @param regions side by side for the device, all but the last whole granules @internal */
+  /** @param regions they lie side by side for the device; all but the last are whole granules @internal */
   constructor(owner: NoncontiguousOwner, regions: readonly OwnRegion[], direction: DmaDirection) {
     this.size = regions.reduce((sum, { size }) => sum + size, 0);
     this.direction = direction;
@@ -50,24 +50,24 @@ export class NoncontiguousBuffer {
     this.#regions = regions;
   }
 
-  /** Address of the first byte for the device, where the one segment starts. @throws DmaError EINVAL once freed */
+  /** The address of the first byte for the device, where the one segment starts. @throws DmaError EINVAL once freed */
   get dmaAddress(): bigint {
     return BigInt(this.#address());
   }
 
-  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 0 to 31. @throws DmaError EINVAL once freed */
   get low(): number {
     return this.#address() >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once freed */
   get high(): number {
     return Math.floor(this.#address() / 2 ** 32);
   }
 
   /**
-   * All of it as one view (dma_vmap_noncontiguous).
-   * @throws DmaError EOPNOTSUPP it is in several pieces, which no ArrayBuffer can cover · EINVAL once freed
+   * The whole memory as one view (dma_vmap_noncontiguous).
+   * @throws DmaError EOPNOTSUPP it has several pieces, which no ArrayBuffer can cover · EINVAL once freed
    */
   get bytes(): Uint8Array<ArrayBuffer> {
     this.#checkAlive();
@@ -78,12 +78,15 @@ export class NoncontiguousBuffer {
     });
   }
 
-  /** Whether `free` was called. */
+  /** True once the buffer was freed. */
   get freed(): boolean {
     return this.#freed;
   }
 
-  /** Bytes [offset, offset + size) are the CPU's (dma_sync_sgtable_for_cpu). @throws DmaError EINVAL freed, outside */
+  /**
+   * Give bytes [offset, offset + size) to the CPU (dma_sync_sgtable_for_cpu).
+   * @throws DmaError EINVAL freed, outside
+   */
   syncForCpu(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
     for (const [piece, from, bytes] of this.#parts(offset, size)) {
@@ -91,7 +94,10 @@ export class NoncontiguousBuffer {
     }
   }
 
-  /** Bytes [offset, offset + size) are the device's (dma_sync_sgtable_for_device). @throws DmaError as `syncForCpu` */
+  /**
+   * Give bytes [offset, offset + size) to the device (dma_sync_sgtable_for_device).
+   * @throws DmaError as `syncForCpu`
+   */
   syncForDevice(offset = 0, size: number = this.size - offset): void {
     this.#checkRange(offset, size);
     for (const [piece, from, bytes] of this.#parts(offset, size)) {
@@ -99,14 +105,17 @@ export class NoncontiguousBuffer {
     }
   }
 
-  /** Unmap, kill every view, recycle (dma_free_noncontiguous). @throws DmaError EINVAL when freed before */
+  /**
+   * Unmap the memory, end every view, and recycle the memory (dma_free_noncontiguous).
+   * @throws DmaError EINVAL when freed before
+   */
   free(): void {
     if (this.#freed) throw this.#usedAfterFree('released-twice');
     this.#freed = true;
     this.#owner.releasePieces(this, this.#regions);
   }
 
-  /** Frees what is still held; harmless after `free`. */
+  /** Free the buffer if it is not freed yet. This is harmless after `free`. */
   [Symbol.dispose](): void {
     if (!this.#freed) this.free();
   }
@@ -121,7 +130,7 @@ export class NoncontiguousBuffer {
     return this.#regions[0]!.address;
   }
 
-  /** The pieces that hold [offset, offset + size), with the offset in each and the bytes of it. */
+  /** The pieces that hold [offset, offset + size), with the offset and the bytes in each. */
   *#parts(offset: number, size: number): Generator<[OwnRegion, number, number]> {
     let start = 0;
     for (const region of this.#regions) {

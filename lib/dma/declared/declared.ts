@@ -1,7 +1,7 @@
 /**
  * Memory that the driver declares for its device (dma_declare_coherent_memory, kernel/dma/coherent.c): on a board of
- * its own, set aside by firmware, or a buffer that something else made reachable. Coherent memory and pools come from
- * there first. Nothing is mapped by declaring: the driver says at which address the device sees the memory.
+ * its own, set aside by firmware, or a buffer that other code made reachable. Coherent memory and pools use it before
+ * other memory. Declaring maps nothing: the driver states the address at which the device sees the memory.
  *
  *      memory   [ page | page | page | page | ... ]   a buffer, or part of a BAR
  *                 ^ deviceAddress                     runs of powers of two of pages, first fit
@@ -18,25 +18,25 @@ import { DeclaredPages, runOf } from './pages.ts';
 /** Part of a BAR: memory that the CPU reaches by single accesses only (DMA_MEMORY_IO). */
 export interface IoMemory {
   readonly bar: IoRegisters;
-  /** Offset in the BAR of the first byte, a multiple of 8. */
+  /** The offset in the BAR of the first byte, a multiple of 8. */
   readonly offset: number;
 }
 
-/** Memory that can be declared: from any source, or of the driver's own. */
+/** Memory that can be declared, from any source or from the driver itself. */
 export type DeclarableMemory = ArrayBuffer | ArrayBufferView | IoMemory;
 
 /** Options of `declareCoherentMemory`. */
 export interface DeclareOptions {
   /**
-   * Whether allocations that do not fit fail (the only way since 5.1, DMA_MEMORY_EXCLUSIVE before) or are made from
-   * ordinary memory. Default true.
+   * If true, allocations that do not fit fail (the only way since 5.1, DMA_MEMORY_EXCLUSIVE before). If false,
+   * ordinary memory is allocated for them. Default true.
    */
   readonly exclusive?: boolean | undefined;
 }
 
 /** The state of a device's declared memory. */
 export interface DeclaredInfo {
-  /** Where the device sees the first byte. */
+  /** The address at which the device sees the first byte. */
   readonly deviceAddress: bigint;
   /** Bytes. */
   readonly size: number;
@@ -44,7 +44,7 @@ export interface DeclaredInfo {
   readonly free: number;
   readonly kind: 'memory' | 'io';
   readonly exclusive: boolean;
-  /** Buffers that were allocated or marked occupied, and are not freed, oldest first. */
+  /** The buffers that were allocated or marked occupied and are not freed, oldest first. */
   readonly live: readonly { readonly dmaAddress: bigint; readonly size: number }[];
 }
 
@@ -54,7 +54,7 @@ interface Run {
   readonly pages: number;
 }
 
-/** Offsets in BARs and buffers are multiples of it, so that every word in the memory is aligned. */
+/** Offsets in BARs and buffers are multiples of this, so that every word in the memory is aligned. */
 const ALIGNMENT = 8;
 
 /** The declared memory of one device, and the pages of it that are in use. */
@@ -72,7 +72,7 @@ export class DeclaredMemory implements DeclaredInfo {
 
   /**
    * See `DmaDevice.declareCoherentMemory`.
-   * @param pageSize what allocations are rounded up to
+   * @param pageSize allocations are rounded up to this
    * @throws DmaError EINVAL
    */
   constructor(
@@ -109,7 +109,7 @@ export class DeclaredMemory implements DeclaredInfo {
   }
 
   /**
-   * Zeroed memory; undefined when ordinary memory is to be taken instead.
+   * Allocate zeroed memory. The result is undefined if the caller has to allocate ordinary memory instead.
    * @throws DmaError ENOMEM full and exclusive · EOPNOTSUPP part of a BAR and exclusive · EFAULT it was detached
    */
   allocate(size: number): OwnRegion | undefined {
@@ -126,7 +126,10 @@ export class DeclaredMemory implements DeclaredInfo {
     return this.#region(memory, run, size, true);
   }
 
-  /** Zeroed memory of the BAR. @throws DmaError ENOMEM full · EOPNOTSUPP it is not part of a BAR · EIO, ENODEV */
+  /**
+   * Allocate zeroed memory of the BAR.
+   * @throws DmaError ENOMEM full · EOPNOTSUPP it is not part of a BAR · EIO, ENODEV
+   */
   allocateIo(size: number): IoPlace {
     const memory = this.#memory;
     if (memory instanceof Uint8Array) throw noAccessors('allocCoherent');
@@ -143,7 +146,7 @@ export class DeclaredMemory implements DeclaredInfo {
   }
 
   /**
-   * The pages from that of `deviceAddress` on, as they are.
+   * Allocate the pages from that of `deviceAddress` on, without clearing them.
    * @throws DmaError EINVAL outside · EBUSY · EOPNOTSUPP · EFAULT
    */
   occupy(deviceAddress: bigint, size: number): OwnRegion {
@@ -153,7 +156,7 @@ export class DeclaredMemory implements DeclaredInfo {
     return this.#region(memory, run, grown, false);
   }
 
-  /** The same in a BAR. */
+  /** As `occupy`, in a BAR. */
   occupyIo(deviceAddress: bigint, size: number): IoPlace {
     const memory = this.#memory;
     if (memory instanceof Uint8Array) throw noAccessors('markDeclaredMemoryOccupied');
@@ -161,7 +164,7 @@ export class DeclaredMemory implements DeclaredInfo {
     return this.#place(memory, run, grown);
   }
 
-  /** Free pages that were allocated or marked occupied. Stamped views of it have no address any more. */
+  /** Free pages that were allocated or marked occupied. Stamped views of them have no address from here on. */
   give(piece: OwnRegion | IoPlace): void {
     const run = this.#out.get(piece);
     if (run === undefined) return;
@@ -171,7 +174,7 @@ export class DeclaredMemory implements DeclaredInfo {
     else piece.taken = false;
   }
 
-  /** Take back everything. */
+  /** Free all pages. */
   giveAll(): void {
     for (const piece of [...this.#out.keys()]) this.give(piece);
   }
@@ -182,7 +185,7 @@ export class DeclaredMemory implements DeclaredInfo {
     return page < 0 ? undefined : { page, pages };
   }
 
-  /** `size` grows by what lies before the address in its page, as in the kernel. */
+  /** The bytes between the start of the page and the address are added to `size`, as in the kernel. */
   #mark(deviceAddress: bigint, size: number): { readonly run: Run; readonly grown: number } {
     checkSize(size, 'the size of what is occupied');
     const offset = Number(deviceAddress) - this.#address;
@@ -250,7 +253,10 @@ function isIo(memory: DeclarableMemory): memory is IoMemory {
   return (memory as Partial<IoMemory> | undefined)?.bar?.info !== undefined;
 }
 
-/** The kernel drops what is no whole page at the end, and takes any address. */
+/**
+ * Check the address. Here the size must be whole pages: the kernel drops an incomplete page at the end, and accepts
+ * any address.
+ */
 function checkAddress(deviceAddress: bigint, size: number, pageSize: number): number {
   const address = typeof deviceAddress === 'bigint' ? Number(deviceAddress) : Number.NaN;
   const whole = (value: number) => Number.isSafeInteger(value) && value >= 0 && value % pageSize === 0;

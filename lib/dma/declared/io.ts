@@ -1,43 +1,43 @@
 /**
- * Declared memory that is part of a BAR (DMA_MEMORY_IO of the 4.x kernel): memory on the device's own board, which the
- * CPU reaches by accesses of a width and never as an array.
+ * Declared memory that is part of a BAR (DMA_MEMORY_IO of the 4.x kernel). It is memory on the device's own board.
+ * The CPU reaches it by accesses of 8 to 64 bits, and never as an array.
  */
 import { checkBytes, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { isInside } from '../iova/links.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 
-/** A BAR, as far as memory behind one needs it: a `Bar`. Offsets are bytes, the errors those of `Bar`. */
+/** A BAR as far as this file needs it: a `Bar`. Offsets are bytes, and the errors are those of `Bar`. */
 export interface IoRegisters {
   readonly info: { readonly size: number; readonly kind: 'memory' | 'io' };
-  /** One read of 8 bits. @param offset bytes from the start of the BAR */
+  /** Read 8 bits in one access. @param offset bytes from the start of the BAR */
   read8(offset: number): number;
-  /** One read of 16 bits. @param offset bytes from the start of the BAR */
+  /** Read 16 bits in one access. @param offset bytes from the start of the BAR */
   read16(offset: number): number;
-  /** One read of 32 bits. @param offset bytes from the start of the BAR */
+  /** Read 32 bits in one access. @param offset bytes from the start of the BAR */
   read32(offset: number): number;
-  /** One read of 64 bits. @param offset bytes from the start of the BAR */
+  /** Read 64 bits in one access. @param offset bytes from the start of the BAR */
   read64(offset: number): bigint;
-  /** One write of 8 bits. @param offset bytes from the start of the BAR */
+  /** Write 8 bits in one access. @param offset bytes from the start of the BAR */
   write8(offset: number, value: number): void;
-  /** One write of 16 bits. @param offset bytes from the start of the BAR */
+  /** Write 16 bits in one access. @param offset bytes from the start of the BAR */
   write16(offset: number, value: number): void;
-  /** One write of 32 bits. @param offset bytes from the start of the BAR */
+  /** Write 32 bits in one access. @param offset bytes from the start of the BAR */
   write32(offset: number, value: number): void;
-  /** One write of 64 bits. @param offset bytes from the start of the BAR */
+  /** Write 64 bits in one access. @param offset bytes from the start of the BAR */
   write64(offset: number, value: bigint): void;
 }
 
-/** Where a buffer lies. */
+/** The place of a buffer. */
 export interface IoPlace {
   readonly bar: IoRegisters;
-  /** Offset in the BAR of the first byte. */
+  /** The offset in the BAR of the first byte. */
   readonly offset: number;
-  /** Device address of the first byte. */
+  /** The device address of the first byte. */
   readonly address: number;
   /** Bytes. */
   readonly size: number;
-  /** False once the memory was given back. */
+  /** False once the memory was freed. */
   taken: boolean;
 }
 
@@ -47,12 +47,13 @@ export interface CoherentIoOwner extends Refuser<CoherentIoBuffer> {
 }
 
 /**
- * Memory from `DmaDevice.allocCoherentIo`. Offsets count from its first byte; each call of `read` and `write` is one
- * access of that width. They throw DmaError EINVAL outside the buffer, misaligned in the BAR, a value too wide, or
- * freed · EIO, ENODEV as the BAR does.
+ * Memory from `DmaDevice.allocCoherentIo`. Offsets count from its first byte. Each call of `read` and `write` is one
+ * access of that width.
+ * @throws DmaError EINVAL outside the buffer, misaligned in the BAR, a value too wide, or freed · EIO, ENODEV as the
+ *   BAR does
  */
 export class CoherentIoBuffer {
-  /** Bytes asked for. */
+  /** The bytes that the driver asked for. */
   readonly size: number;
 
   readonly #owner: CoherentIoOwner;
@@ -66,73 +67,74 @@ export class CoherentIoBuffer {
     this.#place = place;
   }
 
-  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  /** The address of the first byte for the device. @throws DmaError EINVAL once freed */
   get dmaAddress(): bigint {
     this.#checkAlive();
     return BigInt(this.#place.address);
   }
 
-  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 0 to 31. @throws DmaError EINVAL once freed */
   get low(): number {
     this.#checkAlive();
     return this.#place.address >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once freed */
   get high(): number {
     this.#checkAlive();
     return Math.floor(this.#place.address / 2 ** 32);
   }
 
-  /** Whether `free` was called. */
+  /** True once the buffer was freed. */
   get freed(): boolean {
     return this.#freed;
   }
 
-  /** One read of 8 bits. @param offset bytes from the start of the buffer */
+  /** Read 8 bits in one access. @param offset bytes from the start of the buffer */
   read8(offset: number): number {
     return this.#place.bar.read8(this.#at(offset, 1));
   }
 
-  /** One read of 16 bits. @param offset bytes from the start of the buffer */
+  /** Read 16 bits in one access. @param offset bytes from the start of the buffer */
   read16(offset: number): number {
     return this.#place.bar.read16(this.#at(offset, 2));
   }
 
-  /** One read of 32 bits. @param offset bytes from the start of the buffer */
+  /** Read 32 bits in one access. @param offset bytes from the start of the buffer */
   read32(offset: number): number {
     return this.#place.bar.read32(this.#at(offset, 4));
   }
 
-  /** One read of 64 bits. @param offset bytes from the start of the buffer */
+  /** Read 64 bits in one access. @param offset bytes from the start of the buffer */
   read64(offset: number): bigint {
     return this.#place.bar.read64(this.#at(offset, 8));
   }
 
-  /** One write of 8 bits. @param offset bytes from the start of the buffer */
+  /** Write 8 bits in one access. @param offset bytes from the start of the buffer */
   write8(offset: number, value: number): void {
     this.#place.bar.write8(this.#at(offset, 1), value);
   }
 
-  /** One write of 16 bits. @param offset bytes from the start of the buffer */
+  /** Write 16 bits in one access. @param offset bytes from the start of the buffer */
   write16(offset: number, value: number): void {
     this.#place.bar.write16(this.#at(offset, 2), value);
   }
 
-  /** One write of 32 bits. @param offset bytes from the start of the buffer */
+  /** Write 32 bits in one access. @param offset bytes from the start of the buffer */
   write32(offset: number, value: number): void {
     this.#place.bar.write32(this.#at(offset, 4), value);
   }
 
-  /** One write of 64 bits. @param offset bytes from the start of the buffer */
+  /** Write 64 bits in one access. @param offset bytes from the start of the buffer */
   write64(offset: number, value: bigint): void {
     this.#place.bar.write64(this.#at(offset, 8), value);
   }
 
   /**
-   * Copy bytes into the buffer (memcpy_toio), in ascending order: 32-bit accesses, and 8-bit ones for what is left over
-   * at either end.
-   * @param offset where the first byte goes @throws DmaError EINVAL outside, freed · EIO, ENODEV part of it was written
+   * Copy bytes into the buffer (memcpy_toio), in ascending order. The accesses have 32 bits, and 8 bits for the bytes
+   * that are left over at either end.
+   * @param offset the offset of the first byte
+   * @throws DmaError EINVAL outside, freed · EIO, ENODEV part of it was written
    */
   copyIn(bytes: Uint8Array, offset = 0): void {
     const { bar } = this.#place;
@@ -154,19 +156,19 @@ export class CoherentIoBuffer {
     return bytes;
   }
 
-  /** Give the memory back (dma_free_coherent). @throws DmaError EINVAL when freed before */
+  /** Free the memory (dma_free_coherent). @throws DmaError EINVAL when freed before */
   free(): void {
     if (this.#freed) throw this.#usedAfterFree('released-twice');
     this.#freed = true;
     this.#owner.releaseIo(this, this.#place);
   }
 
-  /** Frees what is still held; harmless after `free`. */
+  /** Free the buffer if it is not freed yet. This is harmless after `free`. */
   [Symbol.dispose](): void {
     if (!this.#freed) this.free();
   }
 
-  /** Whether the device has released its memory. @internal */
+  /** True if the device has released its memory. @internal */
   get orphaned(): boolean {
     return !this.#place.taken;
   }
@@ -176,7 +178,10 @@ export class CoherentIoBuffer {
     this.#freed = true;
   }
 
-  /** Every access for `length` bytes: where in the BAR, how many bytes are done before it, and whether it is a word. */
+  /**
+   * Make every access for `length` bytes. `access` gets the offset in the BAR, the number of bytes done before, and
+   * true for a 32-bit word.
+   */
   #each(offset: number, length: number, access: (at: number, done: number, isWord: boolean) => void): void {
     this.#checkAlive();
     if (length === 0) return;
@@ -189,7 +194,7 @@ export class CoherentIoBuffer {
     }
   }
 
-  /** Offset in the BAR of `width` bytes at `offset`. */
+  /** The offset in the BAR of `width` bytes at `offset`. */
   #at(offset: number, width: number): number {
     this.#checkAlive();
     if (isInside(offset, width, this.size)) return this.#place.offset + offset;
@@ -218,7 +223,7 @@ export class CoherentIoBuffer {
   }
 }
 
-/** Write 0 to [offset, offset + size) of a BAR, whole words; both are multiples of 4. */
+/** Write 0 to [offset, offset + size) of a BAR in whole words. Both are multiples of 4. */
 export function zeroIo(bar: IoRegisters, offset: number, size: number): void {
   for (let at = offset; at < offset + size; at += 4) bar.write32(at, 0);
 }
@@ -226,7 +231,7 @@ export function zeroIo(bar: IoRegisters, offset: number, size: number): void {
 /** @throws DmaError EINVAL no bytes */
 function wordsOf(bytes: Uint8Array): DataView {
   checkBytes(bytes, 'the memory to copy');
-  // A detached buffer takes no view.
+  // No view can be made of a detached buffer.
   if (bytes.length === 0) return new DataView(new ArrayBuffer(0));
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }

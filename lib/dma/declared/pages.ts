@@ -1,25 +1,25 @@
 /**
- * Which pages of declared memory are taken (the bitmap of kernel/dma/coherent.c and lib/bitmap.c): runs are powers of
- * two of pages, the first that fits is taken, and it starts at a multiple of its length from the first page.
+ * The pages of declared memory in use and free (the bitmap of kernel/dma/coherent.c and lib/bitmap.c). Runs are
+ * powers of two of pages. The first run that fits is used. It starts at a multiple of its length from the first page.
  *
  *      page   0 1 2 3 4 5 6 7 8 ...
- *             x . a a b b b b .          x: 1 page, then a: 2 pages, then b: 3 pages, which are 4
+ *             x . a a b b b b .          x: 1 page, then a: 2 pages, then b: 3 pages, rounded up to 4
  */
 export class DeclaredPages {
-  /** 1: taken. A byte a page: searching it is one call. */
+  /** A page in use has the value 1. Each page has a byte, because searching for a byte is one call. */
   readonly #taken: Uint8Array;
 
-  /** `pages` pages, all free. */
+  /** All of the `pages` pages are free at first. */
   constructor(pages: number) {
     this.#taken = new Uint8Array(pages);
   }
 
-  /** Pages not taken. */
+  /** The number of free pages. */
   get free(): number {
     return this.#taken.reduce((sum, taken) => sum - taken, this.#taken.length);
   }
 
-  /** Takes `run` pages, a power of two (bitmap_find_free_region); returns the first of them, or -1. */
+  /** Take `run` pages, a power of two (bitmap_find_free_region). The result is the first of them, or -1. */
   take(run: number): number {
     const pages = this.#taken.length;
     for (let page = 0; page + run <= pages; page += run) {
@@ -29,7 +29,8 @@ export class DeclaredPages {
   }
 
   /**
-   * Takes these pages (bitmap_allocate_region); false, and nothing has changed, when one of them is taken or not there.
+   * Take these pages (bitmap_allocate_region). If one of them is in use or does not exist, nothing changes, and the
+   * result is false.
    */
   occupy(page: number, run: number): boolean {
     if (page + run > this.#taken.length) return false;
@@ -38,13 +39,13 @@ export class DeclaredPages {
     return true;
   }
 
-  /** Gives back what was taken (bitmap_release_region). */
+  /** Free pages that were taken (bitmap_release_region). */
   give(page: number, run: number): void {
     this.#taken.fill(0, page, page + run);
   }
 }
 
-/** Pages of a run that holds `size` bytes: the smallest power of two (get_order). */
+/** The number of pages in a run that holds `size` bytes: the smallest power of two (get_order). */
 export function runOf(size: number, pageSize: number): number {
   let run = 1;
   while (run * pageSize < size) run *= 2;

@@ -4,10 +4,10 @@ import { DmaError } from '../../errors.ts';
 import type { MappedView } from '../placement/mapped-view.ts';
 
 export interface IovaLink {
-  /** Offset in the range. */
+  /** The offset in the range. */
   readonly offset: number;
   readonly size: number;
-  /** Offsets of its first granule and of the end of its last. */
+  /** The offsets of its first granule's start and of its last granule's end. */
   readonly from: number;
   readonly to: number;
   /** DEVICE_READS and DEVICE_WRITES. */
@@ -27,7 +27,7 @@ export class IovaLinks {
     this.#size = size;
   }
 
-  /** Bytes linked. */
+  /** Bytes that are linked. */
   get bytes(): number {
     return this.#links.reduce((sum, { size }) => sum + size, 0);
   }
@@ -41,7 +41,7 @@ export class IovaLinks {
     return this.#links.find((link) => offset >= link.offset && offset < link.offset + link.size);
   }
 
-  /** Whether a granule of [from, to) is taken. */
+  /** True if a granule of [from, to) is linked. */
   overlap(from: number, to: number): boolean {
     return this.#links.some((link) => from < link.to && link.from < to);
   }
@@ -54,13 +54,13 @@ export class IovaLinks {
     links.splice(at, 0, link);
   }
 
-  /** The links that have a byte in [offset, offset + size). @throws DmaError EINVAL when that is not in the range */
+  /** The links that have a byte in [offset, offset + size). @throws DmaError EINVAL if that is not in the range */
   touching(offset: number, size: number): readonly IovaLink[] {
     if (!isPart(offset, size, this.#size)) throw notLinked(offset, size);
     return this.#links.filter((link) => link.offset < offset + size && link.offset + link.size > offset);
   }
 
-  /** The links that hold [offset, offset + size) without a gap. @throws DmaError EINVAL when there is one */
+  /** The links that hold [offset, offset + size) without a gap. @throws DmaError EINVAL if there is a gap */
   covering(offset: number, size: number): readonly IovaLink[] {
     checkWhole(offset, 'the offset', 0, this.#size);
     checkSize(size, 'the number of bytes', this.#size);
@@ -77,7 +77,7 @@ export class IovaLinks {
     return inside;
   }
 
-  /** Take out the links that make up [offset, offset + size). @throws DmaError EINVAL; nothing has changed then */
+  /** Remove the links that make up [offset, offset + size). @throws DmaError EINVAL; nothing has changed then */
   remove(offset: number, size: number): readonly IovaLink[] {
     const links = this.covering(offset, size);
     const first = links[0]!;
@@ -95,12 +95,12 @@ export class IovaLinks {
   }
 }
 
-/** Whether [offset, offset + size) is part of `whole` bytes, if only of none of them. */
+/** True if [offset, offset + size) is part of `whole` bytes. The part may be empty. */
 export function isPart(offset: number, size: number, whole: number): boolean {
   return size === 0 ? isInside(offset, 1, whole + 1) : isInside(offset, size, whole);
 }
 
-/** Whether [offset, offset + size) is at least one byte of `whole` bytes. */
+/** True if [offset, offset + size) is at least one byte of `whole` bytes. */
 export function isInside(offset: number, size: number, whole: number): boolean {
   const integers = Number.isSafeInteger(offset) && Number.isSafeInteger(size);
   return integers && offset >= 0 && size > 0 && size <= whole - offset;

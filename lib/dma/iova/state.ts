@@ -1,7 +1,7 @@
 /**
- * Mapping in two steps (dma_iova_try_alloc, dma_iova_link and friends of drivers/iommu/dma-iommu.c): first reserve one
- * run of device addresses, then link memory into it piece by piece. The device sees one contiguous range; nothing is
- * searched for or merged on the way.
+ * Mapping in two steps (dma_iova_try_alloc, dma_iova_link and related functions of drivers/iommu/dma-iommu.c). First
+ * the driver reserves one run of device addresses, then it links memory into the run piece by piece. The device sees
+ * one contiguous range. No step searches for addresses or merges segments.
  *
  *      run      | reserved, `size` bytes .................................. |
  *      links    |..first piece|  second  |  third |  last p..|   free        whole granules but at the two ends
@@ -21,7 +21,7 @@ import { mappableBytes } from '../words/mappable.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import { type IovaLink, IovaLinks, isInside } from './links.ts';
 
-/** The device of an IovaState, as far as it is needed. */
+/** The device of an IovaState, as far as the state needs it. */
 export interface IovaOwner extends Refuser<IovaState> {
   /** Name of the device, for messages. */
   readonly name: string;
@@ -32,16 +32,16 @@ export interface IovaOwner extends Refuser<IovaState> {
 }
 
 /**
- * Addresses from `DmaDevice.reserveIova`, to link memory into. The device may use memory that is linked and synced.
- * Offsets count from `dmaAddress`.
+ * Addresses from `DmaDevice.reserveIova` that the driver links memory into. The device may use memory that is linked
+ * and synced. Offsets count from `dmaAddress`.
  */
 export class IovaState {
-  /** Bytes reserved, as asked for. */
+  /** Bytes reserved, as the driver asked for. */
   readonly size: number;
 
   readonly #owner: IovaOwner;
   readonly #range: DeviceRange;
-  /** Where in its granule the range starts. */
+  /** The offset in its granule at which the range starts. */
   readonly #start: number;
   readonly #links: IovaLinks;
   #freed = false;
@@ -57,8 +57,8 @@ export class IovaState {
   }
 
   /**
-   * Addresses for `size` bytes, the first of them where `first` has it in its granule; null when there are none at or
-   * below `limit`, or no IOMMU to have any (dma_iova_try_alloc).
+   * Reserve addresses for `size` bytes (dma_iova_try_alloc). The first address has the same offset in its granule as
+   * `first`. The result is null if no addresses are free at or below `limit`, or if there is no IOMMU.
    * @throws DmaError EINVAL
    * @internal
    */
@@ -68,7 +68,7 @@ export class IovaState {
     first: ArrayBufferView | undefined,
     limit: number,
   ): IovaState | null {
-    // The kernel warns and says false.
+    // The kernel warns and returns false.
     if (size === 0) return null;
     checkSize(size, 'the size of an IOVA range');
     const start = first === undefined ? 0 : granuleOffset(owner, mappableBytes(first, 0));
@@ -77,44 +77,45 @@ export class IovaState {
     return range === undefined ? null : new IovaState(owner, size, range, start);
   }
 
-  /** Address of the first byte for the device. @throws DmaError EINVAL once freed */
+  /** The address of the first byte for the device. @throws DmaError EINVAL once freed */
   get dmaAddress(): bigint {
     return BigInt(this.#address());
   }
 
-  /** Bits 0 to 31 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 0 to 31. @throws DmaError EINVAL once freed */
   get low(): number {
     return this.#address() >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once freed */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once freed */
   get high(): number {
     return Math.floor(this.#address() / 2 ** 32);
   }
 
-  /** False once freed, or when the device was closed. */
+  /** False once the range was freed, or the device was closed. */
   get reserved(): boolean {
     return !this.#freed;
   }
 
-  /** Bytes linked now. */
+  /** Bytes that are linked now. */
   get linked(): number {
     return this.#links.bytes;
   }
 
-  /** Bytes linked and not synced yet, which the device must not use. */
+  /** Bytes that are linked and not synced yet. The device must not use them. */
   get unsynced(): number {
     return this.#links.unsyncedBytes;
   }
 
   /**
-   * Put memory at `offset` of the range (dma_iova_link). Only the first piece may start inside a granule and only the
-   * last may end in one. Partial granules of foreign memory go through bounce pages; what is in place stays pinned.
-   * @throws DmaError EIO starts inside a granule, at an offset other than 0 · EINVAL outside the range, or not where
-   *   its first byte lies in the granule, or memory that cannot be mapped · EEXIST something is linked there ·
-   *   EPERM a copy is needed and DMA_ATTR.REQUIRE_COHERENT forbids it · EOPNOTSUPP REQUIRE_COHERENT after a piece
-   *   that was copied, or on a device that is not coherent; foreign memory where it cannot be pinned · ENOMEM, ENOSPC,
-   *   EFAULT as the address space has it. Nothing has changed then.
+   * Link memory at `offset` of the range (dma_iova_link). Only the first piece may start inside a granule, and only
+   * the last may end in one. Partial granules of foreign memory go through bounce pages. Memory that is linked in
+   * place stays pinned.
+   * @throws DmaError EIO starts inside a granule, at an offset other than 0 · EINVAL outside the range, or the first
+   *   byte has another offset in its granule than the range, or memory that cannot be mapped · EEXIST something is
+   *   linked there · EPERM a copy is needed and DMA_ATTR.REQUIRE_COHERENT forbids it · EOPNOTSUPP REQUIRE_COHERENT
+   *   after a piece that was copied, or on a device that is not coherent; foreign memory where it cannot be pinned ·
+   *   ENOMEM, ENOSPC, EFAULT as the address space has it. Nothing has changed then.
    */
   link(offset: number, view: ArrayBufferView, direction: DmaDirection, attributes = 0): void {
     this.#checkReserved();
@@ -154,8 +155,8 @@ export class IovaState {
 
   /**
    * Let the device use the memory that is linked in [offset, offset + size) (dma_iova_sync). VFIO has told the IOMMU
-   * already; drivers must call it nevertheless, and `unsynced` counts the bytes that lack it. As in the kernel, not all
-   * of it need be linked.
+   * already, but drivers must call this nevertheless: `unsynced` counts the bytes that lack it. As in the kernel, the
+   * range may have gaps.
    * @throws DmaError EINVAL outside the range
    */
   sync(offset = 0, size: number = this.size - offset): void {
@@ -164,9 +165,9 @@ export class IovaState {
   }
 
   /**
-   * Take [offset, offset + size) back from the device (dma_iova_unlink), whole links of it. The bytes that it wrote to
-   * bounce pages are copied to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
-   * @param attributes of this end (dma_iova_unlink). Default: those of each `link`.
+   * Unlink [offset, offset + size), in whole links (dma_iova_unlink). The device's writes to bounce pages are copied
+   * to the memory, by direction, unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
+   * @param attributes the attributes of the unlink (dma_iova_unlink). Default: those of each `link`.
    * @throws DmaError EINVAL not all of it is linked, or it would cut a link in two (nothing has changed) · EINVAL a
    *   buffer was detached meanwhile: all of it has been unlinked
    */
@@ -177,7 +178,7 @@ export class IovaState {
   }
 
   /**
-   * Return the addresses (dma_iova_free).
+   * Free the addresses (dma_iova_free).
    * @throws DmaError EBUSY something is linked · EINVAL freed before
    */
   free(): void {
@@ -192,7 +193,7 @@ export class IovaState {
     this.#owner.forgetIova(this);
   }
 
-  /** Unlink everything, then `free` (dma_iova_destroy). Errors as both; the addresses are returned in any case. */
+  /** Unlink everything, then `free` (dma_iova_destroy). It throws as these two. The addresses are freed in any case. */
   destroy(): void {
     this.#checkReserved('released-twice');
     const intact = release(this.#links.removeAll());
@@ -200,19 +201,19 @@ export class IovaState {
     if (!intact) throw detached();
   }
 
-  /** `destroy`, harmless after `free`. */
+  /** Call `destroy` if the range is not freed yet. This is harmless after `free`. */
   [Symbol.dispose](): void {
     if (!this.#freed) this.destroy();
   }
 
-  /** The device is closing: its operations take back the addresses, and nothing is copied. @internal */
+  /** The device is closing: its operations free the addresses, and nothing is copied. @internal */
   revoke(): void {
     this.#freed = true;
     this.#closed = true;
     this.#links.removeAll();
   }
 
-  /** The rules of dma_iova_link for where a piece may go. */
+  /** Check the rules of dma_iova_link for the place of a piece. */
   #checkPlace(offset: number, size: number, start: number): void {
     const { granule } = this.#owner.pinning.operations;
     if (start !== 0 && offset !== 0) {
@@ -233,14 +234,14 @@ export class IovaState {
         },
       );
     }
-    // From granule to granule: none is ever shared.
+    // The check goes from granule to granule, because links never share one.
     if (!this.#links.overlap(offset - start, this.#granuleEnd(offset, size))) return;
     throw new DmaError('EEXIST', `something is linked in ${size} bytes at offset ${offset}`, {
       remedy: 'unlink it first',
     });
   }
 
-  /** Offset in the range of the end of the last granule of a link. */
+  /** The offset in the range at which the last granule of a link ends. */
   #granuleEnd(offset: number, size: number): number {
     return roundUp(this.#start + offset + size, this.#owner.pinning.operations.granule) - this.#start;
   }
@@ -298,7 +299,7 @@ function granuleOffset({ own, pinning: { operations } }: IovaOwner, bytes: Uint8
   return (first + bytes.byteOffset) % operations.granule;
 }
 
-/** Releases the links. False when bytes that had to be copied could not be. */
+/** Release the links. False if bytes could not be copied because a buffer was detached. */
 function release(links: readonly IovaLink[], end?: number): boolean {
   let intact = true;
   for (const { placed, attributes } of links) if (!placed.finish(end ?? attributes)) intact = false;

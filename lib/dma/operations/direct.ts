@@ -1,6 +1,6 @@
 /**
- * Operations without an IOMMU: the memory dictates the address (kernel/dma/direct.c), and nothing stands between the
- * device and memory that it was not given. Memory from elsewhere has no address, so that it is always bounced.
+ * Operations without an IOMMU. The memory dictates the address (kernel/dma/direct.c), and nothing protects the memory
+ * that the device was not given. Foreign memory has no address, so it is always bounced.
  */
 import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
@@ -22,7 +22,7 @@ export class DirectOperations implements DmaOperations {
   /** Neighbours in memory stay neighbours for the device, but the kernel does not merge them here. */
   readonly mergeBoundary = 0;
   readonly pinsForeignMemory = false;
-  /** The address that a function's registers have on the bus is not told to user space. */
+  /** The kernel does not tell user space the bus address of a function's registers. */
   readonly reachesRegisters = false;
   readonly #memory: AddressedMemory;
   #gone: DmaError | undefined;
@@ -41,26 +41,26 @@ export class DirectOperations implements DmaOperations {
     return this.#memory.capacity ?? totalBytes(this.ranges);
   }
 
-  /** All ones, up to the highest address of memory (dma_direct_get_required_mask). */
+  /** All ones, up to the highest address of the memory (dma_direct_get_required_mask). */
   get requiredMask(): bigint {
     return dmaBitMask(this.#memory.highest.toString(2).length);
   }
 
   /**
-   * Whether a page of memory lies at or below `limit`. The kernel asks that only below 32 bits and takes every wider
-   * mask (dma_direct_supported), because it has a zone of low memory and swiotlb to fall back on; here there is only
-   * the memory source, and a device that reaches none of it cannot be used.
+   * True if a page of memory lies at or below `limit`. The kernel asks this for masks below 32 bits only, and accepts
+   * every wider mask (dma_direct_supported), because it can fall back on a zone of low memory and on swiotlb. Here
+   * there is only the memory source, and a device that reaches none of it cannot be used.
    */
   supports(limit: number): boolean {
     return this.#memory.ranges.some(({ start }) => start + this.granule - 1 <= limit);
   }
 
-  /** The memory source may know the page offset of foreign buffers; its own allocations start on a page. */
+  /** The memory source may know the page offset of foreign buffers. Its own allocations start on a page. */
   pageOffset(buffer: ArrayBufferLike): number {
     return this.#memory.pageOffset?.(buffer) ?? 0;
   }
 
-  /** Without an IOMMU the device may do what it likes, whatever `access` says. */
+  /** Without an IOMMU nothing restricts the device, so `access` has no effect. */
   allocate(size: number, limit: number, _access?: Access, coherence?: Coherence): DeviceRange {
     if (this.#gone !== undefined) throw this.#gone;
     const buffer = withShrinking(this.shrinkers, () => this.#memory.allocateBelow(size, limit, coherence));
@@ -68,7 +68,7 @@ export class DirectOperations implements DmaOperations {
     return new DeviceRange(this.#memory.addressOf(buffer), span, [buffer]);
   }
 
-  /** One piece: what is not contiguous in memory is not contiguous for the device. */
+  /** The memory has one piece: pieces that are not contiguous in memory are not contiguous for the device. */
   allocatePieces(size: number, limit: number): DeviceRange {
     return this.allocate(size, limit, 'read-write', 'noncoherent');
   }
@@ -77,7 +77,7 @@ export class DirectOperations implements DmaOperations {
     for (const buffer of buffers) this.#memory.free(buffer);
   }
 
-  /** Undefined: there are no addresses to choose from. */
+  /** The result is always undefined: there are no addresses to choose from. */
   reserve(_size: number, _limit: number): undefined {}
 
   /** @throws DmaError EOPNOTSUPP */

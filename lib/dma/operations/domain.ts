@@ -3,10 +3,10 @@
  *
  *      space     the mappings, the same for every device of the domain
  *      iova      one allocator of addresses: no two devices get the same address
- *      memory    where memory comes from
+ *      memory    the source of memory
  *      own       memory that has an address already
  *
- * Masks, pools, mappings and dma-debug belong to each device. The domain is closed with the last device in it.
+ * Masks, pools, mappings and dma-debug belong to each device. The last device that is closed closes the domain.
  */
 import { closedError } from '../../errors.ts';
 import type { AddressSpace, IovaRange } from '../../iommu/address-space.ts';
@@ -30,16 +30,20 @@ export class IommuDomain {
   readonly iova: IovaSource;
   /** @internal */
   readonly own: OwnMemory;
-  /** The shrinkers of all devices: one may hold addresses that it does not use and that another one needs. @internal */
+  /**
+   * The shrinkers of all devices: one device may hold addresses that it does not use and that another one needs.
+   * @internal
+   */
   readonly shrinkers = new Set<Shrinker>();
-  /** Smallest piece of memory that can be given to a device by itself, bytes, a power of two. */
+  /** The smallest piece of memory that can be given to a device by itself, bytes, a power of two. */
   readonly granule: number;
   readonly #devices = new Set<DomainDevice>();
   #closed = false;
 
   /**
    * The domain owns `space` and `memory` from here on.
-   * @param makeIova makes the allocator of addresses. Default: the kernel's order, those below 4 GiB first
+   * @param makeIova makes the allocator of addresses. Default: the kernel's order, which takes addresses below 4 GiB
+   *   first
    * @internal
    */
   constructor(
@@ -50,7 +54,7 @@ export class IommuDomain {
   ) {
     this.space = space;
     this.memory = memory;
-    // The larger of the two page sizes: a mapping must not expose a neighbour that shares the page.
+    // This is the larger of the two page sizes: a mapping must not expose a neighbour that shares the page.
     this.granule = Math.max(space.pageSize, memory.pageSize);
     this.iova = makeIova(space.ranges, this.granule);
     this.own = new OwnMemory(this.granule);
@@ -61,12 +65,12 @@ export class IommuDomain {
     return [...this.#devices];
   }
 
-  /** How its addresses are mapped, for people: `iommufd`, `type1` (VFIO's container) or `simulated`. */
+  /** The way in which addresses are mapped, for people: `iommufd`, `type1` (VFIO's container) or `simulated`. */
   get name(): string {
     return this.space.name;
   }
 
-  /** Whether its last function was closed. */
+  /** True once the last device of the domain was closed. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -86,12 +90,12 @@ export class IommuDomain {
     if (this.#devices.delete(device) && this.#devices.size === 0) this.close();
   }
 
-  /** Unmap everything and release the memory. Harmless to call twice. @internal */
+  /** Unmap everything and release the memory. It is harmless to call this twice. @internal */
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    // Views die before the mappings go: the driver must not take memory that the device has lost for memory that the
-    // device still sees.
+    // The views end before the mappings do. Otherwise the driver could still write to memory that the device no
+    // longer sees.
     this.memory.close();
     this.space.close();
   }

@@ -1,10 +1,10 @@
 /**
- * Operations behind an IOMMU: memory comes from anywhere, and the library chooses its device address
+ * Operations behind an IOMMU. The memory comes from anywhere, and the library chooses its device address
  * (drivers/iommu/dma-iommu.c). Every allocation is mapped by itself and unmapped when released, so that a stale
  * descriptor hits nothing.
  *
  * Addresses and memory belong to the domain, which other devices may share. This class records the ranges of its own
- * device, so that they can be freed when the device is closed while the others go on.
+ * device, so that it can free them when the device is closed while the other devices go on.
  */
 import type { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
@@ -19,7 +19,10 @@ import { type DmaOperations, reserveOrThrow, unreachableRegisters } from './oper
 import type { OwnMemory } from './own-memory.ts';
 import { isNoMemory, type Shrinker, shrinkAll, withShrinking } from './shrinkers.ts';
 
-/** Half pieces are tried, and halves of those, down to one that makes so many: a container has few mappings. */
+/**
+ * The most pieces of an allocation. If a piece cannot be allocated, half of it is tried, and so on down to the piece
+ * size that gives this many pieces. A VFIO container allows only a limited number of mappings.
+ */
 const MOST_PIECES = 64;
 
 /** Operations of a device behind an IOMMU: a device address is an IOVA. */
@@ -162,7 +165,7 @@ export class IommuOperations implements DmaOperations {
     return withShrinking(this.shrinkers, () => this.#memory.allocate(size, coherence));
   }
 
-  /** `size` bytes, or half of that, and so on while it is no shorter than `shortest`. */
+  /** Allocate `size` bytes. If that fails, try half as many, and so on, but never fewer than `shortest`. */
   #takePiece(size: number, shortest: number): ArrayBuffer {
     for (let piece = size; ; ) {
       try {
@@ -178,7 +181,7 @@ export class IommuOperations implements DmaOperations {
     this.#gone = error;
   }
 
-  /** Frees nothing when the domain is closed too: the domain has freed everything. */
+  /** Release the ranges of the device. If the domain is closed too, it has freed everything already. */
   close(): void {
     if (this.domain.closed) return;
     for (const range of this.#ranges.all()) {

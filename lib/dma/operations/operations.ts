@@ -1,6 +1,6 @@
 /**
- * How memory gets a device address. As in the kernel there are two ways: with an IOMMU the library chooses the address
- * (dma-iommu; iommu.ts), without one the memory dictates it (dma-direct; direct.ts).
+ * How memory gets a device address. As in the kernel there are two ways. With an IOMMU the library chooses the
+ * address (dma-iommu; iommu.ts). Without one the memory dictates it (dma-direct; direct.ts).
  */
 import { DmaError } from '../../errors.ts';
 import type { Access } from '../../iommu/access.ts';
@@ -12,65 +12,70 @@ import type { OwnMemory } from './own-memory.ts';
 import type { Shrinker } from './shrinkers.ts';
 
 export interface DmaOperations {
-  /** The address space that the device shares with others; undefined where there is none. */
+  /** The address space that the device shares with others. It is undefined without an IOMMU. */
   readonly domain: IommuDomain | undefined;
 
-  /** Memory that has a device address already. */
+  /** The memory that has a device address already. */
   readonly own: OwnMemory;
 
-  /** Asked before an allocation or a reservation fails. */
+  /** The shrinkers that are asked before an allocation or a reservation fails. */
   readonly shrinkers: Set<Shrinker>;
 
-  /** Ranges of device addresses that exist, ascending. */
+  /** The ranges of device addresses that exist, in ascending order. */
   readonly ranges: readonly IovaRange[];
 
-  /** Bytes that the device could reach in all, whatever the masks say. */
+  /** Bytes that the device could reach in all, without regard to the masks. */
   readonly capacity: number;
 
-  /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
+  /** The smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
   readonly granule: number;
 
-  /** Neighbours in a list merge when they meet at a multiple of this + 1; 0: never (dma_get_merge_boundary). */
+  /**
+   * Neighbours in a list merge if they meet at a multiple of this + 1. They never merge if it is 0
+   * (dma_get_merge_boundary).
+   */
   readonly mergeBoundary: number;
 
-  /** The mask that would reach everything this device may ever be given (dma_get_required_mask). */
+  /** The mask that would reach all memory that this device may ever be given (dma_get_required_mask). */
   readonly requiredMask: bigint;
 
-  /** Whether memory can have an address at or below `limit` (dma_supported). Changes nothing. */
+  /** True if memory can have an address at or below `limit` (dma_supported). The call changes nothing. */
   supports(limit: number): boolean;
 
-  /** Whether foreign memory can be given to the device in place: `reserve`, then `map`. */
+  /** True if foreign memory can be given to the device in place: `reserve`, then `map`. */
   readonly pinsForeignMemory: boolean;
 
-  /** Whether registers of functions can be given to the device: `reserve`, then `mapWindow`. */
+  /** True if registers of functions can be given to the device: `reserve`, then `mapWindow`. */
   readonly reachesRegisters: boolean;
 
-  /** Where in its granule the first byte of a buffer lies. @throws DmaError EINVAL detached or resizable */
+  /** The offset in its granule of a buffer's first byte. @throws DmaError EINVAL detached or resizable */
   pageOffset(buffer: ArrayBufferLike): number;
 
   /**
-   * Zeroed memory in one buffer, naturally aligned on the bus, all of it at or below `limit`. All or nothing. `access`
-   * is what the device may do with it, by default everything; `coherence` is 'coherent' unless the owner of the memory
-   * syncs.
+   * Allocate zeroed memory in one buffer, naturally aligned on the bus, all of it at or below `limit`, or nothing.
+   * The device may access the memory as `access` says, by default in every way. `coherence` is 'coherent' unless the
+   * owner of the memory syncs it.
    * @throws DmaError ENOMEM, ENOSPC, ENODEV
    */
   allocate(size: number, limit: number, access?: Access, coherence?: Coherence): DeviceRange;
 
   /**
-   * As `allocate`, of noncoherent memory that the device may read and write, in as few buffers as the memory allows.
+   * Allocate noncoherent memory that the device may read and write, in as few buffers as the memory source allows.
+   * Otherwise it is as `allocate`.
    * @throws DmaError ENOMEM, ENOSPC, ENODEV
    */
   allocatePieces(size: number, limit: number): DeviceRange;
 
   /**
-   * Unmap allocated memory, then kill every view and recycle the memory: a late access of the device cannot reach it.
+   * Unmap allocated memory, then end every view and recycle the memory. In this order a late access of the device
+   * cannot reach memory that is used again.
    */
   release(range: DeviceRange): void;
 
   /**
-   * A range of device addresses for memory that is not the device's own, `size` a multiple of the granule; undefined
-   * when none is free at or below `limit`, and always undefined on direct operations, where foreign memory has no
-   * address.
+   * Reserve a range of device addresses for memory that is not the device's own. `size` is a multiple of the granule.
+   * The result is undefined if no range is free at or below `limit`. It is always undefined on direct operations,
+   * where foreign memory has no address.
    */
   reserve(size: number, limit: number): DeviceRange | undefined;
 
@@ -96,7 +101,7 @@ export interface DmaOperations {
   close(): void;
 }
 
-/** `reserve`, where there has to be a range. @throws DmaError ENOMEM none is free · ENODEV the device is gone */
+/** Call `reserve`, and throw if it finds no range. @throws DmaError ENOMEM none is free · ENODEV the device is gone */
 export function reserveOrThrow(operations: DmaOperations, size: number, limit: number): DeviceRange {
   const range = operations.reserve(size, limit);
   if (range !== undefined) return range;
@@ -105,7 +110,7 @@ export function reserveOrThrow(operations: DmaOperations, size: number, limit: n
   });
 }
 
-/** For registers of a function where no way leads from the device to them (the code is dma_map_sgtable's). */
+/** The error for registers that the device cannot reach (the code is dma_map_sgtable's). */
 export function unreachableRegisters(): DmaError {
   return new DmaError('EREMOTEIO', 'the device cannot be led to the registers of a function', {
     remedy: 'open both behind an IOMMU of the same kind, or let the data go through memory',

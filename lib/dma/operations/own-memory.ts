@@ -1,6 +1,6 @@
 /**
- * Memory that came from the device itself, or from another one in its domain: coherent and noncoherent buffers, and
- * what pools carve from them. It has an address already, so that mapping it is arithmetic.
+ * The memory that this device, or another one in its domain, allocated: coherent and noncoherent buffers, and the
+ * chunks of pools. It has an address already, so that mapping it is arithmetic.
  *
  *      view that we made      --- a stamp on the view ---------->  address           (a few ns)
  *      any other view of it   --- its buffer, a WeakMap -------->  region + offset   (tens of ns: `.buffer` is a call)
@@ -10,19 +10,20 @@ import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
 import type { DeviceRange } from './device-range.ts';
 
 /**
- * The key of the stamp: a symbol property, not enumerable, so that printing and comparing views shows nothing of it.
- * A private field would need no check against copies, but asking a foreign view for one costs ten times as much.
+ * The key of the stamp. It is a symbol property that is not enumerable, so that printing and comparing views does not
+ * show it. A private field would need no check against copies, but a look for one on a foreign view costs ten times
+ * as much.
  */
 const STAMP = Symbol('userdma.address');
 
 /** The stamp of a view that this library made. */
 export interface Stamp {
-  /** The view itself: a stamp copied to another object is not believed. */
+  /** The view itself: it exposes a stamp that was copied to another object. */
   readonly view: Uint8Array;
   readonly region: OwnRegion;
-  /** Where in the region the view starts. */
+  /** The offset in the region at which the view starts. */
   readonly offset: number;
-  /** Device address of the view's first byte. */
+  /** The device address of the view's first byte. */
   readonly address: number;
   bigAddress: bigint | undefined;
 }
@@ -33,26 +34,29 @@ interface Stamped {
 
 export interface OwnRegionOptions {
   readonly buffer: ArrayBuffer;
-  /** Where in the buffer it starts. Default 0; anything else is for declared memory only. */
+  /** The offset in the buffer at which the region starts. Default 0. Only declared memory has another one. */
   readonly byteOffset?: number | undefined;
-  /** Device address of its first byte. */
+  /** The device address of the region's first byte. */
   readonly address: number;
   /** Bytes, from `byteOffset` on. */
   readonly size: number;
-  /** Bytes the device was given. */
+  /** Bytes that the device was given. */
   readonly span: number;
-  /** Whether CPU and device see each other's writes without a sync. */
+  /** True if the CPU and the device see each other's writes without a sync. */
   readonly coherent: boolean;
-  /** What the device may do there, as DEVICE_READS and DEVICE_WRITES bits. Default: both. */
+  /** The accesses of the device, as DEVICE_READS and DEVICE_WRITES bits. Default: both. */
   readonly bits?: number | undefined;
-  /** Whether it was allocated as noncoherent memory, even if the device is coherent. Default false. */
+  /** True if the memory was allocated as noncoherent, even if the device is coherent. Default false. */
   readonly noncoherent?: boolean | undefined;
   /**
-   * Whether the driver declared it for the device: then its buffer holds other memory too, only views we handed out
-   * have an address, and no mask has a say. Default false.
+   * True if the driver declared the memory for the device. Then its buffer holds other memory too, only the views
+   * that the library made have an address, and the masks do not apply. Default false.
    */
   readonly declared?: boolean | undefined;
-  /** The addresses it has, to be given back with it; undefined where the operations chose none for it. */
+  /**
+   * The device addresses of the region, which are freed with it. It is undefined if the operations chose no address
+   * for it.
+   */
   readonly range?: DeviceRange | undefined;
 }
 
@@ -68,9 +72,9 @@ export class OwnRegion {
   readonly noncoherent: boolean;
   readonly declared: boolean;
   readonly range: DeviceRange | undefined;
-  /** The registry it is in; memory of another domain has no address here. Undefined once removed. */
+  /** The OwnMemory that holds the region. Memory of another domain has no address here. Undefined once removed. */
   owner: OwnMemory | undefined;
-  /** Its number in the page table, 0 while it is in none. */
+  /** The number in the page table. It is 0 while the region is in no table. */
   index = 0;
 
   constructor(owner: OwnMemory, options: OwnRegionOptions) {
@@ -104,26 +108,26 @@ export class OwnRegion {
   }
 }
 
-/** Leaves of the page table hold 2^LEAF_BITS pages each. */
+/** Each leaf of the page table holds 2^LEAF_BITS pages. */
 const LEAF_BITS = 10;
 const LEAF_MASK = (1 << LEAF_BITS) - 1;
 const WORD = 2 ** 32;
 
-/** Directory of 4 GiB of addresses. */
+/** The leaves for 4 GiB of addresses. */
 type Directory = (Int32Array | undefined)[];
 
 /** The memory of one device, or of all devices in a domain, by view, by buffer and by device address. */
 export class OwnMemory {
-  /** Bytes, a power of two that every address and span here is a multiple of. */
+  /** Bytes, a power of two. Every address and span here is a multiple of it. */
   readonly granule: number;
   private readonly shift: number;
   private readonly byBuffer = new WeakMap<ArrayBufferLike, OwnRegion>();
-  /** Number in the page table -> region; 0 is none. */
+  /** The region of each number in the page table. The number 0 stands for no region. */
   private readonly regions: (OwnRegion | undefined)[] = [undefined];
   private readonly freeIndices: number[] = [];
   private readonly low: Directory = [];
   private readonly high = new Map<number, Directory>();
-  /** The directory above 4 GiB that was looked up last, and where it starts. */
+  /** The directory above 4 GiB that was looked up last, and the address where it starts. */
   private lastHigh: Directory | undefined = undefined;
   private lastStart = 0;
 
@@ -132,7 +136,7 @@ export class OwnMemory {
     this.shift = Math.log2(granule);
   }
 
-  /** Enter memory that the device has just been given. */
+  /** Enter memory that the device was just given. */
   add(options: OwnRegionOptions): OwnRegion {
     const region = new OwnRegion(this, options);
     region.index = this.freeIndices.pop() ?? this.regions.length;
@@ -142,7 +146,7 @@ export class OwnMemory {
     return region;
   }
 
-  /** Forget memory that is about to be taken from the device. Its stamped views have no address any more. */
+  /** Forget memory that is about to be taken from the device. Its stamped views have no address from here on. */
   remove(region: OwnRegion): void {
     this.fill(region, 0);
     this.byBuffer.delete(region.buffer);
@@ -152,24 +156,30 @@ export class OwnMemory {
     region.owner = undefined;
   }
 
-  /** `remove` the region of this buffer, if there is one. */
+  /** Call `remove` for the region of this buffer, if there is one. */
   forget(buffer: ArrayBufferLike): void {
     const region = this.byBuffer.get(buffer);
     if (region !== undefined) this.remove(region);
   }
 
-  /** Region and address of a view that was stamped; undefined when it was not, or its memory is not ours any more. */
+  /**
+   * The region and address of a stamped view. It is undefined if the view has no stamp, or the memory is no longer
+   * here.
+   */
   stampOf(view: ArrayBufferView): Stamp | undefined {
     const stamp = (view as Stamped)[STAMP];
     return stamp !== undefined && stamp.view === view && stamp.region.owner === this ? stamp : undefined;
   }
 
-  /** The region a buffer belongs to. */
+  /** The region that a buffer belongs to. */
   regionOf(buffer: ArrayBufferLike): OwnRegion | undefined {
     return this.byBuffer.get(buffer);
   }
 
-  /** Device address of a view's first byte, undefined when it is none, or its memory is not ours or no more. */
+  /**
+   * The device address of a view's first byte. It is undefined for a value that is not a view, and for foreign or
+   * freed memory.
+   */
   addressOf(view: ArrayBufferView): bigint | undefined {
     const stamp = (view as Stamped | undefined)?.[STAMP];
     if (stamp !== undefined && stamp.view === view && stamp.region.owner === this) {

@@ -1,12 +1,13 @@
 /**
- * Shrinkers free memory and addresses that are held but not used, when other code needs them (the kernel's shrinkers).
+ * Shrinkers free memory and addresses that are held but not used, when other code needs them (the kernel's
+ * shrinkers).
  */
 import { DmaError } from '../../errors.ts';
 
-/** Frees memory and addresses that are not in use; false when there were none. */
+/** Free memory and addresses that are not in use. False if there were none. */
 export type Shrinker = () => boolean;
 
-/** Ask all of them; whether any gave something back. */
+/** Call all shrinkers. True if any of them freed something. */
 export function shrinkAll(shrinkers: ReadonlySet<Shrinker>): boolean {
   let any = false;
   for (const shrink of shrinkers) any = shrink() || any;
@@ -14,7 +15,7 @@ export function shrinkAll(shrinkers: ReadonlySet<Shrinker>): boolean {
 }
 
 /**
- * What `allocate` returns; asked again when there was no memory and a shrinker gave some back.
+ * Return the result of `allocate`. If there is no memory, and a shrinker frees some, call `allocate` once more.
  * @throws as `allocate`
  */
 export function withShrinking<T>(shrinkers: ReadonlySet<Shrinker>, allocate: () => T): T {
@@ -26,7 +27,7 @@ export function withShrinking<T>(shrinkers: ReadonlySet<Shrinker>, allocate: () 
   }
 }
 
-/** Whether something failed for want of memory, and may not once some was given back. */
+/** True if the error says that memory ran out. The call may succeed once memory was freed. */
 export function isNoMemory(error: unknown): boolean {
   return error instanceof DmaError && error.code === 'ENOMEM';
 }

@@ -1,8 +1,8 @@
 /**
- * One view, mapped in place at addresses that its caller has reserved. An IOMMU maps whole granules only. The library's
- * own memory shares its granules with no other bytes. The first and the last granule of foreign memory may hold other
- * bytes of the program, which the device must not reach: these two go through bounce pages with zeros around the
- * caller's bytes, as dma_iova_link does for a device that is not trusted.
+ * One view, mapped in place at addresses that its caller has reserved. An IOMMU maps whole granules only. The
+ * library's own memory shares its granules with no other bytes. The first and the last granule of foreign memory may
+ * hold other bytes of the program, which the device must not reach. These two go through bounce pages with zeros
+ * around the caller's bytes, as dma_iova_link does for a device that is not trusted.
  *
  *      caller's memory   ....xx|xxxxxxxx|xxxxxxxx|xxx.....       x: mapped, . : other bytes of the program
  *                          |       |        |      |
@@ -21,18 +21,18 @@ import { DMA_ATTR } from '../words/attributes.ts';
 export interface PinningContext {
   readonly operations: DmaOperations;
   readonly bounce: BounceBuffer;
-  /** Undefined on a coherent device. */
+  /** The cache maintenance. It is undefined on a coherent device. */
   readonly cache: CacheMaintenance | undefined;
 }
 
-/** Bytes [start, end) of the memory, and where the device finds them. */
+/** Bytes [start, end) of the memory, and the place where the device finds them. */
 interface Piece {
   readonly start: number;
   readonly end: number;
-  /** First slot of the bounce page, -1 when the bytes are in place. */
+  /** The first slot of the bounce page. It is -1 if the bytes are in place. */
   readonly slot: number;
   readonly buffer: ArrayBufferLike;
-  /** Offset of the first byte in `buffer`. */
+  /** The offset of the first byte in `buffer`. */
   readonly at: number;
 }
 
@@ -43,17 +43,19 @@ export class MappedView {
 
   readonly #pinning: PinningContext;
   readonly #source: Uint8Array;
-  /** Bytes of the view when it was mapped: a detached source has none. */
+  /** Bytes of the view when it was mapped. The source has none once it is detached. */
   readonly #size: number;
   readonly #bits: number;
-  /** Where in its granule the first byte lies. */
+  /** The offset of the first byte in its granule. */
   readonly #at: number;
   readonly #span: number;
   readonly #pieces: Piece[] = [];
 
   /**
-   * @param start device address of the first granule @param at where in it the first byte lies
-   * @param bits DEVICE_READS and DEVICE_WRITES @param edges whether partial granules go through bounce pages
+   * @param start the device address of the first granule
+   * @param at the offset of the first byte in it
+   * @param bits DEVICE_READS and DEVICE_WRITES
+   * @param edges true if partial granules go through bounce pages
    * @throws DmaError ENOMEM no bounce page, or the limit of locked memory · ENOSPC · EFAULT · ENODEV; nothing is left
    *   behind
    */
@@ -83,19 +85,17 @@ export class MappedView {
     }
   }
 
-  /** Bytes of the view when it was mapped: a detached source has none. */
+  /** Bytes of the view when it was mapped. The source has none once it is detached. */
   get size(): number {
     return this.#size;
   }
 
-  /** Whether some of the bytes are copied. */
+  /** True if some of the bytes are copied. */
   get hasEdges(): boolean {
     return this.#pieces.some(({ slot }) => slot >= 0);
   }
 
-  /**
-   * Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached.
-   */
+  /** Let the caller read the device's writes to [offset, offset + size). False if the caller's buffer was detached. */
   syncForCpu(offset: number, size: number): boolean {
     const { bounce, cache } = this.#pinning;
     let intact = true;
@@ -111,9 +111,7 @@ export class MappedView {
     return intact;
   }
 
-  /**
-   * Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached.
-   */
+  /** Let the device read the caller's writes to [offset, offset + size). False if the caller's buffer was detached. */
   syncForDevice(offset: number, size: number): boolean {
     let intact = true;
     if ((this.#bits & DEVICE_READS) !== 0) {
@@ -129,7 +127,7 @@ export class MappedView {
     return intact;
   }
 
-  /** Write back the caches of [offset, offset + size), in the memory and in bounce pages; nothing is copied. */
+  /** Write back the caches of [offset, offset + size), in the memory and in bounce pages. Nothing is copied. */
   clean(offset: number, size: number): void {
     const { cache } = this.#pinning;
     if (cache === undefined) return;
@@ -141,8 +139,8 @@ export class MappedView {
   }
 
   /**
-   * Unmap the memory, then copy out what the device wrote unless the attributes forbid it: in this order no write of
-   * the device is lost. The addresses stay reserved. False when the caller's buffer was detached.
+   * Unmap the memory, then copy out the device's writes unless the attributes forbid it. In this order no write of
+   * the device is lost. The addresses stay reserved. False if the caller's buffer was detached.
    */
   finish(attributes: number): boolean {
     this.#pinning.operations.unmap(this.address - this.#at, this.#span);
@@ -183,7 +181,7 @@ export class MappedView {
     if (tail > 0) this.#placeEdge(0, tailStart, size);
   }
 
-  /** Bytes [start, end) of the memory, `at` bytes into a bounce page. */
+  /** Place bytes [start, end) of the memory `at` bytes into a bounce page. */
   #placeEdge(at: number, start: number, end: number): void {
     const { operations, bounce } = this.#pinning;
     const { granule } = operations;

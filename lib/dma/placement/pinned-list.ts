@@ -1,7 +1,7 @@
 /**
  * A list that the device reaches in place: the way 'pinned' of `mapSg`. One IOVA range holds the memory of every
- * element, in whole granules. If a granule of an element may also hold other bytes of the program, its edges are copied
- * (mapped-view.ts).
+ * element, in whole granules. If a granule of an element may also hold other bytes of the program, the element's
+ * edges are copied (mapped-view.ts).
  */
 import { type Access, accessFor } from '../../iommu/access.ts';
 import type { DeviceRange } from '../operations/device-range.ts';
@@ -13,13 +13,13 @@ import { roundUp } from './segments.ts';
 /** The memory of one element of a list. */
 export interface PinnedElement {
   readonly buffer: ArrayBufferLike;
-  /** Offset in the buffer of the element's first byte. */
+  /** The offset in the buffer of the element's first byte. */
   readonly offset: number;
-  /** Where in its granule that byte lies. */
+  /** The offset of that byte in its granule. */
   readonly start: number;
   /** Bytes. */
   readonly length: number;
-  /** The element, when its edges must be copied. */
+  /** The element, if its edges must be copied. */
   readonly edged: Uint8Array | undefined;
 }
 
@@ -32,10 +32,11 @@ export class PinnedList {
   readonly #edged: MappedView[] = [];
 
   /**
-   * @param offsets where in the IOVA range each element's first byte goes
+   * @param offsets the offset in the IOVA range of each element's first byte
    * @param total bytes of the IOVA range, whole granules
    * @param bits DEVICE_READS and DEVICE_WRITES
    * @throws DmaError ENOMEM no address, bounce page or locked memory · ENOSPC · EFAULT · ENODEV; nothing is left
+   *   behind
    */
   constructor(
     pinning: PinningContext,
@@ -64,14 +65,14 @@ export class PinnedList {
     }
   }
 
-  /** Whether some of the bytes are copied. */
+  /** True if some of the bytes are copied. */
   get hasEdges(): boolean {
     return this.#edged.length > 0;
   }
 
   /**
-   * Let the CPU read what the device wrote: the edges, and the bytes between them on a device that is not coherent.
-   * False when a buffer was detached.
+   * Let the CPU read the device's writes. This copies the edges, and maintains the caches between them on a device
+   * that is not coherent. False if a buffer was detached.
    */
   syncForCpu(): boolean {
     let intact = true;
@@ -79,20 +80,20 @@ export class PinnedList {
     return intact;
   }
 
-  /** Let the device read what the CPU wrote to those bytes. False when a buffer was detached. */
+  /** Let the device read the CPU's writes to those bytes. False if a buffer was detached. */
   syncForDevice(): boolean {
     let intact = true;
     for (const view of this.#edged) if (!view.syncForDevice(0, view.size)) intact = false;
     return intact;
   }
 
-  /** Write back the caches of memory that was just mapped; nothing is copied. */
+  /** Write back the caches of memory that was just mapped. Nothing is copied. */
   clean(): void {
     for (const view of this.#edged) view.clean(0, view.size);
   }
 
   /**
-   * Unmap the memory, copy the edges out unless the attributes forbid it, and free the addresses. False when a buffer
+   * Unmap the memory, copy the edges out unless the attributes forbid it, and free the addresses. False if a buffer
    * was detached while it was mapped.
    */
   release(attributes: number): boolean {
@@ -108,8 +109,8 @@ export class PinnedList {
   }
 
   /**
-   * Neighbours both in memory and in the IOVA range become one mapping: mappings are expensive, and their number is
-   * limited.
+   * Elements that are neighbours both in memory and in the IOVA range become one mapping: mappings are expensive, and
+   * their number is limited.
    */
   #mapAll(elements: readonly PinnedElement[], offsets: Float64Array, access: Access): void {
     const { granule } = this.#operations;

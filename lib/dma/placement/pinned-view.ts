@@ -24,8 +24,9 @@ export class PinnedView {
   readonly #placed: MappedView;
 
   /**
-   * @param bits DEVICE_READS and DEVICE_WRITES @param limit highest address it may have
-   * @param whole whether its granules hold no other bytes of the program, so that no edge has to be copied
+   * @param bits DEVICE_READS and DEVICE_WRITES
+   * @param limit the highest address it may have
+   * @param whole true if its granules hold no other bytes of the program, so that no edge has to be copied
    * @throws DmaError EPERM it would need a copy and must not · ENOMEM no address, no bounce page, or the limit of
    *   locked memory · ENOSPC · EFAULT · ENODEV; nothing is left behind
    */
@@ -57,28 +58,24 @@ export class PinnedView {
     if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) this.#placed.clean(0, size);
   }
 
-  /** Whether some of the bytes are copied. */
+  /** True if some of the bytes are copied. */
   get hasEdges(): boolean {
     return this.#placed.hasEdges;
   }
 
-  /**
-   * Let the caller read what the device wrote to [offset, offset + size). False when the caller's buffer was detached.
-   */
+  /** Let the caller read the device's writes to [offset, offset + size). False if the caller's buffer was detached. */
   syncForCpu(offset: number, size: number): boolean {
     return this.#placed.syncForCpu(offset, size);
   }
 
-  /**
-   * Let the device read what the caller wrote to [offset, offset + size). False when the caller's buffer was detached.
-   */
+  /** Let the device read the caller's writes to [offset, offset + size). False if the caller's buffer was detached. */
   syncForDevice(offset: number, size: number): boolean {
     return this.#placed.syncForDevice(offset, size);
   }
 
   /**
-   * Unmap the memory, then copy out what the device wrote unless the attributes forbid it, and free the addresses.
-   * False when the caller's buffer was detached.
+   * Unmap the memory, then copy out the device's writes unless the attributes forbid it, and free the addresses.
+   * False if the caller's buffer was detached.
    */
   finish(attributes: number): boolean {
     const intact = this.#placed.finish(attributes);

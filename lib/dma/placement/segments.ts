@@ -1,27 +1,27 @@
 /**
- * How a list of pieces of memory becomes DMA segments: pure arithmetic, no state of a device (iommu_dma_map_sg and
- * __finalise_sg of drivers/iommu/dma-iommu.c).
+ * How a list of pieces of memory becomes DMA segments. This is pure arithmetic without the state of a device
+ * (iommu_dma_map_sg and __finalise_sg of drivers/iommu/dma-iommu.c).
  *
  *      elements     [  a 8 KiB  ]   [ b 4 KiB ]   [c 1 KiB]   [ d 4 KiB ]
  *      IOVA run     |   a   |   a   |   b   |c......|   d   |               whole granules each, in order
  *      segments     |========= 1 ===========|=2=|   |== 3 ==|               neighbours that meet on a granule merge
  *
- * A run starts at a multiple of its size rounded up to a power of two, which every IOVA allocation does. So either
- * it is no longer than the segment boundary and cannot cross one, or it starts on one: the layout does not depend on
- * the address, and is made before there is one.
+ * Every IOVA allocation starts at a multiple of its size rounded up to a power of two, and so does a run. A run that
+ * is no longer than the segment boundary therefore cannot cross one. A longer run starts on one. So the layout does
+ * not depend on the address, and is made before there is one.
  */
 
 export interface SegmentLimits {
-  /** Smallest piece of memory the IOMMU maps, bytes, a power of two. */
+  /** The smallest piece of memory that the IOMMU maps, bytes, a power of two. */
   readonly granule: number;
-  /** Merging makes no segment longer than this, bytes; a longer element stays whole (dma_get_max_seg_size). */
+  /** Merging makes no segment longer than this, bytes. A longer element stays whole (dma_get_max_seg_size). */
   readonly maxSegmentSize: number;
-  /** No segment crosses a multiple of this + 1, 2^n - 1 (dma_get_seg_boundary). */
+  /** No segment crosses a multiple of this + 1. It is 2^n - 1 (dma_get_seg_boundary). */
   readonly segmentBoundary: number;
 }
 
 export interface RunElement {
-  /** Where in its granule the first byte lies, 0 to granule - 1. */
+  /** The offset of the first byte in its granule, 0 to granule - 1. */
   readonly start: number;
   /** Bytes, at least 1. */
   readonly length: number;
@@ -30,13 +30,13 @@ export interface RunElement {
 export interface RunPlan {
   /** Bytes of the whole run, a multiple of the granule. */
   readonly total: number;
-  /** Offset in the run of the first byte of each element. */
+  /** The offset in the run of each element's first byte. */
   readonly offsets: Float64Array;
-  /** What the device is given; addresses count from the start of the run. */
+  /** The segments that the device is given. Their addresses count from the start of the run. */
   readonly segments: SegmentList;
 }
 
-/** Lay elements out in one run of device addresses, and merge what becomes contiguous. O(n). */
+/** Lay elements out in one run of device addresses, and merge elements that become contiguous. O(n). */
 export function planRun(elements: readonly RunElement[], limits: SegmentLimits): RunPlan {
   const { granule, segmentBoundary } = limits;
   const offsets = new Float64Array(elements.length);
@@ -53,7 +53,7 @@ export function planRun(elements: readonly RunElement[], limits: SegmentLimits):
   return { total, offsets, segments };
 }
 
-/** Bytes left unused at `position`, so that `span` bytes after them do not cross a multiple of `stride` needlessly. */
+/** Bytes left unused at `position`, so that the next `span` bytes do not cross a multiple of `stride` needlessly. */
 function paddingBefore(position: number, span: number, stride: number): number {
   const used = position % stride;
   return used === 0 || span <= stride - used ? 0 : stride - used;
@@ -64,9 +64,9 @@ export function roundUp(size: number, granule: number): number {
   return Math.ceil(size / granule) * granule;
 }
 
-/** Whether [address, address + length) crosses a multiple of `segmentBoundary` + 1. */
+/** True if [address, address + length) crosses a multiple of `segmentBoundary` + 1. */
 export function crossesBoundary(address: number, length: number, segmentBoundary: number): boolean {
-  // Powers of two divide exactly; the remainder operator on numbers beyond 32 bits is many times slower.
+  // Division by a power of two is exact. The remainder operator is many times slower on numbers beyond 32 bits.
   const stride = segmentBoundary + 1;
   return Math.floor(address / stride) !== Math.floor((address + length - 1) / stride);
 }
@@ -74,13 +74,14 @@ export function crossesBoundary(address: number, length: number, segmentBoundary
 const WORD = 2 ** 32;
 
 /**
- * Segments in order, as arrays that are kept and refilled: what lies at and beyond `count` is stale. Merging is the
- * kernel's: an element joins the segment before it when it starts where that one ends, at a multiple of the granule
- * that is not a multiple of the segment boundary, and both together are not too long.
+ * Segments in order, as arrays that are kept and refilled. Entries at and beyond `count` are stale. Segments merge as
+ * in the kernel. An element joins the segment before it if three conditions hold. The element starts where that
+ * segment ends. It starts at a multiple of the granule that is not a multiple of the segment boundary. Together the
+ * two are not too long.
  */
 export class SegmentList {
   count = 0;
-  /** Device address of the first byte of each segment, below 2^53. */
+  /** The device address of each segment's first byte, below 2^53. */
   addresses: Float64Array;
   /** Bytes of each segment. */
   lengths: Float64Array;
@@ -97,7 +98,7 @@ export class SegmentList {
     this.reset(limits);
   }
 
-  /** Empty, for a list under these limits. */
+  /** Empty the list, and set the limits of the next one. */
   reset({ granule, maxSegmentSize, segmentBoundary }: SegmentLimits): void {
     this.count = 0;
     this.end = -1;
@@ -107,7 +108,7 @@ export class SegmentList {
     this.boundaryHigh = (segmentBoundary / WORD) | 0;
   }
 
-  /** The next element, merged into the last segment when it may be. */
+  /** Add the next element. It is merged into the last segment if the limits allow it. */
   push(address: number, length: number): void {
     const last = this.count - 1;
     if (address === this.end && this.#mergesAt(address)) {
@@ -121,7 +122,7 @@ export class SegmentList {
     this.pushAlone(address, length);
   }
 
-  /** The next element as a segment of its own, which the following `push` may extend. */
+  /** Add the next element as a segment of its own, which the following `push` may extend. */
   pushAlone(address: number, length: number): void {
     const index = this.count;
     if (index === this.addresses.length) this.#grow();

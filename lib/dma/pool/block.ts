@@ -1,10 +1,11 @@
 /**
- * The blocks of a pool and the memory they lie in. A block object is made once, when its page is carved, and handed
- * out again and again; the list of free blocks runs through these objects, never through memory a device can write.
+ * The blocks of a pool and the memory they lie in. A block object is made once, when its page is carved, and is
+ * allocated again and again. The list of free blocks runs through these objects, never through memory that a device
+ * can write.
  *
- *      pool's top -> block -> block -> END        instead of a link, a block that is out has OUT, a dead one REVOKED
+ *      pool's top -> block -> block -> END        an allocated block has OUT instead of a link, a dead one REVOKED
  *
- * Links are indices, not references: a small integer is stored without a write barrier.
+ * Links are indices, not references: V8 stores a small integer without a write barrier.
  */
 
 import { argumentError, describe } from '../../arguments.ts';
@@ -14,33 +15,33 @@ import type { OwnRegion } from '../operations/own-memory.ts';
 import type { DmaPool } from './pool.ts';
 
 /**
- * A block of a DmaPool (what dma_pool_alloc returns). Everything but `pool` and `size` throws DmaError EINVAL once
- * the block was freed. The object itself is recycled: one kept beyond `free` comes alive again when the pool hands
- * the block to its next user, so drop it there.
+ * A block of a DmaPool (the result of dma_pool_alloc). Once the block was freed, every member but `pool` and `size`
+ * throws DmaError EINVAL. The pool uses the object again: when it allocates the block to the next caller, an object
+ * kept beyond `free` becomes valid again. So drop the object when you free it.
  */
 export interface DmaPoolBlock {
   readonly pool: DmaPool;
-  /** Bytes, the pool's rounded size. */
+  /** Bytes: the pool's rounded size. */
   readonly size: number;
-  /** The memory. Its `buffer` is shared with the neighbours: use `bytes.byteOffset` when you make other views. */
+  /** The memory. The neighbours share its `buffer`: use `bytes.byteOffset` when you make other views. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** Address of the first byte for the device. */
+  /** The address of the first byte for the device. */
   readonly dmaAddress: bigint;
-  /** Bits 0 to 31 of the address. */
+  /** The address bits 0 to 31. */
   readonly low: number;
-  /** Bits 32 to 63 of the address. */
+  /** The address bits 32 to 63. */
   readonly high: number;
-  /** A 32-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
+  /** Read a 32-bit word once and whole while the device may write it. @throws DmaError EINVAL misaligned or outside */
   load32(offset: number): number;
-  /** A 64-bit word the device may be writing, read once and whole. @throws DmaError EINVAL misaligned or outside */
+  /** Read a 64-bit word once and whole while the device may write it. @throws DmaError EINVAL misaligned or outside */
   load64(offset: number): bigint;
-  /** The same as `pool.free(block)`. @throws DmaError EINVAL freed before · ENODEV the pool is destroyed */
+  /** Call `pool.free(block)`. @throws DmaError EINVAL freed before · ENODEV the pool is destroyed */
   free(): void;
-  /** Frees what is still out; harmless after `free`. */
+  /** Free the block if it is still allocated. This is harmless after `free`. */
   [Symbol.dispose](): void;
 }
 
-/** One allocation of a pool: whole units, naturally aligned unless it is of declared memory. */
+/** One allocation of a pool, in whole units. It is naturally aligned unless it is declared memory. */
 export class PoolChunk {
   readonly region: OwnRegion;
   readonly low: number;
@@ -48,9 +49,9 @@ export class PoolChunk {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly words: Uint32Array<ArrayBuffer>;
   readonly doubles: Float64Array<ArrayBuffer>;
-  /** Called before each look at a word that the device may write; only simulated memory has it. */
+  /** The library calls this before it reads a word that the device may write. Only simulated memory has it. */
   readonly look: (() => void) | undefined;
-  /** Offset of the first unit that is not carved yet. */
+  /** The offset of the first unit that is not carved yet. */
   fresh = 0;
 
   constructor(region: OwnRegion) {
@@ -66,25 +67,25 @@ export class PoolChunk {
   }
 }
 
-/** Up to here a loop of 8-byte stores beats the 20-50 ns that `fill` takes to start. */
+/** Up to this size a loop of 8-byte stores is faster than the 20-50 ns that `fill` takes to start. */
 const LONGEST_LOOP = 256;
 
-// Not exported: V8 folds a module's own constants, and loads imported ones.
+// These are not exported: V8 folds a module's own constants, but loads imported ones.
 const OUT = -2;
 const REVOKED = -3;
 
 /**
- * A block as its pool sees it. Its fields are declared, not defined: a definition would store undefined first, and
- * V8 would from then on check every number it loads from them (1.2 to 2 ns a pair).
+ * A block as its pool sees it. Its fields are declared, not defined. A definition would store undefined first, and V8
+ * would then check every number that it loads from the field (1.2 to 2 ns a pair).
  */
 export class PoolBlock implements DmaPoolBlock {
   declare readonly pool: DmaPool;
   declare readonly chunk: PoolChunk;
-  /** Offset in the chunk. */
+  /** The offset in the chunk. */
   declare readonly at: number;
-  /** Among all blocks of the pool; the pool's mark for none once it hands out no more. */
+  /** The index among all blocks of the pool. It is the pool's END once the pool allocates no more. */
   declare index: number;
-  /** Index of the next free block, the pool's mark for none, or OUT or REVOKED; all but the first negative. */
+  /** The index of the next free block, or the pool's END, or OUT or REVOKED. All marks are negative. */
   declare link: number;
   declare view: Uint8Array<ArrayBuffer> | undefined;
   declare address: bigint | undefined;
@@ -99,12 +100,12 @@ export class PoolBlock implements DmaPoolBlock {
     this.address = undefined;
   }
 
-  /** A driver holds it. */
+  /** True while a driver holds the block. */
   get out(): boolean {
     return this.link === OUT;
   }
 
-  /** From the top of the free list to the driver. @returns the link to what is on top now */
+  /** Take the block from the top of the free list. @returns the link to the block that is on top now */
   take(): number {
     const next = this.link;
     this.link = OUT;
@@ -164,7 +165,7 @@ export class PoolBlock implements DmaPoolBlock {
     if (this.link === OUT) this.pool.free(this);
   }
 
-  /** Every byte 0, whatever the state of the block. */
+  /** Set every byte to 0, in any state of the block. */
   zero(): void {
     const { chunk, at } = this;
     const { size } = this.pool;
@@ -177,14 +178,17 @@ export class PoolBlock implements DmaPoolBlock {
     for (let index = at >> 3; index < end; index++) doubles[index] = 0;
   }
 
-  /** Every byte `value`, whatever the state of the block. Does nothing once the program has transferred its memory. */
+  /**
+   * Set every byte to `value`, in any state of the block. It does nothing once the program has transferred the
+   * memory.
+   */
   fill(value: number): void {
     if (typeof value !== 'number') throw argumentError('the byte to fill with', value, 'pass a number');
     const { chunk, at } = this;
     if (chunk.bytes.length > 0) chunk.bytes.fill(value, at, at + this.pool.size);
   }
 
-  /** Index of the word in an array over the whole chunk; both the offset and the address must be aligned. */
+  /** The index of the word in an array over the whole chunk. Both the offset and the address must be aligned. */
   #wordAt(offset: number, width: number): number {
     if (this.link !== OUT) throw usedAfterFree(this);
     const from = typeof offset === 'number' ? this.at + offset : -1;
@@ -200,7 +204,7 @@ export class PoolBlock implements DmaPoolBlock {
   }
 }
 
-/** Address for the device, whatever the state of the block. */
+/** The address for the device, in any state of the block. */
 export function addressOf({ chunk, at }: PoolBlock): number {
   return chunk.region.address + at;
 }
@@ -222,7 +226,7 @@ export function takenAway(block: PoolBlock): DmaError {
   );
 }
 
-/** For messages: `0x1000`. */
+/** The address as text for messages: `0x1000`. */
 export function hexAddress(block: PoolBlock): string {
   return `0x${addressOf(block).toString(16)}`;
 }

@@ -4,22 +4,28 @@ import { DmaError } from '../../errors.ts';
 
 /** Options of `createPool` (dma_pool_create). */
 export interface PoolOptions {
-  /** Bytes a block must hold, 1 to 2^31 - 1. */
+  /** Bytes that a block must hold, 1 to 2^31 - 1. */
   readonly size: number;
-  /** Every block starts at a multiple of this on the bus; a power of two. Default 1 (0 means the same). */
+  /** Every block starts at a multiple of this on the bus. It is a power of two. Default 1 (0 means the same). */
   readonly align?: number;
-  /** No block crosses a multiple of this; a power of two, not below the rounded size. Default 0: no such rule. */
+  /**
+   * No block crosses a multiple of this. It is a power of two, and not below the rounded size. Default 0: there is no
+   * boundary.
+   */
   readonly boundary?: number;
-  /** Blocks that exist before the first `alloc`, rounded up to whole pages, at most 2^24. Default 0. */
+  /** The number of blocks that exist before the first `alloc`, rounded up to whole pages. At most 2^24. Default 0. */
   readonly blocks?: number;
-  /** false: `alloc` returns null when these `blocks` are out, and never asks for memory. Default true. */
+  /** If false, the pool never grows: `alloc` returns null when all `blocks` are allocated. Default true. */
   readonly grow?: boolean;
   /**
-   * Fill freed blocks with 0xa7 and allocated ones with 0xa9, and look for writes to a free block when it is
-   * allocated again (DMAPOOL_DEBUG). Costs a pass over the block per call. Default false.
+   * If true, the pool fills freed blocks with 0xa7 and allocated ones with 0xa9. When it allocates a block again, it
+   * looks for writes to the block while it was free (DMAPOOL_DEBUG). This costs a pass over the block per call.
+   * Default false.
    */
   readonly poison?: boolean;
-  /** Meant to be released with the device (dmam_pool_create): no leak then. Default false. */
+  /**
+   * If true, the pool is meant to be released with the device (dmam_pool_create), and is then no leak. Default false.
+   */
   readonly managed?: boolean;
 }
 
@@ -34,24 +40,25 @@ export const POOL_CHECKS: OptionChecks<Required<PoolOptions>> = {
 };
 
 export interface PoolLayout {
-  /** Bytes from block to block: the size asked for, rounded up to the alignment. */
+  /** Bytes from one block to the next: the requested size, rounded up to the alignment. */
   readonly size: number;
-  /** Bytes between the borders no block crosses; divides `unit`. */
+  /** Bytes between the boundaries that no block crosses. It divides `unit`. */
   readonly boundary: number;
   /** Bytes that are carved together: a page, or one block when that is larger. */
   readonly unit: number;
-  /** Natural alignment of a unit: its bytes rounded up to a power of two. */
+  /** The natural alignment of a unit: its bytes rounded up to a power of two. */
   readonly stride: number;
-  /** What a unit must start at a multiple of: `stride` at most. */
+  /** A unit must start at a multiple of this. It is at most `stride`. */
   readonly alignment: number;
 }
 
-/** INT_MAX: dma_pool_create takes no more. */
+/** INT_MAX: dma_pool_create accepts no larger size. */
 const MAX_SIZE = 2 ** 31 - 1;
 
 /**
- * The kernel's 16-byte floor is missing on purpose: its free list lives inside the blocks, ours does not.
- * @param page smallest piece of memory that a device can be given, bytes, a power of two
+ * Compute the layout. The kernel's minimum of 16 bytes is missing on purpose: its free list lives inside the blocks,
+ * ours does not.
+ * @param page the smallest piece of memory that a device can be given, bytes, a power of two
  * @throws DmaError EINVAL
  */
 export function poolLayout({ size, align = 1, boundary = 0 }: PoolOptions, page: number): PoolLayout {

@@ -1,7 +1,7 @@
 /**
- * A pool that notices writes to free blocks (DMAPOOL_DEBUG): by a device with a stale descriptor, or by a driver
- * that kept a view. The kernel logs and hands the block out; here `alloc` throws, and the block stays out of use,
- * because the same device or driver may write there again. The next `alloc` takes another one.
+ * A pool that detects writes to free blocks (DMAPOOL_DEBUG). They come from a device with a stale descriptor, or from
+ * a driver that kept a view. The kernel logs the write and allocates the block. Here `alloc` throws, and the block
+ * stays out of use, because the same device or driver may write there again. The next `alloc` takes another block.
  */
 import { DmaError } from '../../errors.ts';
 import { type DmaPoolBlock, hexAddress, type PoolBlock, takenAway } from './block.ts';
@@ -9,10 +9,10 @@ import { DmaPool } from './pool.ts';
 
 const FREED = 0xa7;
 const ALLOCATED = 0xa9;
-/** Bytes quoted in the message. */
+/** The number of bytes quoted in the message. */
 const QUOTED = 16;
 
-/** A pool that poisons its free blocks, and finds writes to them. */
+/** A pool that poisons its free blocks, and detects writes to them. */
 export class PoisonedPool extends DmaPool {
   override alloc(): DmaPoolBlock | null {
     const block = super.alloc() as PoolBlock | null;

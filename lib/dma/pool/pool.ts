@@ -2,11 +2,11 @@
  * Pools of small blocks of coherent memory (mm/dmapool.c).
  *
  *      chunk    one allocation, mapped once: 1, 2, 4 ... units, up to 2 MiB
- *        unit   one page, or one block when that is larger; carved when the blocks before it are all out
+ *        unit   one page, or one block when that is larger; carved when the blocks before it are all allocated
  *          block  block  block  (gap before a boundary)  block ...
  *
- * Invariants: every block is out, free, or revoked (pool-block.ts). Memory is never given back before `destroy`, and
- * nothing that the device can write decides what the pool does next.
+ * Invariants: Every block is allocated, free, or revoked (block.ts). The pool frees no memory before `destroy`.
+ * Nothing that the device can write decides what the pool does next.
  */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
@@ -17,74 +17,79 @@ import { type PoolLayout, type PoolOptions, poolLayout } from './layout.ts';
 
 /** The device of a pool, as far as the pool needs it. */
 export interface PoolOwner {
-  /** Smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
+  /** The smallest piece of memory that can be given to the device by itself, bytes, a power of two. */
   readonly granule: number;
-  /** Highest address that coherent memory may have now; read each time the pool grows. */
+  /** The highest address that coherent memory may have now. The pool reads it each time it grows. */
   coherentLimit(): number;
-  /** Zeroed, naturally aligned, all or nothing, as `DmaOperations.allocate`. @throws DmaError */
+  /** Allocate zeroed, naturally aligned memory, all or nothing, as `DmaOperations.allocate`. @throws DmaError */
   allocate(size: number, limit: number): OwnRegion;
-  /** Unmap and recycle. */
+  /** Unmap and recycle the memory. */
   release(region: OwnRegion): void;
   /** The pool has been destroyed. */
   forgetPool(pool: DmaPool): void;
 }
 
-/** The line of a pool in /sys/devices/.../pools, and the bytes that it has mapped. */
+/** The line of a pool in /sys/devices/.../pools, and the bytes that the pool has mapped. */
 export interface PoolStats {
   readonly name: string;
-  /** Blocks out. */
+  /** The number of allocated blocks. */
   readonly active: number;
-  /** Blocks carved so far, out or free. */
+  /** The number of blocks carved so far, allocated or free. */
   readonly total: number;
-  /** Bytes a block has, rounded up to the alignment. */
+  /** Bytes of a block, rounded up to the alignment. */
   readonly size: number;
-  /** Units carved so far: pages, or blocks larger than a page. */
+  /** The number of units carved so far. A unit is a page, or one block larger than a page. */
   readonly pages: number;
   /** Bytes mapped for the device, carved or not. */
   readonly mapped: number;
 }
 
-/** How a pool came to its end. */
+/** How a pool ended. */
 type PoolEnd = 'destroyed' | 'closed with its device' | 'released with its declared memory';
 
-/** Instead of an index: no block. */
+/** This stands for no block, in place of an index. */
 const END = -1;
-/** A chunk grows no further: few mappings for a million blocks, little waste for a hundred. */
+/**
+ * A chunk is no larger than this. A million blocks then need few mappings, and a hundred blocks waste little memory.
+ */
 const LARGEST_CHUNK = 2 ** 21;
-/** Blocks that a pool makes at once. Each is an object of V8's heap, which ends the process when it is full. */
+/**
+ * The most blocks that a pool makes at once. Each is an object in V8's heap, and the process ends when the heap is
+ * full.
+ */
 const MOST_BLOCKS = 2 ** 24;
-/** As the kernel cuts it: a string of 32 with its terminator. */
+/** The kernel cuts the name like this: its string has 32 bytes with the terminator. */
 const LONGEST_NAME = 31;
-/** Blocks named in the message of a busy `destroy`. */
+/** The number of blocks that the message of a busy `destroy` names. */
 const NAMED = 4;
 
 /** A pool of small blocks of coherent memory (struct dma_pool). `DmaDevice.createPool` makes one. */
 export class DmaPool {
   readonly name: string;
-  /** Bytes of each block: the size asked for, rounded up to the alignment. */
+  /** Bytes of each block: the requested size, rounded up to the alignment. */
   readonly size: number;
-  /** Meant to be released with the device. */
+  /** True if the pool is meant to be released with the device. */
   readonly managed: boolean;
 
   readonly #owner: PoolOwner;
   readonly #layout: PoolLayout;
   readonly #grows: boolean;
   readonly #largest: number;
-  /** Index of the first free block, or END. */
+  /** The index of the first free block, or END. */
   #top = END;
   #active = 0;
   #pages = 0;
   #chunks: PoolChunk[] = [];
-  /** All of them, in the order in which they were carved. */
+  /** All blocks, in the order in which they were carved. */
   #blocks: PoolBlock[] = [];
-  /** Units to ask for next. */
+  /** The number of units that the pool asks for next. */
   #next = 1;
   #end: PoolEnd | undefined;
-  /** Why no more blocks are allocated; live blocks can still be freed. */
+  /** The reason why the pool allocates no more blocks. Live blocks can still be freed. */
   #left: DmaError | undefined;
 
   /**
-   * Use `DmaDevice.createPool`.
+   * Drivers use `DmaDevice.createPool`.
    * @throws DmaError EINVAL options · ENOMEM, ENOSPC no memory for `options.blocks`
    * @internal
    */
@@ -99,24 +104,24 @@ export class DmaPool {
     this.#owner = owner;
     this.#layout = layout;
     this.#grows = grow;
-    // Only units of a power of two can follow each other without a gap and all be naturally aligned.
+    // Units can follow each other without a gap, and all be naturally aligned, only if their size is a power of two.
     this.#largest = layout.unit === layout.stride ? Math.max(1, LARGEST_CHUNK / layout.unit) : 1;
     this.#fill(blocks);
   }
 
-  /** The pool was destroyed, or its device closed. */
+  /** True once the pool was destroyed, or its device closed. */
   get closed(): boolean {
     return this.#end !== undefined;
   }
 
   /**
-   * A block, the one freed last first (dma_pool_alloc). Its bytes are what their last user left there. When none is
-   * free the pool grows, under the coherent mask of that moment; blocks it has already stay in use when the mask
-   * is narrowed.
+   * Allocate the block that was freed last (dma_pool_alloc). The block holds the bytes that its last user left there.
+   * When no block is free, the pool grows, under the coherent mask of that moment. When the mask becomes narrower,
+   * the pool goes on using the blocks that it has.
    * @returns null when there is no memory, no address or no mapping left, or the pool does not grow
-   * @throws DmaError ENODEV once destroyed, or the device is gone · EFAULT in a poisoned pool: the block was written
-   *   while it was free, or its memory was taken away · EINVAL declared memory where `align` or `boundary` cannot be
-   *   kept
+   * @throws DmaError ENODEV the pool is destroyed, or the device is gone · EFAULT in a poisoned pool: the block was
+   *   written while it was free, or its memory was taken away · EINVAL declared memory where `align` or `boundary`
+   *   cannot be kept
    */
   alloc(): DmaPoolBlock | null {
     if (this.#top === END && !this.#refill()) return null;
@@ -126,7 +131,7 @@ export class DmaPool {
     return block;
   }
 
-  /** `alloc`, and every byte of the block is 0 (dma_pool_zalloc). */
+  /** Allocate a block with every byte 0 (dma_pool_zalloc). Otherwise it is as `alloc`. */
   zalloc(): DmaPoolBlock | null {
     const block = this.alloc() as PoolBlock | null;
     if (block !== null) block.zero();
@@ -134,7 +139,7 @@ export class DmaPool {
   }
 
   /**
-   * Give a block back (dma_pool_free).
+   * Free a block (dma_pool_free).
    * @throws DmaError EINVAL not a block of this pool, or freed before · ENODEV the pool is destroyed
    */
   free(block: DmaPoolBlock): void {
@@ -145,7 +150,7 @@ export class DmaPool {
     this.#active--;
   }
 
-  /** Counts of the pool, as the kernel's file `pools` of a device has them. */
+  /** The counts of the pool, as in the kernel's file `pools` of a device. */
   stats(): PoolStats {
     const { name, size } = this;
     const mapped = this.#chunks.reduce((sum, chunk) => sum + chunk.region.span, 0);
@@ -153,11 +158,11 @@ export class DmaPool {
   }
 
   /**
-   * Unmap and recycle the memory; every view of a block has length 0 afterwards (dma_pool_destroy).
+   * Unmap and recycle the memory. Afterwards every view of a block has length 0 (dma_pool_destroy).
    *
-   * With blocks still out the device may still be using them, so that all memory stays mapped until the device is
-   * closed, as the kernel leaks it on purpose. The pool is gone in either case.
-   * @throws DmaError EBUSY blocks are still out, how many and where · ENODEV destroyed before
+   * If blocks are still allocated, the device may still use them. So all memory stays mapped until the device is
+   * closed, as the kernel leaks it on purpose. The pool ends in both cases.
+   * @throws DmaError EBUSY blocks are still allocated; the message says how many and where · ENODEV destroyed before
    */
   destroy(): void {
     if (this.#end !== undefined) throw this.#gone();
@@ -169,19 +174,20 @@ export class DmaPool {
     for (const { region } of chunks) this.#owner.release(region);
   }
 
-  /** `destroy`, harmless when that has been done. @throws DmaError EBUSY */
+  /** Destroy the pool. This is harmless if it was destroyed before. @throws DmaError EBUSY */
   [Symbol.dispose](): void {
     if (this.#end === undefined) this.destroy();
   }
 
-  /** Whether memory of it was taken from the device. @internal */
+  /** True if memory of the pool was taken from the device. @internal */
   get orphaned(): boolean {
     return this.#chunks.some(({ region }) => region.owner === undefined);
   }
 
   /**
-   * The device is closing, whose operations release the memory themselves, or it took back what was declared. What the
-   * pool has of ordinary memory goes too then, unless blocks are out: see `destroy`.
+   * End the pool without `destroy`. If the device is closing, its operations release the memory themselves. If the
+   * device released its declared memory, the pool also releases its ordinary memory, unless blocks are still
+   * allocated: see `destroy`.
    * @internal
    */
   revoke(): void {
@@ -194,31 +200,31 @@ export class DmaPool {
     for (const { region } of rest) this.#owner.release(region);
   }
 
-  /** The device is gone: no block is handed out from here on. @internal */
+  /** The device is gone: the pool allocates no block from here on. @internal */
   abandon(error: DmaError): void {
     this.#left = error;
     this.#top = END;
-    // A block that is freed leads to none, so that `alloc` finds none without asking more than it does.
+    // A freed block now links to END, so that `alloc` finds no block without a check of its own.
     for (const block of this.#blocks) block.index = END;
   }
 
   /**
-   * The error to throw: `error`. dma-debug overrides this. `block` may be anything that was passed to `free`.
+   * Return the error to throw: `error`. dma-debug overrides this. `block` may be any value that was passed to `free`.
    * @internal
    */
   refuse(_misuse: Misuse, _block: PoolBlock, error: DmaError): DmaError {
     return error;
   }
 
-  /** All there are, in the order in which they were carved. @internal */
+  /** All blocks, in the order in which they were carved. @internal */
   protected get blocks(): readonly PoolBlock[] {
     return this.#blocks;
   }
 
-  /** Called with each unit before its blocks are first handed out. @internal */
+  /** The pool calls this for each unit before it first allocates the blocks of the unit. @internal */
   protected prepare(_unit: Uint8Array): void {}
 
-  /** Take a block in use out of the pool for ever. @internal */
+  /** Take an allocated block out of the pool for ever. @internal */
   protected discard(block: PoolBlock): void {
     block.revoke();
     this.#active--;
@@ -242,7 +248,7 @@ export class DmaPool {
     }
   }
 
-  /** Whether there is a free block now. */
+  /** Grow the pool if possible. False if there is still no free block. */
   #refill(): boolean {
     if (this.#end !== undefined) throw this.#gone();
     if (this.#left !== undefined) throw this.#left;
@@ -263,7 +269,7 @@ export class DmaPool {
     else this.#carve(this.#addChunk(limit));
   }
 
-  /** As many units as all before, or what is left of memory. */
+  /** Add a chunk of as many units as all chunks before, or of as many as there is memory for. */
   #addChunk(limit: number): PoolChunk {
     for (;;) {
       try {
@@ -278,7 +284,7 @@ export class DmaPool {
     }
   }
 
-  /** Only declared memory can be where the pool's rules do not hold. */
+  /** Only declared memory can lie at an address that breaks the pool's rules. */
   #allocate(limit: number): OwnRegion {
     const { unit, alignment } = this.#layout;
     const region = this.#owner.allocate(this.#next * unit, limit);
@@ -290,7 +296,7 @@ export class DmaPool {
     });
   }
 
-  /** The next unit of the chunk becomes free blocks, the lowest on top. */
+  /** Make the next unit of the chunk into free blocks, with the lowest on top. */
   #carve(chunk: PoolChunk): void {
     const { size, boundary, unit } = this.#layout;
     const blocks = this.#blocks;

@@ -1,6 +1,6 @@
 /**
- * Syncs of a bounced list in one call. Worth it for a list of many small elements from few buffers, and only from its
- * second sync on: finding out what to copy takes about as long as copying it once.
+ * Syncs of a bounced list in one call. This is faster for a list of many small elements from few buffers, and only
+ * from its second sync on: finding out what to copy takes about as long as copying it once.
  */
 
 import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
@@ -9,9 +9,9 @@ import type { MappingRecord } from '../streaming/mapping.ts';
 import type { Streaming } from '../streaming/streaming.ts';
 import type { SgRecord } from './mapping.ts';
 
-/** Fewer elements than this are copied as fast one by one. */
+/** A list of fewer elements than this is copied as fast one by one. */
 const MIN_ELEMENTS = 12;
-/** Longer ones, on average, too: there it is the bytes that take the time. */
+/** A list of longer elements, on average, is copied as fast one by one too: moving the bytes takes most of the time. */
 const MAX_AVERAGE = 1024;
 
 const UNSEEN = 0;
@@ -24,7 +24,10 @@ export class SgBatch {
   private readonly copies = new CopyList();
   private state = UNSEEN;
 
-  /** Copy all elements to the CPU's side or to the device's; false, and nothing is done, when that is not for here. */
+  /**
+   * Copy all elements to the CPU's side or to the device's. If the list is not for this class, nothing is done, and
+   * the result is false.
+   */
   run(streaming: Streaming, record: SgRecord, forDevice: boolean): boolean {
     if (this.state !== READY && !this.prepare(streaming, record, forDevice)) return false;
     const { copies } = this;
@@ -34,7 +37,7 @@ export class SgBatch {
     return true;
   }
 
-  /** The list is another one, or none. */
+  /** Forget the list: the record gets another one, or none. */
   clear(): void {
     this.state = UNSEEN;
     this.copies.clear();
@@ -71,7 +74,7 @@ export class SgBatch {
   }
 }
 
-/** Sync a whole list in one call. False, and nothing is done, when it is to be synced one by one. */
+/** Sync a whole list in one call. If it has to be synced one by one, nothing is done, and the result is false. */
 export function syncAtOnce(streaming: Streaming, record: SgRecord, forDevice: boolean): boolean {
   const { parts, bits } = record;
   if (streaming.copyMany === undefined || parts.length < MIN_ELEMENTS) return false;

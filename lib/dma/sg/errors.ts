@@ -1,14 +1,14 @@
 /** The errors of lists, with the codes of dma_map_sgtable. */
 import { DmaError } from '../../errors.ts';
 
-/** The system would not pin the memory; a copy may still do. */
+/** True if the system refused to pin the memory. A copy may still be possible. */
 export function isRefusal(error: unknown): boolean {
   return error instanceof DmaError && ['ENOMEM', 'ENOSPC', 'EFAULT'].includes(error.code);
 }
 
 /**
- * dma_map_sgtable knows four codes: EINVAL and EREMOTEIO (do not retry), ENOMEM (retry later), EIO (anything else).
- * ENODEV stays what it is: nothing was attempted.
+ * Convert an error to one of dma_map_sgtable. That function knows four codes: EINVAL and EREMOTEIO (do not retry),
+ * ENOMEM (retry later), EIO (anything else). ENODEV stays as it is: nothing was attempted.
  */
 export function sgError(error: unknown): unknown {
   if (!(error instanceof DmaError)) return error;
@@ -20,7 +20,7 @@ export function sgError(error: unknown): unknown {
   });
 }
 
-/** A buffer of a list was detached while the list was mapped. */
+/** The error for a buffer of a list that was detached while the list was mapped. */
 export function detachedInList(nents: number, remedy: string): DmaError {
   return new DmaError('EINVAL', `a buffer of a mapped list of ${nents} elements was detached`, { remedy });
 }

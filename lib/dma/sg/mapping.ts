@@ -1,6 +1,6 @@
 /**
- * A mapped list: the handle a driver holds, and the record behind it. Both are made together once and recycled
- * together, as those of a single mapping are (mapping.ts); so are the segment objects, which only ask the record.
+ * A mapped list: the handle that a driver holds, and the record behind it. Both are made together once and recycled
+ * together, as those of a single mapping are (mapping.ts). So are the segment objects, which only ask the record.
  */
 
 import { type DmaDirection, directionOf } from '../../direction.ts';
@@ -21,7 +21,7 @@ import type { SgBatch } from './batch.ts';
 
 /** The maker of a mapped list. */
 export interface SgOwner extends Refuser<SgRecord> {
-  /** A record of this owner's, out of use. */
+  /** Make a record of this owner that is not in use. */
   newRecord(limits: SegmentLimits): SgRecord;
   unmapSg(record: SgRecord): void;
   syncSgForCpu(record: SgRecord): void;
@@ -29,33 +29,33 @@ export interface SgOwner extends Refuser<SgRecord> {
   needSgSync(record: SgRecord): boolean;
 }
 
-/** The parts of a list that was not mapped one by one. */
+/** The parts of a list whose elements were not mapped one by one. */
 export const NO_PARTS: readonly MappingRecord[] = [];
 
 /** The state of one mapped list. */
 export class SgRecord {
   state = UNMAPPED;
-  /** The segments that the driver tells the device. */
+  /** The segments that the driver gives to the device. */
   readonly segments: SegmentList;
-  /** Elements given. */
+  /** The number of elements in the list. */
   nents = 0;
-  /** Bytes of all of them. */
+  /** Bytes of all elements. */
   size = 0;
   /** DEVICE_READS and DEVICE_WRITES bits. */
   bits = 0;
   attributes = 0;
   way: MappingWay = 'arithmetic';
-  /** One mapping per element, when they were mapped one by one. */
+  /** One mapping per element, if the elements were mapped one by one. */
   parts: readonly MappingRecord[] = NO_PARTS;
-  /** How the parts are synced in one call, once that was tried. */
+  /** The copies that sync the parts in one call. They are undefined until a sync first tries that. */
   batchIn: SgBatch | undefined = undefined;
   batchOut: SgBatch | undefined = undefined;
-  /** Where all of them lie side by side, when they were given addresses of their own. */
+  /** The IOVA range of all elements, if they were given addresses of their own. */
   run: PinnedList | undefined = undefined;
-  /** Views that need cache maintenance, and their lengths when they were mapped. */
+  /** The views that need cache maintenance, and their lengths when they were mapped. */
   readonly cached: Uint8Array[] = [];
   cachedLengths: readonly number[] = [];
-  /** Live mappings, newest first. */
+  /** The links of the list of live mappings, newest first. */
   previous: SgRecord | undefined = undefined;
   next: SgRecord | undefined = undefined;
   readonly handle: SgMapping;
@@ -70,7 +70,7 @@ export class SgRecord {
     this.handle = new SgMapping(owner, this);
   }
 
-  /** An object for each segment; made when first asked for, and the same ones ever after. */
+  /** An object for each segment. The objects are made when first asked for, and stay the same ever after. */
   objects(): readonly DmaSegment[] {
     const { count } = this.segments;
     if (this.shown.length === count) return this.shown;
@@ -79,19 +79,19 @@ export class SgRecord {
     return this.shown;
   }
 
-  /** The attributes that it is unmapped with, and so are its elements. @throws DmaError EINVAL */
+  /** Set the attributes that the list and its elements are unmapped with. @throws DmaError EINVAL */
   endWith(attributes: number): void {
     this.attributes = endAttributes(this.attributes, attributes);
     for (const part of this.parts) part.attributes = this.attributes;
   }
 
-  /** Its direction and that of its elements, as DEVICE_READS and DEVICE_WRITES bits. */
+  /** Set the direction of the list and of its elements, as DEVICE_READS and DEVICE_WRITES bits. */
   setBits(bits: number): void {
     this.bits = bits;
     for (const part of this.parts) part.bits = bits;
   }
 
-  /** @throws DmaError EINVAL unless it is mapped */
+  /** @throws DmaError EINVAL unless the list is mapped */
   checkMapped(misuse: Misuse = 'used-after-release'): void {
     if (this.state === MAPPED) return;
     const closed = this.state === REVOKED;
@@ -115,7 +115,7 @@ export class DmaSegment {
   readonly #record: SgRecord;
   readonly #index: number;
   #dmaAddress = 0n;
-  /** The address that `#dmaAddress` was made of. */
+  /** The address that `#dmaAddress` was computed from. */
   #cached = 0;
 
   /** @internal */
@@ -124,7 +124,7 @@ export class DmaSegment {
     this.#index = index;
   }
 
-  /** Address of the first byte for the device. @throws DmaError EINVAL once unmapped */
+  /** The address of the first byte for the device. @throws DmaError EINVAL once unmapped */
   get dmaAddress(): bigint {
     const address = this.#address();
     if (this.#cached !== address) {
@@ -134,12 +134,12 @@ export class DmaSegment {
     return this.#dmaAddress;
   }
 
-  /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once unmapped */
+  /** The address bits 0 to 31, for descriptors with split fields. @throws DmaError EINVAL once unmapped */
   get low(): number {
     return this.#address() >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once unmapped */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once unmapped */
   get high(): number {
     return Math.floor(this.#address() / WORD);
   }
@@ -169,8 +169,9 @@ function staleSegment(index: number, count: number): DmaError {
 }
 
 /**
- * A list lent to the device by `DmaDevice.mapSg` (dma_map_sg, dma_map_sgtable): the CPU may not touch it until
- * `unmap` or `syncForCpu`, which always take the whole list. Handles are recycled; let go of one after `unmap`.
+ * A list mapped for the device by `DmaDevice.mapSg` (dma_map_sg, dma_map_sgtable). The CPU must not touch it until
+ * `unmap` or `syncForCpu`, which always cover the whole list. Handles are recycled: drop your reference to one after
+ * `unmap`.
  */
 export class SgMapping {
   readonly #owner: SgOwner;
@@ -182,13 +183,16 @@ export class SgMapping {
     this.#record = record;
   }
 
-  /** What to tell the device, in order; never more than `nents` (sgt.nents). @throws DmaError EINVAL once unmapped */
+  /**
+   * The segments that the driver gives to the device, in order. There are never more than `nents` (sgt.nents).
+   * @throws DmaError EINVAL once unmapped
+   */
   get segments(): readonly DmaSegment[] {
     this.#record.checkMapped();
     return this.#record.objects();
   }
 
-  /** Elements of the list that was given (sgt.orig_nents). */
+  /** The number of elements in the list (sgt.orig_nents). */
   get nents(): number {
     return this.#record.nents;
   }
@@ -203,31 +207,34 @@ export class SgMapping {
     return directionOf(this.#record.bits);
   }
 
-  /** 'arithmetic': the device could reach all of it before; 'pinned': in place; 'bounced': it has a copy of some. */
+  /**
+   * 'arithmetic': all the memory had device addresses before. 'pinned': the device uses it in place. 'bounced': the
+   * device has a copy of some of it.
+   */
   get way(): MappingWay {
     return this.#record.way;
   }
 
-  /** Whether the device works on a copy of any element. */
+  /** True if the device works on a copy of any element. */
   get bounced(): boolean {
     return this.#record.way === 'bounced';
   }
 
-  /** False once unmapped, or when the device was closed. */
+  /** False once the list was unmapped, or the device was closed. */
   get mapped(): boolean {
     return this.#record.state === MAPPED;
   }
 
-  /** Whether syncs do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
+  /** True if syncs do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
   get needSync(): boolean {
     this.#record.checkMapped();
     return this.#owner.needSgSync(this.#record);
   }
 
   /**
-   * Take the whole list back from the device (dma_unmap_sg); what it wrote is in the caller's bytes afterwards,
-   * unless DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
-   * @param attributes of this end of the mapping (dma_unmap_sg_attrs). Default: those it was mapped with.
+   * Unmap the whole list (dma_unmap_sg). The caller's bytes hold the device's writes afterwards, unless
+   * DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
+   * @param attributes the attributes of the unmap (dma_unmap_sg_attrs). Default: those it was mapped with.
    * @throws DmaError EINVAL unmapped before · EINVAL a buffer of the list was detached meanwhile: everything has been
    *   released, and the other elements copied
    */
@@ -239,8 +246,8 @@ export class SgMapping {
   }
 
   /**
-   * Take the whole list back for the CPU for now (dma_sync_sg_for_cpu). Errors as `unmap`.
-   * @param direction of a bidirectional list one way only. Default: the list's.
+   * Give the whole list to the CPU for now (dma_sync_sg_for_cpu). It throws as `unmap`.
+   * @param direction for a bidirectional list: sync this direction only. Default: the list's.
    */
   syncForCpu(direction?: DmaDirection): void {
     const record = this.#record;
@@ -249,7 +256,7 @@ export class SgMapping {
     else syncOneWay(this.#owner, 'syncSgForCpu', record, direction);
   }
 
-  /** Give the whole list to the device again (dma_sync_sg_for_device); as `syncForCpu`. */
+  /** Give the whole list to the device again (dma_sync_sg_for_device). It is otherwise as `syncForCpu`. */
   syncForDevice(direction?: DmaDirection): void {
     const record = this.#record;
     if (record.state !== MAPPED) record.checkMapped();
@@ -257,7 +264,7 @@ export class SgMapping {
     else syncOneWay(this.#owner, 'syncSgForDevice', record, direction);
   }
 
-  /** Unmaps what is still mapped; harmless after `unmap`. */
+  /** Unmap the list if it is still mapped. This is harmless after `unmap`. */
   [Symbol.dispose](): void {
     if (this.#record.state === MAPPED) this.#owner.unmapSg(this.#record);
   }

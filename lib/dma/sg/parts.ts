@@ -1,4 +1,7 @@
-/** A list whose elements are mapped one by one, each as by itself (iommu_dma_map_sg_swiotlb, dma_direct_map_sg). */
+/**
+ * A list whose elements are mapped one by one, each as `mapSingle` would map it (iommu_dma_map_sg_swiotlb,
+ * dma_direct_map_sg).
+ */
 
 import type { SegmentLimits } from '../placement/segments.ts';
 import type { MappingRecord } from '../streaming/mapping.ts';
@@ -10,8 +13,9 @@ import { sgError } from './errors.ts';
 import type { SgRecord } from './mapping.ts';
 
 /**
- * Map all of them or none: a segment each, or one of those that are copied side by side.
- * @param starts where there is an IOMMU, so that segments merge
+ * Map all elements or none. Each element is a segment. Elements that are copied side by side are one segment
+ * together.
+ * @param starts given where there is an IOMMU, so that segments merge
  * @throws DmaError EINVAL, ENOMEM, EIO as dma_map_sgtable · ENODEV
  */
 export function mapParts(
@@ -41,7 +45,7 @@ export function mapParts(
     }
   } catch (error) {
     for (const part of parts.reverse()) {
-      // The device was never told of it: there is nothing to copy back.
+      // The driver never told the device this address, so there is nothing to copy back.
       part.attributes |= DMA_ATTR.SKIP_CPU_SYNC;
       streaming.unmap(part);
     }
@@ -50,7 +54,7 @@ export function mapParts(
   record.parts = parts;
 }
 
-/** Unmap all of them, whatever one of them throws; the first error, if any. */
+/** Unmap all elements, even if one of them throws. The result is the first error, if any. */
 export function unmapParts(streaming: Streaming, parts: readonly MappingRecord[]): unknown {
   let failure: unknown;
   for (let i = 0; i < parts.length; i++) {
@@ -63,7 +67,7 @@ export function unmapParts(streaming: Streaming, parts: readonly MappingRecord[]
   return failure;
 }
 
-/** All of them whole, in one pass; as `unmapParts`. */
+/** Sync all elements for the CPU in one pass, each of them whole. Errors are as in `unmapParts`. */
 export function syncPartsForCpu(streaming: Streaming, record: SgRecord): unknown {
   if (syncAtOnce(streaming, record, false)) return undefined;
   const { parts } = record;
@@ -79,7 +83,7 @@ export function syncPartsForCpu(streaming: Streaming, record: SgRecord): unknown
   return failure;
 }
 
-/** All of them whole, in one pass; as `unmapParts`. */
+/** Sync all elements for the device in one pass, each of them whole. Errors are as in `unmapParts`. */
 export function syncPartsForDevice(streaming: Streaming, record: SgRecord): unknown {
   if (syncAtOnce(streaming, record, true)) return undefined;
   const { parts } = record;

@@ -1,14 +1,15 @@
 /**
- * Lists of memory for one device (dma_map_sg; iommu_dma_map_sg and dma_direct_map_sg): which way a list goes.
+ * Lists of memory for one device (dma_map_sg; iommu_dma_map_sg and dma_direct_map_sg). A list is mapped in one of
+ * three ways:
  *
  *      all of it the device's own, under the mask     -> arithmetic   neighbours merge where they meet on a granule
  *      own memory, whole foreign granules, or a few
  *        with edges: `copybreak` bytes or more in all -> pinned       one run of addresses, padded and merged
  *                                                                     by the kernel's rule (segments.ts)
- *      anything else                                  -> one by one   as mapSingle does; what is copied and would merge
- *                                                                     is copied side by side (chains.ts)
+ *      anything else                                  -> one by one   as mapSingle does; copied elements that would
+ *                                                                     merge are copied side by side (chains.ts)
  *
- * With direct operations nothing ever merges. A list is mapped whole or not at all.
+ * With direct operations nothing ever merges. A list is mapped whole or not mapped.
  */
 
 import type { CacheMaintenance } from '../../cache.ts';
@@ -37,7 +38,7 @@ export interface SgContext {
   readonly own: OwnMemory;
   readonly streaming: Streaming;
   readonly cache?: CacheMaintenance | undefined;
-  /** Highest address of a mapping: the streaming mask. */
+  /** The highest address of a mapping: the streaming mask. */
   readonly limit: number;
   readonly lifetime: Lifetime;
 }
@@ -68,7 +69,7 @@ export class ScatterGather implements SgOwner {
     this.table = new SgTable(this, this.limits);
   }
 
-  /** Lists that are mapped. */
+  /** The number of mapped lists. */
   get count(): number {
     return this.table.count;
   }
@@ -78,12 +79,12 @@ export class ScatterGather implements SgOwner {
     this.limit = limit;
   }
 
-  /** dma_map_sgtable; see `DmaDevice.mapSg`. */
+  /** Map a list (dma_map_sgtable); see `DmaDevice.mapSg`. */
   mapSg(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgMapping {
     return this.map(views, direction, attributes).handle;
   }
 
-  /** `mapSg`, as a record. */
+  /** As `mapSg`. It returns the record. */
   map(views: readonly ArrayBufferView[], direction: DmaDirection, attributes: number): SgRecord {
     this.lifetime.check();
     const bits = directionBits(direction);
@@ -145,12 +146,12 @@ export class ScatterGather implements SgOwner {
     return new SgRecord(this, limits);
   }
 
-  /** The error to throw: `error`. dma-debug overrides this. */
+  /** Return the error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _record: SgRecord, error: DmaError): DmaError {
     return error;
   }
 
-  /** The device is closing: lists end without a copy. Their addresses go with the operations. */
+  /** The device is closing: lists end without a copy, and the operations free their addresses. */
   close(): void {
     this.table.revoke();
   }
@@ -167,7 +168,7 @@ export class ScatterGather implements SgOwner {
     );
   }
 
-  /** The whole list by arithmetic; false, and nothing done, when that is not the way. */
+  /** Map the whole list by arithmetic. If that is not possible, nothing is done, and the result is false. */
   #mapOwn(record: SgRecord, views: readonly ArrayBufferView[]): boolean {
     const { own, limit, merges, limits } = this;
     const { segments, bits } = record;
@@ -187,7 +188,7 @@ export class ScatterGather implements SgOwner {
       const last = address + length - 1;
       if (length === 0 || last > limit || (region.bits & bits) !== bits) return false;
       if (((address | 0) & dmaAlignment) !== 0) return false;
-      // What lies in one granule cannot cross a boundary.
+      // Memory that lies in one granule cannot cross a boundary.
       if (((address | 0) & (granule - 1)) + length > granule) {
         if (crossesBoundary(address, length, limits.segmentBoundary)) return false;
       }
@@ -201,7 +202,7 @@ export class ScatterGather implements SgOwner {
     return true;
   }
 
-  /** In place as a whole, or else one by one. */
+  /** Map the list in place as a whole if possible, otherwise one by one. */
   #mapOther(record: SgRecord, views: readonly ArrayBufferView[]): void {
     if (!this.#mayPlace(views, record.attributes) || !this.#mapInPlace(record, views)) {
       record.segments.reset(this.limits);
@@ -211,18 +212,19 @@ export class ScatterGather implements SgOwner {
     }
   }
 
-  /** Whether the list is worth a closer look. */
+  /** True if a cheap look does not rule out that the list is mapped in place. */
   #mayPlace(views: readonly ArrayBufferView[], attributes: number): boolean {
     if (!this.merges || this.streaming.forced) return false;
     let size = 0;
     let foreign = false;
     for (const view of views) {
-      // The error comes from mapping this element by itself.
+      // If this element is invalid, mapping it by itself throws the error.
       if (!ArrayBuffer.isView(view)) return false;
       size += view.byteLength;
       foreign ||= this.own.stampOf(view) === undefined && this.own.regionOf(view.buffer) === undefined;
     }
-    // Own memory is never copied because it is short. It comes here because its own addresses cannot be used.
+    // Being short is no reason to copy the library's own memory. It comes here because its own addresses cannot be
+    // used.
     if (!foreign || this.streaming.worthPinning(size)) return true;
     return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.operations.pinsForeignMemory;
   }
@@ -234,12 +236,12 @@ export class ScatterGather implements SgOwner {
     const region = this.own.regionOf(buffer);
     const first = region?.address ?? this.operations.pageOffset(buffer);
     const start = (first + byteOffset) % this.operations.granule;
-    // The library's own memory shares its granules with no other bytes. Foreign memory may.
+    // The library's own memory shares its granules with no other bytes. Foreign memory may share them.
     const edged = region === undefined && (start !== 0 || length % this.operations.granule !== 0);
     return { buffer, offset: byteOffset, start, length, edged: edged ? bytes : undefined };
   }
 
-  /** Where in their granules the elements start that are copied; undefined where nothing merges. */
+  /** The offsets in their granules of the elements that are copied. It is undefined where nothing merges. */
   #startsOf(views: readonly ArrayBufferView[]): Starts | undefined {
     const { operations, own, streaming } = this;
     if (!this.merges || views.length === 1 || streaming.limits.dmaAlignment !== 0) return undefined;
@@ -248,7 +250,7 @@ export class ScatterGather implements SgOwner {
     let offset = 0;
     for (let i = 0; i < views.length; i++) {
       const view = views[i]!;
-      // If an element cannot be mapped, the error comes from mapping it by itself.
+      // If an element cannot be mapped, mapping it by itself throws the error.
       if (!ArrayBuffer.isView(view) || view.byteLength === 0 || !streaming.copies(view.byteLength)) continue;
       const { buffer } = view;
       if (buffer instanceof SharedArrayBuffer || (buffer as { resizable?: boolean }).resizable === true)
@@ -270,7 +272,7 @@ export class ScatterGather implements SgOwner {
     if (elements.some(({ start }) => (start & dmaAlignment) !== 0)) return false;
     const plan = planRun(elements, this.limits);
     const size = elements.reduce((sum, { length }) => sum + length, 0);
-    // A mapping for each of many edges is dearer than to copy them: only where segments become fewer by it.
+    // Mapping each of many edges costs more than copying them. It is done only where it makes the segments fewer.
     const few = plan.segments.count < elements.length && size >= elements.length * this.limits.granule;
     if (edges && !few) return false;
     let run: PinnedList;
@@ -301,7 +303,7 @@ export class ScatterGather implements SgOwner {
     const { run, bits, attributes } = record;
     for (const view of views) {
       const bytes = mappableBytes(view, bits);
-      // What has its edges copied is maintained with them.
+      // If an element's edges are copied, the PinnedList maintains the caches of the whole element.
       if (run?.hasEdges === true && this.#element(view, bits).edged !== undefined) continue;
       if (this.own.regionOf(bytes.buffer)?.coherent !== true) record.cached.push(bytes);
     }
@@ -311,7 +313,7 @@ export class ScatterGather implements SgOwner {
     run?.clean();
   }
 
-  /** Make CPU and device agree about what is cached; false when a buffer was detached meanwhile. */
+  /** Make the CPU and the device agree about cached bytes. False if a buffer was detached meanwhile. */
   #maintain({ cached, cachedLengths, bits }: SgRecord, forDevice: boolean): boolean {
     let intact = true;
     for (let i = 0; i < cached.length; i++) {
@@ -324,7 +326,7 @@ export class ScatterGather implements SgOwner {
   }
 }
 
-/** The limits as they are now, whenever they are asked for. */
+/** The limits are read from the device each time, because the driver may change them. */
 function segmentLimits(granule: number, { limits }: Streaming): SegmentLimits {
   return {
     granule,

@@ -18,12 +18,12 @@ export class SgTable {
     this.limits = limits;
   }
 
-  /** Lists that are mapped. */
+  /** The number of mapped lists. */
   get count(): number {
     return this.live;
   }
 
-  /** A record to fill in; it is not live before `enter`. */
+  /** Take a record to fill in. It is not live before `enter`. */
   take(): SgRecord {
     return this.ring.take() ?? this.owner.newRecord(this.limits);
   }
@@ -49,12 +49,12 @@ export class SgTable {
     this.give(record);
   }
 
-  /** A record from `take` that was never entered, or has left. */
+  /** Return a record from `take` that was never entered, or that has left. */
   give(record: SgRecord): void {
     this.ring.give(record);
   }
 
-  /** Mapped lists, newest first. */
+  /** The mapped lists, newest first. */
   *[Symbol.iterator](): Generator<SgRecord> {
     for (let record = this.newest; record !== undefined; record = record.next) yield record;
   }

@@ -1,6 +1,6 @@
 /**
- * Mappings of the device's own memory: it has an address, so nothing is mapped and nothing copied. What remains is to
- * keep the caches right where the device does not see them, and never for coherent memory.
+ * Mappings of the device's own memory. It has an address already, so nothing is mapped and nothing is copied. The
+ * only work left is to maintain the caches of a device that does not see them. Coherent memory never needs that.
  */
 
 import type { CacheMaintenance } from '../../cache.ts';
@@ -19,7 +19,7 @@ export class ArithmeticMappings {
     this.cache = cache;
   }
 
-  /** Bytes [offset, offset + size) of a region. */
+  /** Map bytes [offset, offset + size) of a region. */
   map(region: OwnRegion, offset: number, size: number, bits: number, attributes: number): MappingRecord {
     const record = this.table.take(size, bits, attributes, 'arithmetic');
     record.address = region.address + offset;

@@ -1,14 +1,14 @@
 /**
  * Mappings that go through the bounce buffer, with swiotlb's table of copies (kernel/dma/swiotlb.c):
  *
- *                            to-device     from-device        bidirectional
- *        map                 in            in                 in
- *        sync for device     in, slice     -                  in, slice
- *        sync for CPU        -             out, slice         out, slice
- *        unmap               -             out (*)            out (*)      (*) not with SKIP_CPU_SYNC
+ *                          to-device     from-device        bidirectional
+ *      map                 in            in                 in
+ *      sync for device     in, slice     -                  in, slice
+ *      sync for CPU        -             out, slice         out, slice
+ *      unmap               -             out (*)            out (*)      (*) not with SKIP_CPU_SYNC
  *
- * The copy in for from-device keeps the bytes that the device does not write. Without it, the caller would get old
- * bytes of another mapping in their place.
+ * A from-device mapping is copied in too, so that the bytes that the device does not write stay as they are. Without
+ * that copy, the caller would get old bytes of another mapping in their place.
  */
 
 import type { CacheMaintenance } from '../../cache.ts';
@@ -46,8 +46,9 @@ export class BouncedMappings {
   }
 
   /**
-   * Bytes of the longest mapping (swiotlb_max_mapping_size). Behind an IOMMU the segment boundary is a matter of lists,
-   * as in iommu_dma_map_page; without one it is swiotlb that puts memory where it is, and it keeps to the boundary.
+   * Bytes of the longest mapping (swiotlb_max_mapping_size). Behind an IOMMU the segment boundary concerns lists
+   * only, as in iommu_dma_map_page. Without an IOMMU, swiotlb chooses the address of the memory, and it respects the
+   * boundary.
    */
   get maxMappingSize(): number {
     const { minAlignMask, segmentBoundary } = this.limits;
@@ -57,7 +58,10 @@ export class BouncedMappings {
     return this.translated ? most : Math.max(0, Math.min(most, segmentBoundary + 1 - minAlignMask));
   }
 
-  /** swiotlb_map. @throws DmaError EPERM it must not bounce · ENOMEM too long, or no room */
+  /**
+   * Map memory through the bounce buffer (swiotlb_map).
+   * @throws DmaError EPERM it must not bounce · ENOMEM too long, or no room
+   */
   map(source: Uint8Array, bits: number, attributes: number): MappingRecord {
     const { bounce, limits } = this;
     const { minAlignMask } = limits;
@@ -82,8 +86,9 @@ export class BouncedMappings {
   }
 
   /**
-   * Pieces of memory side by side, so that the device sees one: a mapping each, of which the last has the slots. All
-   * but the first start, and all but the last end, with a granule. @param pad where in its granule the first starts
+   * Map pieces of memory side by side, so that the device sees one piece. Each piece has a mapping. The slots belong
+   * to the last mapping. All pieces but the first start at a granule, and all but the last end at one.
+   * @param pad the offset in its granule at which the first piece starts
    * @throws DmaError EPERM, ENOMEM as `map`
    */
   mapChain(sources: readonly Uint8Array[], pad: number, bits: number, attributes: number): MappingRecord[] {
@@ -111,13 +116,13 @@ export class BouncedMappings {
     });
   }
 
-  /** swiotlb_tbl_unmap_single. False when the caller's buffer was detached and its bytes are lost. */
+  /** Unmap a record (swiotlb_tbl_unmap_single). False if the caller's buffer was detached and its bytes are lost. */
   unmap(record: MappingRecord): boolean {
     const { size, slot } = record;
     let intact = true;
     const skips = (record.attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0;
     const written = (record.bits & DEVICE_WRITES) !== 0;
-    // Also when nothing is copied: CPU and device must agree about a slot that is used again.
+    // This is needed even if nothing is copied: the CPU and the device must agree about a slot that is used again.
     if (this.cache !== undefined && (written || !skips)) this.invalidate(record, 0, size);
     if (written && !skips) {
       const source = record.source!;
@@ -131,7 +136,7 @@ export class BouncedMappings {
     return intact;
   }
 
-  /** swiotlb_sync_single_for_cpu. False when the caller's buffer was detached. */
+  /** Sync for the CPU (swiotlb_sync_single_for_cpu). False if the caller's buffer was detached. */
   syncForCpu(record: MappingRecord, offset: number, size: number): boolean {
     if (this.cache !== undefined) this.invalidate(record, offset, size);
     if ((record.bits & DEVICE_WRITES) === 0) return true;
@@ -144,7 +149,7 @@ export class BouncedMappings {
     return true;
   }
 
-  /** swiotlb_sync_single_for_device. False when the caller's buffer was detached. */
+  /** Sync for the device (swiotlb_sync_single_for_device). False if the caller's buffer was detached. */
   syncForDevice(record: MappingRecord, offset: number, size: number): boolean {
     let intact = true;
     if ((record.bits & DEVICE_READS) !== 0) {
@@ -160,7 +165,7 @@ export class BouncedMappings {
     return intact;
   }
 
-  /** Low bits of where the bytes are: for the device, where they have an address, else for the CPU. */
+  /** The low bits of the bytes' device address if they have one, otherwise of their offset for the CPU. */
   private lowBits(source: Uint8Array): number {
     const { buffer, byteOffset } = source;
     const region = this.operations.own.regionOf(buffer);
@@ -187,7 +192,7 @@ export class BouncedMappings {
   }
 }
 
-/** Bytes [offset, offset + size) of the caller's memory; the view is kept for the next sync of the same bytes. */
+/** Bytes [offset, offset + size) of the caller's memory. The view is kept for the next sync of the same bytes. */
 function partOf(record: MappingRecord, source: Uint8Array, offset: number, size: number): Uint8Array {
   const kept = record.part;
   if (kept !== undefined && kept.length === size && record.partOffset === offset) return kept;

@@ -1,16 +1,17 @@
-/** From which size on mapping memory in place is cheaper than copying it. */
+/** The size from which on mapping memory in place is cheaper than copying it. */
 import { type DmaOperations, reserveOrThrow } from '../operations/operations.ts';
 
-/** About what it came to on the machines it was measured on, between 14 and 130 KiB. */
+/** About the size that was measured on several machines, between 14 and 130 KiB. */
 export const DEFAULT_COPYBREAK = 32 * 1024;
-/** Beyond swiotlb's longest mapping there is no choice. */
+/** Memory beyond swiotlb's longest mapping cannot be copied. */
 const HIGHEST = 256 * 1024;
 const ROUNDS = 8;
 
 /**
- * Bytes at which both take equally long. Map and unmap of one granule and of many give what a mapping costs and what
- * each of its bytes adds; a copy gives the other side. A few dozen system calls.
- * @returns between a granule and 256 KiB; the default when nothing can be mapped
+ * Measure the size in bytes at which both ways take equally long. Mapping and unmapping one granule, and many, gives
+ * the cost of a mapping and the cost of each byte. A copy gives the other side. The measurement takes a few dozen
+ * system calls.
+ * @returns between a granule and 256 KiB; the default if nothing can be mapped
  */
 export function measureCopybreak(operations: DmaOperations, limit: number): number {
   const { granule } = operations;
@@ -37,7 +38,7 @@ export function measureCopybreak(operations: DmaOperations, limit: number): numb
   }
 }
 
-/** Milliseconds of the fastest of some rounds. */
+/** The milliseconds of the fastest of several rounds. */
 function fastest(act: () => void): number {
   let least = Number.POSITIVE_INFINITY;
   for (let round = 0; round < ROUNDS; round++) {

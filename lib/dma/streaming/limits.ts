@@ -1,24 +1,24 @@
-/** The limits of a device's mappings (struct device_dma_parameters and the dma_get_*, dma_set_* around it). */
+/** The limits of a device's mappings (struct device_dma_parameters and its functions dma_get_* and dma_set_*). */
 import { checkSize, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
 
-/** dma_opt_mapping_size under an IOMMU: the largest IOVA the kernel caches, in pages (iova_rcache_range). */
+/** dma_opt_mapping_size under an IOMMU: the largest IOVA that the kernel caches, in pages (iova_rcache_range). */
 const CACHED_GRANULES = 32;
 
-/** unsigned int min_align_mask; but bits of an address that bit operators reach. */
+/** The kernel has an unsigned int min_align_mask. Here the mask is limited to the bits that bit operators reach. */
 const MAX_ALIGN_MASK = 2 ** 30 - 1;
 
 /** The values that the limits are computed from. */
 export interface LimitSource {
-  /** Bytes the IOMMU or the memory deals in, a power of two. */
+  /** Bytes of the smallest piece that the IOMMU or the memory deals in, a power of two. */
   readonly granule: number;
   readonly mergeBoundary: number;
-  /** Bytes of a cache line that syncs have to respect, 1 when the device is coherent. */
+  /** Bytes of a cache line that syncs have to respect. It is 1 if the device is coherent. */
   readonly cacheAlignment: number;
-  /** Bytes of the largest streaming mapping of memory that meets `dmaAlignment`, however else it lies. */
+  /** Bytes of the largest streaming mapping of memory that meets `dmaAlignment`, wherever else the memory lies. */
   maxMappingSize(): number;
-  /** Bytes of the largest one that can be copied. */
+  /** Bytes of the largest mapping that can be copied. */
   maxBounceSize(): number;
 }
 
@@ -35,14 +35,14 @@ export class DmaLimits {
   }
 
   /**
-   * Bytes of the largest streaming mapping (dma_max_mapping_size): any memory of so many bytes maps while nothing else
-   * is mapped, wherever in its page it starts. It follows the mask and the limits below.
+   * Bytes of the largest streaming mapping (dma_max_mapping_size). While nothing else is mapped, any memory of that
+   * many bytes can be mapped, wherever in its page it starts. The value follows the mask and the limits below.
    */
   get maxMappingSize(): number {
     return this.#dmaAlignment === 0 ? this.maxAlignedMappingSize : this.maxBounceSize;
   }
 
-  /** The same for memory that begins at a multiple of `dmaAlignment` + 1, which need not be copied. */
+  /** As `maxMappingSize`, for memory that begins at a multiple of `dmaAlignment` + 1 and so need not be copied. */
   get maxAlignedMappingSize(): number {
     return this.#source.maxMappingSize();
   }
@@ -52,42 +52,48 @@ export class DmaLimits {
     return this.#source.maxBounceSize();
   }
 
-  /** Bytes up to which mappings are cheap (dma_opt_mapping_size): 32 pages with an IOMMU. */
+  /** Bytes up to which mappings are cheap (dma_opt_mapping_size). This is 32 pages with an IOMMU. */
   get optMappingSize(): number {
     if (this.mergeBoundary === 0) return this.maxMappingSize;
     return Math.min(this.maxMappingSize, CACHED_GRANULES * this.#source.granule);
   }
 
-  /** Neighbours in a list merge when they meet at a multiple of this + 1; 0: never (dma_get_merge_boundary). */
+  /**
+   * Neighbours in a list merge if they meet at a multiple of this + 1. They never merge if it is 0
+   * (dma_get_merge_boundary).
+   */
   get mergeBoundary(): number {
     return this.#source.mergeBoundary;
   }
 
-  /** Bytes that buffers should be aligned to, and apart, so that syncs cannot harm (dma_get_cache_alignment). */
+  /**
+   * Bytes that buffers should be aligned to (dma_get_cache_alignment). Buffers should not share a block of so many
+   * bytes, so that the sync of one cannot damage another.
+   */
   get cacheAlignment(): number {
     return this.#source.cacheAlignment;
   }
 
-  /** Longest segment that merging makes (dma_get_max_seg_size). Default 64 KiB. */
+  /** The longest segment that merging makes (dma_get_max_seg_size). Default 64 KiB. */
   get maxSegmentSize(): number {
     return this.#maxSegmentSize;
   }
 
-  /** dma_set_max_seg_size. @throws DmaError EINVAL */
+  /** Set the longest segment (dma_set_max_seg_size). @throws DmaError EINVAL */
   set maxSegmentSize(size: number) {
     checkSize(size, 'the maximum segment size');
     this.#maxSegmentSize = size;
   }
 
   /**
-   * No segment crosses a multiple of this + 1 (dma_get_seg_boundary), but for an element that lies across one wherever
-   * it is put, which is the caller's to avoid: dma-debug reports it. Default 4 GiB - 1, as PCI has it.
+   * No segment crosses a multiple of this + 1 (dma_get_seg_boundary). The exception is an element that crosses one at
+   * every address. The caller has to avoid that element, and dma-debug reports it. Default 4 GiB - 1, as for PCI.
    */
   get segmentBoundary(): number {
     return this.#segmentBoundary;
   }
 
-  /** dma_set_seg_boundary. @throws DmaError EINVAL unless it is 2^n - 1 */
+  /** Set the segment boundary (dma_set_seg_boundary). @throws DmaError EINVAL unless it is 2^n - 1 */
   set segmentBoundary(mask: number) {
     if (!isOnes(mask)) {
       throw new DmaError('EINVAL', `the segment boundary is ${describe(mask)}`, { remedy: 'pass 2^n - 1' });
@@ -95,14 +101,15 @@ export class DmaLimits {
     this.#segmentBoundary = mask;
   }
 
-  /** Low bits of an address that bouncing keeps (dma_get_min_align_mask). Default 0. */
+  /** The low bits of an address that bouncing keeps (dma_get_min_align_mask). Default 0. */
   get minAlignMask(): number {
     return this.#minAlignMask;
   }
 
   /**
-   * dma_set_min_align_mask. Behind an IOMMU the kernel takes any, and fails every mapping once it exceeds the IOMMU's
-   * page (__iommu_dma_map: "Unsupported alignment constraint"); here it is refused at once. Without one any will do.
+   * Set the low bits that bouncing keeps (dma_set_min_align_mask). Behind an IOMMU the kernel accepts any mask, and
+   * fails every mapping if the mask exceeds the IOMMU's page (__iommu_dma_map: "Unsupported alignment constraint").
+   * Here a mask of that size is refused at once. Without an IOMMU the size of the mask does not matter.
    * @throws DmaError EINVAL unless it is 0 or 2^n - 1; behind an IOMMU, below the granule
    */
   set minAlignMask(mask: number) {
@@ -116,9 +123,9 @@ export class DmaLimits {
   }
 
   /**
-   * Low bits that are 0 in every address the device takes: streaming mappings of memory that begins elsewhere are
-   * copied to where they are. The block layer does that for its drivers (blk_queue_dma_alignment, bio_copy_user_iov).
-   * Default 0.
+   * The low bits that must be 0 in every address that the device accepts. Streaming mappings copy memory that begins
+   * elsewhere to an address where they are 0. The block layer does that for its drivers (blk_queue_dma_alignment,
+   * bio_copy_user_iov). Default 0.
    */
   get dmaAlignment(): number {
     return this.#dmaAlignment;
@@ -135,7 +142,7 @@ export class DmaLimits {
   }
 }
 
-/** 2^n - 1 with n from 1 to 53. */
+/** True for 2^n - 1 with n from 1 to 53. */
 function isOnes(mask: number): boolean {
   return Number.isSafeInteger(mask) && mask > 0 && 2 ** Math.round(Math.log2(mask + 1)) === mask + 1;
 }

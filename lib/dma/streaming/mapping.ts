@@ -1,11 +1,12 @@
 /**
- * A streaming mapping: the handle a driver holds, and the record behind it.
+ * A streaming mapping: the handle that a driver holds, and the record behind it.
  *
  *      StreamingMapping   the driver's handle; every call asks the record
  *      MappingRecord      its state, filled in and read by streaming.ts and scatter-gather
  *
- * The two are made together once, and recycled together: through a ring, so that a handle comes back only after at
- * least RING_MINIMUM others, and a second `unmap` finds it still unmapped.
+ * A handle and its record are made together once, and are recycled together. They wait in a ring, so that a handle is
+ * used again only after the ring's minimum of others (record-ring.ts). A second `unmap` therefore finds the handle
+ * still unmapped.
  */
 
 import { describe } from '../../arguments.ts';
@@ -19,18 +20,21 @@ import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import { RecordRing } from './record-ring.ts';
 
-/** How the device reaches the memory: it could already, in place, through a copy; or it is not memory but registers. */
+/**
+ * How the device reaches the memory: it had an address already ('arithmetic'), in place ('pinned'), or through a copy
+ * ('bounced'). A 'resource' is not memory but registers.
+ */
 export type MappingWay = 'arithmetic' | 'pinned' | 'bounced' | 'resource';
 
-/** State of a record. */
+/** The states of a record. */
 export const UNMAPPED = 0;
 export const MAPPED = 1;
-/** The device was closed over it. */
+/** The device was closed while the record was mapped. */
 export const REVOKED = 2;
 
 /** The maker of a mapping. */
 export interface MappingOwner extends Refuser<MappingRecord> {
-  /** A record of this owner's, out of use. */
+  /** Make a record of this owner that is not in use. */
   newRecord(): MappingRecord;
   unmap(record: MappingRecord): void;
   syncForCpu(record: MappingRecord, offset: number, size: number): void;
@@ -41,32 +45,32 @@ export interface MappingOwner extends Refuser<MappingRecord> {
 /** The state of one streaming mapping. */
 export class MappingRecord {
   state = UNMAPPED;
-  /** Device address of the first byte. Never a small integer to begin with, so that V8 keeps it unboxed. */
+  /** The device address of the first byte. It does not start as a small integer, so that V8 keeps it unboxed. */
   address = 0.5;
   size = 0;
   /** DEVICE_READS and DEVICE_WRITES bits. */
   bits = 0;
   attributes = 0;
   way: MappingWay = 'arithmetic';
-  /** The caller's bytes, exactly `size` of them; undefined for the library's own memory, which is never copied. */
+  /** The caller's bytes of a bounced mapping, exactly `size` of them. It is undefined for other mappings. */
   source: Uint8Array | undefined = undefined;
-  /** The memory, when it is the device's own. */
+  /** The region, if the memory is the device's own and is not bounced. */
   region: OwnRegion | undefined = undefined;
-  /** First bounce slot, when it is bounced, and its chunk, which is looked up once. */
+  /** The first bounce slot if the memory is bounced, and the chunk of the slot, which is looked up once. */
   slot = -1;
   chunk: BounceChunk | undefined = undefined;
-  /** Where in the slots the first byte lies. */
+  /** The offset in the slots of the first byte. */
   slotOffset = 0;
-  /** Whether the slots are given back with another mapping: one further on in the same chain of a list. */
+  /** True if another mapping frees the slots: a later one in the same chain of a list. */
   borrows = false;
   pinned: PinnedView | undefined = undefined;
-  /** The addresses of registers. */
+  /** The device addresses of mapped registers. */
   range: DeviceRange | undefined = undefined;
-  /** The part of `source` that was synced last: a view is dearer than a copy. */
+  /** The part of `source` that was synced last. It is kept because making a view costs more than a copy. */
   part: Uint8Array | undefined = undefined;
   partOffset = 0;
   bigAddress: bigint | undefined = undefined;
-  /** Live mappings, newest first. */
+  /** The links of the list of live mappings, newest first. */
   previous: MappingRecord | undefined = undefined;
   next: MappingRecord | undefined = undefined;
   readonly handle: StreamingMapping;
@@ -77,8 +81,8 @@ export class MappingRecord {
 }
 
 /**
- * Memory mapped for the device by `DmaDevice.mapSingle` (dma_map_single): the CPU may not touch it until `unmap` or
- * `syncForCpu`. Handles are recycled; let go of one after `unmap`.
+ * Memory mapped for the device by `DmaDevice.mapSingle` (dma_map_single). The CPU must not touch it until `unmap` or
+ * `syncForCpu`. Handles are recycled: drop your reference to one after `unmap`.
  */
 export class StreamingMapping {
   readonly #owner: MappingOwner;
@@ -90,19 +94,19 @@ export class StreamingMapping {
     this.#record = record;
   }
 
-  /** Address of the first byte for the device. @throws DmaError EINVAL once unmapped */
+  /** The address of the first byte for the device. @throws DmaError EINVAL once unmapped */
   get dmaAddress(): bigint {
     const record = this.#mapped();
     record.bigAddress ??= BigInt(record.address);
     return record.bigAddress;
   }
 
-  /** Bits 0 to 31 of the address, for descriptors with split fields. @throws DmaError EINVAL once unmapped */
+  /** The address bits 0 to 31, for descriptors with split fields. @throws DmaError EINVAL once unmapped */
   get low(): number {
     return this.#mapped().address >>> 0;
   }
 
-  /** Bits 32 to 63 of the address. @throws DmaError EINVAL once unmapped */
+  /** The address bits 32 to 63. @throws DmaError EINVAL once unmapped */
   get high(): number {
     const { address } = this.#mapped();
     return (address - (address >>> 0)) / 2 ** 32;
@@ -118,30 +122,33 @@ export class StreamingMapping {
     return directionOf(this.#record.bits);
   }
 
-  /** 'arithmetic': the device could reach it before; 'pinned': in place; 'bounced': the device has a copy. */
+  /**
+   * 'arithmetic': the memory had a device address before. 'pinned': the device uses it in place. 'bounced': the
+   * device has a copy. 'resource': the mapping is of registers.
+   */
   get way(): MappingWay {
     return this.#record.way;
   }
 
-  /** Whether the device works on a copy of all of it. */
+  /** True if the device works on a copy of all of it. */
   get bounced(): boolean {
     return this.#record.way === 'bounced';
   }
 
-  /** False once unmapped, or when the device was closed. */
+  /** False once the mapping was unmapped, or the device was closed. */
   get mapped(): boolean {
     return this.#record.state === MAPPED;
   }
 
-  /** Whether syncs do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
+  /** True if syncs do anything (dma_need_sync). @throws DmaError EINVAL once unmapped */
   get needSync(): boolean {
     return this.#owner.needSync(this.#mapped());
   }
 
   /**
-   * Take the memory back from the device (dma_unmap_single); what it wrote is in the caller's bytes afterwards, unless
+   * Unmap the memory (dma_unmap_single). The caller's bytes hold the device's writes afterwards, unless
    * DMA_ATTR.SKIP_CPU_SYNC is among the attributes.
-   * @param attributes of this end of the mapping (dma_unmap_single_attrs). Default: those it was mapped with.
+   * @param attributes the attributes of the unmap (dma_unmap_single_attrs). Default: those it was mapped with.
    * @throws DmaError EINVAL unmapped before · EINVAL the caller's buffer was detached meanwhile: everything has been
    *   released, and nothing copied
    */
@@ -153,11 +160,11 @@ export class StreamingMapping {
   }
 
   /**
-   * Take bytes [offset, offset + size) back for the CPU for now (dma_sync_single_range_for_cpu); nothing but these
-   * bytes changes. Default: all from `offset` on. A sync of 0 bytes does nothing.
-   * @param direction of a bidirectional mapping one way only: what the sync is about. Default: the mapping's.
-   * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping, or not its direction · EINVAL the caller's buffer
-   *   was detached
+   * Give bytes [offset, offset + size) to the CPU for now (dma_sync_single_range_for_cpu). No other bytes change. By
+   * default the sync covers all bytes from `offset` on. A sync of 0 bytes does nothing.
+   * @param direction for a bidirectional mapping: sync this direction only. Default: the mapping's.
+   * @throws DmaError EINVAL unmapped · EINVAL not inside the mapping, or not its direction · EINVAL the caller's
+   *   buffer was detached
    */
   syncForCpu(offset = 0, size: number = this.#rest(offset), direction?: DmaDirection): void {
     const record = this.#mapped();
@@ -167,7 +174,10 @@ export class StreamingMapping {
     else syncOneWay(this.#owner, 'syncForCpu', record, offset, size, direction);
   }
 
-  /** Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device); as `syncForCpu`. */
+  /**
+   * Give bytes [offset, offset + size) to the device again (dma_sync_single_range_for_device). It is otherwise as
+   * `syncForCpu`.
+   */
   syncForDevice(offset = 0, size: number = this.#rest(offset), direction?: DmaDirection): void {
     const record = this.#mapped();
     if (!isInside(record, offset, size)) throw this.#outside(offset, size);
@@ -176,12 +186,12 @@ export class StreamingMapping {
     else syncOneWay(this.#owner, 'syncForDevice', record, offset, size, direction);
   }
 
-  /** Unmaps what is still mapped; harmless after `unmap`. */
+  /** Unmap the memory if it is still mapped. This is harmless after `unmap`. */
   [Symbol.dispose](): void {
     if (this.#record.state === MAPPED) this.#owner.unmap(this.#record);
   }
 
-  /** Bytes from `offset` on. Nothing may be computed with an offset that is no number. */
+  /** The bytes from `offset` on. It computes nothing with an offset that is not a number. */
   #rest(offset: number): number {
     return typeof offset === 'number' ? this.#record.size - offset : 0;
   }
@@ -205,7 +215,7 @@ export class StreamingMapping {
 
 /**
  * The bits of one direction of a mapping.
- * @throws DmaError EINVAL the mapping has not that direction
+ * @throws DmaError EINVAL the mapping does not have this direction
  */
 export function bitsOneWay(bits: number, direction: DmaDirection): number {
   const wanted = directionBits(direction);
@@ -216,7 +226,7 @@ export function bitsOneWay(bits: number, direction: DmaDirection): number {
 }
 
 /**
- * Sync a mapping in one of its directions. This is a function by itself because a closure in the methods would cost
+ * Sync a mapping in one of its directions. This is a separate function because a closure in the methods would cost
  * every sync an allocation.
  * @throws DmaError EINVAL not one of its directions
  */
@@ -239,7 +249,7 @@ function syncOneWay(
 
 function isInside(record: MappingRecord, offset: number, size: number): boolean {
   if (typeof offset !== 'number' || typeof size !== 'number') return false;
-  // Small integers, the only case that is hot; NaN, fractions and huge numbers fail the first test.
+  // Small integers are the only hot case. NaN, fractions and huge numbers fail the first test.
   if ((offset | 0) === offset && (size | 0) === size) {
     return offset >= 0 && size >= 0 && size <= record.size - offset;
   }
@@ -280,14 +290,14 @@ export class MappingTable {
     this.owner = owner;
   }
 
-  /** Mappings that are live. */
+  /** The number of live mappings. */
   get count(): number {
     return this.live;
   }
 
   /**
-   * A record that is now MAPPED; its address and what else its way needs are the caller's to fill in: an address
-   * that is passed from function to function is one allocated on the heap.
+   * Take a record, which is MAPPED from here on. The caller fills in the address and the other fields of its way
+   * itself: V8 would allocate an address on the heap that is passed from function to function.
    */
   take(size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
     const record = this.ring.take() ?? this.owner.newRecord();
@@ -305,7 +315,7 @@ export class MappingTable {
     return record;
   }
 
-  /** The record is UNMAPPED from here on, and refers to no memory of the caller. */
+  /** Return a record. It is UNMAPPED from here on, and refers to no memory of the caller. */
   give(record: MappingRecord): void {
     const { previous, next } = record;
     if (previous === undefined) this.newest = next;
@@ -316,7 +326,7 @@ export class MappingTable {
     this.ring.give(record);
   }
 
-  /** Live mappings, newest first. */
+  /** The live mappings, newest first. */
   *[Symbol.iterator](): Generator<MappingRecord> {
     for (let record = this.newest; record !== undefined; record = record.next) yield record;
   }

@@ -1,8 +1,14 @@
-/** Records whose life is over, kept for reuse: the oldest first, and none before many others have had their turn. */
+/**
+ * The records that are out of use, kept to be used again. The oldest record is used first, and only after many others
+ * were used.
+ */
 
-/** Records that are kept before one is used again, so that a second unmap still meets a record that is out of use. */
+/**
+ * The number of records that wait before one is used again, so that a second unmap still finds a record that is out
+ * of use.
+ */
 const MINIMUM = 1024;
-/** Places; what does not fit is left to the garbage collector. A power of two. */
+/** The number of places, a power of two. The garbage collector gets the records that do not fit. */
 const SIZE = 2048;
 
 /** A ring of records that wait to be used again. */
@@ -11,7 +17,7 @@ export class RecordRing<T> {
   private first = 0;
   private waiting = 0;
 
-  /** The oldest record; undefined while too few wait. */
+  /** The oldest record. It is undefined while too few wait. */
   take(): T | undefined {
     if (this.waiting <= MINIMUM) return undefined;
     const record = this.places[this.first];

@@ -1,11 +1,12 @@
 /**
- * Registers of a function, mapped for a device, so that its DMA goes there instead of to memory (dma_map_resource):
- * peer to peer, or a device to itself. Nothing is copied or cached: a mapping consists of its addresses only.
+ * Registers of a function, mapped for a device, so that its DMA goes to them instead of to memory (dma_map_resource):
+ * from one device to another, or from a device to itself. Nothing is copied or cached: a mapping consists of its
+ * addresses only.
  *
  *      device A --- address ---> IOMMU of A ---> BAR of B
  *
  * The kernel rounds a resource out to whole granules of the IOMMU, and the device reaches the neighbours too. Here
- * only whole granules are taken, so that the driver names all registers that the device can reach.
+ * only whole granules are accepted, so that the driver names all registers that the device can reach.
  */
 
 import { describe } from '../../arguments.ts';
@@ -19,22 +20,22 @@ import type { Lifetime } from '../words/lifetime.ts';
 import type { Misuse } from '../words/misuse.ts';
 import { type MappingOwner, MappingRecord, MappingTable } from './mapping.ts';
 
-/** Where registers are: a `Bar`. */
+/** The place of registers: a `Bar`. */
 export interface RegisterSource {
-  /** Undefined for registers that no DMA can be led to. */
+  /** It is undefined for registers that no DMA can reach. */
   readonly window: MmioWindow | undefined;
 }
 
-/** The device whose DMA it is. */
+/** The device that reads and writes the registers. */
 export interface ResourceDevice {
   readonly name: string;
   readonly operations: DmaOperations;
-  /** Whether the device sees what the CPU writes. */
+  /** True if the device sees the writes of the CPU. */
   readonly coherent: boolean;
   readonly lifetime: Lifetime;
 }
 
-/** The mappings of registers of one device. */
+/** The register mappings of one device. */
 export class ResourceMappings implements MappingOwner {
   protected readonly device: ResourceDevice;
   protected readonly table = new MappingTable(this);
@@ -43,12 +44,12 @@ export class ResourceMappings implements MappingOwner {
     this.device = device;
   }
 
-  /** Mappings that are live. */
+  /** The number of live mappings. */
   get count(): number {
     return this.table.count;
   }
 
-  /** See `DmaDevice.mapResource`. @param limit highest address of the mapping */
+  /** See `DmaDevice.mapResource`. @param limit the highest address of the mapping */
   map(
     source: RegisterSource,
     offset: number,
@@ -101,12 +102,12 @@ export class ResourceMappings implements MappingOwner {
     return false;
   }
 
-  /** The error to throw: `error`. dma-debug overrides this. */
+  /** Return the error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
     return error;
   }
 
-  /** The device is closing: the addresses go with the operations. */
+  /** The device is closing: its operations free the addresses. */
   close(): void {
     this.table.revoke();
   }
@@ -132,7 +133,7 @@ function checkReserved({ reserved = [] }: MmioWindow, offset: number, size: numb
   }
 }
 
-/** As dma_map_phys, which does not look at what is mapped. */
+/** This is refused as in dma_map_phys, which does not look at the kind of memory. */
 function notCoherent(name: string): DmaError {
   return new DmaError('EPERM', `${name} is not coherent, and DMA_ATTR.REQUIRE_COHERENT was given`, {
     remedy: 'leave it out: registers are not cached',

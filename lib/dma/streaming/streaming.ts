@@ -1,6 +1,6 @@
 /**
- * Streaming mappings of one device (kernel/dma/direct.h, drivers/iommu/dma-iommu.c): which of three ways a piece of
- * memory goes.
+ * Streaming mappings of one device (kernel/dma/direct.h, drivers/iommu/dma-iommu.c). A piece of memory is mapped in
+ * one of three ways:
  *
  *      the device's own memory, all of it under the mask        arithmetic   no copy, no system call
  *      foreign memory of `copybreak` bytes or more, where the
@@ -41,17 +41,17 @@ import { DmaLimits } from './limits.ts';
 import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
 import { StrictBouncedMappings } from './strict.ts';
 
-/** How memory is mapped: in place, or by the bounce buffer. */
+/** Options that decide how memory is mapped: in place, or through the bounce buffer. */
 export interface StreamingOptions {
   readonly bounce?: BounceOptions | undefined;
   /**
-   * Foreign memory of so many bytes or more is mapped in place where that is possible, less is copied. 'measure' times
-   * both once, when it first matters. Default 32 KiB.
+   * Foreign memory of at least so many bytes is mapped in place where possible. Shorter memory is copied. With
+   * 'measure' the library times both ways once, when it first needs the value. Default 32 KiB.
    */
   readonly copybreak?: number | 'measure' | undefined;
-  /** Cache maintenance, for a device that is not coherent. Default: the device is coherent. */
+  /** The cache maintenance for a device that is not coherent. Default: the device is coherent. */
   readonly cache?: CacheMaintenance | undefined;
-  /** Does many copies in one call, for lists. Default: each is a call of its own. */
+  /** A function that does many copies of a list in one call. Default: each copy is a call of its own. */
   readonly copyMany?: CopyMany | undefined;
 }
 
@@ -78,13 +78,16 @@ export const STREAMING_CHECKS: OptionChecks<Required<Omit<StreamingOptions, 'cac
 export class Streaming implements MappingOwner {
   readonly limits: DmaLimits;
   readonly bounce: BounceBuffer;
-  /** Whether all memory is bounced, even if the device can reach it. */
+  /** True if all memory is bounced, even if the device can reach it. */
   readonly forced: boolean;
   /** Dependencies of an in-place mapping. */
   readonly pinning: PinningContext;
-  /** The same without cache maintenance, for coherent memory. */
+  /** The dependencies without cache maintenance, for coherent memory. */
   private readonly uncached: PinningContext;
-  /** Many copies in one call; undefined when there is no such thing, or each copy has cache maintenance around it. */
+  /**
+   * A function that does many copies in one call. It is undefined if there is none, or if each copy needs cache
+   * maintenance around it.
+   */
   readonly copyMany: CopyMany | undefined;
 
   protected readonly device: StreamingDevice;
@@ -93,12 +96,15 @@ export class Streaming implements MappingOwner {
   protected readonly table = new MappingTable(this);
   private readonly arithmetic: ArithmeticMappings;
   private readonly bounced: BouncedMappings;
-  /** Whether memory can be mapped in place. */
+  /** True if memory can be mapped in place. */
   private readonly pins: boolean;
-  /** Foreign memory of so many bytes is mapped in place; beyond all sizes where that is impossible. */
+  /**
+   * Foreign memory of at least so many bytes is mapped in place. The value is beyond all sizes where that is
+   * impossible.
+   */
   private copybreak: number;
   private measured: boolean;
-  /** Highest address of a mapping: the streaming mask. */
+  /** The highest address of a mapping: the streaming mask. */
   private limit: number;
   private readonly lifetime: Lifetime;
 
@@ -136,7 +142,7 @@ export class Streaming implements MappingOwner {
     this.bounced = new Bounced(operations, this.bounce, this.table, this.limits, cache);
   }
 
-  /** Mappings that are live. */
+  /** The number of live mappings. */
   get count(): number {
     return this.table.count;
   }
@@ -147,14 +153,14 @@ export class Streaming implements MappingOwner {
     this.bounce.setLimit(limit);
   }
 
-  /** dma_map_single. @throws DmaError as `DmaDevice.mapSingle` */
+  /** Map the bytes of a view (dma_map_single). @throws DmaError as `DmaDevice.mapSingle` */
   mapSingle(view: ArrayBufferView, direction: DmaDirection, attributes: number): StreamingMapping {
     const bits = directionBits(direction);
     if (attributes !== 0) this.checkAttributes(attributes);
     return this.map(view, bits, attributes).handle;
   }
 
-  /** @throws DmaError EINVAL not attributes of a memory mapping · EPERM they want what this device is not */
+  /** @throws DmaError EINVAL not attributes of a memory mapping · EPERM the device is not as they require */
   checkAttributes(attributes: number): void {
     checkMemoryAttributes(attributes);
     if ((attributes & DMA_ATTR.REQUIRE_COHERENT) === 0 || this.cache === undefined) return;
@@ -162,19 +168,19 @@ export class Streaming implements MappingOwner {
     throw new DmaError('EPERM', message, { remedy: 'leave it out, and sync' });
   }
 
-  /** `mapSingle` with direction and attributes checked before, as a record. */
+  /** As `mapSingle`, for a caller that has checked direction and attributes. It returns the record. */
   map(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
     const stamp = this.stampOf(view);
     if (stamp !== undefined) return this.mapStamped(stamp, bits, attributes);
     return this.mapUnstamped(view, view.buffer, bits, attributes);
   }
 
-  /** `map` of one element of a list that is mapped one by one. */
+  /** As `map`, for one element of a list whose elements are mapped one by one. */
   mapElement(view: ArrayBufferView, bits: number, attributes: number): MappingRecord {
     return this.map(view, bits, attributes);
   }
 
-  /** `map` of pieces that are copied, side by side (bounced.ts). */
+  /** As `map`, for pieces that are copied side by side (bounced.ts). */
   mapChain(
     views: readonly ArrayBufferView[],
     start: number,
@@ -185,7 +191,7 @@ export class Streaming implements MappingOwner {
     return this.bounced.mapChain(sources, start, bits, attributes);
   }
 
-  /** Whether foreign memory of so many bytes in all is mapped in place rather than copied. */
+  /** True if foreign memory of so many bytes in all is mapped in place rather than copied. */
   worthPinning(size: number): boolean {
     if (!this.measured) {
       this.measured = true;
@@ -231,12 +237,12 @@ export class Streaming implements MappingOwner {
     return new MappingRecord(this);
   }
 
-  /** The error to throw: `error`. dma-debug overrides this. */
+  /** Return the error to throw: `error`. dma-debug overrides this. */
   refuse(_misuse: Misuse, _record: MappingRecord, error: DmaError): DmaError {
     return error;
   }
 
-  /** The device is closing: mappings end without a copy, and their addresses go with the operations. */
+  /** The device is closing: mappings end without a copy, and the operations free their addresses. */
   close(): void {
     this.table.revoke();
     this.bounce.close();
@@ -256,7 +262,10 @@ export class Streaming implements MappingOwner {
     return this.mapOwn(region, offset, view, bits, attributes);
   }
 
-  /** @param buffer of the view: reading it costs as much as copying a kilobyte, so that it is read once */
+  /**
+   * @param buffer the view's buffer. The caller has read it once, because reading it costs as much as copying a
+   *   kilobyte
+   */
   protected mapUnstamped(
     view: ArrayBufferView,
     buffer: ArrayBufferLike,
@@ -288,7 +297,7 @@ export class Streaming implements MappingOwner {
     return this.mapElsewhere(region, source, bits, attributes);
   }
 
-  /** Own memory whose address the device cannot use: mapped in place at another address, or copied. */
+  /** Map own memory whose address the device cannot use: in place at another address, or through a copy. */
   private mapElsewhere(
     region: OwnRegion,
     source: Uint8Array,
@@ -314,29 +323,32 @@ export class Streaming implements MappingOwner {
     return this.bounced.map(source, bits, attributes);
   }
 
-  /** Whether the device cannot take the address that the memory has in place. */
+  /** True if the device cannot accept the address that the memory would have in place. */
   private isMisaligned(source: Uint8Array): boolean {
     const address = this.pinning.operations.pageOffset(source.buffer) + source.byteOffset;
     return (address & this.limits.dmaAlignment) !== 0;
   }
 
-  /** Whether foreign memory of so many bytes is copied. */
+  /** True if foreign memory of so many bytes is copied. */
   copies(size: number): boolean {
     return size <= this.bounce.maxMapping && !this.shouldPin(size);
   }
 
-  /** Long enough to be mapped in place, or too long to be copied. */
+  /** True if memory of this size is long enough to be mapped in place, or too long to be copied. */
   private shouldPin(size: number): boolean {
     if (this.worthPinning(size)) return true;
     return size > SLOT_SIZE && this.pins && size > this.bounced.maxMappingSize;
   }
 
-  /** Small, but not to be copied. */
+  /** True if even short memory has to be mapped in place, because the attributes forbid a copy. */
   private mustPin(attributes: number): boolean {
     return (attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && this.pins;
   }
 
-  /** Undefined when the memory cannot be pinned and may be bounced. @param region of our own memory */
+  /**
+   * Pin memory. The result is undefined if the memory cannot be pinned and may be bounced.
+   * @param region of our own memory
+   */
   private pin(
     source: Uint8Array,
     bits: number,
@@ -374,7 +386,7 @@ function checkCopybreak(copybreak: unknown, what: string): void {
   throw argumentError(what, copybreak, `pass bytes, or 'measure'`);
 }
 
-/** Errors that bouncing may get around. */
+/** True for errors that bouncing may avoid. */
 function isShortage(error: unknown): boolean {
   return error instanceof DmaError && ['EFAULT', 'ENOMEM', 'ENOSPC'].includes(error.code);
 }

@@ -1,7 +1,7 @@
 /**
  * Bounced mappings of `isolation: 'strict'` (iommu_dma_map_page of drivers/iommu/dma-iommu.c for a device that is not
- * trusted, with iommu.strict=1): the device reaches the granules of a mapping by its direction, once they are filled, and no
- * more before anything is copied out.
+ * trusted, with iommu.strict=1). The device reaches the granules of a mapping, as the mapping's direction allows.
+ * They are mapped once they are filled, and unmapped before anything is copied out.
  *
  *      run of slots     |0000xxxx|xxxxxxxx|xx000000|00000000|     x: bytes of the mapping
  *      for the device   |<---- the mapping's own ->| nothing
@@ -10,7 +10,7 @@ import { accessFor } from '../../iommu/access.ts';
 import { BouncedMappings } from './bounced.ts';
 import type { MappingRecord } from './mapping.ts';
 
-/** Bounced mappings that the device reaches in whole granules, by direction, only until they are copied out. */
+/** Bounced mappings that the device reaches in whole granules, by direction, and only until they are copied out. */
 export class StrictBouncedMappings extends BouncedMappings {
   override map(source: Uint8Array, bits: number, attributes: number): MappingRecord {
     const record = super.map(source, bits, attributes);
@@ -18,7 +18,7 @@ export class StrictBouncedMappings extends BouncedMappings {
     return record;
   }
 
-  /** The pieces have no granule in common. */
+  /** The pieces share no granule. */
   override mapChain(
     sources: readonly Uint8Array[],
     pad: number,
@@ -35,7 +35,7 @@ export class StrictBouncedMappings extends BouncedMappings {
     return super.unmap(record);
   }
 
-  /** All or none, and then the slots and the records are given back. */
+  /** Map all records or none. If one fails, the slots and the records are freed. */
   private placeAll(records: readonly MappingRecord[]): void {
     const { operations, bounce, table } = this;
     let placed = 0;
@@ -58,12 +58,12 @@ export class StrictBouncedMappings extends BouncedMappings {
     }
   }
 
-  /** Where in its granule the first byte lies. */
+  /** The offset of the first byte in its granule. */
   private lead({ slotOffset }: MappingRecord): number {
     return slotOffset % this.operations.granule;
   }
 
-  /** Bytes of its granules. */
+  /** Bytes of the granules of a mapping. */
   private spanOf(record: MappingRecord): number {
     const { granule } = this.operations;
     return Math.ceil((this.lead(record) + record.size) / granule) * granule;

@@ -1,38 +1,41 @@
-/** Attributes of a mapping, with the kernel's bit numbers (include/linux/dma-mapping.h, dma-attributes.rst). */
+/** The attributes of a mapping, with the kernel's bit numbers (include/linux/dma-mapping.h, dma-attributes.rst). */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
-/** Attributes of mappings and allocations, combined with | (DMA_ATTR_*). */
+/** The attributes of mappings and allocations (DMA_ATTR_*). Combine them with |. */
 export const DMA_ATTR = {
-  /** Ignored: relaxed ordering is a matter of the device's PCIe capability. */
+  /** This is ignored: relaxed ordering is set in the device's PCIe capability. */
   WEAK_ORDERING: 1 << 1,
-  /** Ignored where memory is cached, which the kernel allows. */
+  /** This is ignored for cached memory, which the kernel allows. */
   WRITE_COMBINE: 1 << 2,
-  /** Concerns allocations; ignored by mappings. */
+  /** This concerns allocations. Mappings ignore it. */
   NO_KERNEL_MAPPING: 1 << 4,
-  /** No transfer to the CPU at unmap, none to the device at map. As in the kernel, a bounced map still copies in. */
+  /**
+   * Nothing is transferred to the CPU at unmap, or to the device at map. As in the kernel, mapping through the bounce
+   * buffer still copies in.
+   */
   SKIP_CPU_SYNC: 1 << 5,
-  /** Concerns allocations; ignored by mappings. */
+  /** This concerns allocations. Mappings ignore it. */
   FORCE_CONTIGUOUS: 1 << 6,
-  /** A hint to allocations; ignored by mappings. */
+  /** This is a hint to allocations. Mappings ignore it. */
   ALLOC_SINGLE_PAGES: 1 << 7,
   /** A failure is thrown, but reported nowhere else. */
   NO_WARN: 1 << 8,
-  /** Ignored: a user-space driver has one privilege level. */
+  /** This is ignored: a user-space driver has one privilege level. */
   PRIVILEGED: 1 << 9,
-  /** For registers of another function, never for memory. */
+  /** This is for registers of another function, never for memory. */
   MMIO: 1 << 10,
-  /** For the checks of the debug layer. */
+  /** This is for the checks of dma-debug. */
   DEBUGGING_IGNORE_CACHELINES: 1 << 11,
-  /** Fail with EPERM rather than bounce or maintain caches. */
+  /** The call fails with EPERM rather than bounce or maintain caches. */
   REQUIRE_COHERENT: 1 << 12,
 } as const;
 
 const KNOWN = Object.values(DMA_ATTR).reduce((bits, bit) => bits | bit, 0);
-/** DMA_ATTR_WRITE_BARRIER (bit 0) and DMA_ATTR_NON_CONSISTENT (bit 3) are gone from the kernel. */
+/** These bits are gone from the kernel: DMA_ATTR_WRITE_BARRIER (bit 0) and DMA_ATTR_NON_CONSISTENT (bit 3). */
 const REMOVED = (1 << 0) | (1 << 3);
 
-/** @throws DmaError EINVAL for bits that have no meaning, or none any more */
+/** @throws DmaError EINVAL for bits that never had a meaning, or that have lost it */
 export function checkAttributes(attributes: number): void {
   if (
     Number.isSafeInteger(attributes) &&
@@ -51,8 +54,9 @@ export function checkAttributes(attributes: number): void {
 }
 
 /**
- * Attributes of a mapping that ends with `given` (dma_unmap_page_attrs): only whether the CPU's side is synced is a
- * matter of the end. @throws DmaError EINVAL
+ * The attributes of a mapping that the driver unmaps with `given` (dma_unmap_page_attrs). SKIP_CPU_SYNC follows
+ * `given`. The other attributes stay as mapped, and `given` must not add one to them.
+ * @throws DmaError EINVAL
  */
 export function endAttributes(mapped: number, given: number): number {
   checkMemoryAttributes(given);
@@ -65,7 +69,7 @@ export function endAttributes(mapped: number, given: number): number {
   return (mapped & ~DMA_ATTR.SKIP_CPU_SYNC) | (given & DMA_ATTR.SKIP_CPU_SYNC);
 }
 
-/** Attributes that an allocation takes; none of them changes anything here, but for those below. */
+/** The attributes that an allocation accepts. They change nothing here. */
 const OF_ALLOCATIONS =
   DMA_ATTR.WEAK_ORDERING |
   DMA_ATTR.WRITE_COMBINE |
@@ -74,9 +78,10 @@ const OF_ALLOCATIONS =
   DMA_ATTR.PRIVILEGED;
 
 /**
- * Attributes for memory that is allocated (dma_alloc_attrs).
- * @param contiguous whether it is physically contiguous anyway, which an IOMMU makes unnecessary
- * @throws DmaError EOPNOTSUPP FORCE_CONTIGUOUS where memory is not, NO_KERNEL_MAPPING · EINVAL others, by name
+ * Check the attributes of an allocation (dma_alloc_attrs).
+ * @param contiguous true if the memory is always physically contiguous; behind an IOMMU it need not be
+ * @throws DmaError EOPNOTSUPP FORCE_CONTIGUOUS where memory is not contiguous, NO_KERNEL_MAPPING · EINVAL others, by
+ *   name
  */
 export function checkAllocationAttributes(attributes: number, contiguous: boolean): void {
   checkAttributes(attributes);
@@ -99,7 +104,7 @@ export function checkAllocationAttributes(attributes: number, contiguous: boolea
 }
 
 /**
- * Attributes for memory that is mapped, which DMA_ATTR.MMIO forbids.
+ * Check the attributes of a mapping of memory. DMA_ATTR.MMIO is forbidden there.
  * @throws DmaError EINVAL
  */
 export function checkMemoryAttributes(attributes: number): void {

@@ -1,24 +1,25 @@
-/** The lifetime of a device, which all of its parts share. */
+/** The lifetime of a device. All of its parts share it. */
 import { closedError, type DmaError } from '../../errors.ts';
 
 /**
- *      open      -> gone      the device is not there any more: no more allocations or mappings; live ones can be freed and unmapped
- *      open, gone -> closed   everything was freed and unmapped
+ *      open        -> gone      the device is not there any more: nothing is allocated or mapped from here on,
+ *                               but the driver can still free and unmap what is live
+ *      open, gone  -> closed    everything was freed and unmapped
  */
 export class Lifetime {
-  /** The device is gone or closed. */
+  /** True once the device is gone or closed. */
   ended = false;
-  /** The device was closed; before that it may have been gone. */
+  /** True once the device was closed. It may have been gone before. */
   closed = false;
   readonly #name: string;
   #reason: DmaError | undefined;
 
-  /** @param name the device, for messages */
+  /** @param name the name of the device, for messages */
   constructor(name: string) {
     this.#name = name;
   }
 
-  /** The error of an allocation or a mapping now: ENODEV. */
+  /** The error that an allocation or a mapping throws now: ENODEV. */
   get error(): DmaError {
     return this.closed ? closedError(this.#name) : (this.#reason ?? closedError(this.#name));
   }

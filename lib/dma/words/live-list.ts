@@ -1,23 +1,24 @@
 /**
- * Live entries, in the order in which they were added. Each entry carries its own links, so that adding and removing
- * one takes the same time however many there are. No Map or Set does that job for addresses: V8 keeps a deleted key in
- * its hash chain until the table is rehashed, and an allocator returns the same address again and again.
+ * The live entries, in the order in which they were added. Each entry carries its own links, so that adding and
+ * removing one takes the same time for any number of entries. A Map or Set keyed by addresses cannot do that: V8
+ * keeps a deleted key in its hash chain until the table is rehashed, and an allocator returns the same address again
+ * and again.
  *
  *      oldest <-> ... <-> ... <-> newest
  */
 
-/** Something that can be in one LiveList. */
+/** An object that can be in one LiveList. */
 export class LiveEntry {
   older: this | undefined = undefined;
   newer: this | undefined = undefined;
 }
 
-/** Entries that are live. */
+/** A list of live entries. */
 export class LiveList<T extends LiveEntry> {
   #oldest: T | undefined = undefined;
   #newest: T | undefined = undefined;
 
-  /** The entry is in no list. */
+  /** Add an entry that is in no list. */
   add(entry: T): void {
     const newest = this.#newest;
     entry.older = newest;
@@ -26,7 +27,7 @@ export class LiveList<T extends LiveEntry> {
     this.#newest = entry;
   }
 
-  /** The entry is in this list. */
+  /** Remove an entry that is in this list. */
   remove(entry: T): void {
     const { older, newer } = entry;
     if (older === undefined) this.#oldest = newer;
@@ -37,7 +38,7 @@ export class LiveList<T extends LiveEntry> {
     entry.newer = undefined;
   }
 
-  /** All entries, oldest first, as they are now. */
+  /** All entries of this moment, oldest first. */
   all(): T[] {
     const entries: T[] = [];
     for (let entry = this.#oldest; entry !== undefined; entry = entry.newer) entries.push(entry);

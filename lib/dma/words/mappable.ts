@@ -1,6 +1,6 @@
 /**
- * Memory that can be mapped: the bytes of a view, unless the program can move or resize them while the device uses
- * them.
+ * The memory that can be mapped: the bytes of a view, unless the program can move or resize them while the device
+ * uses them.
  */
 import { constants } from 'node:buffer';
 import { DEVICE_WRITES } from '../../direction.ts';
@@ -8,7 +8,7 @@ import { DmaError } from '../../errors.ts';
 
 /**
  * The bytes of a view.
- * @param bits what the device may do with them, DEVICE_READS and DEVICE_WRITES
+ * @param bits the accesses of the device, DEVICE_READS and DEVICE_WRITES
  * @throws DmaError EINVAL no view · empty or detached · of resizable or shared memory · of immutable memory that the
  *   device may write
  */
@@ -17,13 +17,16 @@ export function mappableBytes(view: ArrayBufferView, bits: number): Uint8Array {
   return bytesOf(view, view.buffer, bits);
 }
 
-/** The same for a view whose buffer was read before: reading it costs as much as copying a kilobyte. */
+/**
+ * As `mappableBytes`, for a view whose buffer the caller has read already: reading it costs as much as copying a
+ * kilobyte.
+ */
 export function bytesOf(view: ArrayBufferView, buffer: ArrayBufferLike, bits: number): Uint8Array {
-  // Node 20 knows the property; on a SharedArrayBuffer it does not exist.
+  // Node 20 knows the property. A SharedArrayBuffer does not have it.
   if ((buffer as { readonly resizable?: boolean }).resizable !== false) {
     throw notMappable('a view of resizable or shared memory', 'a view of a fixed ArrayBuffer');
   }
-  // ArrayBuffer.prototype.immutable, where the runtime has it: the bytes of the device could not be copied into it.
+  // Some runtimes have ArrayBuffer.prototype.immutable: the device's bytes could not be copied into that buffer.
   if ((bits & DEVICE_WRITES) !== 0 && (buffer as { readonly immutable?: boolean }).immutable === true) {
     throw notMappable('immutable memory that the device may write', "'to-device', or memory that can change");
   }
@@ -32,7 +35,7 @@ export function bytesOf(view: ArrayBufferView, buffer: ArrayBufferLike, bits: nu
   return bytes;
 }
 
-/** The error for anything but a view. */
+/** The error for a value that is not a view. */
 export function notAView(): DmaError {
   return notMappable('no view of a buffer', 'a typed array, DataView or Buffer');
 }

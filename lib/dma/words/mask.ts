@@ -1,12 +1,12 @@
-/** DMA masks: the highest address a device can put on the bus, as an all-ones number. */
+/** DMA masks. A mask is the highest address that a device can put on the bus, as an all-ones number. */
 import { describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 
-/** The mask every device starts with, until its driver asks for another (kernel-api: "32-bit by default"). */
+/** The mask of every device until its driver sets another one (kernel-api: "32-bit by default"). */
 export const DEFAULT_MASK = 0xffff_ffffn;
 
 /**
- * All-ones mask of `bits` address bits (DMA_BIT_MASK).
+ * The all-ones mask of `bits` address bits (DMA_BIT_MASK).
  * @throws DmaError EINVAL unless 1 <= bits <= 64
  */
 export function dmaBitMask(bits: number): bigint {
@@ -15,15 +15,16 @@ export function dmaBitMask(bits: number): bigint {
 }
 
 /**
- * The mask as the last address it allows. Addresses are plain numbers inside the library, so a mask wider than
- * 53 bits means "all of them".
+ * The last address that the mask allows. Addresses are plain numbers inside the library, so a mask wider than 53 bits
+ * allows all of them.
  */
 export function maskLimit(mask: bigint): number {
   return mask > BigInt(Number.MAX_SAFE_INTEGER) ? Number.MAX_SAFE_INTEGER : Number(mask);
 }
 
 /**
- * The kernel only ever compares against a mask, so that one with holes would silently allow what it forbids.
+ * Check that a mask has no holes. The kernel only compares addresses with a mask, so a mask with holes would silently
+ * allow addresses that it seems to forbid.
  * @throws DmaError EINVAL unless the mask is 2^n - 1 with 1 <= n <= 64
  */
 export function checkMask(mask: bigint): void {

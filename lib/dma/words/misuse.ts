@@ -1,6 +1,6 @@
 /**
- * The mistakes of a driver with a handle. Each of them throws a DmaError. The owner of the handle is told before, so
- * that dma-debug (lib/debug) can report it; a device without dma-debug has no cost of it.
+ * The mistakes that a driver makes with a handle. Each of them throws a DmaError. The owner of the handle is told
+ * first, so that dma-debug (lib/debug) can report the mistake. A device without dma-debug pays nothing for it.
  */
 import type { DmaError } from '../../errors.ts';
 
@@ -8,6 +8,6 @@ export type Misuse = 'released-twice' | 'used-after-release' | 'sync-out-of-rang
 
 /** The owner of handles of type `T`. */
 export interface Refuser<T> {
-  /** The error to throw: `error`. */
+  /** Return the error to throw. Without dma-debug it is `error`. */
   refuse(misuse: Misuse, handle: T, error: DmaError): DmaError;
 }
