@@ -372,7 +372,17 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     debugged: true,
     make: ({ fn }) => fn.dma.debug,
     calls: { dump: none, onReport: () => [() => {}], checkFaults: none, clear: none },
-    internal: ['attach', 'blockAt', 'report', 'refused', 'mistake', 'conflict', 'reportPending', 'closing'],
+    internal: [
+      'attach',
+      'begin',
+      'blockAt',
+      'report',
+      'refused',
+      'mistake',
+      'conflict',
+      'reportPending',
+      'closing',
+    ],
   },
   'ring index': {
     make: () => new main.RingIndex(16),
