@@ -7,6 +7,7 @@ import { DebugRecord, DebugSgRecord } from './records.ts';
 import { SimulationWatch } from './simulation-watch.ts';
 import type { Shared, WatchedMemory } from './watch.ts';
 
+/** A SimulationWatch that also tells an observer of each mapping, sync, allocation, access and report. */
 export class ObservedWatch extends SimulationWatch {
   readonly #debug: DmaDebug;
   readonly #memory: WatchedMemory;
