@@ -2,7 +2,7 @@
  * virtio over PCI, for devices of version 1.0 and later (4.1): the parts of the BARs, features, status, and queues.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Bar, DmaError, type PciFunction } from '../../lib/index.ts';
+import { type Bar, DmaError, type PciFunction, type VendorCapability } from '../../lib/index.ts';
 import type { VirtQueue } from './queue.ts';
 import { CAPABILITY, COMMON, COMMON_BYTES, CONFIGURATION, FEATURE, NO_VECTOR, STATUS } from './registers.ts';
 
@@ -11,10 +11,13 @@ interface Part {
   readonly bar: Bar;
   readonly offset: number;
   readonly length: number;
+  readonly capability: VendorCapability;
 }
 
 /** Milliseconds that a reset may take. */
 const RESET_TIME = 1000;
+/** The most readings of the device's own configuration until one is not torn. */
+const READINGS = 1000;
 
 export class VirtioPci {
   readonly #fn: PciFunction;
@@ -32,9 +35,7 @@ export class VirtioPci {
     this.#common = this.#part(CONFIGURATION.common, COMMON_BYTES);
     this.#notify = this.#part(CONFIGURATION.notify, 2);
     this.#device = this.#part(CONFIGURATION.device, deviceBytes);
-    const { vendorSpecific } = fn.config;
-    const notify = vendorSpecific.find((one) => one.read8(CAPABILITY.type) === CONFIGURATION.notify)!;
-    this.#notifyMultiplier = notify.read32(CAPABILITY.notifyMultiplier);
+    this.#notifyMultiplier = this.#notify.capability.read32(CAPABILITY.notifyMultiplier);
   }
 
   get status(): number {
@@ -133,14 +134,16 @@ export class VirtioPci {
   /**
    * A value of the device's own configuration. It is read again until the device did not change it meanwhile
    * (4.1.4.3.1).
+   * @throws DmaError EIO it changes all the time
    */
   readDevice<T>(read: (bar: Bar, offset: number) => T): T {
     const { bar, offset } = this.#common;
-    for (;;) {
+    for (let reading = 0; reading < READINGS; reading++) {
       const before = bar.read8(offset + COMMON.generation);
       const value = read(this.#device.bar, this.#device.offset);
       if (bar.read8(offset + COMMON.generation) === before) return value;
     }
+    throw this.#broken('changes its configuration all the time');
   }
 
   #deviceFeatures(): bigint {
@@ -169,7 +172,7 @@ export class VirtioPci {
       ];
       if (index > 5) continue;
       const bar = this.#fn.bar(index);
-      if (length >= bytes && offset + length <= bar.size) return { bar, offset, length };
+      if (length >= bytes && offset + length <= bar.size) return { bar, offset, length, capability: one };
     }
     throw new DmaError(
       'ENODEV',

@@ -100,8 +100,8 @@ describe('files of the harness', () => {
       writeFileSync(join(folder, name), '');
     }
     const other = ['no-vfio', ['vm/no-vfio/b.test.js']];
-    // The machine with the kernel of our own runs the shared files too.
-    const own = ['iommufd', ['edu/c.test.js']];
+    // The machine with a kernel of our own and without a container runs the shared files too.
+    const own = ['iommufd-edu', ['edu/c.test.js']];
     assert.deepEqual(names([]), [['intel', ['vm/a.test.js', 'edu/c.test.js']], own, other]);
     assert.deepEqual(names(['edu']), [['intel', ['edu/c.test.js']], own]);
     assert.deepEqual(names(['no-vfio']), [other]);
