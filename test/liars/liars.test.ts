@@ -13,7 +13,7 @@ import { impossibleBars, withLyingConfig } from './config.ts';
 import { Liar } from './liar.ts';
 import { type Loaded, mayFail, type Suspect, suspects } from './suspects.ts';
 
-const ROUNDS = Number(process.env.USERDMA_TEST_RUNS ?? 300);
+const ROUNDS = Number(process.env.USERDMA_TEST_RUNS ?? 100);
 /** Functions with impossible BARs. */
 const OPENINGS = Math.ceil(ROUNDS / 10);
 /** Deeds at most from one opening to the next: many when there are many in all, so that most of the time is theirs. */
