@@ -28,6 +28,8 @@ export async function main(command: Command): Promise<void> {
   try {
     await command.parseAsync();
   } catch (error) {
+    // The error would stand behind the progress of the work that failed.
+    progress(undefined);
     process.exitCode = complain(error);
   }
 }

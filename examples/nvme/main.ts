@@ -17,6 +17,8 @@ import { type LoadOptions, measure } from './load.ts';
 import type { Namespace } from './namespace.ts';
 
 const SIMULATION = 'sim';
+/** Bytes that are read at once. Their hexadecimal digits are one text, and a text has at most half a gigabyte. */
+const MOST_READ = 2 ** 27;
 
 interface Flags {
   readonly device: string;
@@ -68,6 +70,11 @@ async function info(nvme: NvmeController): Promise<void> {
 }
 
 async function read(disk: Namespace, { blocks, lba, file }: Flags): Promise<void> {
+  if (blocks * disk.blockSize > MOST_READ) {
+    throw new DmaError('EINVAL', `${blocks} blocks are too many at once`, {
+      remedy: `read at most ${MOST_READ / disk.blockSize}`,
+    });
+  }
   const bytes = Buffer.alloc(blocks * disk.blockSize);
   progress(`reading ${bytes.length} bytes`);
   await disk.read(lba, bytes);

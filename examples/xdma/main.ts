@@ -19,6 +19,10 @@ interface Flags {
 }
 
 const SIZES = [64, 4096, 65_536, 1_048_576];
+/** Bytes of card memory that a run uses. */
+const LARGEST = 2 ** 20;
+/** A simulated card has memory of this process from address 0 on. */
+const MOST_SIMULATED = 2 ** 30;
 
 /** One size: a block to the card and back, again and again. */
 async function measure(xdma: Xdma, card: number, size: number, seconds: number): Promise<string[]> {
@@ -49,9 +53,14 @@ async function run(target: string | undefined, { card, seconds, poll, overwrite 
       remedy: 'pass --overwrite if it is not needed, and --card for its address',
     });
   }
+  if (target === undefined && card + LARGEST > MOST_SIMULATED) {
+    throw new DmaError('EINVAL', `a simulated card has no memory at ${card}`, {
+      remedy: `pass --card with an address up to ${MOST_SIMULATED - LARGEST}`,
+    });
+  }
   // With debugging, most of the time would go there.
   const fn = await (target === undefined
-    ? openPci(simulateXdma({ memory: card + 2 ** 20 }), { debug: false })
+    ? openPci(simulateXdma({ memory: card + LARGEST }), { debug: false })
     : openPci(target));
   await using xdma = await Xdma.open(fn, { completions: poll ? 'poll' : 'interrupt' });
   const { h2c, c2h } = xdma;
@@ -72,7 +81,7 @@ const command = tool(
   "Writes blocks to the card's memory, reads them back and compares them.",
 )
   .argument('[address]', 'the function; without it a simulated card')
-  .option('--card <address>', "address on the card's AXI bus", whole(0, Number.MAX_SAFE_INTEGER), 0)
+  .option('--card <address>', "address on the card's AXI bus", whole(0, Number.MAX_SAFE_INTEGER - LARGEST), 0)
   .option('--seconds <s>', 'how long to measure', whole(1, 86_400), 2)
   .option('--poll', 'no interrupts')
   .option('--overwrite', 'needed for a real card')

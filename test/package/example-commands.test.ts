@@ -51,6 +51,24 @@ describe('commands of the examples', () => {
     expect(stderr.trim()).toMatch(/^ENOENT.*file'$/);
   });
 
+  for (const [example, words] of [
+    ['xdma', ['--card', String(2 ** 30)]],
+    ['xdma', ['--card', String(Number.MAX_SAFE_INTEGER - 2 ** 20)]],
+    ['nvme', ['read', '--blocks', String(2 ** 32)]],
+  ] as const) {
+    it(`${example} ${words.join(' ')}: one line says that it is too much`, () => {
+      const { status, stderr } = run(example, ...words);
+      expect(status).toBe(1);
+      expect(stderr.trim()).toMatch(/^EINVAL .*$/);
+    });
+  }
+
+  it('xdma names an address that is too large to count with', () => {
+    const { status, stderr } = run('xdma', '--card', String(Number.MAX_SAFE_INTEGER));
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/--card .* is invalid. It is no whole number from 0 to/);
+  });
+
   it('nvme read prints offsets', () => {
     expect(run('nvme', 'read', '--lba', '2', '--blocks', '1').stdout).toMatch(
       /^0000000400 {2}0{64}\n0000000420 /,
