@@ -50,7 +50,7 @@ export function check(file: string, { json, registers, readOnly = [], pin = [], 
     ? wasmDesign(file)
     : processDesign(file.includes('/') ? file : `./${file}`);
   const result = checkDesign(design, {
-    readOnly: readOnly.map(Number),
+    readOnly: readOnly.map(parseOffset),
     pins: Object.fromEntries(pin.map(parsePin)),
     ...(registers !== undefined && { registers: Number(registers) }),
     ...(copy !== undefined && { copy: readRecipe(copy) }),
@@ -61,9 +61,8 @@ export function check(file: string, { json, registers, readOnly = [], pin = [], 
     console.log(toJson(result));
     return;
   }
-  console.log(
-    `registers: ${reads} reads, ${writes} writes, ${fastest} to ${slowest} clocks without back-pressure`,
-  );
+  const clocks = fastest === undefined ? 'none was answered' : `${fastest} to ${slowest} clocks`;
+  console.log(`registers: ${reads} reads, ${writes} writes, ${clocks} without back-pressure`);
   if (bytesPerClock !== undefined) {
     console.log(
       `copies: ${copies}, at most ${bytesPerClock.toFixed(2)} bytes a clock with their register accesses`,
@@ -73,9 +72,16 @@ export function check(file: string, { json, registers, readOnly = [], pin = [], 
   console.log(problems.length === 0 ? 'nothing is wrong' : `${problems.length} problems`);
 }
 
+const NUMBER = /^(0x[0-9a-f]+|\d+)$/i;
+
+function parseOffset(text: string): number {
+  if (NUMBER.test(text)) return Number(text);
+  throw new DmaError('EINVAL', `${text} is no offset`, { remedy: 'write --read-only OFFSET, e.g. 0x10' });
+}
+
 function parsePin(text: string): [string, number] {
   const [name = '', value = ''] = text.split('=');
-  if (name !== '' && /^(0x[0-9a-f]+|\d+)$/i.test(value)) return [name, Number(value)];
+  if (name !== '' && NUMBER.test(value)) return [name, Number(value)];
   throw new DmaError('EINVAL', `${text} is no input with a value`, { remedy: 'write --pin NAME=NUMBER' });
 }
 

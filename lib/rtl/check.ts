@@ -34,11 +34,12 @@ export interface CheckOptions {
 
 /** What a check of a design found. */
 export interface CheckResult {
+  /** Accesses of the register window; those of copies are not counted. */
   readonly reads: number;
   readonly writes: number;
-  /** Clocks of the fastest and of the slowest access without back-pressure. */
-  readonly fastest: number;
-  readonly slowest: number;
+  /** Clocks of the fastest and of the slowest access without back-pressure; undefined if none was answered. */
+  readonly fastest: number | undefined;
+  readonly slowest: number | undefined;
   readonly copies: number;
   /** The most bytes a clock that a copy reached, there and back; undefined without copies. */
   readonly bytesPerClock: number | undefined;
@@ -62,8 +63,9 @@ const ENOUGH = 20;
 /** Clocks that a copy may take. */
 const PATIENCE = 200_000;
 
-/** @throws DmaError as `Design.open` · EINVAL the recipe, a pin, the window */
+/** @throws DmaError as `Design.open` · EINVAL the recipe, a pin, the window, an offset of `readOnly` */
 export function checkDesign(design: Design, options: CheckOptions = {}): CheckResult {
+  if (options.copy !== undefined) checkRecipe(options.copy);
   const check = new Check(design, options);
   try {
     check.registers();
@@ -81,8 +83,8 @@ class Check {
   readonly #problems = new Set<string>();
   #reads = 0;
   #writes = 0;
-  #fastest = Number.POSITIVE_INFINITY;
-  #slowest = 0;
+  #fastest: number | undefined;
+  #slowest: number | undefined;
   #copies = 0;
   #best = 0;
 
@@ -107,11 +109,20 @@ class Check {
         remedy: `pass ${dataBytes} to ${2 ** addressBits} bytes`,
       });
     }
+    for (const offset of readOnly) {
+      if (Number.isInteger(offset / dataBytes) && offset >= 0 && offset + dataBytes <= registers) continue;
+      throw new DmaError('EINVAL', `there is no register at offset ${String(offset)}`, {
+        remedy: `pass multiples of ${dataBytes} inside of the window of ${registers} bytes`,
+      });
+    }
     for (const traffic of [CALM, PRESSURE]) {
       this.#traffic(traffic);
       for (let offset = 0; offset + dataBytes <= registers; offset += dataBytes) {
+        this.#reads++;
         const { low, high } = this.#access('read', offset, dataBytes, traffic);
-        if (!readOnly.includes(offset)) this.#access('write', offset, dataBytes, traffic, low, high);
+        if (readOnly.includes(offset)) continue;
+        this.#writes++;
+        this.#access('write', offset, dataBytes, traffic, low, high);
       }
     }
   }
@@ -186,12 +197,10 @@ class Check {
     const before = simulator.clock;
     const outcome =
       kind === 'read' ? simulator.read(offset, width) : simulator.write(offset, width, low, high);
-    if (kind === 'read') this.#reads++;
-    else this.#writes++;
     const clocks = simulator.clock - before;
     if (traffic === CALM && outcome !== OUTCOME.timeout) {
-      this.#fastest = Math.min(this.#fastest, clocks);
-      this.#slowest = Math.max(this.#slowest, clocks);
+      this.#fastest = Math.min(this.#fastest ?? clocks, clocks);
+      this.#slowest = Math.max(this.#slowest ?? clocks, clocks);
     }
     if (outcome !== OUTCOME.okay) {
       const how = outcome === OUTCOME.timeout ? 'is not answered' : 'ends with an error response';
@@ -253,18 +262,49 @@ interface Places {
   readonly length: number;
 }
 
-function wordOf(value: number | string, places: Places): number {
-  if (typeof value === 'number') return value;
-  const [name = '', half] = value.split('.');
-  if (!(name in places) || (half !== undefined && half !== 'high')) return numberOf(value);
+/** Before anything runs. @throws DmaError EINVAL */
+function checkRecipe(recipe: CopyRecipe): void {
+  if (!hasAll(recipe, ['steps']) || !Array.isArray(recipe.steps)) {
+    throw badRecipe(recipe, 'write {"steps": [...]}');
+  }
+  const { steps, longest } = recipe;
+  if (longest !== undefined && !(Number.isInteger(longest) && longest >= 1)) {
+    throw badRecipe(longest, 'write the longest copy in bytes, from 1 on');
+  }
+  for (const step of steps as readonly unknown[]) {
+    if (hasAll(step, ['write', 'value'])) {
+      numberOf(step.write);
+      wordOf(step.value, { source: 0, destination: 0, length: 0 });
+    } else if (hasAll(step, ['until', 'mask', 'is'])) {
+      for (const value of [step.until, step.mask, step.is]) numberOf(value);
+    } else throw badRecipe(step, 'write each step as {"write", "value"} or {"until", "mask", "is"}');
+  }
+}
+
+function hasAll<Name extends string>(step: unknown, names: readonly Name[]): step is Record<Name, unknown> {
+  return typeof step === 'object' && step !== null && names.every((name) => Object.hasOwn(step, name));
+}
+
+function wordOf(value: unknown, places: Places): number {
+  if (typeof value !== 'string') return numberOf(value);
+  const [name = '', half, ...more] = value.split('.');
+  const known = Object.hasOwn(places, name) && (half === undefined || half === 'high') && more.length === 0;
+  if (!known) return numberOf(value);
   const number = places[name as keyof Places];
   return half === 'high' ? Math.floor(number / 2 ** 32) : number >>> 0;
 }
 
-function numberOf(text: number | string): number {
-  const number = typeof text === 'number' ? text : Number(text);
-  if (Number.isInteger(number) && number >= 0 && number < 2 ** 32) return number;
-  throw new DmaError('EINVAL', `${JSON.stringify(text)} in the recipe of a copy is no number`, {
-    remedy: 'write a number, "source", "destination", "length", or one of these with ".high"',
-  });
+function numberOf(value: unknown): number {
+  const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value;
+  if (typeof number === 'number' && Number.isInteger(number) && number >= 0 && number < 2 ** 32)
+    return number;
+  throw badRecipe(
+    value,
+    'write a number below 2^32, "source", "destination", "length", or one of these with ".high"',
+  );
+}
+
+function badRecipe(what: unknown, remedy: string): DmaError {
+  const text = typeof what === 'number' ? String(what) : JSON.stringify(what);
+  return new DmaError('EINVAL', `${text} in the recipe of a copy cannot be used`, { remedy });
 }

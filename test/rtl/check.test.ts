@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { type CopyRecipe, checkDesign } from '../../lib/rtl/index.ts';
+import { check } from '../../lib/cli/rtl.ts';
+import { type CheckOptions, type CopyRecipe, checkDesign } from '../../lib/rtl/index.ts';
 import { BUGS, sourcesWithBugs } from './bugs.ts';
 import { built, design, missing, TARGETS } from './designs.ts';
 
@@ -20,7 +21,8 @@ describe.skipIf(missing !== undefined)('a check without a driver', () => {
         pins: { dma_bits: 40 },
         copy,
       });
-      expect(result).toMatchObject({ problems: [], copies: 2 * 15 * 6 * 4, reads: expect.any(Number) });
+      // A read and a write of each of 40 registers, twice. Polls of the copies are not among them.
+      expect(result).toMatchObject({ problems: [], copies: 2 * 15 * 6 * 4, reads: 80, writes: 80 });
       expect(result.fastest).toBeGreaterThanOrEqual(2);
       expect(result.bytesPerClock).toBeGreaterThan(3);
     });
@@ -47,4 +49,49 @@ describe.skipIf(missing !== undefined)('a check without a driver', () => {
     const steps = [{ write: 0x80, value: 'elsewhere' }];
     expect(() => checkDesign(edu, { registers: 4, copy: { steps } })).toThrow(/"elsewhere" in the recipe/);
   });
+
+  const until = { until: 0x98, mask: 1, is: 0 };
+  const recipes: readonly [unknown, string][] = [
+    [null, 'null'],
+    [{ steps: 'none' }, '{"steps":"none"}'],
+    [{ steps: [null] }, 'null'],
+    [{ steps: [{ write: 0 }] }, '{"write":0}'],
+    [{ steps: [{ until: 0, mask: 1 }] }, '{"until":0,"mask":1}'],
+    [{ steps: [{ write: null, value: 0 }] }, 'null'],
+    [{ steps: [{ write: '', value: 0 }] }, '""'],
+    [{ steps: [{ write: 0x80, value: 'toString' }] }, '"toString"'],
+    [{ steps: [{ write: 0x80, value: 'length.high.high' }] }, '"length.high.high"'],
+    [{ steps: [{ write: 0x80, value: -1.5 }] }, '-1.5'],
+    [{ steps: [until, { ...until, mask: Number.NaN }] }, 'NaN'],
+    [{ steps: [until], longest: 0 }, '0'],
+  ];
+  for (const [recipe, named] of recipes) {
+    it(`refuses the recipe ${JSON.stringify(recipe)}`, async () => {
+      const run = async () => checkDesign(await design('edu', 'wasm'), { copy: recipe as CopyRecipe });
+      await expect(run()).rejects.toMatchObject({
+        code: 'EINVAL',
+        message: expect.stringContaining(`${named} in the recipe`),
+      });
+    });
+  }
+
+  for (const offset of [2, -4, 0xa0, 0x9e, Number.NaN]) {
+    it(`refuses ${offset} as a register that is only read`, async () => {
+      const options: CheckOptions = { registers: 0xa0, readOnly: [offset] };
+      const run = async () => checkDesign(await design('edu', 'wasm'), options);
+      await expect(run()).rejects.toMatchObject({ code: 'EINVAL', message: expect.stringMatching(/offset/) });
+    });
+  }
+
+  it('has no fastest access when none is answered', async () => {
+    const result = checkDesign(await design('edu', 'wasm'), { registers: 4, pins: { rst_n: 0 } });
+    expect(result).toMatchObject({ fastest: undefined, slowest: undefined, reads: 2, writes: 2 });
+    expect(result.problems).toContain('a read at 0x0 is not answered');
+  });
+});
+
+it('userdma rtl check refuses an offset that is no number, before it opens anything', () => {
+  for (const offset of ['abc', '', '1e3', '-4']) {
+    expect(() => check('nowhere.wasm', { json: false, readOnly: [offset] })).toThrow(/is no offset/);
+  }
 });
