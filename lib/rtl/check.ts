@@ -185,6 +185,7 @@ class Check {
       note: () => '',
       interrupt: () => {},
       streamed: () => {},
+      waveLost: () => {},
     };
   }
 

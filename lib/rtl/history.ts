@@ -44,6 +44,8 @@ interface Run {
   readonly address: bigint;
   readonly bytes: Uint8Array;
   readonly response: number;
+  /** Whether dma-debug has told of it, or never will: undefined as `entry` then means that nothing was mapped there. */
+  told: boolean;
   entry: DmaEntry | undefined;
   over: boolean;
 }
@@ -65,6 +67,8 @@ export class WriteHistory {
   readonly #bursts: Burst[] = [];
   #next = 0;
   #open: Burst | undefined;
+  /** The address of the bytes that are being written, and what dma-debug said of them. */
+  #writing: bigint | undefined;
   #reached: ReachedMemory | undefined;
 
   /** @param limit bursts that are remembered */
@@ -77,38 +81,39 @@ export class WriteHistory {
     this.#open = this.#push({ beats, clock: beats.clocks[0] ?? 0, runs: [] });
   }
 
-  /** Bytes are about to be written: the next word of dma-debug is about them. */
-  begin(): void {
+  /** Bytes are about to be written: what dma-debug says of this address until `wrote` is about them. */
+  begin(address: bigint): void {
+    this.#writing = address;
     this.#reached = undefined;
   }
 
   /** They were. @param clock for a simulator that does not tell of bursts */
   wrote(address: bigint, bytes: Uint8Array, response: number, clock: number): void {
+    const reached = this.#reached;
+    this.#writing = undefined;
+    this.#reached = undefined;
     if (this.#limit === 0) return;
     const open = this.#open;
     const burst =
       open?.beats !== undefined && isIn(open.beats, address)
         ? open
         : this.#push({ beats: undefined, clock, runs: [] });
-    const { entry, over = false } = this.#reached ?? {};
-    burst.runs.push({ address, bytes: bytes.slice(), response, entry, over });
-    this.#reached = undefined;
+    const { entry, over = false } = reached ?? {};
+    // A write that was refused did not lag: of it dma-debug has nothing to say later.
+    const told = reached !== undefined || response !== RESPONSE.okay;
+    burst.runs.push({ address, bytes: bytes.slice(), response, told, entry, over });
   }
 
   /** The mapping that a write belongs to: before `wrote` as a rule, after it when the device lags. */
   reached(memory: ReachedMemory): void {
     if (memory.access !== 'write') return;
-    this.#reached = memory;
-    const address = BigInt(memory.address);
-    let looked = 0;
-    for (const { runs } of this.#newest()) {
-      if (++looked > RECENT) return;
-      const run = runs.find((one) => one.entry === undefined && one.address === address);
-      if (run === undefined) continue;
-      run.entry = memory.entry;
-      run.over = memory.over;
+    if (BigInt(memory.address) !== this.#writing) {
+      this.#tell(memory);
       return;
     }
+    // Late writes to the same address arrive before this one: the last word is about this one.
+    if (this.#reached !== undefined) this.#tell(this.#reached);
+    this.#reached = memory;
   }
 
   /** The writes to the byte at this bus address, newest first. */
@@ -134,6 +139,23 @@ export class WriteHistory {
     this.#bursts.length = 0;
     this.#next = 0;
     this.#open = undefined;
+    this.#writing = undefined;
+    this.#reached = undefined;
+  }
+
+  /** Writes to one address arrive in the order in which they were made: it is the oldest that is not told of. */
+  #tell({ address, entry, over }: ReachedMemory): void {
+    const at = BigInt(address);
+    let oldest: Run | undefined;
+    let looked = 0;
+    for (const { runs } of this.#newest()) {
+      if (++looked > RECENT) break;
+      oldest = runs.find((one) => !one.told && one.address === at) ?? oldest;
+    }
+    if (oldest === undefined) return;
+    oldest.told = true;
+    oldest.entry = entry;
+    oldest.over = over;
   }
 
   #push(burst: Burst): Burst {

@@ -84,6 +84,8 @@ export class RtlModel implements DeviceModel {
   #ticking = false;
   /** True while a waveform is open. */
   #recording = false;
+  /** Why a waveform ended too early, until the caller is told. */
+  #lostWave: DmaError | undefined;
   /** Packets for the stream slaves of the design, which go in when the simulator is not in a call. */
   #packets: { stream: number; bytes: Uint8Array; last: boolean }[] = [];
   readonly #history: WriteHistory;
@@ -161,19 +163,27 @@ export class RtlModel implements DeviceModel {
    * Record waveforms from now on, or only in a window of clocks. With the option `rewind` a window that has begun is
    * written at once, up to now.
    * @throws DmaError EIO the file cannot be written · ERANGE the window is too long ago · EOPNOTSUPP `last` without
-   *   `rewind`
+   *   `rewind` · EINVAL `last`
    */
   waves({ file, last, from, to = Number.MAX_SAFE_INTEGER }: WaveOptions): void {
     const { simulator } = this;
     const { clock } = simulator;
-    const start = last === undefined ? from : Math.max(clock - last, 0);
-    if (simulator instanceof Rewindable && start !== undefined && start < clock) {
+    if (last !== undefined) {
+      if (!(simulator instanceof Rewindable)) throw cannotRewind(this.#design.name);
+      checkCount('last', last, 1);
+    }
+    const start = last === undefined ? (from ?? 0) : Math.max(clock - last, 0);
+    const wanted = last !== undefined || from !== undefined;
+    // A window that begins now and has no end yet is recorded like one that comes.
+    const over = start < clock || (start === clock && (last !== undefined || to <= clock));
+    if (simulator instanceof Rewindable && wanted && over) {
       simulator.replay(file, { from: start, to: Math.min(to, clock) });
       return;
     }
-    if (last !== undefined) throw cannotRewind(this.#design.name);
-    this.#recording = simulator.waves(file, { from: start ?? 0, to });
-    if (!this.#recording) throw noWaveFile(file);
+    this.endWaves();
+    if (!this.#guard(() => simulator.waves(file, { from: start, to }))) throw noWaveFile(file);
+    this.#throwLostWave();
+    this.#recording = true;
   }
 
   /**
@@ -216,13 +226,13 @@ export class RtlModel implements DeviceModel {
 
   /**
    * Go back to a copy. Memory, and what the driver did since, are the caller's: a waveform ends, and `history` forgets what
-   * came later. @throws DmaError EOPNOTSUPP the design runs in a process
+   * came later. @throws DmaError EOPNOTSUPP the design runs in a process · EIO as `endWaves`, before anything else
    */
   restore({ state, ahead, line }: RtlSnapshot): void {
     const { simulator } = this;
     if (simulator.restore === undefined) throw cannotRewind(this.#design.name);
+    this.endWaves();
     simulator.restore(state);
-    this.#recording = false;
     this.#ahead = ahead;
     this.#packets = [];
     this.#history.forgetAfter(simulator.clock);
@@ -230,14 +240,25 @@ export class RtlModel implements DeviceModel {
     this.#wake();
   }
 
-  /** End the waveform. */
+  /** End the waveform. @throws DmaError EIO a part of it could not be written, e.g. because the disk is full */
   endWaves(): void {
-    if (this.#recording) this.simulator.waves('', { from: 0, to: 0 });
-    this.#recording = false;
+    if (this.#recording) {
+      this.#recording = false;
+      this.#guard(() => this.simulator.waves('', { from: 0, to: 0 }));
+    }
+    this.#throwLostWave();
   }
 
-  /** End the simulation, and its waveform. After the function is opened again, the design is as after power-up. */
+  /**
+   * End the simulation, and its waveform. After the function is opened again, the design is as after power-up.
+   * @throws DmaError EIO as `endWaves`; the simulation has ended then, too
+   */
   close(): void {
+    this.#end();
+    this.#throwLostWave();
+  }
+
+  #end(): void {
     const simulator = this.#simulator;
     this.#simulator = undefined;
     if (simulator === undefined) return;
@@ -250,6 +271,12 @@ export class RtlModel implements DeviceModel {
   }
 
   #start(): Simulator {
+    // Nothing of the last simulator is left over.
+    this.#line = false;
+    this.#thrown = undefined;
+    this.#lostWave = undefined;
+    this.#notes = [];
+    this.#history.clear();
     const simulator = this.#design.open({
       dmaRead: (address, into) => this.#memory(address, into.length, () => this.#slot.dmaRead(address, into)),
       dmaWrite: (address, from) => this.#write(address, from),
@@ -258,6 +285,7 @@ export class RtlModel implements DeviceModel {
       interrupt: (wire, level) => this.#outside(() => this.#interrupt(wire, level), undefined),
       report: (text) => this.#outside(() => this.#slot.report(0, 0, 'write', text), undefined),
       streamed: (stream, bytes, last) => this.#outside(() => this.#streamed(stream, bytes, last), undefined),
+      waveLost: (error) => this.#loseWave(error),
     });
     const { seed = 1, pressure = 0, latency = 0, reorder = false } = this.#options;
     const { accessLimit: limit = 100_000, history = 1000 } = this.#options;
@@ -288,7 +316,7 @@ export class RtlModel implements DeviceModel {
   }
 
   #write(address: bigint, from: Uint8Array): number {
-    this.#history.begin();
+    this.#history.begin(address);
     const response = this.#memory(address, from.length, () => this.#slot.dmaWrite(address, from));
     this.#history.wrote(address, from, response, this.#simulator?.clock ?? 0);
     return response;
@@ -314,6 +342,18 @@ export class RtlModel implements DeviceModel {
     if (simulator === undefined || !(this.#recording || simulator instanceof Rewindable)) return;
     if (this.#calls > 0) this.#notes.push(text());
     else this.#quietly(() => simulator.mark(text()));
+  }
+
+  /** The driver is not disturbed: the error comes out when the waveform is ended. */
+  #loseWave(error: DmaError): void {
+    this.#recording = false;
+    this.#lostWave = error;
+  }
+
+  #throwLostWave(): void {
+    const error = this.#lostWave;
+    this.#lostWave = undefined;
+    if (error !== undefined) throw error;
   }
 
   #streamed(stream: number, bytes: Uint8Array, last: boolean): void {
@@ -383,7 +423,7 @@ export class RtlModel implements DeviceModel {
     } catch (error) {
       if (error instanceof DmaError) {
         this.#failure = error;
-        this.close();
+        this.#end();
         this.#bus?.unplug();
       }
       throw error;

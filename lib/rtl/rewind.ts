@@ -10,9 +10,9 @@
 import { DmaError } from '../errors.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 
-/** Copies that are kept: waveforms go back at least one fewer times the distance between two. */
+/** Copies that are kept: waveforms go back one fewer times the distance between two, as a rule. */
 const COPIES = 8;
-/** Bytes that were read from memory, and calls, since the last copy, before there is another one. */
+/** Bytes that were read from memory or pushed to streams, and calls, since the last copy, before there is another one. */
 const MOST_BYTES = 1 << 24;
 const MOST_CALLS = 1 << 16;
 
@@ -38,7 +38,7 @@ interface Stretch {
 export function rewindable(
   design: Design,
   every: number,
-): Design & { open(host: SimulatorHost): Rewindable } {
+): Omit<Design, 'open'> & { open(host: SimulatorHost): Rewindable } {
   return { name: design.name, open: (host) => new Rewindable(design, host, every) };
 }
 
@@ -112,7 +112,7 @@ export class Rewindable implements Simulator {
 
   push(stream: number, bytes: Uint8Array, last: boolean): void {
     const copy = bytes.slice();
-    this.#call((simulator) => simulator.push(stream, copy, last));
+    this.#call((simulator) => simulator.push(stream, copy, last), copy.length);
   }
 
   set(name: string, value: number): boolean {
@@ -163,7 +163,8 @@ export class Rewindable implements Simulator {
     }
     const stretches = this.#stretches.slice(first);
     const answers = stretches.flatMap((stretch) => stretch.answers);
-    const again = this.#design.open(new Answers(this.#design.name, answers));
+    const host = new Answers(this.#design.name, answers);
+    const again = this.#design.open(host);
     try {
       again.restore!(stretches[0]!.state);
       if (!again.waves(file, window)) throw noWaveFile(file);
@@ -171,14 +172,18 @@ export class Rewindable implements Simulator {
         for (const call of calls) if (again.clock <= window.to) call(again);
       }
       again.waves('', window);
+      if (host.lost !== undefined) throw host.lost;
     } finally {
       again.close();
     }
   }
 
-  #call<Result>(call: (simulator: Simulator) => Result): Result {
+  /** @param bytes that are kept with the call */
+  #call<Result>(call: (simulator: Simulator) => Result, bytes = 0): Result {
     this.#copyIfDue();
-    this.#stretches.at(-1)!.calls.push(call);
+    const stretch = this.#stretches.at(-1)!;
+    stretch.calls.push(call);
+    stretch.bytes += bytes;
     return call(this.#simulator);
   }
 
@@ -206,6 +211,8 @@ export class Rewindable implements Simulator {
 class Answers implements SimulatorHost {
   readonly #name: string;
   readonly #answers: readonly Answer[];
+  /** Why the waveform has no end. */
+  lost: DmaError | undefined;
   #next = 0;
 
   constructor(name: string, answers: readonly Answer[]) {
@@ -232,6 +239,10 @@ class Answers implements SimulatorHost {
   report(): void {}
   streamed(): void {}
 
+  waveLost(error: DmaError): void {
+    this.lost = error;
+  }
+
   #answerTo(address: bigint): Answer {
     const answer = this.#answers[this.#next++];
     if (answer !== undefined && answer.address === address) return answer;
@@ -251,6 +262,7 @@ function forward(host: SimulatorHost): SimulatorHost {
     interrupt: (wire, level) => host.interrupt(wire, level),
     report: (text) => host.report(text),
     streamed: (stream, bytes, last) => host.streamed(stream, bytes, last),
+    waveLost: (error) => host.waveLost(error),
   };
 }
 

@@ -3,6 +3,7 @@
  * in the other. There are two implementations: a separate process (process.ts), and a WebAssembly module in this
  * process (wasm.ts).
  */
+import type { DmaError } from '../errors.ts';
 
 /** A write burst of the design, beat by beat. */
 export interface WriteBurst {
@@ -35,6 +36,8 @@ export interface SimulatorHost {
   report(text: string): void;
   /** Bytes left an AXI4-Stream master of the design, numbered in the order of the description; `last` is TLAST. */
   streamed(stream: number, bytes: Uint8Array, last: boolean): void;
+  /** The file of the waveform takes no more, e.g. because the disk is full. Recording has ended; the design goes on. */
+  waveLost(error: DmaError): void;
 }
 
 /** The facts about the ports of a design, which the build found. */
@@ -113,8 +116,8 @@ export interface Simulator {
    */
   set(name: string, value: number): boolean;
   /**
-   * Write waveforms to a file, from now on or within a window; '' ends it. @returns false if the file cannot be
-   * opened
+   * Write waveforms to a file, from now on or within a window; '' ends it. An open waveform ends first, in its own
+   * file. @returns false if the file cannot be opened
    */
   waves(file: string, window: WaveWindow): boolean;
   /** Show a text in the waveform, in the scope `driver`. */

@@ -59,6 +59,8 @@ class WasmSimulator implements Simulator {
   #view: DataView;
   #bytes: Uint8Array;
   #waveFile = '';
+  /** True if the file took no more in the middle of a call: recording ends after it. */
+  #waveLost = false;
   #closed = false;
 
   constructor(name: string, compiled: WebAssembly.Module, host: SimulatorHost) {
@@ -68,10 +70,9 @@ class WasmSimulator implements Simulator {
     this.#module = this.#instance();
     this.#bytes = new Uint8Array(this.#module.memory.buffer);
     this.#view = new DataView(this.#module.memory.buffer);
-    this.#module.start();
+    this.#call((module) => module.start());
     this.#stateAt = this.#module.state();
     this.#bufferAt = this.#module.buffer();
-    this.#refresh();
     this.description = JSON.parse(this.#cString(this.#module.description())) as DesignDescription;
   }
 
@@ -92,52 +93,54 @@ class WasmSimulator implements Simulator {
   }
 
   read(address: number, width: number): number {
-    return this.#finish(this.#open().read(address >>> 0, Math.floor(address / 2 ** 32), width));
+    return this.#call((module) => module.read(address >>> 0, Math.floor(address / 2 ** 32), width));
   }
 
   write(address: number, width: number, low: number, high: number): number {
-    return this.#finish(this.#open().write(address >>> 0, Math.floor(address / 2 ** 32), width, low, high));
+    return this.#call((module) =>
+      module.write(address >>> 0, Math.floor(address / 2 ** 32), width, low, high),
+    );
   }
 
   run(clocks: number): void {
-    this.#finish(this.#open().run(clocks));
+    this.#call((module) => module.run(clocks));
   }
 
   reset(): void {
-    this.#finish(this.#open().reset());
+    this.#call((module) => module.reset());
   }
 
   push(stream: number, bytes: Uint8Array, last: boolean): void {
-    const module = this.#open();
     for (let at = 0; at < bytes.length || at === 0; at += BUFFER_SIZE) {
       const part = bytes.subarray(at, at + BUFFER_SIZE);
-      this.#bytes.set(part, this.#bufferAt);
-      this.#finish(module.push(stream, part.length, last && at + BUFFER_SIZE >= bytes.length ? 1 : 0));
+      const ends = last && at + BUFFER_SIZE >= bytes.length;
+      this.#call((module) => {
+        this.#bytes.set(part, this.#bufferAt);
+        return module.push(stream, part.length, ends ? 1 : 0);
+      });
     }
   }
 
   set(name: string, value: number): boolean {
-    return this.#finish(this.#open().set(this.#text(`${name}=${value}`))) === 0;
+    return this.#call((module) => module.set(this.#text(`${name}=${value}`))) === 0;
   }
 
   waves(file: string, { from, to }: WaveWindow): boolean {
-    const module = this.#open();
-    if (file !== '') writeFileSync(file, '');
-    // The end of an open waveform still belongs to its old file.
-    if (file === '') {
-      const outcome = this.#finish(module.waves(1, 0));
-      this.#waveFile = '';
-      return outcome === 0;
+    // The end of an open waveform belongs to its own file, which may be the same one.
+    this.#call((module) => module.waves(1, 0));
+    this.#waveFile = '';
+    if (file === '') return true;
+    try {
+      writeFileSync(file, '');
+    } catch {
+      return false;
     }
-    this.#finish(module.waves(1, 0));
     this.#waveFile = file;
-    return this.#finish(module.waves(from, to)) === 0;
+    return this.#call((module) => module.waves(from, to)) === 0;
   }
 
   mark(text: string): void {
-    const length = this.#text(text);
-    this.#open().mark(length);
-    this.#refresh();
+    this.#call((module) => module.mark(this.#text(text)));
   }
 
   snapshot(): Uint8Array {
@@ -157,7 +160,7 @@ class WasmSimulator implements Simulator {
     if (more > 0) memory.grow(more / PAGE);
     this.#refresh();
     this.#bytes.set(state);
-    if (recording.has(state)) this.#module.waves(1, 0);
+    if (recording.has(state)) this.#call((module) => module.waves(1, 0));
   }
 
   close(): void {
@@ -184,13 +187,26 @@ class WasmSimulator implements Simulator {
     this.#view = new DataView(buffer);
   }
 
-  #finish(outcome: number): number {
+  /** Every call into the design. @throws DmaError EIO the design ended the simulation: it cannot go on */
+  #call<Result>(call: (module: ModuleExports) => Result): Result {
+    const module = this.#open();
+    let result: Result;
+    try {
+      result = call(module);
+    } catch (error) {
+      // The module was left in the middle of a clock.
+      this.#closed = true;
+      throw error instanceof DmaError ? error : trapped(this.#name, error);
+    }
     this.#refresh();
-    return outcome;
+    if (!this.#waveLost) return result;
+    this.#waveLost = false;
+    module.waves(1, 0);
+    this.#refresh();
+    return result;
   }
 
   #text(text: string): number {
-    this.#open();
     const bytes = Buffer.from(text).subarray(0, BUFFER_SIZE);
     this.#bytes.set(bytes, this.#bufferAt);
     return bytes.length;
@@ -208,6 +224,24 @@ class WasmSimulator implements Simulator {
   #inside(at: number, length: number): Uint8Array {
     this.#refresh();
     return this.#bytes.subarray(at, at + length);
+  }
+
+  /** Bytes of the waveform. What is thrown here would leave the module in the middle of a clock. */
+  #wave(bytes: Uint8Array): void {
+    const file = this.#waveFile;
+    if (file === '') return;
+    try {
+      appendFileSync(file, bytes);
+    } catch (cause) {
+      this.#waveFile = '';
+      this.#waveLost = true;
+      this.#host.waveLost(
+        new DmaError('EIO', `the waveform in ${file} has no end: ${(cause as Error).message}`, {
+          remedy: 'make room on the disk, or record a window of clocks',
+          cause,
+        }),
+      );
+    }
   }
 
   #imports(): WebAssembly.ModuleImports {
@@ -238,9 +272,7 @@ class WasmSimulator implements Simulator {
         host().report(Buffer.from(this.#inside(text, length)).toString()),
       streamed: (stream: number, bytes: number, length: number, last: number) =>
         host().streamed(stream, this.#inside(bytes, length).slice(), last !== 0),
-      wave: (bytes: number, length: number) => {
-        if (this.#waveFile !== '') appendFileSync(this.#waveFile, this.#inside(bytes, length));
-      },
+      wave: (bytes: number, length: number) => this.#wave(this.#inside(bytes, length)),
     };
   }
 }
@@ -294,6 +326,14 @@ function instantiate(
   } catch (error) {
     throw noModule(name, error);
   }
+}
+
+/** A trap of the module, or an exception of the host in the middle of a call. */
+function trapped(name: string, cause: unknown): DmaError {
+  return new DmaError('EIO', `${name} ended the simulation: ${String(cause)}`, {
+    remedy: 'look for $stop, $fatal or a failed assertion in the design, or for too little memory',
+    cause,
+  });
 }
 
 function noModule(name: string, cause: unknown): DmaError {

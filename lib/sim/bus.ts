@@ -105,8 +105,11 @@ export class SimulatedBus implements SlotBus {
   release(): void {
     this.#port = undefined;
     this.clock.stop();
-    this.model.close?.();
-    for (const done of this.#released.splice(0)) done();
+    try {
+      this.model.close?.();
+    } finally {
+      for (const done of this.#released.splice(0)) done();
+    }
   }
 
   /** The function is closed. */

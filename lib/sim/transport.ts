@@ -124,8 +124,12 @@ export class SimulatedTransport implements PciTransport {
     this.#closed = true;
     this.interrupts.close();
     for (const bar of this.#registers) bar.close();
-    if (this.#gone === undefined) this.#release();
-    this.#bus.disconnect();
+    // The model may throw, e.g. because its waveform has no end: the function can be opened again all the same.
+    try {
+      if (this.#gone === undefined) this.#release();
+    } finally {
+      this.#bus.disconnect();
+    }
   }
 
   /** If a configuration write asks for a reset that fails, VFIO does not tell the driver (vfio_exp_config_write). */
@@ -146,8 +150,11 @@ export class SimulatedTransport implements PciTransport {
   /** Leaves the function as the kernel does: quiet, and reset if it can be reset. */
   #release(): void {
     if (this.#bus.plugged && this.#bus.model.config.functionLevelReset) this.#bus.reset();
-    this.#bus.release();
-    this.#onRelease();
+    try {
+      this.#bus.release();
+    } finally {
+      this.#onRelease();
+    }
   }
 
   #openRom(rom: Uint8Array, config: SimulatedConfigSpace): RomAccess {

@@ -1,22 +1,27 @@
 /** Back in time: copies of the state, waveforms of what is over, and who wrote a byte. */
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { Edu } from '../../examples/edu/driver.ts';
 import { DmaError, openPci } from '../../lib/index.ts';
-import type { RtlModel } from '../../lib/rtl/index.ts';
+import { RtlModel } from '../../lib/rtl/index.ts';
 import type { Simulator } from '../../lib/rtl/simulator.ts';
 import { simulate } from '../../lib/sim/index.ts';
-import { design, missing } from './designs.ts';
+import { FATAL, sourcesWithBugs } from './bugs.ts';
+import { built, design, missing, TARGETS } from './designs.ts';
 import { FlatMemory } from './memory.ts';
 import { type Behaviour, eduModel } from './models.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'userdma-back-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-if (missing === undefined) await design('edu', 'wasm');
-else console.log(`back in time is skipped: ${missing}`);
+const bugs = sourcesWithBugs(join('build', 'rtl-bugs'), join('examples', 'edu', 'rtl'));
+if (missing === undefined) {
+  for (const target of TARGETS) await design('edu', target);
+  await built('edu-bugs', 'wasm', { sources: bugs, top: 'edu' });
+}
+if (missing !== undefined) console.log(`back in time is skipped: ${missing}`);
 
 const BUSY: Behaviour = { seed: 7, pressure: 30, latency: 12, reorder: true };
 
@@ -180,6 +185,32 @@ describe.skipIf(missing !== undefined)('a waveform of a window that is over', ()
     edu.close();
   });
 
+  it('starts at most where the simulation did: nothing is shown of a simulation that has just begun', async () => {
+    const model = await eduModel('wasm', 28, { rewind: 1000 });
+    const file = join(folder, 'begun.vcd');
+    model.waves({ file, last: 1_000_000 });
+    expect(readFileSync(file, 'utf8')).toContain('$version');
+    // A window of this very clock is over, too: nothing is recorded from now on.
+    const { clock } = model.simulator;
+    model.waves({ file, from: clock, to: clock });
+    const { length } = readFileSync(file);
+    model.mark('later');
+    model.close();
+    expect(readFileSync(file).length).toBe(length);
+  });
+
+  it('cannot be of no clocks', async () => {
+    const model = await eduModel('wasm', 28, { rewind: 1000 });
+    const plain = await eduModel('wasm');
+    for (const last of [0, -5, 1.5, Number.NaN]) {
+      const file = join(folder, 'none.vcd');
+      expect(() => model.waves({ file, last })).toThrow(/^last is /);
+      expect(() => plain.waves({ file, last })).toThrow(/cannot go back in time/);
+    }
+    model.close();
+    plain.close();
+  });
+
   it('needs copies of the state', async () => {
     const model = await eduModel('wasm');
     expect(() => model.waves({ file: join(folder, 'none.vcd'), last: 10 })).toThrow(DmaError);
@@ -201,6 +232,138 @@ function notesIn(vcd: string): string[] {
       return Buffer.from(bytes.filter((byte) => byte !== 0)).toString();
     });
 }
+
+describe.skipIf(missing !== undefined)('the file of a waveform', () => {
+  const nowhere = join(folder, 'nowhere', 'file.vcd');
+
+  for (const target of TARGETS) {
+    it(`${target}: that cannot be written is EIO, and the design goes on`, async () => {
+      const model = await eduModel(target);
+      const file = join(folder, 'old.vcd');
+      model.waves({ file });
+      expect(() => model.waves({ file: nowhere })).toThrow(
+        expect.objectContaining({ code: 'EIO', message: expect.stringContaining(nowhere) }),
+      );
+      expect(model.read(0, 0, 4)).toBe(0x0100_00ed);
+      model.close();
+    });
+
+    it(`${target}: can be the one that is being written: it has the new waveform alone`, async () => {
+      const model = await eduModel(target);
+      using edu = new Edu(await openPci(simulate(model)));
+      const file = join(folder, `again-${target}.vcd`);
+      model.waves({ file });
+      await edu.send(new Uint8Array(100));
+      const from = model.simulator.clock;
+      model.waves({ file });
+      await edu.send(new Uint8Array(100));
+      model.endWaves();
+      const text = readFileSync(file, 'utf8');
+      expect(text.match(/\$version/g)).toHaveLength(1);
+      const [first] = /^#\d+$/m.exec(text)!;
+      expect(Number(first.slice(1)) / 10_000).toBeGreaterThanOrEqual(from - 1);
+    });
+  }
+
+  it('that is over and cannot be written is EIO', async () => {
+    const model = await eduModel('wasm', 28, { rewind: 1000 });
+    model.read(0, 0, 4);
+    expect(() => model.waves({ file: nowhere, last: 5 })).toThrow(expect.objectContaining({ code: 'EIO' }));
+    model.close();
+  });
+
+  // Every write to it fails as on a full disk.
+  describe.skipIf(!existsSync('/dev/full'))('on a full disk', () => {
+    const full = expect.objectContaining({ code: 'EIO', message: expect.stringMatching(/ENOSPC/) });
+
+    it('is told of once, when it is ended, and the design goes on', async () => {
+      const model = await eduModel('wasm');
+      const edu = new Edu(await openPci(simulate(model)));
+      model.waves({ file: '/dev/full' });
+      // Some of it is written while the driver is in no call.
+      for (let i = 0; i < 40; i++) await edu.send(new Uint8Array(2000));
+      expect(edu.isAlive(0x1234_5678)).toBe(true);
+      expect(() => model.endWaves()).toThrow(full);
+      model.endWaves();
+      edu.close();
+    });
+
+    it('is told of at its end', async () => {
+      for (const end of ['endWaves', 'close'] as const) {
+        const model = await eduModel('wasm');
+        const slot = simulate(model);
+        const fn = await openPci(slot);
+        model.waves({ file: '/dev/full' });
+        fn.bar(0).write32(0x04, 1);
+        if (end === 'endWaves') {
+          expect(() => model.endWaves()).toThrow(full);
+          expect(fn.bar(0).read32(0x04)).toBe(~1 >>> 0);
+          fn.close();
+        } else expect(() => fn.close()).toThrow(full);
+        // The function is not left half open.
+        (await openPci(slot)).close();
+      }
+    });
+
+    it('is told of when it is of a window that is over', async () => {
+      const model = await eduModel('wasm', 28, { rewind: 1000 });
+      model.read(0, 0, 4);
+      expect(() => model.waves({ file: '/dev/full', last: 5 })).toThrow(full);
+      expect(model.read(0, 0, 4)).toBe(0x0100_00ed);
+      model.close();
+    });
+  });
+});
+
+describe.skipIf(missing !== undefined)('a design that is opened again', () => {
+  it('has no line and no history of the last time', async () => {
+    const model = await eduModel('wasm');
+    const source = simulate(model);
+    const first = await openPci(source, { debug: { print: false } });
+    const edu = new Edu(first);
+    await edu.read(8, 0, 0);
+    const address = edu.page.dmaAddress;
+    expect(model.history(address).length).toBeGreaterThan(0);
+    edu.close();
+    const second = await openPci(source);
+    second.bar(0).write32(0x60, 1);
+    expect(model.snapshot().line).toBe(true);
+    expect(model.history(address)).toEqual([]);
+    second.close();
+    const third = await openPci(source);
+    expect(third.bar(0).read32(0x24)).toBe(0);
+    expect(model.snapshot().line).toBe(false);
+    third.close();
+  });
+});
+
+describe.skipIf(missing !== undefined)('a design that ends the simulation', () => {
+  it('is off the bus, and there again when it is plugged in', async () => {
+    const config = { vendorId: 0x1234, deviceId: 0x11e8, intx: true, msi: 1 };
+    const buggy = await built('edu-bugs', 'wasm', { sources: bugs, top: 'edu' });
+    const source = simulate(new RtlModel(buggy, { config, pins: { dma_bits: 40, bug: FATAL.bug } }));
+    const fn = await openPci(source);
+    const bar = fn.bar(0);
+    bar.write32(FATAL.offset, 1);
+    const waiting = fn.interrupts.msi(0).wait({ timeout: 30_000 });
+    waiting.catch(() => {});
+    const stop = () => {
+      bar.write32(FATAL.offset, FATAL.write);
+      bar.read32(0);
+    };
+    expect(stop).toThrow(
+      expect.objectContaining({ code: 'EIO', cause: expect.objectContaining({ name: 'RuntimeError' }) }),
+    );
+    expect(() => bar.read32(0)).toThrow(expect.objectContaining({ code: 'ENODEV' }));
+    await expect(waiting).rejects.toMatchObject({ code: 'ENODEV' });
+    fn.close();
+    await expect(openPci(source)).rejects.toMatchObject({ code: 'ENODEV' });
+    source.plugIn();
+    const again = await openPci(source);
+    expect(again.bar(0).read32(0)).toBe(0x0100_00ed);
+    again.close();
+  });
+});
 
 describe.skipIf(missing !== undefined)('who wrote a byte', () => {
   for (const target of ['wasm', 'process'] as const) {
@@ -245,6 +408,28 @@ describe.skipIf(missing !== undefined)('who wrote a byte', () => {
       // Where nothing is mapped, memory does not change.
       await edu.transfer(0x40000n, 0x1000n, 1, 2);
       expect(model.history(0x1000)).toMatchObject([{ written: false, value: 1, mapping: undefined }]);
+    });
+
+    it(`${target}: a refused write gets no mapping that was made after it`, async () => {
+      const open = async () => {
+        const model = await eduModel(target);
+        const fn = await openPci(simulate(model), { debug: { print: false } });
+        return { model, fn, edu: new Edu(fn) };
+      };
+      const map = ({ fn }: Awaited<ReturnType<typeof open>>) =>
+        fn.dma.mapSingle(new Uint8Array(64), 'from-device');
+      const before = await open();
+      const address = map(before).dmaAddress;
+      before.edu.close();
+      const after = await open();
+      await after.edu.transfer(0x40000n, address, 8, 2);
+      expect(map(after).dmaAddress).toBe(address);
+      await after.edu.transfer(0x40000n, address, 8, 2);
+      expect(after.model.history(address)).toMatchObject([
+        { written: true, mapping: { size: 64 } },
+        { written: false, mapping: undefined },
+      ]);
+      after.edu.close();
     });
   }
 });

@@ -15,6 +15,8 @@ export interface Bug {
   /** `BUG` stands for the condition that it is on. */
   readonly to: string;
   readonly found: Finder;
+  /** True if interrupts do not come. */
+  readonly hangs?: true;
 }
 
 export const BUGS: readonly Bug[] = [
@@ -52,6 +54,7 @@ export const BUGS: readonly Bug[] = [
     from: "m_axi_arlen = beats[7:0] - 8'd1;",
     to: "m_axi_arlen = beats[7:0] - (BUG ? 8'd0 : 8'd1);",
     found: 'data',
+    hangs: true,
   },
   {
     name: 'a burst crosses 4 KiB',
@@ -87,6 +90,7 @@ export const BUGS: readonly Bug[] = [
     from: 'to_move <= count[12:0];',
     to: "to_move <= count[12:0] - {12'd0, BUG && count != 64'd1};",
     found: 'data',
+    hangs: true,
   },
   {
     name: 'WLAST is missing',
@@ -136,6 +140,7 @@ export const BUGS: readonly Bug[] = [
     from: 'if (dma_done) command[0]',
     to: "if (BUG && late) msi <= 1'b1;\n      if (dma_done) command[0]",
     found: 'interrupts',
+    hangs: true,
   },
   {
     name: 'no message comes',
@@ -143,6 +148,7 @@ export const BUGS: readonly Bug[] = [
     from: "msi <= raised != 32'd0;",
     to: "msi <= raised != 32'd0 && !BUG;",
     found: 'interrupts',
+    hangs: true,
   },
   {
     name: 'the factorial leaves out its last factor',
@@ -195,6 +201,9 @@ export const BUGS: readonly Bug[] = [
   },
 ];
 
+/** The number of no bug: with it the design ends the simulation ($fatal) after `FATAL.write` was written to `FATAL.offset`. */
+export const FATAL = { bug: 63, offset: 0x04, write: 0xdead } as const;
+
 /** The sources with every bug in them. `bug` is the number of the one that is on, from 1; 0 is none. */
 export function sourcesWithBugs(folder: string, from: string): string[] {
   mkdirSync(folder, { recursive: true });
@@ -208,6 +217,12 @@ export function sourcesWithBugs(folder: string, from: string): string[] {
         'reg toggle, late;\nalways @(posedge clk) begin toggle <= ~toggle; late <= LATE; end\nendmodule',
       )
       .replace('LATE', file === 'edu.v' ? 'msi' : "1'b0");
+    if (file === 'edu.v') {
+      text = text.replace(
+        'endmodule',
+        `always @(posedge clk) if (bug == 6'd${FATAL.bug} && ~liveness == 32'd${FATAL.write}) $fatal;\nendmodule`,
+      );
+    }
     // A number that turns on the toggling alone, so that a design without bugs comes to rest.
     text = text.replace('toggle <= ~toggle;', "toggle <= bug != 6'd0 && ~toggle;");
     for (const [index, bug] of BUGS.entries()) {

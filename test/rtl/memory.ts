@@ -1,4 +1,5 @@
 /** Memory for a simulator that is driven without a library around it: what a test does is all that happens. */
+import type { DmaError } from '../../lib/index.ts';
 import type { SimulatorHost, WriteBurst } from '../../lib/rtl/simulator.ts';
 import { RESPONSE } from '../../lib/rtl/simulator.ts';
 
@@ -42,6 +43,10 @@ export class FlatMemory implements SimulatorHost {
 
   report(text: string): void {
     this.reports.push(text);
+  }
+
+  waveLost(error: DmaError): void {
+    throw error;
   }
 
   streamed(_stream: number, bytes: Uint8Array, last: boolean): void {
