@@ -83,10 +83,10 @@ export default {
     },
     {
       name: 'nothing-unresolved',
-      comment: 'A file that is not there, or a package that is not in package.json.',
+      comment: 'A file that is not there, or a package that is not in package.json. This package itself may not be built.',
       severity: 'error',
       from: {},
-      to: { couldNotResolve: true },
+      to: { couldNotResolve: true, pathNot: '^userdma(/|$)' },
     },
   ],
   options: {
