@@ -83,7 +83,8 @@ export default {
     },
     {
       name: 'nothing-unresolved',
-      comment: 'A file that is not there, or a package that is not in package.json. This package itself may not be built.',
+      comment:
+        'A file that is not there, or a package that is not in package.json. This package itself may not be built.',
       severity: 'error',
       from: {},
       to: { couldNotResolve: true, pathNot: '^userdma(/|$)' },
