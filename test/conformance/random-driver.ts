@@ -112,7 +112,19 @@ export class RandomDriver {
     this.#lend(new Lease(0, mapping, [part], [{ address, length: size }], direction, skips));
   }
 
-  /** Bytes that are lent already, to the same device or another: the second mapping leaves the syncs to the first. */
+  /**
+   * Maps bytes that are lent already, for the same device or another. The driver keeps to these rules:
+   *
+   * - The mappings of a group have exactly the same bytes. The later ones leave the syncs of map and unmap to the first.
+   * - Several devices write only if all mappings are in place. Of copies, the one that is taken back last would undo
+   *   the others.
+   * - The CPU writes nothing while several mappings are live, and only one of them is taken back at a time.
+   * - A sync for the device that the watch reports is a mistake. The driver makes none while the bytes are shared, and
+   *   it does not share bytes after one: the device's writes may still come out of a copy later.
+   * - If the device does not see the CPU's caches: where a device writes, the same bytes are copied, or in place, in all
+   *   mappings. And only mappings that the device writes to are synced: a sync of another one for the device would
+   *   write the CPU's old bytes back, over those that the device wrote.
+   */
   mapAgain(a: number, b: number, c: number): void {
     const first = this.#lease(a);
     if (this.#leases.length === MOST_LEASES || first === undefined || first.isList) return;
@@ -126,11 +138,15 @@ export class RandomDriver {
     const { dma } = this.#devices[device]!;
     const ways = this.#ways[device]!;
     const direction = DIRECTIONS[c % 3]!;
-    // What two devices write into copies of their own, one of them loses.
+    const way = ways.wayOf(unit, offset, size, direction);
     const inPlace =
-      ways.wayOf(unit, offset, size, direction) === 'arithmetic' &&
+      way === 'arithmetic' &&
       same.every(({ parts: [part] }) => part!.sharedTo - part!.sharedFrom === size);
-    if (writes(direction) && !inPlace && same.some((lease) => writes(lease.direction))) return;
+    const written = same.some((lease) => writes(lease.direction));
+    if (writes(direction) && !inPlace && written) return;
+    if (same.some(({ mistaken }) => mistaken)) return;
+    if (!this.#world.coherent && (writes(direction) || written) && same.some((lease) => !isLike(lease, way)))
+      return;
     if (size > dma.limits.maxMappingSize || !this.#fitsCopied(unit, size, device)) return;
     this.trace.push(
       `map ${size} bytes at ${offset} of ${unit.name} again ${direction}, for device ${device}`,
@@ -147,7 +163,6 @@ export class RandomDriver {
     const part = ways.partOf(unit, offset, size, mapping.way, address);
     const lease = new Lease(device, mapping, [part], [{ address, length: size }], direction, true);
     if (!this.#world.coherent) this.#syncCopies(lease, same);
-    for (const other of same) other.looked = false;
     this.#leases.push(lease);
   }
 
@@ -278,11 +293,13 @@ export class RandomDriver {
   syncForCpu(a: number, b: number, c: number): void {
     const lease = this.#lease(a);
     if (lease === undefined || lease.cpuTo > 0 || this.#isInUse(lease)) return;
+    if (!this.#world.coherent && this.#isWrittenElsewhere(lease)) return;
     const [from, to] = rangeOf(lease, this.#line, b, c);
     this.trace.push(`sync ${from}-${to} of ${name(lease)} for CPU`);
     if (lease.isList) lease.handle.syncForCpu();
     else lease.handle.syncForCpu(from, to - from);
     lease.syncedForCpu(from, to);
+    this.#shareSync(lease, from, to, true);
     lease.cpuFrom = from;
     lease.cpuTo = to;
     this.#checkParts(lease);
@@ -312,19 +329,23 @@ export class RandomDriver {
     const lease = this.#lease(a);
     if (lease === undefined || this.#isInUse(lease)) return;
     if (!this.#world.coherent && lease.cpuTo === 0) return;
-    // What a device wrote to a copy is not thrown away while others share the memory.
-    if (lease.cpuTo === 0 && writes(lease.direction) && this.#sharersOf(lease).length > 0) return;
+    const shared = this.#sharersOf(lease).length > 0;
+    if (lease.cpuTo === 0 && writes(lease.direction) && shared) return;
     let [from, to] = rangeOf(lease, this.#line, b, c);
     if (lease.cpuTo > 0) {
-      const exactly = !this.#world.coherent || b % 2 === 0;
+      const exactly = !this.#world.coherent || shared || b % 2 === 0;
       [from, to] = exactly ? [lease.cpuFrom, lease.cpuTo] : [0, lease.size];
     }
     this.trace.push(`sync ${from}-${to} of ${name(lease)} for device`);
     const sync = () =>
       lease.isList ? lease.handle.syncForDevice() : lease.handle.syncForDevice(from, to - from);
     if (lease.cpuTo > 0 && to === lease.cpuTo && from === lease.cpuFrom) sync();
-    else await this.#wrongly(sync);
+    else {
+      await this.#wrongly(sync);
+      lease.mistaken ||= writes(lease.direction);
+    }
     lease.syncedForDevice(from, to);
+    this.#shareSync(lease, from, to, false);
     lease.cpuFrom = 0;
     lease.cpuTo = 0;
     this.#checkParts(lease);
@@ -365,12 +386,26 @@ export class RandomDriver {
     const { handle, size } = lease;
     this.trace.push(`look at ${name(lease)}`);
     handle.syncForCpu();
-    const sharers = this.#sharersOf(lease);
-    for (const one of [lease, ...sharers.filter(({ isList }) => !isList)]) one.looked = true;
     lease.syncedForCpu(0, size);
+    this.#shareSync(lease, 0, size, true);
     handle.syncForDevice();
     lease.syncedForDevice(0, size);
-    for (const { wrote } of sharers) wrote.fill(0);
+  }
+
+  /** A sync of one mapping is a sync of the others, too, for the bytes that are in place in both. */
+  #shareSync(lease: Lease, from: number, to: number, forCpu: boolean): void {
+    if (lease.isList) return;
+    const [part] = lease.parts;
+    for (const other of this.#sharersOf(lease)) {
+      // Mappings that have other bytes are all to-device.
+      if (!isSlice(other, part!.offset, part!.size)) continue;
+      const [shared] = other.parts;
+      const low = Math.max(from, part!.sharedFrom, shared!.sharedFrom);
+      const high = Math.min(to, part!.sharedTo, shared!.sharedTo);
+      if (low >= high) continue;
+      if (forCpu) other.looked ||= other.wrote.includes(1);
+      other.wrote.fill(0, low, high);
+    }
   }
 
   async deviceWrites(a: number, b: number, c: number): Promise<void> {
@@ -384,8 +419,11 @@ export class RandomDriver {
       await this.#devices[lease.device]!.write(address, bytes.subarray(start - from, end - from));
     }
     lease.written(from, bytes);
-    // At one address there may be several mappings of the same bytes.
-    for (const other of this.#sharersOf(lease)) if (other.size === lease.size) other.wrote.fill(1, from, to);
+    // At one address of a device there may be several mappings of the same bytes.
+    for (const other of this.#sharersOf(lease)) {
+      const same = other.device === lease.device && other.runs[0]!.address === lease.runs[0]!.address;
+      if (same && other.size === lease.size) other.wrote.fill(1, from, to);
+    }
     this.#checkParts(lease);
   }
 
@@ -434,7 +472,7 @@ export class RandomDriver {
       lease.handle.syncForDevice(...(lease.isList ? [] : [lease.cpuFrom, lease.cpuTo - lease.cpuFrom]));
       lease.syncedForDevice(lease.cpuFrom, lease.cpuTo);
     }
-    if (lease.skips && !this.#world.coherent) this.#look(lease);
+    if (lease.skips && !this.#world.coherent && writes(lease.direction)) this.#look(lease);
     lease.handle.unmap();
     lease.unmapped();
     this.#leases.splice(at, 1);
@@ -520,6 +558,11 @@ export class RandomDriver {
     return this.#sharersOf(lease).some((other) => other.cpuTo > 0);
   }
 
+  /** Whether a device writes its bytes, but only through another lease. */
+  #isWrittenElsewhere(lease: Lease): boolean {
+    return !writes(lease.direction) && this.#sharersOf(lease).some(({ direction }) => writes(direction));
+  }
+
   #leasesOf(unit: Unit): Lease[] {
     return this.#leases.filter(({ parts }) => parts.some((part) => part.unit === unit));
   }
@@ -532,6 +575,14 @@ export class RandomDriver {
 /** Whether it is a mapping of exactly these bytes. */
 function isSlice({ isList, parts }: Lease, offset: number, size: number): boolean {
   return !isList && parts[0]!.offset === offset && parts[0]!.size === size;
+}
+
+/** Whether a mapping that goes this way has the same bytes in place; false also where only the addresses would say. */
+function isLike({ parts: [part] }: Lease, way: string): boolean {
+  const { sharedFrom, sharedTo, size } = part!;
+  if (way === 'arithmetic') return sharedTo - sharedFrom === size;
+  const copied = sharedFrom === sharedTo;
+  return way === 'bounced' ? copied : !copied && sharedTo - sharedFrom < size;
 }
 
 /** Whether there are addresses for so many pages. */

@@ -66,6 +66,8 @@ export class Lease {
   readonly wrote: Uint8Array;
   /** Whether the driver ever looked at what the device wrote. */
   looked = false;
+  /** Whether the driver gave bytes to the device that it had not taken back before. */
+  mistaken = false;
 
   constructor(
     device: number,
@@ -130,7 +132,8 @@ export class Lease {
 
   syncedForDevice(from: number, to: number): void {
     this.wrote.fill(0, from, to);
-    if (reads(this.direction)) this.#each(from, to, copyToDevice);
+    // What the CPU wrote leaves its caches in every direction (arch_sync_dma_for_device on arm64).
+    this.#each(from, to, reads(this.direction) ? copyToDevice : copyToMemory);
   }
 
   unmapped(): void {
