@@ -96,6 +96,14 @@ export class LentBytes implements AddressRange, Indexed, Sharer {
     from.eachInPlace(to, 0, from.size, (start, end, distance) => {
       from.cpu.eachGap(start, end, (low, high) => to.lendOwn(low - distance, high - distance));
     });
+    // Writes behind a cache, which the CPU has not seen yet.
+    const { written } = other;
+    if (written === undefined || other.atOnce) return;
+    other.eachInPlace(this, 0, other.size, (start, end) => {
+      other.writtenBytes().eachIn(start, end, (low, high) => {
+        this.noteFrom(other, low, written.subarray(low, high));
+      });
+    });
   }
 
   /** Resets the object to its initial state. */
@@ -158,22 +166,31 @@ export class LentBytes implements AddressRange, Indexed, Sharer {
     const end = start + bytes.length;
     if (this.unsynced.meets(start, end)) this.overwrite(start, end, bytes);
     this.note(this.unsynced, start, bytes);
-    if (this.sharers === undefined || !this.atOnce) return;
-    const from = Math.max(start, this.inPlaceFrom);
-    const to = Math.min(end, this.inPlaceTo);
-    if (from >= to) return;
-    for (const other of this.sharers) other.noteFrom(this, from, bytes.subarray(from - start, to - start));
+    if (this.sharers === undefined) return;
+    for (const other of this.sharers) {
+      const [low, high] = this.knownAtOnce(other);
+      const from = Math.max(start, low);
+      const to = Math.min(end, high);
+      if (from < to) other.noteFrom(this, from, bytes.subarray(from - start, to - start));
+    }
   }
 
   /**
    * The bytes that the device wrote to [start, end) of its copy, or behind a cache, reach the CPU now. The mappings
-   * that share them must not take them for writes of the CPU.
+   * that share them must not take them for writes of the CPU. What `write` told them already is not told again: another
+   * device may have overwritten it meanwhile.
    */
   tellSharers(start: number, end: number): void {
     const { written, sharers } = this;
     if (sharers === undefined || written === undefined) return;
     this.unsynced.eachIn(start, end, (from, to) => {
-      for (const other of sharers) other.noteFrom(this, from, written.subarray(from, to));
+      for (const other of sharers) {
+        const [low, high] = this.knownAtOnce(other);
+        const before = Math.min(to, low);
+        const behind = Math.max(from, high);
+        if (from < before) other.noteFrom(this, from, written.subarray(from, before));
+        if (behind < to) other.noteFrom(this, behind, written.subarray(behind, to));
+      }
     });
   }
 
@@ -206,6 +223,20 @@ export class LentBytes implements AddressRange, Indexed, Sharer {
       if (!this.isAsBefore(from, to)) look(from, to, false);
     });
     return first < 0 ? undefined : { start: first, end: last + 1, count };
+  }
+
+  /**
+   * The offsets [from, to) whose writes a sharer is told of at once: those that the CPU sees at once, or, if there is a
+   * cache, those that both have in place, so that the last write counts in both.
+   */
+  private knownAtOnce(other: LentBytes): readonly [number, number] {
+    let { inPlaceFrom: from, inPlaceTo: to } = this;
+    if (!this.atOnce) {
+      const distance = other.firstByte - this.firstByte;
+      from = Math.max(from, other.inPlaceFrom + distance);
+      to = Math.min(to, other.inPlaceTo + distance);
+    }
+    return from < to ? [from, to] : [this.size, this.size];
   }
 
   /** Offsets that any device wrote. */

@@ -140,8 +140,7 @@ export class RandomDriver {
     const direction = DIRECTIONS[c % 3]!;
     const way = ways.wayOf(unit, offset, size, direction);
     const inPlace =
-      way === 'arithmetic' &&
-      same.every(({ parts: [part] }) => part!.sharedTo - part!.sharedFrom === size);
+      way === 'arithmetic' && same.every(({ parts: [part] }) => part!.sharedTo - part!.sharedFrom === size);
     const written = same.some((lease) => writes(lease.direction));
     if (writes(direction) && !inPlace && written) return;
     if (same.some(({ mistaken }) => mistaken)) return;

@@ -104,6 +104,45 @@ describe('lent bytes', () => {
     expect(lent.missed).toBe(false);
     expect(lent.changed(0, 8)).toBeUndefined();
   });
+
+  it.each([
+    ['that the CPU sees at once', true],
+    ['behind a cache', false],
+  ])('hold what the last of two devices wrote, %s', (_where, atOnce) => {
+    const source = new Uint8Array(8);
+    const snapshots = new Snapshots();
+    const mapping = (): LentBytes => {
+      const lent = new LentBytes(snapshots);
+      lent.begin(ENTRY, 0, 8, 3, source);
+      lent.firstByte = 0;
+      lent.inPlaceTo = 8;
+      lent.atOnce = atOnce;
+      return lent;
+    };
+    const write = (lent: LentBytes, value: number): void => {
+      const bytes = new Uint8Array(8).fill(value);
+      lent.write(0, bytes);
+      if (atOnce) source.set(bytes);
+    };
+    const first = mapping();
+    write(first, 1);
+    const second = mapping();
+    second.skips = true;
+    second.share(first);
+    write(first, 2);
+    write(second, 3);
+    const third = mapping();
+    third.skips = true;
+    third.share(first);
+    third.share(second);
+    // The first is unmapped: the CPU sees the memory.
+    first.tellSharers(0, 8);
+    source.fill(3);
+    first.end();
+    for (const lent of [second, third]) expect(lent.changed(0, 8)).toBeUndefined();
+    source[4] = 4;
+    for (const lent of [second, third]) expect(lent.changed(0, 8)).toEqual({ start: 4, end: 5, count: 1 });
+  });
 });
 
 describe('snapshots', () => {
