@@ -11,6 +11,7 @@
  * sees them at once if the memory is mapped in place, and after the next sync if there is a copy or a cache. The CPU
  * made every other change.
  */
+import { DEVICE_WRITES } from '../direction.ts';
 import type { AddressRange, Indexed } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
 import type { Entry } from './entry.ts';
@@ -176,22 +177,19 @@ export class LentBytes implements AddressRange, Indexed, Sharer {
   }
 
   /**
-   * The bytes that the device wrote to [start, end) of its copy, or behind a cache, reach the CPU now. The mappings
-   * that share them must not take them for writes of the CPU. What `write` told them already is not told again: another
-   * device may have overwritten it meanwhile.
+   * The bytes that the device wrote to [start, end) of its copy, or behind a cache, reach the CPU now. So do those that
+   * other devices wrote to the same memory. The mappings that share them must not take them for writes of the CPU.
    */
   tellSharers(start: number, end: number): void {
     const { written, sharers } = this;
-    if (sharers === undefined || written === undefined) return;
-    this.unsynced.eachIn(start, end, (from, to) => {
-      for (const other of sharers) {
-        const [low, high] = this.knownAtOnce(other);
-        const before = Math.min(to, low);
-        const behind = Math.max(from, high);
-        if (from < before) other.noteFrom(this, from, written.subarray(from, before));
-        if (behind < to) other.noteFrom(this, behind, written.subarray(behind, to));
-      }
-    });
+    if (sharers === undefined || written === undefined || (this.bits & DEVICE_WRITES) === 0) return;
+    const tell = (from: number, to: number): void => {
+      for (const other of sharers) other.noteFrom(this, from, written.subarray(from, to), true);
+    };
+    this.unsynced.eachIn(start, end, tell);
+    const from = Math.max(start, this.inPlaceFrom);
+    const to = Math.min(end, this.inPlaceTo);
+    if (from < to) this.othersWrote.eachIn(from, to, tell);
   }
 
   /**
@@ -256,13 +254,18 @@ export class LentBytes implements AddressRange, Indexed, Sharer {
     this.written.set(bytes, start);
   }
 
-  /** Another device wrote `bytes` from offset `start` of `other` on. So the CPU did not write them. */
-  private noteFrom(other: LentBytes, start: number, bytes: Uint8Array): void {
+  /**
+   * Another device wrote `bytes` from offset `start` of `other` on. So the CPU did not write them.
+   * @param reached the CPU has them now, and no longer its old bytes
+   */
+  private noteFrom(other: LentBytes, start: number, bytes: Uint8Array, reached = false): void {
     const distance = this.firstByte - other.firstByte;
     const from = Math.max(0, start - distance);
     const to = Math.min(this.size, start - distance + bytes.length);
     if (from >= to) return;
-    this.note(this.othersWrote, from, bytes.subarray(from + distance - start, to + distance - start));
+    const part = bytes.subarray(from + distance - start, to + distance - start);
+    this.note(this.othersWrote, from, part);
+    if (reached) this.before?.set(part, from);
   }
 
   private lendOwn(start: number, end: number): void {

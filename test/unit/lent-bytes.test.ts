@@ -140,6 +140,9 @@ describe('lent bytes', () => {
     source.fill(3);
     first.end();
     for (const lent of [second, third]) expect(lent.changed(0, 8)).toBeUndefined();
+    // The CPU still has what it saw then.
+    write(second, 5);
+    for (const lent of [second, third]) expect(lent.changed(0, 8)).toBeUndefined();
     source[4] = 4;
     for (const lent of [second, third]) expect(lent.changed(0, 8)).toEqual({ start: 4, end: 5, count: 1 });
   });
