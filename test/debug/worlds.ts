@@ -33,7 +33,12 @@ function hardware(address: string): DebugWorld {
     name: `${process.env.USERDMA_VM ?? 'vfio'}, type1`,
     translated: true,
     coherent: true,
-    open: (debug) => openPci(address, { debug: { ...QUIET, ...debug } }),
+    open: async (debug) => {
+      const fn = await openPci(address, { debug: { ...QUIET, ...debug } });
+      // A real function that is closed without ever being a bus master is a report of its own.
+      fn.setMaster();
+      return fn;
+    },
   };
 }
 
