@@ -68,8 +68,8 @@ describe('docs/conformance.md', () => {
     });
     const report = (a: ReturnType<typeof test>[], b: ReturnType<typeof test>[]): Report => ({
       testResults: [
-        { name: '/root/test/conformance/a.test.ts', assertionResults: a },
-        { name: '/root/test/unit/b.test.ts', assertionResults: b },
+        { name: '/checkout/test/conformance/a.test.ts', assertionResults: a },
+        { name: '/checkout/test/unit/b.test.ts', assertionResults: b },
       ],
     });
     const everywhere = ['one', 'two'].flatMap((world) => [
@@ -77,14 +77,14 @@ describe('docs/conformance.md', () => {
       test(`a: ${world}`, 'second'),
     ]);
     const unit = [test('b', 'third'), test('b', 'fourth')];
-    expect(missingIn(report(everywhere, unit), rows, '/root')).toEqual([]);
-    expect(missingIn(report(everywhere.slice(1), unit), rows, '/root')).toEqual([
+    expect(missingIn(report(everywhere, unit), rows, '/checkout')).toEqual([]);
+    expect(missingIn(report(everywhere.slice(1), unit), rows, '/checkout')).toEqual([
       '1 test/conformance/a.test.ts: first: not in one',
     ]);
-    expect(missingIn(report(everywhere, [test('b', 'third', 'skipped')]), rows, '/root')).toEqual([
+    expect(missingIn(report(everywhere, [test('b', 'third', 'skipped')]), rows, '/checkout')).toEqual([
       '2 test/unit/b.test.ts: third: skipped in b',
       '2 test/unit/b.test.ts: fourth: did not run',
     ]);
-    expect(missingIn({ testResults: [] }, rows, '/root')).toHaveLength(4);
+    expect(missingIn({ testResults: [] }, rows, '/checkout')).toHaveLength(4);
   });
 });

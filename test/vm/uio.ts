@@ -27,6 +27,9 @@ export function nodeOf(address: string): string {
 
 /** Reserve huge pages; returns how many there are. */
 export function reserveHugepages(count: number): number {
+  // The kernel moves what is in use together first, so that the huge pages it finds lie side by side.
+  writeFileSync('/proc/sys/vm/drop_caches', '3');
+  writeFileSync('/proc/sys/vm/compact_memory', '1');
   writeFileSync('/proc/sys/vm/nr_hugepages', String(count));
   return hugepages('Total');
 }
