@@ -1,8 +1,16 @@
 /** Machines with one thing wrong: doctor names it, and the command that it prints, typed as printed, ends it. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readlinkSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import type { Diagnosis } from '../../lib/doctor/doctor.ts';
 import { bindPci } from '../../lib/pci/bind.ts';
 import { afterAll, assert, describe, it } from '../harness.ts';
@@ -14,6 +22,10 @@ writeFileSync(join(tools, 'npx'), `#!/bin/sh\nshift\nexec ${process.execPath} ${
   mode: 0o755,
 });
 chmodSync(tools, 0o755);
+// The user has to reach the program in a checkout that is its owner's alone. The host sees nothing of this change.
+for (let folder = process.cwd(); folder !== '/'; folder = dirname(folder)) {
+  chmodSync(folder, statSync(folder).mode | 0o055);
+}
 const env = { ...process.env, PATH: `${tools}:${process.env.PATH}` };
 
 /** Without rights, and with a limit of locked memory in bytes. */
