@@ -142,9 +142,10 @@ export class BouncedMappings {
     if ((record.bits & DEVICE_WRITES) === 0) return true;
     const source = record.source!;
     if (source.length !== record.size) return false;
-    const { chunk, slot, slotOffset } = record;
-    if (size === record.size) source.set(chunk!.whole(slot, slotOffset, size));
-    else source.set(chunk!.part(slot, slotOffset + offset, size), offset);
+    const { slot } = record;
+    const chunk = record.chunk!;
+    const at = record.slotOffset + offset;
+    source.set(size === record.size ? chunk.whole(slot, at, size) : chunk.part(slot, at, size), offset);
     this.bounce.countOut(size);
     return true;
   }
