@@ -171,6 +171,15 @@ export class OwnMemory {
     return stamp !== undefined && stamp.view === view && stamp.region.owner === this ? stamp : undefined;
   }
 
+  /**
+   * As `stampOf`, for an element of a list. V8 remembers for each function what kinds of views it has met, and
+   * `stampOf` meets so many that it becomes slow for lists, whose elements are of few kinds.
+   */
+  stampOfElement(view: ArrayBufferView): Stamp | undefined {
+    const stamp = (view as Stamped)[STAMP];
+    return stamp !== undefined && stamp.view === view && stamp.region.owner === this ? stamp : undefined;
+  }
+
   /** The region that a buffer belongs to. */
   regionOf(buffer: ArrayBufferLike): OwnRegion | undefined {
     return this.byBuffer.get(buffer);

@@ -16,7 +16,7 @@ import type { CacheMaintenance } from '../../cache.ts';
 import { type DmaDirection, directionBits, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { DmaOperations } from '../operations/operations.ts';
-import type { OwnMemory } from '../operations/own-memory.ts';
+import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import { type PinnedElement, PinnedList } from '../placement/pinned-list.ts';
 import { crossesBoundary, planRun, type SegmentLimits } from '../placement/segments.ts';
 import type { Streaming } from '../streaming/streaming.ts';
@@ -180,11 +180,20 @@ export class ScatterGather implements SgOwner {
     for (let i = 0; i < views.length; i++) {
       const view = views[i]!;
       if (!ArrayBuffer.isView(view)) return false;
-      const stamp = own.stampOf(view);
-      const region = stamp === undefined ? own.regionOf(view.buffer) : stamp.region;
-      if (region === undefined) return false;
-      const length = stamp === undefined ? view.byteLength : stamp.view.length;
-      const address = stamp === undefined ? region.address + view.byteOffset : stamp.address;
+      const stamp = own.stampOfElement(view);
+      let region: OwnRegion | undefined;
+      let address: number;
+      let length: number;
+      if (stamp !== undefined) {
+        region = stamp.region;
+        address = stamp.address;
+        length = stamp.view.length;
+      } else {
+        region = own.regionOf(view.buffer);
+        if (region === undefined) return false;
+        address = region.address + view.byteOffset;
+        length = view.byteLength;
+      }
       const last = address + length - 1;
       if (length === 0 || last > limit || (region.bits & bits) !== bits) return false;
       if (((address | 0) & dmaAlignment) !== 0) return false;
