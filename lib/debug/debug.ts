@@ -7,7 +7,7 @@
  *        |  enter, leave            |  report           |  before and after
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
  */
-import { checkListener } from '../arguments.ts';
+import { checkBoolean, checkListener, checkText, checkWhole } from '../arguments.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
 import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
@@ -35,9 +35,6 @@ export interface Observers {
 
 /** dma-debug of one device: its ledger, its reports and its options. */
 export class DmaDebug implements DmaDebugView {
-  allErrors: boolean;
-  numErrors: number;
-  driverFilter: string | undefined;
   readonly ledger: Ledger;
   readonly options: DebugOptions;
   /** The device's name, for messages. */
@@ -54,15 +51,18 @@ export class DmaDebug implements DmaDebugView {
   readonly #reports: Report[] = [];
   readonly #listeners = new Set<(report: DmaReport) => void>();
   #errorCount = 0;
+  #allErrors: boolean;
+  #numErrors: number;
+  #driverFilter: string | undefined;
 
   constructor(name: string, options: DebugOptions = {}) {
     const { entries, stacks, allErrors = false, numErrors = 1, driverFilter, print = true } = options;
     this.name = name;
     this.#print = print;
     this.options = options;
-    this.allErrors = allErrors;
-    this.numErrors = numErrors;
-    this.driverFilter = driverFilter;
+    this.#allErrors = allErrors;
+    this.#numErrors = numErrors;
+    this.#driverFilter = driverFilter;
     this.ledger = new Ledger({ entries, stacks, onExhausted: () => this.#outOfEntries() });
   }
 
@@ -82,6 +82,33 @@ export class DmaDebug implements DmaDebugView {
       if (block !== undefined) return block;
     }
     return undefined;
+  }
+
+  get allErrors(): boolean {
+    return this.#allErrors;
+  }
+
+  set allErrors(wanted: boolean) {
+    checkBoolean(wanted, 'allErrors');
+    this.#allErrors = wanted;
+  }
+
+  get numErrors(): number {
+    return this.#numErrors;
+  }
+
+  set numErrors(wanted: number) {
+    checkWhole(wanted, 'numErrors', 0, Number.MAX_SAFE_INTEGER);
+    this.#numErrors = wanted;
+  }
+
+  get driverFilter(): string | undefined {
+    return this.#driverFilter;
+  }
+
+  set driverFilter(wanted: string | undefined) {
+    if (wanted !== undefined) checkText(wanted, 'driverFilter');
+    this.#driverFilter = wanted;
   }
 
   get reports(): readonly DmaReport[] {

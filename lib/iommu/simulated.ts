@@ -11,7 +11,7 @@ import { DmaError } from '../errors.ts';
 import { checkPageSize } from '../page-size.ts';
 import type { Access } from './access.ts';
 import type { AddressSpace, IovaRange, MmioWindow } from './address-space.ts';
-import { nearestNumber, wholeAddress } from './bus-address.ts';
+import { faultAddress, nearestNumber, wholeAddress } from './bus-address.ts';
 import type { AccessObserver, Requester } from './device-access.ts';
 import { FAULT, type Fault, FaultLog } from './fault.ts';
 import { PageTable } from './page-table.ts';
@@ -252,8 +252,8 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     granule = 1,
   ): boolean {
     const start = Number(address);
-    if (start < 0 || start + size > Number.MAX_SAFE_INTEGER) {
-      fail({ address: BigInt(address), size, access, reason: this.#nothingThere });
+    if (!(start >= 0 && start % 1 === 0 && start + size <= Number.MAX_SAFE_INTEGER)) {
+      fail({ address: faultAddress(address), size, access, reason: this.#nothingThere });
       return false;
     }
     // Neighbouring pieces that fail for the same reason are one fault.

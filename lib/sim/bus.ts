@@ -4,7 +4,7 @@
  */
 import { argumentError, checkFunction, describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
-import { wholeAddress } from '../iommu/bus-address.ts';
+import { faultAddress, wholeAddress } from '../iommu/bus-address.ts';
 import type { Requester } from '../iommu/device-access.ts';
 import { FAULT, type FaultLog } from '../iommu/fault.ts';
 import type { SimulatedAddressSpace } from '../iommu/simulated.ts';
@@ -291,7 +291,7 @@ export class SimulatedBus implements SlotBus {
   }
 
   report(address: bigint | number, size: number, access: 'read' | 'write', reason: string): void {
-    this.faults.record({ address: BigInt(address), size, access, reason });
+    this.faults.record({ address: faultAddress(address), size, access, reason });
   }
 
   /** The driver has not allowed the function to start accesses on the bus. The access is recorded as a fault. */
@@ -302,7 +302,7 @@ export class SimulatedBus implements SlotBus {
     bytes: Uint8Array | undefined,
   ): void {
     const reason = (this.#port?.config.awake ?? true) ? FAULT.noMaster : FAULT.asleep;
-    const fault = { address: BigInt(address), size, access, reason };
+    const fault = { address: faultAddress(address), size, access, reason };
     const { about } = this.faults;
     const { readGranule = 1 } = this.model.config;
     this.#port?.requester.onAccess?.({ address, size, access, bytes, fault, about, readGranule });

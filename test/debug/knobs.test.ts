@@ -207,4 +207,22 @@ describe('whether there is dma-debug', () => {
   it('refuses entries that are no number of them', async () => {
     await assert.rejects(openPci(simulate(new EduModel()), { debug: { entries: 0 } }), { code: 'EINVAL' });
   });
+
+  it('refuses settings of a wrong kind, and keeps the one it has', async () => {
+    using fn = await openPci(simulate(new EduModel()), { debug: { print: false } });
+    const debug = fn.dma.debug!;
+    for (const [name, wrong] of [
+      ['allErrors', 'yes'],
+      ['allErrors', undefined],
+      ['numErrors', -1],
+      ['numErrors', 1.5],
+      ['numErrors', '3'],
+      ['driverFilter', 5],
+      ['driverFilter', null],
+    ] as const) {
+      const before = debug[name];
+      assert.throws(() => Object.assign(debug, { [name]: wrong }), { code: 'EINVAL' });
+      assert.equal(debug[name], before);
+    }
+  });
 });
