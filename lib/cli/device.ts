@@ -1,11 +1,11 @@
 /** userdma reset, regs and selftest. Each opens a function that is bound to vfio-pci for a moment. */
 import pc from 'picocolors';
 import { type Check, selfTest } from '../doctor/self-test.ts';
-import { DmaError } from '../errors.ts';
 import type { PciFunction } from '../pci/function.ts';
 import { openPci } from '../pci/open.ts';
 import { EXIT } from './exit.ts';
-import { hex, hexdump, table, toJson } from './output.ts';
+import { hexdump, table, toJson } from './output.ts';
+import { wholeNumber } from './whole-number.ts';
 
 async function withFunction<T>(address: string, body: (fn: PciFunction) => T | Promise<T>): Promise<T> {
   const fn = await openPci(address);
@@ -33,16 +33,18 @@ export async function regs(
   [bar, offset, value]: readonly (string | undefined)[],
   { json, length }: { json: boolean; length?: string },
 ): Promise<void> {
-  const index = number('BAR', bar);
-  const at = offset === undefined ? 0 : number('offset', offset);
+  const index = wholeNumber('BAR', bar);
+  const at = offset === undefined ? 0 : wholeNumber('offset', offset);
+  const written = value === undefined ? undefined : wholeNumber('value', value);
+  const wanted = length === undefined ? (offset === undefined ? SHOWN : 4) : wholeNumber('length', length);
   await withFunction(address, (fn) => {
     const registers = fn.bar(index);
-    if (value !== undefined) {
-      registers.write32(at, number('value', value));
-      console.log(json ? toJson({ offset: at, value: registers.read32(at) }) : hex(registers.read32(at), 8));
+    if (written !== undefined) {
+      registers.write32(at, written);
+      // It is not read afterwards: some registers lose something by being read.
+      if (json) console.log(toJson({ offset: at, written }));
       return;
     }
-    const wanted = length === undefined ? (offset === undefined ? SHOWN : 4) : number('length', length);
     const count = Math.floor(Math.min(wanted, registers.size - at) / 4);
     const words = Array.from({ length: Math.max(count, 1) }, (_, i) => registers.read32(at + 4 * i));
     console.log(json ? toJson({ offset: at, words }) : hexdump(at, words));
@@ -57,12 +59,4 @@ export async function selftest(address: string, { json }: { json: boolean }): Pr
 
 function row({ name, ok, result }: Check): string[] {
   return [ok === undefined ? pc.dim('-') : ok ? pc.green('ok') : pc.red('failed'), name, result];
-}
-
-function number(what: string, text: string | undefined): number {
-  const value = Number(text);
-  if (text?.trim() && Number.isSafeInteger(value) && value >= 0) return value;
-  throw new DmaError('EINVAL', `${what} is ${JSON.stringify(text)}`, {
-    remedy: 'write a number, e.g. 16 or 0x10',
-  });
 }

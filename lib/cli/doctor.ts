@@ -1,4 +1,5 @@
 /** userdma doctor: the state of the machine, the problems, and the command that solves each. */
+import { basename } from 'node:path';
 import pc from 'picocolors';
 import { type Diagnosis, type DoctorOptions, diagnoseMachine } from '../doctor/doctor.ts';
 import type { Machine } from '../doctor/machine.ts';
@@ -60,7 +61,7 @@ function facts(machine: Machine): [string, string][] {
       'VFIO',
       `${nodes.vfio}, vfio-pci ${machine.vfioPciLoaded ? 'loaded' : 'not loaded'}; groups: ${list(groups)}`,
     ],
-    ['VFIO devices', list(machine.vfioDevices)],
+    ['VFIO devices', list(machine.vfioDevices.map(({ node, state }) => `${basename(node)} (${state})`))],
     ['iommufd', nodes.iommufd],
     ['udmabuf', nodes.udmabuf],
     ['dma-heaps', list(machine.dmaHeaps)],

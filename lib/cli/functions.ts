@@ -2,26 +2,27 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import pc from 'picocolors';
 import { DmaError } from '../errors.ts';
-import { type BindOptions, bindPci, unbindPci } from '../pci/bind.ts';
+import { noFunction } from '../pci/absent.ts';
+import { type BindOptions, type Bound, bindPci, unbindPci } from '../pci/bind.ts';
 import { answers, ConfigSpace } from '../pci/config-space.ts';
-import { DEVICES } from '../pci/facts.ts';
+import { DEVICES, readFacts } from '../pci/facts.ts';
 import { describePci, listPci, type PciDescription } from '../pci/list.ts';
 import { bytes, hex, hexdump, table, toJson } from './output.ts';
 
 export function list({ json, root = '' }: { json: boolean; root?: string }): void {
   const functions = listPci(root);
-  if (json) {
-    console.log(toJson(functions));
-    return;
-  }
   if (functions.length === 0) {
     throw new DmaError(
       'ENODEV',
-      'this system shows no PCI functions (/sys/bus/pci/devices is empty or absent)',
+      'this system shows no PCI functions: /sys/bus/pci/devices is empty or absent',
       {
-        remedy: process.platform === 'linux' ? 'run it where /sys is mounted' : 'they are listed on Linux',
+        remedy: process.platform === 'linux' ? 'run it where /sys is mounted' : 'run it on Linux',
       },
     );
+  }
+  if (json) {
+    console.log(toJson(functions));
+    return;
   }
   console.log(
     table(
@@ -116,9 +117,19 @@ function plain(capability: object | undefined): Record<string, unknown> | undefi
   );
 }
 
-export function bind(addresses: readonly string[], options: BindOptions & { json: boolean }): void {
-  const done = addresses.map((address) => bindPci(address, options));
-  if (options.json) {
+export function bind(
+  addresses: readonly string[],
+  { json, ...options }: BindOptions & { json: boolean },
+): void {
+  const done: Bound[] = [];
+  try {
+    for (const address of addresses) done.push(bindPci(address, options));
+  } catch (error) {
+    for (const { address, driver, former } of done.reverse())
+      if (former !== driver) unbindPci(address, { root: options.root ?? '' });
+    throw error;
+  }
+  if (json) {
     console.log(toJson(done));
     return;
   }
@@ -132,6 +143,7 @@ export function unbind(
   addresses: readonly string[],
   { json, root = '' }: { json: boolean; root?: string },
 ): void {
+  for (const address of addresses) found(address, root);
   const done = addresses.map((address) => unbindPci(address, { root }));
   if (json) {
     console.log(toJson(done));
@@ -145,9 +157,7 @@ export function unbind(
 function found(text: string, root: string): PciDescription {
   const fn = describePci(text, root);
   if (fn !== undefined) return fn;
-  throw new DmaError('ENODEV', `there is no PCI function at ${text}`, {
-    remedy: 'list the functions of this machine: userdma list',
-  });
+  throw noFunction(readFacts(text, root));
 }
 
 /** The part that this user may read: 64 bytes, or all for root. */

@@ -43,13 +43,13 @@ export function diagnoseMachine(options: DoctorOptions = {}): Diagnosis {
   const facts = address === undefined || !machine.sysfs ? undefined : readFacts(address, root);
   const problems = [...general, ...(facts === undefined ? [] : functionProblems(facts, machine))];
   const usable = machine.platform === 'linux' && machine.addon === undefined;
-  const groups = machine.vfioGroups.some(({ state }) => state === 'usable');
+  const openable = [machine.nodes.vfio, machine.nodes.iommufd].includes('usable');
+  const nodes = [...machine.vfioGroups, ...machine.vfioDevices].some(({ state }) => state === 'usable');
   return {
     machine,
     problems,
     ways: {
-      vfio:
-        usable && machine.nodes.vfio === 'usable' && (facts === undefined ? groups : problems.length === 0),
+      vfio: usable && openable && (facts === undefined ? nodes : problems.length === 0),
       uio: usable && machine.uio.length > 0,
       'u-dma-buf': usable && machine.uDmaBufs.length > 0,
       simulation: true,

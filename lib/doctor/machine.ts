@@ -46,11 +46,13 @@ export interface Machine {
     readonly iommufd: NodeState;
     readonly udmabuf: NodeState;
   };
-  /** The device nodes of VFIO (/dev/vfio/devices). */
-  readonly vfioDevices: readonly string[];
+  /** The nodes of functions for iommufd: `/dev/vfio/devices/vfioN`. */
+  readonly vfioDevices: readonly { readonly node: string; readonly state: NodeState }[];
   /** IOMMU groups that have a node: `/dev/vfio/N`. */
   readonly vfioGroups: readonly { readonly group: number; readonly state: NodeState }[];
   readonly vfioPciLoaded: boolean;
+  /** True if VFIO has the driver that maps memory for a container (vfio_iommu_type1). */
+  readonly type1Loaded: boolean;
   readonly dmaHeaps: readonly string[];
   readonly uDmaBufs: readonly string[];
   readonly uio: readonly string[];
@@ -62,6 +64,8 @@ export interface Machine {
   readonly pageSize: number | undefined;
   /** The reason why the addon does not load; undefined if it loads. */
   readonly addon: string | undefined;
+  /** The file that USERDMA_ADDON names, if it is set. */
+  readonly addonFile: string | undefined;
 }
 
 /** @param root prefix of /sys, /dev and /proc */
@@ -87,17 +91,21 @@ export function readMachine(root = ''): Machine {
       iommufd: nodeState(`${root}/dev/iommu`),
       udmabuf: nodeState(`${root}/dev/udmabuf`),
     },
-    vfioDevices: listFolder(`${root}/dev/vfio/devices`),
+    vfioDevices: listFolder(`${root}/dev/vfio/devices`)
+      .map((name) => `/dev/vfio/devices/${name}`)
+      .map((node) => ({ node, state: nodeState(root + node) })),
     vfioGroups: listFolder(`${root}/dev/vfio`)
       .filter((name) => /^\d+$/.test(name))
       .map((name) => ({ group: Number(name), state: nodeState(`${root}/dev/vfio/${name}`) })),
     vfioPciLoaded: existsSync(`${root}/sys/bus/pci/drivers/vfio-pci`),
+    type1Loaded: existsSync(`${root}/sys/module/vfio_iommu_type1`),
     dmaHeaps: listFolder(`${root}/dev/dma_heap`),
     uDmaBufs: listFolder(`${root}/sys/class/u-dma-buf`),
     uio: listFolder(`${root}/sys/class/uio`),
     memlock: readMemlock('VmLck', root),
     hugePages: hugePages(root),
     ...addon,
+    addonFile: process.env.USERDMA_ADDON || undefined,
   };
 }
 

@@ -1,5 +1,6 @@
 /** The problems that keep a device or this library from working on a machine. Each has its solution. */
 import { ownershipRemedy } from '../device-node.ts';
+import { whyNoAddon } from '../native/processor.ts';
 import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
 import type { Machine } from './machine.ts';
 
@@ -35,9 +36,13 @@ export function machineProblems(machine: Machine, needs: Needs): Problem[] {
   return [...addonProblems(machine), ...kernelProblems(machine), ...memoryProblems(machine, needs)];
 }
 
-function addonProblems({ addon }: Machine): Problem[] {
+function addonProblems({ addon, addonFile, arch }: Machine): Problem[] {
   if (addon === undefined) return [];
-  return [{ id: 'addon', what: addon.split(';', 1)[0]!, command: 'npx userdma build' }];
+  const what = addon.split(';', 1)[0]!;
+  if (whyNoAddon('linux', arch) !== undefined) return [{ id: 'addon', what, advice: 'use the simulation' }];
+  if (addonFile === undefined) return [{ id: 'addon', what, command: 'npx userdma build' }];
+  const advice = 'the addon of the package is used then';
+  return [{ id: 'addon', what, command: 'unset USERDMA_ADDON', advice }];
 }
 
 function kernelProblems(machine: Machine): Problem[] {
@@ -53,12 +58,24 @@ function kernelProblems(machine: Machine): Problem[] {
     ];
   }
   if (machine.iommus.length === 0 && machine.groups === 0) return [iommuOff(machine)];
-  if (machine.nodes.vfio === 'absent') return [noVfio(machine)];
-  if (machine.nodes.vfio === 'forbidden') {
-    const command = 'chmod 0666 /dev/vfio/vfio';
-    return [{ id: 'node', what: 'this user may not open /dev/vfio/vfio', command, asRoot: true }];
-  }
-  return machine.vfioPciLoaded || confined === 'container' ? [] : [noVfio(machine)];
+  const { vfio, iommufd } = machine.nodes;
+  if (vfio === 'absent' && iommufd === 'absent') return [noVfio(machine)];
+  if (vfio === 'forbidden') return [forbidden('/dev/vfio/vfio', 'chmod 0666 /dev/vfio/vfio')];
+  if (vfio === 'absent' && iommufd === 'forbidden') return [forbidden('/dev/iommu', giveAway('/dev/iommu'))];
+  if (confined === 'container') return [];
+  if (!machine.vfioPciLoaded) return [noVfio(machine)];
+  return vfio === 'absent' || machine.type1Loaded ? [] : [noType1()];
+}
+
+/** A node that this user may not open. @param name what it is the node of */
+function forbidden(node: string, command: string, name?: string): Problem {
+  const what = `this user may not open ${node}${name === undefined ? '' : `, the node of ${name}`}`;
+  return { id: 'node', what, command, asRoot: true };
+}
+
+/** The command that makes this user the owner of a node. */
+function giveAway(node: string): string {
+  return /as root: (chown \S+ \S+),/.exec(ownershipRemedy(node, ''))?.[1] ?? `chmod 0666 ${node}`;
 }
 
 function iommuOff({ arch, commandLine = '', confined }: Machine): Problem {
@@ -74,7 +91,7 @@ function iommuOff({ arch, commandLine = '', confined }: Machine): Problem {
     command:
       off === undefined
         ? `sed -i 's/^GRUB_CMDLINE_LINUX="/&${word} /' /etc/default/grub && update-grub && reboot`
-        : `sed -i 's/ *${off}//' /etc/default/grub && update-grub && reboot`,
+        : `sed -i 's/\\b${off}\\b/${off.startsWith('amd') ? '' : word}/' /etc/default/grub && update-grub && reboot`,
     asRoot: true,
     advice: `switch it on in the firmware setup too (Intel VT-d, AMD-Vi or SMMU); without GRUB, boot with ${word}`,
   };
@@ -92,6 +109,12 @@ function noVfio({ confined }: Machine): Problem {
     command: 'modprobe vfio-pci',
     asRoot: true,
   };
+}
+
+/** modprobe of kmod loads it with vfio-pci. The one of busybox does not. */
+function noType1(): Problem {
+  const what = 'the module vfio_iommu_type1 is not loaded, without which VFIO maps no memory';
+  return { id: 'no-type1', what, command: 'modprobe vfio_iommu_type1', asRoot: true };
 }
 
 function memoryProblems({ memlock, hugePages, root }: Machine, needs: Needs): Problem[] {
@@ -126,7 +149,7 @@ export function functionProblems(facts: FunctionFacts, machine: Machine): Proble
   if (!facts.exists) {
     const similar = facts.similar.slice(0, 8).join(', ');
     const advice =
-      similar === '' ? 'userdma list shows the functions of this machine' : `did you mean ${similar}?`;
+      similar === '' ? 'npx userdma list shows those of this machine' : `did you mean ${similar}?`;
     return [{ id: 'absent', what: `there is no PCI function at ${address}`, advice }];
   }
   if (group === undefined) {
@@ -155,16 +178,12 @@ export function functionProblems(facts: FunctionFacts, machine: Machine): Proble
       },
     ];
   }
-  const node = machine.vfioGroups.find((entry) => entry.group === group);
-  if (node?.state !== 'forbidden') return [];
-  const path = `/dev/vfio/${group}`;
-  return [
-    {
-      id: 'node',
-      what: `this user may not open ${path}, the node of ${address}`,
-      command: /as root: (chown \S+ \S+),/.exec(ownershipRemedy(path, ''))?.[1] ?? `chmod 0666 ${path}`,
-      asRoot: true,
-      advice: `for good: npx userdma bind ${address} --user NAME --persist`,
-    },
+  const nodes = [
+    ...machine.vfioGroups.map(({ group: number, state }) => ({ node: `/dev/vfio/${number}`, state })),
+    ...machine.vfioDevices,
   ];
+  const path = machine.nodes.vfio === 'absent' ? facts.node : `/dev/vfio/${group}`;
+  if (path === undefined || nodes.find(({ node }) => node === path)?.state !== 'forbidden') return [];
+  const advice = `for good: npx userdma bind ${address} --user NAME --persist`;
+  return [{ ...forbidden(path, giveAway(path), address), advice }];
 }

@@ -6,6 +6,7 @@ import { useNativeBarrier } from '../rings/barriers.ts';
 import type { Addon } from './addon.ts';
 import { findPackage, requireFrom } from './package-root.ts';
 import { whyNoAddon } from './processor.ts';
+import { wantedLibc } from './wanted-libc.ts';
 
 let loaded: Addon | undefined;
 
@@ -60,7 +61,7 @@ function load(): Addon {
     try {
       return require(prebuilt) as Addon;
     } catch (cause) {
-      reasons.push(`the prebuilt one does not load: ${firstLine(cause)}`);
+      reasons.push(`the prebuilt one does not load${complaint(cause)}`);
     }
   }
   try {
@@ -75,7 +76,7 @@ function loadChosen(path: string): Addon {
   try {
     return requireFrom(path)(path) as Addon;
   } catch (cause) {
-    throw missing(path, [`the file that USERDMA_ADDON names does not load: ${firstLine(cause)}`], {
+    throw missing(path, [`the file that USERDMA_ADDON names does not load${complaint(cause)}`], {
       remedy: 'name another file, or unset USERDMA_ADDON',
       cause,
     });
@@ -87,9 +88,16 @@ function causes(cause: unknown): string[] {
   if (/could not locate the bindings file/i.test(text)) return ['it is not built'];
   if (/cannot find module 'bindings'/i.test(text)) return ["the package 'bindings' is not installed"];
   return [
-    `it is there but does not load: ${firstLine(cause)}`,
+    `it is there but does not load${complaint(cause)}`,
     'it may have been built for another processor, C library or Node.js',
   ];
+}
+
+/** The words of the loader and, where they show it, the C library that the file was built for. */
+function complaint(cause: unknown): string {
+  const said = firstLine(cause);
+  const libc = wantedLibc(said);
+  return libc === undefined ? `: ${said}` : `, because it was built for ${libc}: ${said}`;
 }
 
 function firstLine(cause: unknown): string {

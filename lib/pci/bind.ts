@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import { argumentError, checkBoolean, checkOptions, checkText, type OptionChecks } from '../arguments.ts';
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { readText } from '../files.ts';
+import { noFunction } from './absent.ts';
 import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts';
 import { usesOf } from './use.ts';
 
@@ -65,23 +66,28 @@ export function bindPci(text: string, options: BindOptions = {}): Bound {
     });
   }
   needDriver(driver, root);
-  if (former !== driver) {
-    give(facts, driver, root);
-    if (readFacts(address, root).driver !== driver) {
-      takeBack(address, former, root);
-      throw new DmaError(
-        'EIO',
-        `${driver} did not take ${address}; it is back with ${former ?? 'no driver'}`,
-        {
-          remedy: 'the kernel log (dmesg) may say why',
-        },
-      );
-    }
-    if (!isVfioDriver(former)) write(memory(address, root), `${former ?? ''}\n`);
+  if (former !== driver) take(facts, driver, root);
+  try {
+    if (owner !== undefined) ownNode(facts, owner, root);
+    if (options.persist) persist(facts, driver, options.user, root);
+  } catch (error) {
+    if (former !== driver) takeBack(address, driver, root);
+    throw error;
   }
-  if (owner !== undefined) ownNode(facts, owner, root);
-  if (options.persist) persist(facts, driver, options.user, root);
   return { address, driver, former };
+}
+
+/** Gives the function to a driver, and remembers the former one. If the driver refuses it, it is back with that. */
+function take(facts: FunctionFacts, driver: string, root: string): void {
+  const { address, driver: former } = facts;
+  give(facts, driver, root);
+  if (readFacts(address, root).driver !== driver) {
+    takeBack(address, former, root);
+    throw new DmaError('EIO', `${driver} did not take ${address}; it is back with ${former ?? 'no driver'}`, {
+      remedy: 'the kernel log (dmesg) may say why',
+    });
+  }
+  if (!isVfioDriver(former)) write(memory(address, root), `${former ?? ''}\n`);
 }
 
 /**
@@ -105,7 +111,9 @@ export function unbindPci(text: string, options: Pick<BindOptions, 'root'> = {})
       remedy: 'it needs no unbind: the kernel drives it already',
     });
   }
-  if (remembered) modprobe(remembered);
+  // After a boot nothing is remembered. The kernel's list of drivers then says which one it is for.
+  const wanted = remembered || readText(`${root}${DEVICES}/${address}/modalias`)?.trim();
+  if (wanted) modprobe(wanted);
   takeBack(address, driver, root);
   rmSync(memory(address, root), { force: true });
   rmSync(rule(address, root), { force: true });
@@ -115,10 +123,7 @@ export function unbindPci(text: string, options: Pick<BindOptions, 'root'> = {})
 function existing(text: string, root: string): FunctionFacts {
   const facts = readFacts(text, root);
   if (facts.exists) return facts;
-  const similar = facts.similar.slice(0, 8).join(', ');
-  throw new DmaError('ENODEV', `there is no PCI function at ${facts.address}`, {
-    remedy: similar === '' ? 'list the functions of this machine: userdma list' : `did you mean ${similar}?`,
-  });
+  throw noFunction(facts);
 }
 
 function needDriver(driver: string, root: string): void {
@@ -189,14 +194,25 @@ function userId(user: string): number {
   });
 }
 
+/**
+ * The rule runs when the kernel tells udev of the function, at boot and when it is plugged in. Its former driver may
+ * have it already then, and the module of the new one may be loaded, so that only a probe binds it.
+ */
 function persist(
   { address, group }: FunctionFacts,
   driver: string,
   user: string | undefined,
   root: string,
 ): void {
+  const script = [
+    `/sbin/modprobe ${driver}`,
+    `[ -e /sys/bus/pci/drivers/${driver}/%k ] || { [ ! -e /sys%p/driver ] || echo %k > /sys%p/driver/unbind`,
+    'echo %k > /sys/bus/pci/drivers_probe',
+    '}',
+  ].join('; ');
+  const match = `ACTION=="add", SUBSYSTEM=="pci", KERNEL=="${address}"`;
   const lines = [
-    `ACTION=="add", SUBSYSTEM=="pci", KERNEL=="${address}", ATTR{driver_override}="${driver}", RUN+="/sbin/modprobe ${driver}"`,
+    `${match}, ATTR{driver_override}="${driver}", RUN+="/bin/sh -c '${script}'"`,
     ...(user === undefined ? [] : [`SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="${user}"`]),
   ];
   write(rule(address, root), `${lines.join('\n')}\n`);

@@ -17,6 +17,8 @@ export interface FunctionFacts {
   /** The address in the kernel's spelling: `domain:bus:device.function` in lower case. */
   readonly address: string;
   readonly exists: boolean;
+  /** True if /sys is there and has the PCI bus. */
+  readonly sysfs: boolean;
   /** The driver that is bound to it, e.g. `vfio-pci`. */
   readonly driver: string | undefined;
   /** The number of its IOMMU group, which is also the name of the group's node in /dev/vfio. */
@@ -49,6 +51,7 @@ export function readFacts(text: string, root = ''): FunctionFacts {
   return {
     address,
     exists: functions.includes(address),
+    sysfs: existsSync(`${root}/sys/bus/pci`),
     driver: driverOf(address, root),
     group,
     members: group === undefined ? [] : groupMembers(group, root),

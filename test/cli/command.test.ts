@@ -76,6 +76,47 @@ describe.skipIf(!existsSync(MAIN) || process.platform === 'win32')('userdma', ()
     expect(stderr).toBe('');
   });
 
+  it('bind in JSON, and a mistake in the command line too', () => {
+    const bound = userdma('bind', EDU, '--json', '--root', tree.root);
+    expect([bound.status, JSON.parse(bound.stdout)]).toEqual([
+      0,
+      [{ address: EDU, driver: 'vfio-pci', former: 'vfio-pci' }],
+    ]);
+    for (const words of [
+      ['regs', '--json'],
+      ['rtl', 'build', 'a.v', '--json'],
+      ['frobnicate', '--json'],
+    ]) {
+      const { status, stdout, stderr } = userdma(...words);
+      expect([status, stderr]).toEqual([2, '']);
+      expect(JSON.parse(stdout).error).toMatchObject({
+        code: 'EINVAL',
+        message: expect.not.stringMatching(/^error/),
+      });
+    }
+    expect(userdma('doctor', '--memory', 'much')).toMatchObject({
+      status: 2,
+      stderr: expect.stringMatching(/--memory is "much"; write a whole number/),
+    });
+  }, 60_000);
+
+  it('without /sys: that, and where to run it', () => {
+    const empty = join(tree.root, 'empty');
+    for (const words of [['list'], ['show', EDU], ['bind', EDU], ['unbind', EDU]]) {
+      const { status, stdout } = userdma(...words, '--json', '--root', empty);
+      expect([status, JSON.parse(stdout).error]).toEqual([
+        3,
+        { code: 'ENODEV', message: expect.stringMatching(/shows no PCI .*; run it /) },
+      ]);
+    }
+  }, 60_000);
+
+  it('a reader that has seen enough is no error', () => {
+    const list = `${process.execPath} ${MAIN} --help`;
+    const { stderr } = spawnSync('sh', ['-c', `${list} | true`], { encoding: 'utf8' });
+    expect(stderr).toBe('');
+  });
+
   it('completion: a script for the shell, and words for it', () => {
     expect(userdma('complete', 'bash').stdout).toMatch(/userdma/);
     expect(userdma('complete', '--', 'do').stdout).toMatch(/^doctor/m);

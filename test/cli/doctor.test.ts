@@ -1,4 +1,6 @@
 /** What doctor says of machines that are trees of files: each cause by its word, with the command that ends it. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { diagnoseMachine } from '../../lib/doctor/doctor.ts';
 import { Tree } from './tree.ts';
@@ -43,10 +45,65 @@ describe.runIf(linux)('doctor', () => {
     );
   });
 
+  it('the command against that word: another one for Intel, none for AMD', () => {
+    tree.file('/sys/bus/pci/drivers_probe');
+    tree.file('/etc/default/grub', 'GRUB_CMDLINE_LINUX="quiet intel_iommu=off"\n');
+    tree.file('/etc/default/amd', 'GRUB_CMDLINE_LINUX="quiet amd_iommu=off"\n');
+    for (const [word, file] of [
+      ['intel_iommu=off', 'grub'],
+      ['amd_iommu=off', 'amd'],
+    ]) {
+      tree.file('/proc/cmdline', `quiet ${word}\n`);
+      const [[, command]] = problems() as [[string, string]];
+      const [sed] = command.replace('/etc/default/grub', `${tree.root}/etc/default/${file}`).split(' && ');
+      execFileSync('sh', ['-c', sed!]);
+    }
+    const word = process.arch === 'x64' ? 'intel_iommu=on' : 'iommu.passthrough=0';
+    expect(readFileSync(`${tree.root}/etc/default/grub`, 'utf8')).toBe(
+      `GRUB_CMDLINE_LINUX="quiet ${word}"\n`,
+    );
+    expect(readFileSync(`${tree.root}/etc/default/amd`, 'utf8')).toBe('GRUB_CMDLINE_LINUX="quiet "\n');
+  });
+
   it('module missing', () => {
     tree.file('/sys/class/iommu/dmar0/uevent');
     tree.pci(EDU, { driver: 'edu', group: 7 });
     expect(problems()[0]).toEqual(['no-vfio', 'modprobe vfio-pci']);
+  });
+
+  it('the module that maps memory is missing', () => {
+    tree.healthy(EDU);
+    rmSync(`${tree.root}/sys/module/vfio_iommu_type1`, { recursive: true });
+    expect(problems()).toEqual([['no-type1', 'modprobe vfio_iommu_type1']]);
+  });
+
+  it('iommufd serves where there is no container', () => {
+    tree.healthy(EDU);
+    rmSync(`${tree.root}/dev/vfio`, { recursive: true });
+    tree.file('/dev/iommu');
+    tree.file('/dev/vfio/devices/vfio0');
+    tree.file(`/sys/bus/pci/devices/${EDU}/vfio-dev/vfio0/dev`);
+    expect(problems()).toEqual([]);
+    const { machine } = diagnoseMachine({ root: tree.root });
+    expect(machine.vfioDevices).toEqual([{ node: '/dev/vfio/devices/vfio0', state: 'usable' }]);
+    rmSync(`${tree.root}/dev/iommu`);
+    expect(problems()[0]).toEqual(['no-vfio', 'modprobe vfio-pci']);
+  });
+
+  it('the addon that USERDMA_ADDON names is not that of the package', () => {
+    tree.healthy(EDU);
+    process.env.USERDMA_ADDON = '/no/such/addon.node';
+    try {
+      // In a process of its own, because this one may have an addon already.
+      const doctor = `import { diagnoseMachine } from '${new URL('../../dist/lib/doctor/doctor.js', import.meta.url)}';
+        console.log(JSON.stringify(diagnoseMachine().problems.find(({ id }) => id === 'addon')))`;
+      const output = execFileSync(process.execPath, ['--input-type=module', '-e', doctor], {
+        encoding: 'utf8',
+      });
+      expect(JSON.parse(output)).toMatchObject({ command: 'unset USERDMA_ADDON' });
+    } finally {
+      delete process.env.USERDMA_ADDON;
+    }
   });
 
   it('driver of the kernel bound, or none', () => {

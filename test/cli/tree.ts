@@ -48,6 +48,7 @@ export class Tree {
     this.file('/sys/class/iommu/dmar0/uevent');
     this.file('/dev/vfio/vfio');
     this.file('/dev/vfio/7');
+    this.file('/sys/module/vfio_iommu_type1/uevent');
     this.pci(address, { driver: 'vfio-pci', group: 7 });
   }
 }

@@ -3,7 +3,6 @@
  * world has a device side too, which reads and writes memory at any address the way a device does.
  */
 
-import { existsSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
 import { createDevice } from '../../lib/debug/create.ts';
 import {
@@ -20,7 +19,7 @@ import { SimulatedBus } from '../../lib/sim/bus.ts';
 import { type Fault, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 import { SimulatedTransport } from '../../lib/sim/transport.ts';
 import { Master } from '../master.ts';
-import { addonPath } from '../native/support.ts';
+import { whyNoAddon } from '../native/support.ts';
 import { UDmaBufMachine } from './u-dma-buf-fixture.ts';
 
 /** Foreign memory of so many bytes or more is mapped in place, wherever it can be. */
@@ -345,7 +344,7 @@ function hardwareWorlds(address: string): readonly World[] {
   return [plain, hardware('type1, forced bounce', { ...FORCED, ...EDU_BITS }, address)];
 }
 
-/** Their memory is mapped by the addon. */
-const boards = existsSync(addonPath) ? [board('coherent', true), board('incoherent', false)] : [];
+/** Their memory is mapped by the addon, which is for Linux. */
+const boards = whyNoAddon === undefined ? [board('coherent', true), board('incoherent', false)] : [];
 
 export const worlds: readonly World[] = edu === undefined ? [...simulations, ...boards] : hardwareWorlds(edu);

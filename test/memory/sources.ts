@@ -2,7 +2,7 @@
  * The memory sources as data, and what each can do. Those of the kernel need the addon, and some a kernel that has
  * them: the virtual machine's does.
  */
-import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MemfdMemory, openUDmaBuf, PhysicalHugepages } from '../../lib/index.ts';
@@ -12,7 +12,7 @@ import { HeapMemory } from '../../lib/memory/heap.ts';
 import type { MemorySource } from '../../lib/memory/source.ts';
 import { PC_MEMORY, SimulatedPhysicalMemory } from '../../lib/sim/physical-memory.ts';
 import { plant } from '../conformance/u-dma-buf-fixture.ts';
-import { addonPath } from '../native/support.ts';
+import { whyNoAddon } from '../native/support.ts';
 
 export interface SourceCase {
   readonly name: string;
@@ -42,8 +42,6 @@ function mayOpen(path: string): boolean {
     return false;
   }
 }
-
-const noAddon = existsSync(addonPath) ? undefined : 'the native addon is not built';
 
 /** Gives back what the sources took of the system. */
 export function cleanUp(): void {
@@ -75,29 +73,30 @@ export const simulated: readonly SourceCase[] = [
 
 /** Its module is in no kernel: files stand in for it, and it can be tested wherever the addon is. */
 export const fixtures: readonly SourceCase[] = [
-  { name: 'u-dma-buf, on files', kind: 'u-dma-buf', unavailable: noAddon, open: uDmaBuf },
+  { name: 'u-dma-buf, on files', kind: 'u-dma-buf', unavailable: whyNoAddon, open: uDmaBuf },
 ];
 
 /** Of the system this runs on. */
 export const native: readonly SourceCase[] = [
-  { name: 'memfd', kind: 'memfd', unavailable: noAddon, open: () => new MemfdMemory() },
+  { name: 'memfd', kind: 'memfd', unavailable: whyNoAddon, open: () => new MemfdMemory() },
   {
     name: 'hugetlb',
     kind: 'memfd',
-    unavailable: noAddon ?? hugePagesMissing(),
+    unavailable: whyNoAddon ?? hugePagesMissing(),
     open: () => new MemfdMemory({ hugepages: '2MiB' }),
   },
   {
     name: 'physical huge pages',
     kind: 'physical',
-    unavailable: noAddon ?? hugePagesMissing() ?? (process.getuid?.() === 0 ? undefined : 'it takes root'),
+    unavailable: whyNoAddon ?? hugePagesMissing() ?? (process.getuid?.() === 0 ? undefined : 'it takes root'),
     open: () => new PhysicalHugepages(),
   },
   {
     name: 'dma-heap',
     kind: 'dma-heap',
     unavailable:
-      noAddon ?? (mayOpen('/dev/dma_heap/system') ? undefined : 'no dma-heap here that this user may open'),
+      whyNoAddon ??
+      (mayOpen('/dev/dma_heap/system') ? undefined : 'no dma-heap here that this user may open'),
     open: () => new DmaHeapMemory(),
   },
 ];

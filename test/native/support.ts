@@ -6,6 +6,7 @@ import * as node from 'node:test';
 import type { Addon } from '../../lib/native/addon.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 import { packageRoot } from '../../lib/native/package-root.ts';
+import { whyNoAddon as whyNone } from '../../lib/native/processor.ts';
 import { describe, it } from '../harness.ts';
 
 const folder = join(packageRoot(), 'build', 'Release');
@@ -16,9 +17,12 @@ export const probePath = join(folder, 'access_probe.node');
 
 const vitest = process.env.VITEST === undefined ? undefined : await import('vitest');
 
+/** Why there is no addon to test; undefined if there is one. */
+export const whyNoAddon = whyNone() ?? (existsSync(addonPath) ? undefined : 'the native addon is not built');
+
 /** As `describe`, with the addon; skipped with the reason when it is not built, or when `unless` is a reason. */
 export function describeNative(name: string, body: (addon: Addon) => void, unless?: string): void {
-  const reason = unless ?? (existsSync(addonPath) ? undefined : 'the native addon is not built');
+  const reason = unless ?? whyNoAddon;
   const why = () => it(`skipped: ${reason}`, () => {});
   if (reason === undefined) describe(name, () => body(loadAddon()));
   else if (vitest === undefined) node.describe(name, { skip: reason }, why);

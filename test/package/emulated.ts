@@ -13,6 +13,15 @@ export function installNode(name: string, version: string, folder: string): stri
   return status === 0 ? join(folder, 'node_modules', name, 'bin') : undefined;
 }
 
+/** Says that no test was run. @returns the exit status: CI has what it takes, so that it is a failure there */
+export function notRun(name: string, reason: string): number {
+  const line = `${name}: NOT RUN: ${reason}`;
+  console.log(['', '*'.repeat(line.length), line, '*'.repeat(line.length), ''].join('\n'));
+  const failed = process.env.CI ? 1 : 0;
+  console.log(`${name}: 0 passed, ${failed} failed: no test was run`);
+  return failed;
+}
+
 export interface Counts {
   readonly passed: number;
   readonly failed: number;

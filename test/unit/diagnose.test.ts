@@ -89,8 +89,16 @@ describe('diagnosis before opening', () => {
     expect(diagnosis('0000:00:0f.2')?.message).toContain('00:1f.2');
   });
 
-  it('says lspci when nothing is similar', () => {
-    expect(diagnosis()).toMatchObject({ code: 'ENODEV', message: expect.stringContaining('lspci -D') });
+  it('says what lists the functions when nothing is similar', () => {
+    pci('0000:7f:1f.7', {});
+    expect(diagnosis()).toMatchObject({ code: 'ENODEV', message: expect.stringContaining('userdma list') });
+  });
+
+  it('says that there is no /sys', () => {
+    expect(diagnosis()).toMatchObject({
+      code: 'ENODEV',
+      message: expect.stringMatching(/\/sys shows no PCI bus; /),
+    });
   });
 
   it('says how to switch the IOMMU on', () => {

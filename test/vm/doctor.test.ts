@@ -1,66 +1,13 @@
 /** Machines with one thing wrong: doctor names it, and the command that it prints, typed as printed, ends it. */
-import { execFileSync, spawnSync } from 'node:child_process';
-import {
-  chmodSync,
-  chownSync,
-  existsSync,
-  mkdtempSync,
-  readlinkSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, existsSync, mkdtempSync, readlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, dirname, join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Diagnosis } from '../../lib/doctor/doctor.ts';
 import { bindPci } from '../../lib/pci/bind.ts';
 import { afterAll, assert, describe, it } from '../harness.ts';
 import { device } from './devices.ts';
-
-const MAIN = join(process.cwd(), 'dist', 'bundle', 'cli', 'main.js');
-const tools = mkdtempSync(join(tmpdir(), 'tools-'));
-writeFileSync(join(tools, 'npx'), `#!/bin/sh\nshift\nexec ${process.execPath} ${MAIN} "$@"\n`, {
-  mode: 0o755,
-});
-chmodSync(tools, 0o755);
-// The user has to reach the program in a checkout that is its owner's alone. The host sees nothing of this change.
-for (let folder = process.cwd(); folder !== '/'; folder = dirname(folder)) {
-  chmodSync(folder, statSync(folder).mode | 0o055);
-}
-const env = { ...process.env, PATH: `${tools}:${process.env.PATH}` };
-
-/** Without rights, and with a limit of locked memory in bytes. */
-const asUser = (limit = 2 ** 26) => [
-  ...[
-    'prlimit',
-    `--memlock=${limit}:${limit}`,
-    'setpriv',
-    '--reuid',
-    '1000',
-    '--regid',
-    '1000',
-    '--clear-groups',
-  ],
-  ...['--inh-caps=-all', '--'],
-];
-
-function diagnose(words: readonly string[], before: readonly string[] = []): Diagnosis {
-  const [program, ...rest] = [...before, process.execPath, MAIN, 'doctor', ...words, '--json'];
-  const run = spawnSync(program!, rest, { encoding: 'utf8', env });
-  assert.equal(run.stderr, '');
-  return JSON.parse(run.stdout) as Diagnosis;
-}
-
-/** The one problem that there is; its command. */
-function command({ problems }: Diagnosis, id: string): string {
-  assert.deepEqual(
-    problems.map((problem) => problem.id),
-    [id],
-  );
-  return problems[0]!.command!;
-}
-
-const shell = (line: string) =>
-  execFileSync('sh', ['-ec', line], { env, stdio: ['ignore', 'ignore', 'inherit'] });
+import { asUser, command, diagnose, env, MAIN, shell } from './doctor.ts';
 
 describe('doctor in a machine with one thing wrong', () => {
   const edu = device('USERDMA_TEST_EDU');
@@ -119,4 +66,32 @@ describe('doctor in a machine with one thing wrong', () => {
     if (problems.length > 0) shell(command(diagnose(words), 'huge-pages'));
     assert.deepEqual(diagnose(words).problems, []);
   });
+
+  /** An addon that needs a library by that name, and a version of its symbols if one is given. */
+  function addonWanting(library: string, version?: string): string {
+    const folder = mkdtempSync(join(tmpdir(), 'addon-'));
+    const [stub, script, addon] = ['stub.so', 'versions', 'userdma.node'].map((name) => join(folder, name));
+    writeFileSync(script!, `${version ?? 'NONE'} { global: *; };\n`);
+    const versions = version === undefined ? '' : `-Wl,--version-script=${script}`;
+    const cc = 'gcc -shared -nostdlib -x c -';
+    shell(`echo 'int answer(void) { return 1; }' | ${cc} -o ${stub} -Wl,-soname,${library} ${versions}`);
+    shell(`echo 'int answer(void); int f(void) { return answer(); }' | ${cc} -x none ${stub} -o ${addon}`);
+    return addon!;
+  }
+
+  for (const [libc, library, version] of [
+    ['musl', 'libc.musl-x86_64.so.1'],
+    ['glibc 2.99 or later', 'libc.so.6', 'GLIBC_2.99'],
+  ] as const) {
+    it(`an addon for another libc: ${libc}`, () => {
+      const addon = addonWanting(library, version);
+      const named = diagnose([edu], ['env', `USERDMA_ADDON=${addon}`]);
+      const typed = command(named, 'addon');
+      assert.match(named.problems[0]!.what, new RegExp(`USERDMA_ADDON .*because it was built for ${libc}:`));
+      const after = shell(
+        `export USERDMA_ADDON=${addon}; ${typed}; ${process.execPath} ${MAIN} doctor ${edu} --json`,
+      );
+      assert.deepEqual((JSON.parse(after) as Diagnosis).problems, []);
+    });
+  }
 });

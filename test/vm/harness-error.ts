@@ -4,4 +4,4 @@ export class HarnessError extends Error {
 }
 
 export const packagesHint =
-  'on Debian or Ubuntu: apt-get install --no-install-recommends qemu-system-x86 busybox-static xz-utils pciutils';
+  'on Debian or Ubuntu: apt-get install --no-install-recommends qemu-system-x86 busybox-static xz-utils pciutils udev gcc';

@@ -59,6 +59,8 @@ mount --rbind /dev /root/dev
 mount -t tmpfs tmpfs /root/run
 mkdir /root/run/userdma
 mount --bind /share /root/run/userdma
+mkdir -p /root/lib/modules
+mount --bind /lib/modules /root/lib/modules
 ifconfig lo up
 stage 'root mounted'
 

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';
 import { GENERIC_PCI_DRIVER } from '../../uio/rearm.ts';
+import { noFunction } from '../absent.ts';
 import { DEVICES, type FunctionFacts } from '../facts.ts';
 
 /**
@@ -10,18 +11,9 @@ import { DEVICES, type FunctionFacts } from '../facts.ts';
  * @param root prefix of `/sys`
  */
 export function obstacle(facts: FunctionFacts, root = ''): DmaError | undefined {
-  if (!facts.exists) return absent(facts);
+  if (!facts.exists) return noFunction(facts);
   if (facts.driver !== undefined && facts.driver !== GENERIC_PCI_DRIVER) return taken(facts, facts.driver);
   return translated(facts.address, root);
-}
-
-function absent({ address, similar }: FunctionFacts): DmaError {
-  return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
-    remedy:
-      similar.length > 0
-        ? `did you mean ${similar.slice(0, 8).join(', ')}?`
-        : 'lspci -D lists the functions of this machine',
-  });
 }
 
 function taken({ address }: FunctionFacts, driver: string): DmaError {

@@ -5,6 +5,7 @@
  */
 import { ownershipRemedy } from '../../device-node.ts';
 import { DmaError, errnoName } from '../../errors.ts';
+import { noFunction } from '../absent.ts';
 import { type FunctionFacts, type GroupMember, isVfioDriver } from '../facts.ts';
 
 /** Steps of opening a function, by the node or ioctl that can fail. */
@@ -24,7 +25,7 @@ const HARMLESS = new Set(['pcieport', 'pci-stub']);
 
 /** The first obstacle to opening, or undefined if the files show none. */
 export function diagnose(facts: FunctionFacts): DmaError | undefined {
-  if (!facts.exists) return absent(facts);
+  if (!facts.exists) return noFunction(facts, OR_SIMULATE);
   if (facts.group === undefined) return noGroup(facts);
   if (!isVfioDriver(facts.driver))
     return facts.driver === undefined ? unbound(facts) : taken(facts, facts.driver);
@@ -110,16 +111,6 @@ export function bindCommands(address: string, driver: string | undefined): strin
 
 /** A hint for machines without this hardware: the same driver runs there in a simulation. */
 const OR_SIMULATE = '; openPci(simulate(model)) needs none of this';
-
-function absent({ address, similar }: FunctionFacts): DmaError {
-  const others =
-    similar.length > 0
-      ? `did you mean ${similar.slice(0, 8).join(', ')}?`
-      : 'lspci -D lists the functions of this machine';
-  return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
-    remedy: others + OR_SIMULATE,
-  });
-}
 
 function noGroup({ address, iommu }: FunctionFacts): DmaError {
   if (iommu) {
