@@ -233,6 +233,15 @@ describeNative('a function through /sys', (addon) => {
     expect(fn.dma.debug!.reports).toEqual([]);
   });
 
+  it('that is gone when it is closed is not told of', async () => {
+    const fn = await openPciUnsafe(EDU, { memory, root, debug: { print: false } });
+    fn.dma.allocCoherent(64).free();
+    file(`${device}/config`, new Uint8Array(256).fill(0xff));
+    expect(fn.isPresent()).toBe(false);
+    fn.close();
+    expect(fn.dma.debug!.reports).toEqual([]);
+  });
+
   it('that was given no memory needs not be master', async () => {
     const fn = await openPciUnsafe(EDU, { memory, root, debug: { print: false } });
     fn.bar(0).read32(0);

@@ -9,6 +9,7 @@ import {
   type PciFunction,
 } from '../../lib/index.ts';
 import { type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { foreignPages } from '../conformance/bytes.ts';
 import { RecordingModel } from './sim-fixture.ts';
 
 interface Opened {
@@ -367,6 +368,19 @@ describe('debugging a simulated device', () => {
     coherent.read(other.dmaAddress, 100);
     other.unmap();
     expect(coherent.kinds()).toEqual([]);
+  });
+
+  it('takes a sync of one mapping for all that share its bytes, whichever was made first', async () => {
+    const { dma, read, kinds } = await open({ coherent: false });
+    const bytes = foreignPages(dma, 16);
+    for (const order of ['skipping first', 'skipping last']) {
+      const skip = () => dma.mapSingle(bytes, 'to-device', DMA_ATTR.SKIP_CPU_SYNC);
+      const sync = () => dma.mapSingle(bytes, 'to-device');
+      const [first, second] = order === 'skipping first' ? [skip(), sync()] : [sync(), skip()];
+      for (const mapping of [first, second]) read(mapping.dmaAddress, bytes.length);
+      for (const mapping of [first, second]) mapping.unmap();
+      expect(kinds(), order).toEqual([]);
+    }
   });
 
   it('knows what is linked into reserved addresses', async () => {

@@ -188,6 +188,19 @@ class Liar extends VirtioBlkModel {
   }
 }
 
+it('a configuration that changes all the time is not read for ever', async () => {
+  let generation = 0;
+  class Restless extends VirtioBlkModel {
+    override read(bar: number, offset: number, width: Width): number {
+      if (offset === COMMON.generation) return generation++ & 0xff;
+      return super.read(bar, offset, width);
+    }
+  }
+  const fn = await openPci(simulate(new Restless()), { debug: false });
+  await expect(VirtioBlk.open(fn)).rejects.toEqual(code('EIO'));
+  expect(generation).toBeGreaterThan(1);
+});
+
 describe('a used ring that cannot be', () => {
   it.each([
     ['an index that runs ahead', 2, 500],

@@ -81,6 +81,19 @@ describe('XDMA, channels', () => {
     await clean(run);
   });
 
+  it('take a list as it is at the call, also behind another transfer', async () => {
+    await using run = await bench({ core: { time: 3 } });
+    const { xdma, source } = run;
+    const list = [pattern(100, 1), pattern(100, 2)];
+    const sent = Buffer.concat(list);
+    const first = xdma.write(4096, pattern(2000));
+    const second = xdma.write(0, list);
+    list.splice(0, 2, new Uint8Array(100));
+    await Promise.all([first, second]);
+    assert.deepEqual(Buffer.from(source.model.memory.subarray(0, 200)), sent);
+    await clean(run);
+  });
+
   it('share a vector if the system grants one', async () => {
     await using run = await bench({ core: { channels: 2, interrupts: 'msi' } });
     const { xdma } = run;
