@@ -3,7 +3,7 @@
  *
  *      test, examples
  *      cli
- *      doctor
+ *      doctor, vm
  *      testing
  *      rtl
  *      sim
@@ -29,7 +29,7 @@ const FLOORS = [
   ['^lib/sim/'],
   ['^lib/rtl/'],
   ['^lib/testing/'],
-  ['^lib/doctor/'],
+  ['^lib/(doctor|vm)/'],
   ['^lib/cli/'],
 ].flat();
 

@@ -2,6 +2,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT, fail } from './exit.ts';
 import type { RtlBuild, RtlCheck } from './rtl.ts';
+import type { VmOptions } from './vm.ts';
 import { wholeNumber } from './whole-number.ts';
 
 const json = new Option('--json', 'print JSON');
@@ -17,6 +18,11 @@ function run<Arguments extends unknown[]>(action: (...parts: Arguments) => unkno
       fail(error, (parts.at(-2) as { json?: boolean }).json === true);
     }
   };
+}
+
+/** An option that may be given more than once. */
+function collect(value: string, before: readonly string[]): readonly string[] {
+  return [...before, value];
 }
 
 interface Common {
@@ -138,6 +144,25 @@ function program(isJson: boolean): Command {
     .description('build the native addon, where no prebuilt one loads')
     .addOption(json)
     .action(run(async (options: { json: boolean }) => (await import('./build.ts')).build(options)));
+
+  userdma
+    .command('vm <command...>')
+    .description(
+      'run a command in a virtual machine with devices of QEMU, an IOMMU and VFIO; write -- before it',
+    )
+    .option('--device <text>', "a device, as QEMU's -device; give addr= to know its address", collect, [])
+    .option('--disk <image>', 'the file behind drive=disk0, disk1, ...; made if it is not there', collect, [])
+    .option('--module <name>', 'a kernel module to load, with its parameters', collect, [])
+    .option('--bind <BDF>', 'a function of the machine that vfio-pci gets', collect, [])
+    .addOption(
+      new Option('--iommu <kind>', 'of the machine').choices(['intel', 'virtio', 'none']).default('intel'),
+    )
+    .option('--memory <size>', 'of the machine, as 512M or 2G', '1G')
+    .option('--limit <seconds>', 'when the machine is switched off', '600')
+    .option('--out <folder>', 'gets what the command wrote to /run/userdma, and the console of the kernel')
+    .action(
+      run(async (command: string[], options: VmOptions) => (await import('./vm.ts')).vm(command, options)),
+    );
 
   const rtl = userdma.command('rtl').description('designs in Verilog as devices of the simulation');
   rtl

@@ -29,7 +29,18 @@ describe.skipIf(!existsSync(MAIN) || process.platform === 'win32')('userdma', ()
   it('--help names every command, and each has its own', () => {
     const { status, stdout } = userdma('--help');
     expect(status).toBe(0);
-    for (const name of ['doctor', 'list', 'show', 'bind', 'unbind', 'reset', 'regs', 'selftest', 'build']) {
+    for (const name of [
+      'doctor',
+      'list',
+      'show',
+      'bind',
+      'unbind',
+      'reset',
+      'regs',
+      'selftest',
+      'build',
+      'vm',
+    ]) {
       expect(stdout).toMatch(new RegExp(`^  ${name}\\b`, 'm'));
       expect(userdma(name, '--help')).toMatchObject({ status: 0, stdout: expect.stringMatching(/^Usage/) });
     }

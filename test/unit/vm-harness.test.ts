@@ -5,9 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 import { afterEach, beforeEach, describe, it } from 'vitest';
-import { cpioArchive, directory, file } from '../vm/cpio.ts';
-import { imageVersion } from '../vm/kernel.ts';
-import { type Machine, machines, qemuArguments } from '../vm/machine.ts';
+import { cpioArchive, directory, file } from '../../lib/vm/cpio.ts';
+import { imageVersion } from '../../lib/vm/kernel.ts';
+import { qemuArguments } from '../../lib/vm/machine.ts';
+import { type Machine, machines } from '../vm/machine.ts';
 import report from '../vm/reporter.ts';
 import { findSuites } from '../vm/suites.ts';
 

@@ -8,30 +8,23 @@
  * or could not be started.
  */
 import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism, homedir } from 'node:os';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { availableParallelism } from 'node:os';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { HarnessError } from './harness-error.ts';
-import { prepareInitrd } from './initrd.ts';
-import { findKernel } from './kernel.ts';
+import { HarnessError } from '../../lib/vm/harness-error.ts';
+import { cacheFolder, checkHost, guestEnvironment, timeLimit } from '../../lib/vm/host.ts';
+import { prepareInitrd } from '../../lib/vm/initrd.ts';
+import { findKernel } from '../../lib/vm/kernel.ts';
+import { exitStatus, explain, guestShare, type Job, run } from '../../lib/vm/run.ts';
 import { defaultMachine, type Machine, machines } from './machine.ts';
 import { hasOwnKernel, ownKernel } from './own-kernel.ts';
 import type { ReportLine, Result } from './reporter.ts';
-import { explain, guestShare, type Job, type Outcome, run } from './run.ts';
 import { findSuites, type Suite } from './suites.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const checkout = process.cwd();
 
 type Counts = Record<Result, number>;
-
-/** Seconds from USERDMA_VM_LIMIT, or `fallback`. */
-function timeLimit(fallback: number): number {
-  const text = process.env.USERDMA_VM_LIMIT ?? '';
-  const seconds = text === '' ? fallback : Number(text);
-  if (!(seconds > 0)) throw new HarnessError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
-  return seconds;
-}
 
 /** The machine `run` boots: the default one, or that named by USERDMA_VM_MACHINE. */
 function chosenMachine(): Machine {
@@ -42,32 +35,9 @@ function chosenMachine(): Machine {
   throw new HarnessError(`USERDMA_VM_MACHINE=${name}: there are ${names}`);
 }
 
-/** The guest's environment: made anew, so that it is the same on every host. */
-function guestEnvironment(): Record<string, string> {
-  const passed = Object.entries(process.env).filter(
-    ([name]) => name.startsWith('USERDMA_') && !name.startsWith('USERDMA_VM'),
-  );
-  const path = [dirname(process.execPath), process.env.PATH ?? ''].join(delimiter);
-  return {
-    ...Object.fromEntries(passed.map(([name, value]) => [name, value ?? ''])),
-    ...{
-      PATH: path,
-      HOME: '/tmp',
-      LANG: 'C.UTF-8',
-      npm_config_update_notifier: 'false',
-      USERDMA_TESTING: '1',
-    },
-    ...(process.stdout.isTTY ? { FORCE_COLOR: '1', COLUMNS: String(process.stdout.columns) } : {}),
-  };
-}
-
 type Host = Pick<Job, 'kernel' | 'initrd' | 'folder' | 'environment'>;
 
 const ownConfig = join(checkout, 'test/vm/kernel/config');
-
-function cacheFolder(): string {
-  return resolve(process.env.USERDMA_VM_CACHE || join(homedir(), '.cache/userdma'));
-}
 
 /** Building a kernel takes long: machines that need it are left out of a run of everything until it is there. */
 function readySuites(suites: readonly Suite[], filters: readonly string[]): readonly Suite[] {
@@ -81,20 +51,11 @@ function readySuites(suites: readonly Suite[], filters: readonly string[]): read
 }
 
 function prepare({ kernel: kind = 'found' }: Machine): Host {
-  if (process.platform !== 'linux' || process.arch !== 'x64') {
-    throw new HarnessError('the virtual machine needs a Linux host on x86-64, whose programs it runs');
-  }
-  const init = join(checkout, 'test/vm/init.sh');
-  if (!existsSync(init)) throw new HarnessError(`${init} not found: start this from the checkout`);
+  checkHost();
   const cache = cacheFolder();
   const kernel = kind === 'own' ? ownKernel(cache, ownConfig) : findKernel(cache);
-  const initrd = prepareInitrd(kernel, init, cache);
-  return { kernel: kernel.image, initrd, folder: checkout, environment: guestEnvironment() };
-}
-
-function exitStatus(outcome: Outcome): number {
-  if (outcome.kind === 'exited') return outcome.status;
-  return outcome.kind === 'timeout' ? 124 : 125;
+  const environment = { ...guestEnvironment(), USERDMA_TESTING: '1' };
+  return { kernel: kernel.image, initrd: prepareInitrd(kernel, cache), folder: checkout, environment };
 }
 
 const showOutput = (text: string) => void process.stdout.write(text);

@@ -17,9 +17,9 @@ import {
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { PrivateApt, reason, systemMirror } from './debian-kernel.ts';
-import { HarnessError } from './harness-error.ts';
-import { imageVersion, type Kernel } from './kernel.ts';
+import { PrivateApt, reason, systemMirror } from '../../lib/vm/debian-kernel.ts';
+import { HarnessError } from '../../lib/vm/harness-error.ts';
+import { imageVersion, type Kernel } from '../../lib/vm/kernel.ts';
 
 /** Tried in this order. The first has the newest kernel that Debian releases. */
 const suites = ['trixie-backports', 'trixie'];

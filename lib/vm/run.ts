@@ -24,6 +24,8 @@ import { diskImage, type Machine, qemuArguments } from './machine.ts';
 const qemu = 'qemu-system-x86_64';
 /** Where the guest sees the share. */
 export const guestShare = '/run/userdma';
+/** What is on the share for the machine itself. */
+export const OWN_FILES: ReadonlySet<string> = new Set(['config', 'command.sh', 'status', 'monitor']);
 
 export interface Job {
   readonly machine: Machine;
@@ -43,7 +45,13 @@ export interface Job {
 }
 
 export type Outcome =
-  | { readonly kind: 'exited'; readonly status: number; readonly seconds: number }
+  | {
+      readonly kind: 'exited';
+      readonly status: number;
+      readonly seconds: number;
+      /** What /init could not do before the command: modules that did not load, functions that were not bound. */
+      readonly troubles: readonly string[];
+    }
   | {
       readonly kind: 'timeout' | 'died';
       readonly seconds: number;
@@ -73,7 +81,8 @@ function commandScript({ machine, command, folder, environment }: Job): string {
 }
 
 function writeInstructions(share: string, job: Job): void {
-  const bind = job.machine.devices.flatMap(({ driver, address }) => (driver ? [address] : []));
+  const { devices, bind: more = [] } = job.machine;
+  const bind = [...devices.flatMap(({ driver, address }) => (driver ? [address] : [])), ...more];
   writeFileSync(
     join(share, 'config'),
     `MODULES=${quote(job.machine.modules.join('\n'))}\nBIND=${quote(bind.join(' '))}\n`,
@@ -81,13 +90,12 @@ function writeInstructions(share: string, job: Job): void {
   writeFileSync(join(share, 'command.sh'), commandScript(job));
 }
 
-/** Bytes of a disk: more than tests write, and sparse. */
+/** Bytes of a disk that is made here: more than tests write, and sparse. */
 const DISK_SIZE = 128 * 2 ** 20;
 
 function makeDisks(share: string, { machine }: Job): void {
-  for (const { disk } of machine.devices) {
-    if (disk === undefined) continue;
-    const image = diskImage(share, disk);
+  for (const { disk, image = disk && diskImage(share, disk) } of machine.devices) {
+    if (image === undefined || existsSync(image)) continue;
     writeFileSync(image, '');
     truncateSync(image, DISK_SIZE);
   }
@@ -142,6 +150,7 @@ const stagePattern = /userdma-vm: (.*)/;
 interface ConsoleLog {
   readonly stage: string | undefined;
   readonly panic: string | undefined;
+  readonly troubles: readonly string[];
   readonly lines: readonly string[];
 }
 
@@ -150,7 +159,8 @@ function readConsole(path: string): ConsoleLog {
   const lines = text.split(/[\r\n]+/).map((line) => line.trim());
   const stages = lines.flatMap((line) => stagePattern.exec(line)?.[1] ?? []);
   const panic = lines.map((line) => /Kernel panic.*/.exec(line)?.[0]).find((line) => line !== undefined);
-  return { stage: stages.at(-1), panic, lines: lines.filter((line) => line !== '') };
+  const troubles = stages.flatMap((line) => /\bcannot .*/.exec(line)?.[0] ?? []);
+  return { stage: stages.at(-1), panic, troubles, lines: lines.filter((line) => line !== '') };
 }
 
 const timeoutStatuses: readonly (number | null)[] = [124, 137];
@@ -168,9 +178,9 @@ async function attempt(job: Job): Promise<Outcome> {
     const seconds = (performance.now() - start) / 1000;
     job.collect?.(share);
     const statusFile = join(share, 'status');
+    const { stage, panic, troubles, lines } = readConsole(files.console);
     if (existsSync(statusFile))
-      return { kind: 'exited', status: Number(readFileSync(statusFile, 'utf8')), seconds };
-    const { stage, panic, lines } = readConsole(files.console);
+      return { kind: 'exited', status: Number(readFileSync(statusFile, 'utf8')), seconds, troubles };
     const kind = timeoutStatuses.includes(ended.status) ? 'timeout' : 'died';
     return { kind, seconds, stage, panic, console: lines.slice(-15), complaint: ended.complaint };
   } finally {
@@ -188,6 +198,12 @@ export async function run(job: Job): Promise<Outcome> {
   if (first.kind !== 'died' || first.stage !== undefined || first.complaint !== '') return first;
   job.print(`vm: ${first.panic ?? 'the kernel died before its first process'}; starting once more\n`);
   return attempt(job);
+}
+
+/** The exit status that tells it: the command's, 124 for the time limit as timeout(1), 125 for a machine that died. */
+export function exitStatus(outcome: Outcome): number {
+  if (outcome.kind === 'exited') return outcome.status;
+  return outcome.kind === 'timeout' ? 124 : 125;
 }
 
 /** A few lines for a person: what happened, how far it came, what the kernel said last. */

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { packageRoot } from '../native/package-root.ts';
 import { cpioArchive, directory, type Entry, file, link, program } from './cpio.ts';
 import { HarnessError, packagesHint } from './harness-error.ts';
 import type { Kernel } from './kernel.ts';
@@ -36,8 +37,8 @@ function dependencyTable(modules: readonly Module[]): string {
   return modules.map(line).join('');
 }
 
-function contents(kernel: Kernel, init: string, shell: Buffer): Entry[] {
-  const modules = new ModuleTree(kernel.modules).closure([...requiredModules, ...optionalModules]);
+function contents(kernel: Kernel, init: string, shell: Buffer, names: readonly string[]): Entry[] {
+  const modules = new ModuleTree(kernel.modules).closure(names);
   const folder = `lib/modules/${kernel.version}`;
   return [
     ...['bin', 'dev', 'proc', 'sys', 'host', 'layer', 'root', 'share', 'lib', 'lib/modules', folder].map(
@@ -52,22 +53,27 @@ function contents(kernel: Kernel, init: string, shell: Buffer): Entry[] {
 }
 
 /** What the archive depends on. This program counts too, because it decides what goes in. */
-function fingerprint(kernel: Kernel, init: string, shell: Buffer): string {
+function fingerprint(kernel: Kernel, init: string, shell: Buffer, names: readonly string[]): string {
   const hash = createHash('sha256').update(init).update(shell);
-  hash.update(JSON.stringify([kernel, requiredModules, optionalModules]));
+  hash.update(JSON.stringify([kernel, names]));
   for (const path of [kernel.image, fileURLToPath(import.meta.url)]) hash.update(readFileSync(path));
   return hash.digest('hex').slice(0, 16);
 }
 
-/** Builds the initrd for `kernel`, or finds it in `cache`. Returns its path. */
-export function prepareInitrd(kernel: Kernel, initScript: string, cache: string): string {
-  const init = readFileSync(initScript, 'utf8');
+/**
+ * Builds the initrd for `kernel`, or finds it in the cache. Returns its path.
+ * @param wanted modules that a machine asks for, beside those that are always there
+ */
+export function prepareInitrd(kernel: Kernel, cache: string, wanted: readonly string[] = []): string {
+  const script = join(packageRoot(), 'lib/vm/init.sh');
+  const init = readFileSync(script, 'utf8');
   const shell = busybox();
-  const path = join(cache, `initrd-${kernel.version}-${fingerprint(kernel, init, shell)}.cpio`);
+  const names = [...requiredModules, ...optionalModules, ...wanted];
+  const path = join(cache, `initrd-${kernel.version}-${fingerprint(kernel, init, shell, names)}.cpio`);
   if (!existsSync(path)) {
     mkdirSync(dirname(path), { recursive: true });
     const unfinished = `${path}.${process.pid}`;
-    writeFileSync(unfinished, cpioArchive(contents(kernel, init, shell)));
+    writeFileSync(unfinished, cpioArchive(contents(kernel, init, shell, names)));
     renameSync(unfinished, path);
   }
   return path;

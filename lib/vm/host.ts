@@ -1,0 +1,36 @@
+/** What a virtual machine takes from its host: a place for files that are kept, and the environment of its command. */
+import { homedir } from 'node:os';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { HarnessError } from './harness-error.ts';
+
+/** The folder of kernels and initrds that are kept: USERDMA_VM_CACHE, or ~/.cache/userdma. */
+export function cacheFolder(): string {
+  return resolve(process.env.USERDMA_VM_CACHE || join(homedir(), '.cache/userdma'));
+}
+
+/** @throws HarnessError the guest cannot run this host's programs */
+export function checkHost(): void {
+  if (process.platform === 'linux' && process.arch === 'x64') return;
+  throw new HarnessError('the virtual machine needs a Linux host on x86-64, whose programs it runs');
+}
+
+/** Seconds from USERDMA_VM_LIMIT, or `fallback`. */
+export function timeLimit(fallback: number): number {
+  const text = process.env.USERDMA_VM_LIMIT ?? '';
+  const seconds = text === '' ? fallback : Number(text);
+  if (!(seconds > 0)) throw new HarnessError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
+  return seconds;
+}
+
+/** The guest's environment: made anew, so that it is the same on every host. */
+export function guestEnvironment(): Record<string, string> {
+  const passed = Object.entries(process.env).filter(
+    ([name]) => name.startsWith('USERDMA_') && !name.startsWith('USERDMA_VM'),
+  );
+  const path = [dirname(process.execPath), process.env.PATH ?? ''].join(delimiter);
+  return {
+    ...Object.fromEntries(passed.map(([name, value]) => [name, value ?? ''])),
+    ...{ PATH: path, HOME: '/tmp', LANG: 'C.UTF-8', npm_config_update_notifier: 'false' },
+    ...(process.stdout.isTTY ? { FORCE_COLOR: '1', COLUMNS: String(process.stdout.columns) } : {}),
+  };
+}

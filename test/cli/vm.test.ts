@@ -1,0 +1,53 @@
+/** userdma vm: what the options make of a machine. That it boots is tested with the packed package. */
+import { resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { machineOf, type VmOptions } from '../../lib/cli/vm.ts';
+import { qemuArguments } from '../../lib/vm/machine.ts';
+import { errorOf } from '../failures.ts';
+
+const PLAIN: VmOptions = {
+  device: [],
+  disk: [],
+  module: [],
+  bind: [],
+  iommu: 'intel',
+  memory: '1G',
+  limit: '600',
+};
+const FILES = { kernel: 'k', initrd: 'i', share: '/s', console: '/s/c' };
+const words = (options: Partial<VmOptions>) =>
+  qemuArguments(machineOf({ ...PLAIN, ...options }), FILES, 'tcg');
+
+describe('the machine of userdma vm', () => {
+  it('has the devices, each disk behind the device that names it', () => {
+    const device = ['edu,addr=0x10', 'nvme,serial=1,drive=disk1', 'virtio-blk-pci,drive=disk0'];
+    const all = words({ device, disk: ['a.img', '/b,c.img'], memory: '512M' }).join(' ');
+    for (const text of device) expect(all).toContain(`-device ${text}`);
+    expect(all).toContain(`-drive file=${resolve('a.img')},if=none,id=disk0,format=raw`);
+    expect(all).toContain('-drive file=/b,,c.img,if=none,id=disk1,format=raw');
+    expect(all).toContain('-m 512M');
+    expect(all).toContain('intel-iommu');
+  });
+
+  it('loads VFIO and what is asked for, and binds by whole addresses', () => {
+    const machine = machineOf({
+      ...PLAIN,
+      module: ['nvme poll_queues=1'],
+      bind: ['00:10.0'],
+      iommu: 'virtio',
+    });
+    expect(machine.modules.at(-1)).toBe('nvme poll_queues=1');
+    expect(machine.modules.join()).toContain('allow_unsafe_interrupts=1');
+    expect(machine.bind).toEqual(['0000:00:10.0']);
+  });
+
+  it.each([
+    ['a disk that is not there', { device: ['nvme,drive=disk0'] }, /there is no disk disk0/],
+    ['a drive of another name', { device: ['nvme,drive=mine'], disk: ['a'] }, /there is no disk mine/],
+    ['a disk without a device', { disk: ['a'] }, /no device has it; name it in a --device: drive=disk0/],
+    ['an address that is none', { bind: ['edu'] }, /not a PCI address/],
+  ])('%s is EINVAL', (_what, options, text) => {
+    const error = errorOf(() => machineOf({ ...PLAIN, ...options }));
+    expect([error.code, error.message]).toEqual(['EINVAL', expect.stringMatching(text)]);
+  });
+});
