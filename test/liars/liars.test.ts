@@ -136,7 +136,9 @@ describe('Devices that lie', () => {
         const one = async (): Promise<void> => {
           const own = seed + openings++;
           try {
-            done += await lie(suspect, new Random(own));
+            // Not `done += await`, which would add to what was done before the wait.
+            const deeds = await lie(suspect, new Random(own));
+            done += deeds;
           } catch (error) {
             throw new Error(`seed ${own}: ${String(error)}`, { cause: error });
           }
