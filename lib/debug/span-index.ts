@@ -23,6 +23,12 @@ const NONE = -1;
  */
 const PATIENCE = 64;
 
+/**
+ * The number of ranges for which a new index has room, a power of two. Many indexes stay empty, and V8 keeps arrays of
+ * up to 64 bytes in its heap.
+ */
+const FEW = 4;
+
 /** The most buckets of a class to look at for one range. */
 const MOST_BUCKETS = 16;
 
@@ -40,19 +46,19 @@ export class SpanIndex<T> {
   /** Bit k modulo 32 is set if there is a range of class k. */
   private present = 0;
   /** One value per range; `class` is 0 while its number is free. */
-  private starts = new Float64Array(64);
-  private ends = new Float64Array(64);
-  private class = new Uint8Array(64);
+  private starts = new Float64Array(FEW);
+  private ends = new Float64Array(FEW);
+  private class = new Uint8Array(FEW);
   private readonly entries: T[] = [];
   /**
    * One value per node. A range has two nodes. A node has its neighbours in a chain, and its chain, NONE for none.
    */
-  private nexts = new Int32Array(128);
-  private previous = new Int32Array(128);
-  private buckets = new Int32Array(128);
-  private heads = new Int32Array(128).fill(NONE);
+  private nexts = new Int32Array(2 * FEW);
+  private previous = new Int32Array(2 * FEW);
+  private buckets = new Int32Array(2 * FEW);
+  private heads = new Int32Array(2 * FEW).fill(NONE);
   /** 32 - log2 of the number of heads. */
-  private shift = 25;
+  private shift = 31 - Math.log2(FEW);
   /** The first free number. Each free number leads to the next through `nexts`. */
   private free = NONE;
   private fresh = 0;

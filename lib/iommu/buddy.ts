@@ -8,8 +8,8 @@
  * Invariants: no two bits of any orders cover the same page; two free halves are always merged; bit o of `orders`
  * tells if order o has a free block. So one test is enough to refuse a request, and the allocator never misses a
  * block that fits. `held` keeps the page count at the first page of every allocation: the caller can free only what
- * was allocated. Cost: a quarter byte per page of bits, one byte per page of `held`, both untouched memory until
- * used.
+ * was allocated. Cost: a quarter byte per page of bits, and one byte of `held` per page from the end of the span down to
+ * the lowest allocation that there ever was.
  */
 
 /** Levels of words above the bits of the largest order: 32^4 blocks, 2^20 pages. */
@@ -20,6 +20,8 @@ const STRIDE = LEVELS + 1;
 const SMALL_PAGES = 32;
 /** In `held`: more than SMALL_PAGES pages, the count follows in the next three bytes, seven bits each. */
 const LARGE = SMALL_PAGES + 1;
+/** The bytes of a new `held`. */
+const FEW_HELD = 4096;
 /** Marks those bytes, so that a byte in the middle of an allocation never looks like the start of one. */
 const DIGIT = 0x80;
 
@@ -38,7 +40,8 @@ export class Buddy {
   /** Highest level of each order. */
   declare private readonly summit: Int32Array;
   declare private readonly bits: Int32Array;
-  declare private readonly held: Uint8Array;
+  /** By the number of pages up to the last one of the span, because the highest pages are allocated first. */
+  declare private held: Uint8Array;
 
   /** A span of 2^top pages (top <= 20). None of them is usable at first: `open` makes pages usable. */
   constructor(top: number) {
@@ -60,7 +63,7 @@ export class Buddy {
       this.summit[order] = level;
     }
     this.bits = new Int32Array(words);
-    this.held = new Uint8Array(2 ** top);
+    this.held = new Uint8Array(Math.min(2 ** top, FEW_HELD));
   }
 
   /** Free the pages [first, end) for the first time. Ranges come in ascending order. */
@@ -97,7 +100,9 @@ export class Buddy {
     }
     if (target < 0) return -1;
     this.carve(from, block, order, target);
-    return target << order;
+    const page = target << order;
+    if (this.last - page >= this.held.length) this.growHeld(this.last - page);
+    return page;
   }
 
   /** Allocates exactly `pages` from a free block of `order`, their power of two, and frees the tail of the block. */
@@ -114,6 +119,7 @@ export class Buddy {
       const page = ((end - 1) >>> order) << order;
       if (page + pages - 1 > last || !this.freeFrom(page, order, pages)) continue;
       this.claim(page, pages);
+      if (this.last - page >= this.held.length) this.growHeld(this.last - page);
       return page;
     }
     return -1;
@@ -176,9 +182,9 @@ export class Buddy {
     return end >= first + pages;
   }
 
-  /** Remember an allocation of `pages` <= SMALL_PAGES at `page`. */
+  /** Remember an allocation of `pages` <= SMALL_PAGES at `page`, which was taken. */
   hold(page: number, pages: number): void {
-    this.held[page] = pages;
+    this.held[this.last - page] = pages;
   }
 
   /**
@@ -186,28 +192,37 @@ export class Buddy {
    * `page`.
    */
   drop(page: number, pages: number): boolean {
-    if (this.held[page] !== pages) return false;
-    this.held[page] = 0;
+    const at = this.last - page;
+    if (this.held[at] !== pages) return false;
+    this.held[at] = 0;
     return true;
   }
 
   /** `hold` for more than SMALL_PAGES. */
   holdLarge(page: number, pages: number): void {
-    this.held[page] = LARGE;
-    this.held[page + 1] = DIGIT | (pages & 0x7f);
-    this.held[page + 2] = DIGIT | ((pages >>> 7) & 0x7f);
-    this.held[page + 3] = DIGIT | (pages >>> 14);
+    this.hold(page, LARGE);
+    const at = this.last - page;
+    this.held[at - 1] = DIGIT | (pages & 0x7f);
+    this.held[at - 2] = DIGIT | ((pages >>> 7) & 0x7f);
+    this.held[at - 3] = DIGIT | (pages >>> 14);
   }
 
   /** `drop` for more than SMALL_PAGES. */
   dropLarge(page: number, pages: number): boolean {
     const held = this.held;
-    if (held[page] !== LARGE) return false;
-    const digits =
-      (held[page + 1]! & 0x7f) | ((held[page + 2]! & 0x7f) << 7) | ((held[page + 3]! & 0x7f) << 14);
+    const at = this.last - page;
+    if (held[at] !== LARGE) return false;
+    const digits = (held[at - 1]! & 0x7f) | ((held[at - 2]! & 0x7f) << 7) | ((held[at - 3]! & 0x7f) << 14);
     if (digits !== pages) return false;
-    held[page] = 0;
+    held[at] = 0;
     return true;
+  }
+
+  /** `held` grows where pages are taken, not at each `hold`: most of those are of addresses that magazines had. */
+  private growHeld(at: number): void {
+    const larger = new Uint8Array(Math.min(this.last + 1, 2 ** (32 - Math.clz32(at))));
+    larger.set(this.held);
+    this.held = larger;
   }
 
   /** Takes free block `block` of order `from`, keeps `target` of `order` inside it, and frees the rest. */

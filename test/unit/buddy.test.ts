@@ -75,6 +75,7 @@ describe('Buddy', () => {
 
   it('remembers sizes, small and large, and forgets only on an exact match', () => {
     const buddy = whole(20);
+    expect(buddy.take(20, 2 ** 20, buddy.last)).toBe(0);
     for (const pages of [33, 127, 128, 129, 5 * 128, 16385, 2 ** 20]) {
       buddy.holdLarge(64, pages);
       expect(buddy.dropLarge(64, pages - 1)).toBe(false);
@@ -89,6 +90,14 @@ describe('Buddy', () => {
     expect(buddy.drop(7, 4)).toBe(false);
     expect(buddy.drop(7, 3)).toBe(true);
     expect(buddy.drop(7, 3)).toBe(false);
+  });
+
+  it('remembers a page wherever it is, also after lower ones were taken', () => {
+    const buddy = whole(20);
+    const pages = [buddy.last, 2 ** 20 - 5000, 2 ** 19, 77, 0].map((last) => buddy.take(0, 1, last));
+    for (const page of pages) buddy.hold(page, 1);
+    expect(pages.map((page) => buddy.drop(page, 1))).toEqual(pages.map(() => true));
+    expect(pages.map((page) => buddy.drop(page, 1))).toEqual(pages.map(() => false));
   });
 
   it('agrees with a plain array of pages', () => {
