@@ -1,10 +1,11 @@
 /** The ways of using the package, each in a fresh project: a package manager, a module system, a tool. */
-import { execFileSync } from 'node:child_process';
-import { chmodSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
-import { type Cell, NoTool } from './cell.ts';
+import { chmodSync } from 'node:fs';
+import type { Diagnosis } from '../../lib/doctor/doctor.ts';
+import type { Cell } from './cell.ts';
 import { checkout } from './checkout.ts';
-import { debian } from './chroot.ts';
+import { debian } from './debian.ts';
+import { musl } from './musl.ts';
+import { npx, Project } from './project.ts';
 
 /** A simulated device gives memory; the addon loads on Linux. */
 const BODY = `
@@ -34,61 +35,6 @@ const { AxiDmaModel } = require('userdma/axi-dma');
 const { VirtioBlkModel } = require('userdma/virtio-blk');
 (async () => {${BODY}})();
 `;
-
-class Project {
-  readonly folder: string;
-
-  constructor(folder: string, manifest: object = {}) {
-    this.folder = folder;
-    this.write('package.json', JSON.stringify({ name: 'project', private: true, ...manifest }));
-  }
-
-  write(name: string, text: string): void {
-    writeFileSync(join(this.folder, name), text);
-  }
-
-  /** @returns what it printed; throws, as `execFileSync` does, when it fails */
-  run(program: string, ...words: string[]): string {
-    const env = {
-      ...process.env,
-      npm_config_audit: 'false',
-      npm_config_fund: 'false',
-      COREPACK_ENABLE_STRICT: '0',
-    };
-    const stdio: ('ignore' | 'pipe')[] = ['ignore', 'pipe', 'pipe'];
-    return execFileSync(program, words, { cwd: this.folder, env, encoding: 'utf8', stdio });
-  }
-
-  /** Installs the package and the tools. Throws NoTool when npm cannot get one of these. */
-  install(tarball: string, ...tools: string[]): void {
-    this.haveTools(tools);
-    this.run('npm', 'install', '--ignore-scripts', tarball, ...tools);
-  }
-
-  haveTools(tools: readonly string[]): void {
-    for (const tool of tools) {
-      try {
-        this.run('npm', 'view', tool, 'name');
-      } catch (error) {
-        throw new NoTool(`npm does not find ${tool}: ${firstLine((error as { stderr?: string }).stderr)}`);
-      }
-    }
-  }
-
-  /** Runs a program, which has to say that it works. */
-  works(program: string, ...words: string[]): void {
-    const output = this.run(program, ...words);
-    if (!output.includes('works')) throw new Error(`it said: ${output}`);
-  }
-}
-
-const firstLine = (text = '') => text.trim().split('\n', 1)[0];
-
-/** npx of a package that is not the project's own. */
-function npx(project: Project, name: string, ...words: string[]): void {
-  project.haveTools([name]);
-  project.run('npm', 'exec', '--yes', `--package=${name}`, '--', ...words);
-}
 
 function manager(name: string, install: (project: Project, tarball: string) => void, node = ['node']): Cell {
   return {
@@ -268,12 +214,23 @@ const checks: Cell[] = [
     },
   },
   {
-    name: 'the userdma build of an installed package',
+    name: 'an addon for another C library: doctor names it, and the command that it prints ends that',
     run(folder, tarball) {
       const project = new Project(folder);
       project.install(tarball);
-      project.run('rm', '-r', 'node_modules/userdma/prebuilds');
-      project.run('npx', 'userdma', 'build');
+      const addon = `node_modules/userdma/prebuilds/linux-${process.arch}/userdma.node`;
+      project.write('stub.c', 'int answer(void) { return 1; }');
+      project.write('user.c', 'int answer(void); int f(void) { return answer(); }');
+      const link = ['-shared', '-nostdlib', '-o'];
+      project.run('gcc', ...link, 'stub.so', 'stub.c', '-Wl,-soname,libc.musl-x86_64.so.1');
+      project.run('gcc', ...link, addon, 'user.c', 'stub.so');
+      const doctor = JSON.parse(
+        project.run('sh', '-c', 'npx userdma doctor --json || [ $? -eq 1 ]'),
+      ) as Diagnosis;
+      const problem = doctor.problems.find(({ id }) => id === 'addon');
+      if (!problem?.what.includes('the prebuilt one does not load, because it was built for musl'))
+        throw new Error(JSON.stringify(doctor.problems));
+      project.run('sh', '-c', problem.command!);
       project.write('main.mjs', ESM);
       project.works('node', 'main.mjs');
     },
@@ -301,4 +258,5 @@ export const cells: readonly Cell[] = [
   ...checks,
   checkout([YARN_1, YARN]),
   debian,
+  musl,
 ];

@@ -1,6 +1,6 @@
-// Linked into the prebuilt addons alone, so that one file serves glibc from 2.28 on and musl. The addon has
-// its part of the C++ library within it, and takes from libc only functions that both have under the same
-// name.
+// Linked into the prebuilt addons alone, so that one file serves glibc from 2.28 on and musl, and into what
+// musl.ts makes of libstdc++. The addon has its part of the C++ library within it, and takes from libc only
+// functions that both have under the same name.
 #include <dlfcn.h>
 #include <link.h>
 #include <sys/auxv.h>

@@ -27,11 +27,17 @@ describe('a device that is taken away', () => {
   let world: PluggedWorld;
   let before: unknown;
   let fn: PciFunction;
+  // The grace time does not keep a program alive, and node:test ends with the event loop.
+  let alive: NodeJS.Timeout;
 
   beforeAll(async () => {
+    alive = setInterval(() => {}, 2 ** 30);
     world = await openWorld();
   });
-  afterAll(() => world.close());
+  afterAll(() => {
+    clearInterval(alive);
+    world.close();
+  });
   beforeEach(async () => {
     before = world.held();
     fn = await world.open();

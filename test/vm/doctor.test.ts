@@ -31,6 +31,14 @@ describe('doctor in a machine with one thing wrong', () => {
     assert.deepEqual(diagnose([edu]).problems, []);
   });
 
+  it('a driver of the kernel bound', () => {
+    const diagnosis = diagnose([sibling]);
+    assert.match(diagnosis.problems[0]!.what, /is bound to virtio-pci, and not to vfio-pci/);
+    shell(command(diagnosis, 'driver'));
+    assert.deepEqual(diagnose([sibling]).problems, []);
+    shell(`npx userdma unbind ${sibling}`);
+  });
+
   it('a group that is not viable', () => {
     if (!existsSync(`/sys/bus/pci/devices/${neighbour}/driver`)) bindPci(neighbour);
     const former = existsSync(`/sys/bus/pci/devices/${sibling}/driver`);
