@@ -12,7 +12,7 @@ import {
   type OptionChecks,
   whole,
 } from '../arguments.ts';
-import { accessObserver, createSimulatedDevice, watchInterrupts } from '../debug/create.ts';
+import { accessObserver, createSimulatedDevice, watchInterrupts } from '../debug/create-simulated.ts';
 import type { DmaDevice } from '../dma/device.ts';
 import type { DeviceParts } from '../dma/parts.ts';
 import { DmaError } from '../errors.ts';

@@ -8,7 +8,7 @@
 import { chmodSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { type Plugin, rolldown } from 'rolldown';
+import { type Plugin, type PluginContext, rolldown } from 'rolldown';
 import { packageRoot } from '../../lib/native/package-root.ts';
 
 const OUT = 'dist/bundle/';
@@ -19,23 +19,27 @@ interface Manifest {
   readonly dependencies: Readonly<Record<string, string>>;
 }
 
-/** Of `lib`: what is imported dynamically, by the command or by other entries alone. It is in neither of the two chunks. */
-const APART = [
-  'cli/',
-  'rtl/',
-  'testing/',
-  'native/build',
-  'pci/vfio/',
-  'pci/power',
-  'iommu/vfio',
-  'iommu/type1',
-  'iommu/iommufd',
-];
+/** What these entries import at once is a chunk each. The chunk of the first has what the second needs, too. */
+const CHUNKS = { core: 'lib/index.ts', sim: 'lib/sim/index.ts' };
 
-const CHUNKS = [
-  { name: 'core', test: new RegExp(`/lib/(?!sim/|${APART.join('|')})`), priority: 2 },
-  { name: 'sim', test: /\/lib\/sim\//, priority: 1 },
-];
+type Modules = Pick<PluginContext, 'getModuleInfo'>;
+
+/** The modules that `entry` imports, and those that they import, without what they load when they need it. */
+function imports(entry: string, modules: Modules): Set<string> {
+  const ids = new Set([entry]);
+  for (const id of ids)
+    for (const imported of modules.getModuleInfo(id)?.importedIds ?? []) ids.add(imported);
+  return ids;
+}
+
+/** Names the chunk of a module; null for what only the command, other entries or dynamic imports need. */
+function chunkOf(root: string): (id: string, modules: Modules) => string | null {
+  let chunks: (readonly [name: string, ids: Set<string>])[] | undefined;
+  return (id, modules) => {
+    chunks ??= Object.entries(CHUNKS).map(([name, entry]) => [name, imports(join(root, entry), modules)]);
+    return chunks.find(([, ids]) => ids.has(id))?.[0] ?? null;
+  };
+}
 
 /** `./dist/bundle/sim/index.js` is made of `lib/sim/index.ts`, and `dist/bundle/examples/...` of `examples/...`. */
 function sourceOf(name: string): string {
@@ -93,7 +97,7 @@ export async function bundle(root: string): Promise<void> {
     // dma-debug knows this library's frames by it (lib/debug/sites.ts).
     chunkFileNames: 'chunks/userdma-[hash].js',
     hashCharacters: 'base36',
-    codeSplitting: { groups: CHUNKS },
+    codeSplitting: { groups: [{ name: chunkOf(root), debugName: 'chunkOf' }] },
   });
   for (const command of Object.values(manifestOf(root).bin)) chmodSync(join(root, command), 0o755);
 }
