@@ -50,6 +50,14 @@ class SourceChannel {
   }
 
   void drive(bool ready) { ready_.set(ready ? 1 : 0); }
+
+  // READY with the back-pressure of the interconnect.
+  void driveAtRandom(bool room) {
+    Traffic& traffic = context_.traffic;
+    const bool pressed = traffic.random.percent(traffic.pressure) && (valid() || !context_.looking);
+    drive(room && !pressed);
+  }
+
   bool valid() const { return valid_.get() != 0; }
   const std::string& name() const { return name_; }
 

@@ -77,11 +77,9 @@ class AxiMemory : public Part {
   }
 
   void drive() override {
-    Traffic& traffic = context_.traffic;
-    ar_.drive(reads_.size() < OUTSTANDING && !traffic.random.percent(traffic.pressure));
-    aw_.drive(addresses_.size() + responses_.size() < OUTSTANDING &&
-              !traffic.random.percent(traffic.pressure));
-    w_.drive(beats_.size() < MOST_BEATS && !traffic.random.percent(traffic.pressure));
+    ar_.driveAtRandom(reads_.size() < OUTSTANDING);
+    aw_.driveAtRandom(addresses_.size() + responses_.size() < OUTSTANDING);
+    w_.driveAtRandom(beats_.size() < MOST_BEATS);
     driveRead();
     driveResponse();
   }

@@ -19,8 +19,7 @@ class AxiStreamSink : public Part {
  public:
   AxiStreamSink(Context& context, StreamHost& host, uint32_t number, const Ports& ports,
                 const std::string& prefix)
-      : context_(context),
-        host_(host),
+      : host_(host),
         number_(number),
         t_(context, ports, prefix, "t", {"data", "keep", "last"}),
         data_(ports.find(prefix + "tdata")),
@@ -40,11 +39,10 @@ class AxiStreamSink : public Part {
     host_.streamed(number_, bytes, count, last_.get() != 0);
   }
 
-  void drive() override { t_.drive(!context_.traffic.random.percent(context_.traffic.pressure)); }
+  void drive() override { t_.driveAtRandom(true); }
   bool idle() const override { return !moved_ && !t_.valid(); }
 
  private:
-  Context& context_;
   StreamHost& host_;
   uint32_t number_;
   SourceChannel t_;

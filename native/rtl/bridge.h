@@ -97,18 +97,17 @@ class Bridge {
     if (busy()) return true;
     if (settled_ == context_.clock) return false;
     if (context_.clock < look_) return true;
-    for (int tries = 0; tries < SETTLING_CLOCKS; tries++) {
-      std::memcpy(&before_, root(), sizeof before_);
-      step();
-      if (busy()) return true;
-      if (std::memcmp(&before_, root(), sizeof before_) != 0) continue;
-      settled_ = context_.clock;
-      return false;
-    }
+    context_.looking = true;
+    const bool still = isStill();
+    context_.looking = false;
+    if (busy()) return true;
     // A comparison costs as much as several clocks, so a design that counts by itself is checked less
     // often.
-    look_ = context_.clock + LOOK_EVERY;
-    return true;
+    if (still)
+      settled_ = context_.clock;
+    else
+      look_ = context_.clock + LOOK_EVERY;
+    return !still;
   }
 
   void push(uint32_t source, const uint8_t* bytes, uint32_t length, bool last) {
@@ -152,6 +151,17 @@ class Bridge {
   }
 
   Root* root() { return top_.rootp; }
+
+  // True if a clock passes over which nothing changes, among the next few.
+  bool isStill() {
+    for (int tries = 0; tries < SETTLING_CLOCKS; tries++) {
+      std::memcpy(&before_, root(), sizeof before_);
+      step();
+      if (busy()) return false;
+      if (std::memcmp(&before_, root(), sizeof before_) == 0) return true;
+    }
+    return false;
+  }
 
   Outcome finishAccess() {
     for (uint64_t end = context_.clock + limit; registers_->busy(); step()) {

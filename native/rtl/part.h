@@ -63,6 +63,9 @@ struct Context {
   Host* host = nullptr;
   Traffic traffic;
   uint64_t clock = 0;
+  // The bridge looks if the design rests: READY is up, and does not change at random, where nothing is
+  // offered.
+  bool looking = false;
   // Whether the host is told of the beats of write bursts.
   bool history = false;
 

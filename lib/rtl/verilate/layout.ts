@@ -1,7 +1,7 @@
 /** Finds the meaning of a design's ports. It finds AXI interfaces by the names of their signals, with any prefix. */
-import { DmaError } from '../../errors.ts';
 import type { DesignDescription } from '../simulator.ts';
 import type { Port } from './ports.ts';
+import { badWidth, TopPorts } from './top-ports.ts';
 
 /** The facts that the names of ports do not tell, or tell wrongly. */
 export interface LayoutOptions {
@@ -45,47 +45,45 @@ const RESETS = [
 const INTX = ['intx', 'irq', 'interrupt', 'intr', 'int_o'];
 const VECTORS = ['msi', 'msi_vectors', 'interrupts', 'irqs'];
 
-/** The data bytes that an AXI4 memory port may have. */
-const MEMORY_BYTES = [4, 8, 16, 32, 64];
+/** The data bits that the bridge knows. */
+const REGISTER_BITS = [32, 64];
+const MEMORY_BITS = [32, 64, 128, 256, 512];
+const MOST_VECTORS = 32;
 
-/** @throws DmaError EINVAL a port that is needed is missing, or has an impossible width */
+/** @throws DmaError EINVAL a port that is needed is missing, or has an impossible direction or width */
 export function findLayout(
   top: string,
   ports: readonly Port[],
   options: LayoutOptions,
   waves: 'vcd' | 'fst',
 ): Layout {
-  const byName = new Map(ports.map((port) => [port.name, port]));
-  const missing = (what: string, remedy: string): DmaError =>
-    new DmaError(
-      'EINVAL',
-      `${top} has no ${what}; its ports are ${ports.map(({ name }) => name).join(', ')}`,
-      { remedy },
-    );
-  const pick = (wanted: string | undefined, names: readonly string[]): string | undefined =>
-    wanted !== undefined ? (byName.has(wanted) ? wanted : undefined) : names.find((name) => byName.has(name));
+  const its = new TopPorts(top, ports);
+  const clock = its.pick('input', options.clock, CLOCKS);
+  if (clock === undefined) throw its.missing('clock', 'name it: --clock NAME');
+  const reset = its.pick('input', options.reset, RESETS);
+  if (reset === undefined) throw its.missing('reset', 'name it: --reset NAME');
 
-  const clock = pick(options.clock, CLOCKS);
-  if (clock === undefined) throw missing('clock', 'name it: --clock NAME');
-  const reset = pick(options.reset, RESETS);
-  if (reset === undefined) throw missing('reset', 'name it: --reset NAME');
-
-  const slaves = prefixes(ports, 'arvalid', 'input').filter((prefix) => !byName.has(`${prefix}arlen`));
+  const slaves = prefixes(ports, 'arvalid', 'input').filter((prefix) => !its.has(`${prefix}arlen`));
   const registers = options.registers ?? slaves[0];
-  if (registers === undefined || !byName.has(`${registers}arvalid`)) {
-    throw missing('AXI4-Lite slave for its registers', 'name the prefix of its signals: --registers s_axil_');
+  if (registers === undefined || !its.has(`${registers}arvalid`)) {
+    throw its.missing(
+      'AXI4-Lite slave for its registers',
+      'name the prefix of its signals: --registers s_axil_',
+    );
   }
   const masters = [
     ...new Set([...prefixes(ports, 'arvalid', 'output'), ...prefixes(ports, 'awvalid', 'output')]),
   ];
   const memories = options.memories ?? masters;
   for (const prefix of memories) {
-    if (!masters.includes(prefix))
-      throw missing(`AXI4 master ${prefix}`, 'name the prefix of its signals: --memory m_axi_');
+    if (masters.includes(prefix)) continue;
+    throw its.missing(`AXI4 master ${prefix}`, 'name the prefix of its signals: --memory m_axi_');
   }
-  const bits = (name: string): number => byName.get(name)?.bits ?? 0;
-  const intx = pick(options.intx, INTX);
-  const vectors = pick(options.vectors, VECTORS);
+  const intx = its.pick('output', options.intx, INTX);
+  const vectors = its.pick('output', options.vectors, VECTORS);
+  if (vectors !== undefined && its.bits(vectors) > MOST_VECTORS) {
+    throw badWidth(vectors, its.bits(vectors), `a function has up to ${MOST_VECTORS} MSI vectors`);
+  }
   return {
     clock,
     reset,
@@ -94,24 +92,12 @@ export function findLayout(
     vectors,
     description: {
       top,
-      registers: {
-        prefix: registers,
-        addressBits: bits(`${registers}araddr`),
-        dataBytes: checkBytes(`${registers}rdata`, bits(`${registers}rdata`), [4, 8]),
-      },
-      memories: memories.map((prefix) => {
-        const channel = byName.has(`${prefix}rdata`) ? 'r' : 'w';
-        const address = byName.has(`${prefix}araddr`) ? 'ar' : 'aw';
-        return {
-          prefix,
-          addressBits: bits(`${prefix}${address}addr`),
-          dataBytes: checkBytes(`${prefix}${channel}data`, bits(`${prefix}${channel}data`), MEMORY_BYTES),
-        };
-      }),
-      sinks: prefixes(ports, 'tvalid', 'output'),
-      sources: prefixes(ports, 'tvalid', 'input'),
+      registers: { prefix: registers, ...its.axi('AXI4-Lite slave', registers, REGISTER_BITS) },
+      memories: memories.map((prefix) => ({ prefix, ...its.axi('AXI4 master', prefix, MEMORY_BITS) })),
+      sinks: prefixes(ports, 'tvalid', 'output').map((prefix) => its.stream('master', prefix)),
+      sources: prefixes(ports, 'tvalid', 'input').map((prefix) => its.stream('slave', prefix)),
       intx: intx !== undefined,
-      vectors: vectors === undefined ? 0 : bits(vectors),
+      vectors: vectors === undefined ? 0 : its.bits(vectors),
       waves,
     },
   };
@@ -123,11 +109,4 @@ function prefixes(ports: readonly Port[], signal: string, direction: Port['direc
     .filter(({ name, direction: its }) => its === direction && name.endsWith(signal))
     .map(({ name }) => name.slice(0, -signal.length))
     .filter((prefix) => prefix === '' || prefix.endsWith('_'));
-}
-
-function checkBytes(name: string, bits: number, allowed: readonly number[]): number {
-  if (allowed.includes(bits / 8)) return bits / 8;
-  throw new DmaError('EINVAL', `${name} has ${bits} bits`, {
-    remedy: `an interface like this has ${allowed.map((bytes) => 8 * bytes).join(', ')} data bits`,
-  });
 }
