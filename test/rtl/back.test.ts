@@ -9,17 +9,16 @@ import { DmaError, openPci } from '../../lib/index.ts';
 import { RtlModel } from '../../lib/rtl/index.ts';
 import type { Simulator } from '../../lib/rtl/simulator.ts';
 import { simulate } from '../../lib/sim/index.ts';
-import { FATAL, sourcesWithBugs } from './bugs.ts';
-import { built, design, missing, TARGETS } from './designs.ts';
+import { buggy, FATAL } from './bugs/planted.ts';
+import { design, missing, TARGETS } from './designs.ts';
 import { FlatMemory } from './memory.ts';
 import { type Behaviour, eduModel } from './models.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'userdma-back-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
-const bugs = sourcesWithBugs(join('build', 'rtl-bugs'), join('examples', 'edu', 'rtl'));
 if (missing === undefined) {
   for (const target of TARGETS) await design('edu', target);
-  await built('edu-bugs', 'wasm', { sources: bugs, top: 'edu' });
+  await buggy('edu');
 }
 if (missing !== undefined) console.log(`back in time is skipped: ${missing}`);
 
@@ -340,8 +339,9 @@ describe.skipIf(missing !== undefined)('a design that is opened again', () => {
 describe.skipIf(missing !== undefined)('a design that ends the simulation', () => {
   it('is off the bus, and there again when it is plugged in', async () => {
     const config = { vendorId: 0x1234, deviceId: 0x11e8, intx: true, msi: 1 };
-    const buggy = await built('edu-bugs', 'wasm', { sources: bugs, top: 'edu' });
-    const source = simulate(new RtlModel(buggy, { config, pins: { dma_bits: 40, bug: FATAL.bug } }));
+    const source = simulate(
+      new RtlModel(await buggy('edu'), { config, pins: { dma_bits: 40, bug: FATAL.bug } }),
+    );
     const fn = await openPci(source);
     const bar = fn.bar(0);
     bar.write32(FATAL.offset, 1);

@@ -4,13 +4,12 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { check } from '../../lib/cli/rtl.ts';
 import { type CheckOptions, type CopyRecipe, checkDesign } from '../../lib/rtl/index.ts';
-import { BUGS, sourcesWithBugs } from './bugs.ts';
-import { built, design, missing, TARGETS } from './designs.ts';
+import { buggy, numberOf } from './bugs/planted.ts';
+import { design, missing, TARGETS } from './designs.ts';
 
 const copy = JSON.parse(readFileSync(join('examples', 'edu', 'rtl', 'copy.json'), 'utf8')) as CopyRecipe;
-const sources = sourcesWithBugs(join('build', 'rtl-bugs'), join('examples', 'edu', 'rtl'));
 if (missing !== undefined) console.log(`the check of designs is skipped: ${missing}`);
-const buggy = missing === undefined ? await built('edu-bugs', 'wasm', { sources, top: 'edu' }) : undefined;
+const planted = missing === undefined ? await buggy('edu') : undefined;
 if (missing === undefined) for (const target of TARGETS) await design('edu', target);
 
 describe.skipIf(missing !== undefined)('a check without a driver', () => {
@@ -29,15 +28,15 @@ describe.skipIf(missing !== undefined)('a check without a driver', () => {
   }
 
   const told: readonly [string, RegExp][] = [
-    ['a byte too many is written', /changes bytes beside it/],
-    ['the length is one short', /is wrong/],
-    ['WVALID is withdrawn', /m_axi_wvalid was withdrawn/],
-    ['WLAST is missing', /m_axi_wlast/],
+    ['strobes-a-byte-too-many', /changes bytes beside it/],
+    ['moves-a-byte-less', /is wrong/],
+    ['withdraws-wvalid', /m_axi_wvalid was withdrawn/],
+    ['forgets-wlast', /m_axi_wlast/],
   ];
   for (const [name, problem] of told) {
     it(`${name}: named`, () => {
-      const bug = BUGS.findIndex((one) => one.name === name) + 1;
-      const { problems } = checkDesign(buggy!, { registers: 0xa0, pins: { dma_bits: 40, bug }, copy });
+      const pins = { dma_bits: 40, bug: numberOf('edu', name) };
+      const { problems } = checkDesign(planted!, { registers: 0xa0, pins, copy });
       expect(problems).toContainEqual(expect.stringMatching(problem));
     });
   }

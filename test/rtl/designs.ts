@@ -34,6 +34,11 @@ const DESIGNS = {
 
 export type DesignName = keyof typeof DESIGNS;
 
+export const TOPS: Readonly<Record<DesignName, string>> = {
+  edu: DESIGNS.edu.top,
+  'axi-dma': DESIGNS['axi-dma'].top,
+};
+
 /** Why nothing can be built here, or undefined. */
 export const missing: string | undefined = findMissing();
 
