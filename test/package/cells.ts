@@ -6,6 +6,7 @@ import { checkout } from './checkout.ts';
 import { debian } from './debian.ts';
 import { musl } from './musl.ts';
 import { npx, Project } from './project.ts';
+import { virtualMachine } from './vm.ts';
 
 /** A simulated device gives memory; the addon loads on Linux. */
 const BODY = `
@@ -257,6 +258,7 @@ export const cells: readonly Cell[] = [
   ...runtimes,
   ...checks,
   checkout([YARN_1, YARN]),
+  virtualMachine,
   debian,
   musl,
 ];

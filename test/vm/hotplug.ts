@@ -22,19 +22,23 @@ export const NIC: Pluggable = {
 const PCI = '/sys/bus/pci';
 /** Milliseconds until QEMU is asked instead of waited for. */
 const PATIENCE = 1000;
+/** Milliseconds until a wait is given up. */
+const DEADLINE = 120_000;
 
 /** As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. */
 export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
   monitor.forgetEvents();
   await monitor.execute('device_del', { id });
   // Now and then the event arrives only with the answer to the next command: so there is one.
-  while (!(await monitor.event('DEVICE_DELETED', id, PATIENCE)) && (await monitor.knows(id)));
+  const isGone = async () =>
+    (await monitor.event('DEVICE_DELETED', id, PATIENCE)) || !(await monitor.knows(id));
+  await until(isGone, `${id} leaves its slot`);
 }
 
 /** Back into its slot, and to vfio-pci. */
 export async function putBack(monitor: Monitor, { address, id, properties }: Pluggable): Promise<void> {
   await monitor.execute('device_add', { id, ...properties });
-  while (!existsSync(`${PCI}/devices/${address}/driver_override`)) await delay(5);
+  await until(() => existsSync(`${PCI}/devices/${address}/driver_override`), `${address} is there again`);
   await bindVfio(address);
 }
 
@@ -43,9 +47,20 @@ export async function bindVfio(address: string): Promise<void> {
   const device = `${PCI}/devices/${address}`;
   writeFileSync(`${device}/driver_override`, 'vfio-pci');
   // One that has just arrived is seen some time before drivers may have it, and the kernel may have one of its own.
-  while (!existsSync(`${PCI}/drivers/vfio-pci/${address}`)) {
+  const isBound = () => {
+    if (existsSync(`${PCI}/drivers/vfio-pci/${address}`)) return true;
     if (existsSync(`${device}/driver`)) writeFileSync(`${device}/driver/unbind`, address);
     writeFileSync(`${PCI}/drivers_probe`, address);
+    return false;
+  };
+  await until(isBound, `vfio-pci has ${address}`);
+}
+
+async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
+  const end = performance.now() + DEADLINE;
+  while (!(await holds())) {
+    if (performance.now() > end)
+      throw new Error(`in ${DEADLINE / 1000} seconds it did not happen that ${what}`);
     await delay(5);
   }
 }
