@@ -89,12 +89,14 @@ END`,
 /**
  * Does all that in a system.
  * @param typed what is typed there instead of a line of the page
+ * @param more what else is done there
  */
 export function use(
   root: string,
   tarball: string,
   libc: string,
   typed: Readonly<Record<string, string>> = {},
+  more: Readonly<Record<string, string>> = {},
 ): void {
   cpSync(tarball, join(root, 'userdma.tgz'));
   const environment = {
@@ -105,7 +107,7 @@ export function use(
     npm_config_fund: 'false',
     ...npmEnvironment(root),
   };
-  for (const [name, script] of Object.entries(deeds(libc, typed))) {
+  for (const [name, script] of Object.entries({ ...deeds(libc, typed), ...more })) {
     const { status, output } = run(root, environment, script);
     if (status !== 0) throw new Error(`${name}: ${output}`);
   }

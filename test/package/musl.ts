@@ -8,6 +8,7 @@ import {
   chmodSync,
   chownSync,
   copyFileSync,
+  cpSync,
   existsSync,
   mkdirSync,
   symlinkSync,
@@ -82,6 +83,22 @@ function makeSystem(folder: string, root: string): void {
   chmodSync(join(root, 'tmp'), 0o1777);
 }
 
+/** Tests of the addon as they are compiled, and the addon for tests. */
+function addTests(root: string): void {
+  const checkout = packageRoot();
+  const packages = ['fast-check', 'pure-rand'].map((name) => join('node_modules', name));
+  for (const name of ['package.json', 'dist/lib', 'dist/examples', 'dist/test', ...packages]) {
+    cpSync(join(checkout, name), join(root, 'checkout', name), { recursive: true });
+  }
+  const prebuild = join(checkout, 'dist', 'test', 'package', 'prebuild.js');
+  execFileSync(process.execPath, [prebuild, '--testing', join(root, 'checkout', 'prebuilds')]);
+}
+
+/** Without interrupts, for which Bun has no event loop of libuv, and listeners of SIGBUS, which Bun does not have either. */
+const TESTS = `cd /checkout && export USERDMA_TESTING=1 USERDMA_ADDON=/checkout/prebuilds/linux-x64/userdma.node &&
+  bun test ./dist/test/native/region.test.js ./dist/test/native/copy.test.js &&
+  bun test --test-name-pattern 'a register window|gives EIO' ./dist/test/native/mmio.test.js`;
+
 /** What is typed where Bun is not as Node.js: `npm init`, which it does not run, and tests. */
 const TYPED = {
   'npm init -y && npm pkg set type=module': `echo '{"type":"module"}' >package.json`,
@@ -89,7 +106,7 @@ const TYPED = {
 };
 
 export const musl: Cell = {
-  name: 'musl with Bun and npm alone, not as root: install, docs/guide/first-driver.md typed, doctor',
+  name: 'musl with Bun and npm alone, not as root: install, docs/guide/first-driver.md typed, doctor, tests of the addon',
   run(folder, tarball) {
     const reason = obstacle() ?? missing();
     if (reason !== undefined) throw new NoTool(reason);
@@ -98,6 +115,7 @@ export const musl: Cell = {
     program(root, 'node', 'exec bun "$@"');
     installNpm(root, 'node');
     chownSync(join(root, HOME), Number(USER), Number(USER));
-    use(root, tarball, 'musl', TYPED);
+    addTests(root);
+    use(root, tarball, 'musl', TYPED, { 'tests of the addon': TESTS });
   },
 };
