@@ -13,7 +13,8 @@ const SIZE = 2048;
 
 /** A ring of records that wait to be used again. */
 export class RecordRing<T> {
-  private readonly places: (T | undefined)[] = new Array(SIZE).fill(undefined);
+  /** Filled from the first place on: most devices are closed before all SIZE of them were used. */
+  private readonly places: T[] = [];
   private first = 0;
   private waiting = 0;
 
