@@ -57,6 +57,7 @@ function dependencies(content: Buffer): string[] {
     .map(canonical);
 }
 
+/** The modules that a kernel has as files, and those that are built into it. */
 export class ModuleTree {
   readonly #files = new Map<string, string>();
   readonly #builtin: ReadonlySet<string>;
