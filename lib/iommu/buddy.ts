@@ -182,39 +182,37 @@ export class Buddy {
     return end >= first + pages;
   }
 
-  /** Remember an allocation of `pages` <= SMALL_PAGES at `page`, which was taken. */
-  hold(page: number, pages: number): void {
-    this.held[this.last - page] = pages;
+  /**
+   * Remember an allocation of `pages` <= SMALL_PAGES, which was taken.
+   * @param place the number of pages between its first page and the last one of the span
+   */
+  hold(place: number, pages: number): void {
+    this.held[place] = pages;
   }
 
-  /**
-   * Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size at
-   * `page`.
-   */
-  drop(page: number, pages: number): boolean {
-    const at = this.last - page;
-    if (this.held[at] !== pages) return false;
-    this.held[at] = 0;
+  /** Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size there. */
+  drop(place: number, pages: number): boolean {
+    if (this.held[place] !== pages) return false;
+    this.held[place] = 0;
     return true;
   }
 
   /** `hold` for more than SMALL_PAGES. */
-  holdLarge(page: number, pages: number): void {
-    this.hold(page, LARGE);
-    const at = this.last - page;
-    this.held[at - 1] = DIGIT | (pages & 0x7f);
-    this.held[at - 2] = DIGIT | ((pages >>> 7) & 0x7f);
-    this.held[at - 3] = DIGIT | (pages >>> 14);
+  holdLarge(place: number, pages: number): void {
+    this.held[place] = LARGE;
+    this.held[place - 1] = DIGIT | (pages & 0x7f);
+    this.held[place - 2] = DIGIT | ((pages >>> 7) & 0x7f);
+    this.held[place - 3] = DIGIT | (pages >>> 14);
   }
 
   /** `drop` for more than SMALL_PAGES. */
-  dropLarge(page: number, pages: number): boolean {
+  dropLarge(place: number, pages: number): boolean {
     const held = this.held;
-    const at = this.last - page;
-    if (held[at] !== LARGE) return false;
-    const digits = (held[at - 1]! & 0x7f) | ((held[at - 2]! & 0x7f) << 7) | ((held[at - 3]! & 0x7f) << 14);
+    if (held[place] !== LARGE) return false;
+    const digits =
+      (held[place - 1]! & 0x7f) | ((held[place - 2]! & 0x7f) << 7) | ((held[place - 3]! & 0x7f) << 14);
     if (digits !== pages) return false;
-    held[at] = 0;
+    held[place] = 0;
     return true;
   }
 

@@ -86,7 +86,8 @@ export class IovaAllocator implements IovaSource {
       iova = this.allocHigh(order);
       if (iova < 0) return -1;
     }
-    this.spans.find(iova)!.hold((iova >>> 0) >>> this.shift, pages);
+    // The complement counts the pages up to the last one of the span.
+    this.spans.find(iova)!.hold(~iova >>> this.shift, pages);
     this.pagesHeld += 1 << order;
     return iova;
   }
@@ -101,7 +102,11 @@ export class IovaAllocator implements IovaSource {
     const order = 32 - Math.clz32(pages - 1);
     const span = this.spans.find(iova);
     const page = (iova >>> 0) >>> this.shift;
-    if (span === undefined || span.number * SPAN + page * this.pageSize !== iova || !span.drop(page, pages))
+    if (
+      span === undefined ||
+      span.number * SPAN + page * this.pageSize !== iova ||
+      !span.drop(~iova >>> this.shift, pages)
+    )
       return false;
     this.magazines.push(iova, order, iova + (this.pageSize << order));
     this.pagesHeld -= 1 << order;
@@ -151,7 +156,7 @@ export class IovaAllocator implements IovaSource {
     let iova = this.takeLarge(pages);
     if (iova < 0 && this.flush()) iova = this.takeLarge(pages);
     if (iova < 0) return -1;
-    if (pages * this.pageSize <= SPAN) this.spans.find(iova)!.holdLarge((iova >>> 0) >>> this.shift, pages);
+    if (pages * this.pageSize <= SPAN) this.spans.find(iova)!.holdLarge(~iova >>> this.shift, pages);
     this.pagesHeld += pages;
     return iova;
   }
@@ -178,7 +183,7 @@ export class IovaAllocator implements IovaSource {
     if (
       span === undefined ||
       span.number * SPAN + page * this.pageSize !== iova ||
-      !span.dropLarge(page, pages)
+      !span.dropLarge(~iova >>> this.shift, pages)
     )
       return false;
     this.spans.release(iova, pages);
