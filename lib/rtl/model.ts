@@ -9,6 +9,7 @@
 import type { DmaObserver } from '../debug/observer.ts';
 import { DmaError } from '../errors.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../sim/model.ts';
+import { checkCount, checkMhz, checkTraffic, checkWindow } from './checks.ts';
 import { type ByteWrite, WriteHistory } from './history.ts';
 import { noteOfAct, noteOfInterrupt, noteOfReport } from './notes.ts';
 import { noWaveFile, Rewindable, rewindable } from './rewind.ts';
@@ -105,6 +106,7 @@ export class RtlModel implements DeviceModel {
     this.#options = options;
     this.#mhz = checkMhz(mhz);
     this.#history = new WriteHistory(checkCount('history', history, 0));
+    checkTraffic(options);
     this.observer = {
       acted: (act) => this.#note(() => noteOfAct(act)),
       reported: (report) => this.#note(() => noteOfReport(report)),
@@ -163,15 +165,14 @@ export class RtlModel implements DeviceModel {
    * Record waveforms from now on, or only in a window of clocks. With the option `rewind` a window that has begun is
    * written at once, up to now.
    * @throws DmaError EIO the file cannot be written · ERANGE the window is too long ago · EOPNOTSUPP `last` without
-   *   `rewind` · EINVAL `last`
+   *   `rewind` · EINVAL a window that cannot be, `last` beside one, no file
    */
-  waves({ file, last, from, to = Number.MAX_SAFE_INTEGER }: WaveOptions): void {
+  waves(options: WaveOptions): void {
     const { simulator } = this;
     const { clock } = simulator;
-    if (last !== undefined) {
-      if (!(simulator instanceof Rewindable)) throw cannotRewind(this.#design.name);
-      checkCount('last', last, 1);
-    }
+    const { file, last, from, to = Number.MAX_SAFE_INTEGER } = options;
+    if (last !== undefined && !(simulator instanceof Rewindable)) throw cannotRewind(this.#design.name);
+    checkWindow(options);
     const start = last === undefined ? (from ?? 0) : Math.max(clock - last, 0);
     const wanted = last !== undefined || from !== undefined;
     // A window that begins now and has no end yet is recorded like one that comes.
@@ -190,8 +191,10 @@ export class RtlModel implements DeviceModel {
    * The writes of the design to the byte at a bus address, newest first: the clock, the beat of the burst with its
    * strobes, the mapping that the byte was in, and the line of the driver that made it. `String()` of one is a line.
    * The newest bursts are remembered (option `history`).
+   * @throws DmaError EINVAL no address
    */
   history(address: bigint | number): ByteWrite[] {
+    if (typeof address !== 'bigint') checkCount('the address', address, 0);
     return this.#history.of(BigInt(address));
   }
 
@@ -450,20 +453,8 @@ export class RtlModel implements DeviceModel {
   }
 }
 
-function checkCount(name: string, count: number, least: number): number {
-  if (Number.isInteger(count) && count >= least) return count;
-  throw new DmaError('EINVAL', `${name} is ${String(count)}`, {
-    remedy: `pass a whole number from ${least} on`,
-  });
-}
-
 function cannotRewind(name: string): DmaError {
   return new DmaError('EOPNOTSUPP', `${name} cannot go back in time`, {
     remedy: 'build it as WebAssembly; for waveforms of what is over, pass the option rewind',
   });
-}
-
-function checkMhz(mhz: number): number {
-  if (Number.isInteger(mhz) && mhz > 0 && mhz <= 10_000) return mhz;
-  throw new DmaError('EINVAL', `mhz is ${String(mhz)}`, { remedy: 'pass a whole number from 1 to 10,000' });
 }

@@ -6,6 +6,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, readSync, writeSync } from 'node:fs';
 import { DmaError } from '../errors.ts';
+import { isDescription } from './description.ts';
 import { FRAME, FrameWriter, HEADER, LONGEST_FRAME, PROTOCOL_VERSION, readBeats } from './frames.ts';
 import { openPipes } from './pipes.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
@@ -50,6 +51,7 @@ class ProcessSimulator implements Simulator {
   constructor(command: string, { args = [], timeout = 10_000 }: ProcessOptions, host: SimulatorHost) {
     this.#command = command;
     this.#host = host;
+    checkTimeout(timeout);
     if (command.includes('/')) checkExecutable(command);
     const { toChild, fromChild } = openPipes();
     try {
@@ -134,11 +136,14 @@ class ProcessSimulator implements Simulator {
     }
     const text = Buffer.from(body.subarray(2)).toString();
     this.#from = this.#frameEnd();
+    let description: unknown;
     try {
-      return JSON.parse(text) as DesignDescription;
+      description = JSON.parse(text);
     } catch (error) {
       throw this.#nonsense('its description is no JSON', error);
     }
+    if (isDescription(description)) return description;
+    throw this.#nonsense(`its description is ${text}`);
   }
 
   #request(frame: FrameWriter): number {
@@ -291,6 +296,14 @@ const living = new Set<ProcessSimulator>();
 
 function closeAll(): void {
   for (const simulator of [...living]) simulator.close();
+}
+
+/** @throws DmaError EINVAL: a watchdog without a limit would never bite, or at once */
+function checkTimeout(timeout: number): void {
+  if (Number.isInteger(timeout) && timeout >= 1 && timeout < 2 ** 31) return;
+  throw new DmaError('EINVAL', `timeout is ${String(timeout)}`, {
+    remedy: 'pass milliseconds, from 1 to 2^31 - 1',
+  });
 }
 
 /** @throws DmaError ENOENT, EACCES */

@@ -26,6 +26,11 @@ interface ModuleExports {
   waves(from: number, to: number): number;
 }
 
+const FUNCTIONS = [
+  ...['_initialize', 'start', 'description', 'state', 'buffer', 'read', 'write', 'run', 'reset', 'set'],
+  ...['mark', 'note', 'push', 'waves'],
+];
+
 /** The size of the module's buffer for texts and bytes. */
 const BUFFER_SIZE = 65_536;
 /** Bytes of a page of a module's memory. */
@@ -54,6 +59,8 @@ class WasmSimulator implements Simulator {
   readonly #host: SimulatorHost;
   readonly #compiled: WebAssembly.Module;
   #module: ModuleExports;
+  /** Bytes of memory that the module begins with. */
+  readonly #smallest: number;
   readonly #stateAt: number;
   readonly #bufferAt: number;
   #view: DataView;
@@ -68,6 +75,7 @@ class WasmSimulator implements Simulator {
     this.#host = host;
     this.#compiled = compiled;
     this.#module = this.#instance();
+    this.#smallest = this.#module.memory.buffer.byteLength;
     this.#bytes = new Uint8Array(this.#module.memory.buffer);
     this.#view = new DataView(this.#module.memory.buffer);
     this.#call((module) => module.start());
@@ -144,12 +152,21 @@ class WasmSimulator implements Simulator {
   }
 
   snapshot(): Uint8Array {
-    const state = new Uint8Array(this.#open().memory.buffer.slice(0));
+    this.#open();
+    // Memory that is not cleared first: a slice would clear megabytes, only to overwrite them.
+    const { buffer, byteOffset, length } = Buffer.allocUnsafeSlow(this.#bytes.length);
+    const state = new Uint8Array(buffer, byteOffset, length);
+    state.set(this.#bytes);
     if (this.#waveFile !== '') recording.add(state);
     return state;
   }
 
   restore(state: Uint8Array): void {
+    if (state.length < this.#smallest || state.length % PAGE !== 0) {
+      throw new DmaError('EINVAL', `a copy of ${state.length} bytes is none of ${this.#name}`, {
+        remedy: 'pass what `snapshot` of the same design returned',
+      });
+    }
     // A waveform does not go back in time: what is open ends, and so does what was open in the copy.
     if (this.#waveFile !== '') this.waves('', { from: 0, to: 0 });
     this.#open();
@@ -169,7 +186,10 @@ class WasmSimulator implements Simulator {
 
   #instance(): ModuleExports {
     const imports = { userdma: this.#imports(), wasi_snapshot_preview1: WASI };
-    const module = instantiate(this.#name, this.#compiled, imports).exports as unknown as ModuleExports;
+    const { exports } = instantiate(this.#name, this.#compiled, imports);
+    const whole = FUNCTIONS.every((name) => typeof exports[name] === 'function');
+    if (!whole || !(exports.memory instanceof WebAssembly.Memory)) throw noModule(this.#name, undefined);
+    const module = exports as unknown as ModuleExports;
     module._initialize();
     return module;
   }

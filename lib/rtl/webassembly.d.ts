@@ -4,7 +4,7 @@ declare global {
     type ImportFunction = (...values: never[]) => unknown;
     type ModuleImports = Record<string, ImportFunction>;
     type Imports = Record<string, ModuleImports>;
-    interface Memory {
+    class Memory {
       readonly buffer: ArrayBuffer;
       grow(pages: number): number;
     }

@@ -1,4 +1,6 @@
 /** Each planted bug of a design is found, by what its table says; the design without one is clean. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { findersInAxiDma } from './bugs/axi-dma-work.ts';
 import { findersInEdu } from './bugs/edu-work.ts';
@@ -16,6 +18,16 @@ const SHORT = 500;
 const found = new Map<string, readonly Finder[]>();
 afterAll(() => {
   for (const [name, by] of found) console.log(`  ${name.padEnd(48)} ${by.join(', ')}`);
+});
+
+it('the table of docs/rtl.md has each of them, by its name, and what finds it', () => {
+  const rows = BUGS.map(({ design, file, found: by }) => {
+    const text = readFileSync(join('test', 'rtl', 'bugs', design, `${file}.ts`), 'utf8');
+    return `| ${design} | ${/^\/\*\* (.*)\. \*\/$/m.exec(text)?.[1]} | ${by} |`;
+  });
+  const page = readFileSync(join('docs', 'rtl.md'), 'utf8');
+  const table = page.slice(page.indexOf('## What finds a bug'), page.indexOf('## Streams'));
+  expect(table.split('\n').filter((line) => /^\| (edu|axi-dma) /.test(line))).toEqual(rows);
 });
 
 for (const design of Object.keys(WORK) as DesignName[]) {

@@ -2,7 +2,6 @@
  * The designs of the examples, built once for all test files and kept until one of their sources changes. Where there is
  * no Verilator nothing is built, and tests that need it say that they were skipped.
  */
-import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -16,8 +15,15 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DmaError } from '../../lib/index.ts';
 import { type Design, processDesign, wasmDesign } from '../../lib/rtl/index.ts';
-import { type BuildOptions, buildDesign } from '../../lib/rtl/verilate/build.ts';
+import {
+  type BuildOptions,
+  buildDesign,
+  findCompiler,
+  findWasmCompiler,
+} from '../../lib/rtl/verilate/build.ts';
+import { findTool } from '../../lib/rtl/verilate/tools.ts';
 
 export type Target = 'process' | 'wasm';
 
@@ -44,7 +50,15 @@ export const missing: string | undefined = findMissing();
 
 function findMissing(): string | undefined {
   if (process.env.USERDMA_VM !== undefined) return 'not in the virtual machine';
-  if (spawnSync('verilator', ['--version']).error !== undefined) return 'Verilator is not installed';
+  // What a build would say is missing.
+  try {
+    findTool(['verilator'], 'Verilator', 'verilator');
+    findCompiler();
+    findWasmCompiler();
+  } catch (error) {
+    if (error instanceof DmaError) return error.message;
+    throw error;
+  }
   return undefined;
 }
 

@@ -63,6 +63,7 @@ export async function buildDesign(options: BuildOptions): Promise<Built> {
     checkSource(source);
   }
   const verilator = findTool(['verilator'], 'Verilator', 'verilator');
+  const compiler = target === 'wasm' ? findWasmCompiler() : findCompiler();
   // Beside the result, so that the folder of a build that was killed is found and replaced by the next one.
   const folder = `${resolve(out)}.build`;
   rmSync(folder, { recursive: true, force: true });
@@ -78,7 +79,7 @@ export async function buildDesign(options: BuildOptions): Promise<Built> {
     writeFileSync(join(folder, 'design.cpp'), generated.map((name) => `#include "${name}"\n`).join(''));
     writeFileSync(join(folder, 'glue.cpp'), glueFor(ports, layout));
     const compile = target === 'wasm' ? compileWasm : compileProcess;
-    const result = await compile(folder, await verilatorRoot(verilator), trace === '--trace-fst');
+    const result = await compile(compiler, folder, await verilatorRoot(verilator), trace === '--trace-fst');
     renameSync(result, out);
     return { file: out, layout };
   } finally {
@@ -118,9 +119,37 @@ function front(options: BuildOptions, top: string | undefined): string[] {
   ];
 }
 
+/** The compiler of a process. @throws DmaError ENOENT there is none */
+export function findCompiler(): string {
+  return findTool([process.env.CXX ?? 'g++', 'clang++'], 'a C++ compiler', 'g++');
+}
+
+/** The compiler of a module, whose libraries and linker are there. @throws DmaError ENOENT one is missing */
+export function findWasmCompiler(): string {
+  const packages = 'clang lld wasi-libc libc++-dev-wasm32 libclang-rt-dev-wasm32';
+  const versions = ['', '-19', '-18', '-17', '-16', '-15', '-14'];
+  const compiler = findTool(
+    versions.map((version) => `clang++${version}`),
+    'clang',
+    packages,
+  );
+  findTool(
+    ['wasm-ld', ...versions.slice(1).map((version) => `wasm-ld${version}`)],
+    'the linker for WebAssembly',
+    packages,
+  );
+  checkFile('/usr/include/wasm32-wasi/stdlib.h', 'the C library for WebAssembly', packages);
+  checkFile('/usr/include/wasm32-wasi/c++/v1/vector', 'the C++ library for WebAssembly', packages);
+  return compiler;
+}
+
 /** @returns the program */
-async function compileProcess(folder: string, root: string, fst: boolean): Promise<string> {
-  const compiler = findTool([process.env.CXX ?? 'g++', 'clang++'], 'a C++ compiler', 'g++');
+async function compileProcess(
+  compiler: string,
+  folder: string,
+  root: string,
+  fst: boolean,
+): Promise<string> {
   const flags = [
     ...['-std=c++17', '-O2', '-pthread', ...common(folder, root, fst)],
     ...(fst ? ['-DUSERDMA_RTL_FST'] : []),
@@ -133,12 +162,7 @@ async function compileProcess(folder: string, root: string, fst: boolean): Promi
 }
 
 /** @returns the module */
-async function compileWasm(folder: string, root: string): Promise<string> {
-  const packages = 'clang lld wasi-libc libc++-dev-wasm32 libclang-rt-dev-wasm32';
-  const names = ['', '-19', '-18', '-17', '-16', '-15', '-14'].map((version) => `clang++${version}`);
-  const compiler = findTool(names, 'clang', packages);
-  checkFile('/usr/include/wasm32-wasi/stdlib.h', 'the C library for WebAssembly', packages);
-  checkFile('/usr/include/wasm32-wasi/c++/v1/vector', 'the C++ library for WebAssembly', packages);
+async function compileWasm(compiler: string, folder: string, root: string): Promise<string> {
   const flags = [
     ...['--target=wasm32-wasi', '-std=c++17', '-O2', '-fno-exceptions'],
     ...['-DVL_IGNORE_UNKNOWN_ARCH', ...WASI_SIGNALS],
