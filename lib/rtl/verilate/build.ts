@@ -144,12 +144,7 @@ export function findWasmCompiler(): string {
 }
 
 /** @returns the program */
-async function compileProcess(
-  compiler: string,
-  folder: string,
-  root: string,
-  fst: boolean,
-): Promise<string> {
+async function compileProcess(compiler: string, folder: string, root: string, fst: boolean): Promise<string> {
   const flags = [
     ...['-std=c++17', '-O2', '-pthread', ...common(folder, root, fst)],
     ...(fst ? ['-DUSERDMA_RTL_FST'] : []),
