@@ -1,7 +1,8 @@
 /** The records of mappings in the ledger: those of lib/dma, with the fields of dma-debug. */
 import type { EntryType } from '../dma/debug-view.ts';
 import { SgRecord } from '../dma/sg/mapping.ts';
-import { MAPPED, MappingRecord } from '../dma/streaming/mapping.ts';
+import { MappingRecord } from '../dma/streaming/mapping.ts';
+import { MAPPED } from '../dma/streaming/record-table.ts';
 import type { Entry } from './entry.ts';
 import type { KeptBytes } from './kept-bytes.ts';
 import type { LentBytes } from './lent-bytes.ts';

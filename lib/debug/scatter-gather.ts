@@ -1,6 +1,5 @@
 /** Mapped lists that are recorded in the ledger, and whose segments are compared with the device's limits. */
 import { DEVICE_WRITES, type DmaDirection } from '../direction.ts';
-import type { SegmentLimits } from '../dma/placement/segments.ts';
 import type { SgRecord } from '../dma/sg/mapping.ts';
 import { ScatterGather, type SgContext } from '../dma/sg/scatter-gather.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
@@ -63,8 +62,8 @@ export class DebugScatterGather extends ScatterGather {
     super.close();
   }
 
-  override newRecord(limits: SegmentLimits): SgRecord {
-    return new DebugSgRecord(this, limits);
+  override newRecord(): SgRecord {
+    return new DebugSgRecord(this, this.limits);
   }
 
   override refuse(misuse: Misuse, record: SgRecord, error: DmaError): DmaError {

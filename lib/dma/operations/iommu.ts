@@ -184,7 +184,7 @@ export class IommuOperations implements DmaOperations {
   /** Release the ranges of the device. If the domain is closed too, it has freed everything already. */
   close(): void {
     if (this.domain.closed) return;
-    for (const range of this.#ranges.all()) {
+    for (const range of [...this.#ranges]) {
       for (const buffer of range.buffers) this.own.forget(buffer);
       this.release(range);
     }

@@ -7,22 +7,14 @@ import { type DmaDirection, directionOf } from '../../direction.ts';
 import { DmaError } from '../../errors.ts';
 import type { PinnedList } from '../placement/pinned-list.ts';
 import { type SegmentLimits, SegmentList } from '../placement/segments.ts';
-import {
-  bitsOneWay,
-  MAPPED,
-  type MappingRecord,
-  type MappingWay,
-  REVOKED,
-  UNMAPPED,
-} from '../streaming/mapping.ts';
+import { bitsOneWay, type MappingRecord, type MappingWay } from '../streaming/mapping.ts';
+import { LiveRecord, MAPPED, REVOKED, type RecordMaker } from '../streaming/record-table.ts';
 import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
 import type { SgBatch } from './batch.ts';
 
 /** The maker of a mapped list. */
-export interface SgOwner extends Refuser<SgRecord> {
-  /** Make a record of this owner that is not in use. */
-  newRecord(limits: SegmentLimits): SgRecord;
+export interface SgOwner extends Refuser<SgRecord>, RecordMaker<SgRecord> {
   unmapSg(record: SgRecord): void;
   syncSgForCpu(record: SgRecord): void;
   syncSgForDevice(record: SgRecord): void;
@@ -30,11 +22,10 @@ export interface SgOwner extends Refuser<SgRecord> {
 }
 
 /** The parts of a list whose elements were not mapped one by one. */
-export const NO_PARTS: readonly MappingRecord[] = [];
+const NO_PARTS: readonly MappingRecord[] = [];
 
 /** The state of one mapped list. */
-export class SgRecord {
-  state = UNMAPPED;
+export class SgRecord extends LiveRecord {
   /** The segments that the driver gives to the device. */
   readonly segments: SegmentList;
   /** The number of elements in the list. */
@@ -55,9 +46,6 @@ export class SgRecord {
   /** The views that need cache maintenance, and their lengths when they were mapped. */
   readonly cached: Uint8Array[] = [];
   cachedLengths: readonly number[] = [];
-  /** The links of the list of live mappings, newest first. */
-  previous: SgRecord | undefined = undefined;
-  next: SgRecord | undefined = undefined;
   readonly handle: SgMapping;
 
   private readonly owner: SgOwner;
@@ -65,9 +53,19 @@ export class SgRecord {
   private shown: readonly DmaSegment[] = [];
 
   constructor(owner: SgOwner, limits: SegmentLimits) {
+    super();
     this.owner = owner;
     this.segments = new SegmentList(limits);
     this.handle = new SgMapping(owner, this);
+  }
+
+  end(state: number): void {
+    this.state = state;
+    this.parts = NO_PARTS;
+    this.run = undefined;
+    this.batchIn?.clear();
+    this.batchOut?.clear();
+    if (this.cached.length > 0) this.cached.length = 0;
   }
 
   /** An object for each segment. The objects are made when first asked for, and stay the same ever after. */

@@ -19,6 +19,7 @@ import type { DmaOperations } from '../operations/operations.ts';
 import type { OwnMemory, OwnRegion } from '../operations/own-memory.ts';
 import { type PinnedElement, PinnedList } from '../placement/pinned-list.ts';
 import { crossesBoundary, planRun, type SegmentLimits } from '../placement/segments.ts';
+import { RecordTable } from '../streaming/record-table.ts';
 import type { Streaming } from '../streaming/streaming.ts';
 import { checkMemoryAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Lifetime } from '../words/lifetime.ts';
@@ -28,7 +29,6 @@ import { NO_COPY, type Starts } from './chains.ts';
 import { detachedInList, isRefusal, sgError } from './errors.ts';
 import { type SgMapping, type SgOwner, SgRecord } from './mapping.ts';
 import { mapParts, syncPartsForCpu, syncPartsForDevice, unmapParts } from './parts.ts';
-import { SgTable } from './table.ts';
 
 /** The device of the lists, as far as they need it. */
 export interface SgContext {
@@ -50,8 +50,8 @@ export class ScatterGather implements SgOwner {
   private readonly own: OwnMemory;
   private readonly streaming: Streaming;
   private readonly cache: CacheMaintenance | undefined;
-  protected readonly table: SgTable;
-  private readonly limits: SegmentLimits;
+  protected readonly table = new RecordTable<SgRecord>(this);
+  protected readonly limits: SegmentLimits;
   private readonly merges: boolean;
   private limit: number;
   private readonly lifetime: Lifetime;
@@ -66,7 +66,6 @@ export class ScatterGather implements SgOwner {
     this.limit = limit;
     this.merges = operations.mergeBoundary !== 0;
     this.limits = segmentLimits(operations.granule, streaming);
-    this.table = new SgTable(this, this.limits);
   }
 
   /** The number of mapped lists. */
@@ -94,14 +93,14 @@ export class ScatterGather implements SgOwner {
         remedy: 'pass an array of at least one view',
       });
     }
-    const record = this.table.take();
+    const record = this.table.unused();
     record.nents = views.length;
     record.bits = bits;
     record.attributes = attributes;
     try {
       if (!this.#mapOwn(record, views)) this.#mapOther(record, views);
     } catch (error) {
-      this.table.give(record);
+      this.table.cancel(record);
       throw error;
     }
     this.table.enter(record);
@@ -142,8 +141,8 @@ export class ScatterGather implements SgOwner {
     );
   }
 
-  newRecord(limits: SegmentLimits): SgRecord {
-    return new SgRecord(this, limits);
+  newRecord(): SgRecord {
+    return new SgRecord(this, this.limits);
   }
 
   /** Return the error to throw: `error`. dma-debug overrides this. */

@@ -7,7 +7,8 @@ import type { CacheMaintenance } from '../../cache.ts';
 import { directionOf } from '../../direction.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
-import type { MappingRecord, MappingTable } from './mapping.ts';
+import type { MappingRecord } from './mapping.ts';
+import type { MappingTable } from './table.ts';
 
 /** The mappings of memory that has a device address already. */
 export class ArithmeticMappings {

@@ -19,7 +19,8 @@ import { SLOT_SIZE } from '../bounce/slots.ts';
 import type { DmaOperations } from '../operations/operations.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 import type { DmaLimits } from './limits.ts';
-import type { MappingRecord, MappingTable } from './mapping.ts';
+import type { MappingRecord } from './mapping.ts';
+import type { MappingTable } from './table.ts';
 
 /** The mappings of memory that is copied to and from the bounce buffer. */
 export class BouncedMappings {

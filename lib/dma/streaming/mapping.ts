@@ -18,7 +18,7 @@ import type { OwnRegion } from '../operations/own-memory.ts';
 import type { PinnedView } from '../placement/pinned-view.ts';
 import { endAttributes } from '../words/attributes.ts';
 import type { Misuse, Refuser } from '../words/misuse.ts';
-import { RecordRing } from './record-ring.ts';
+import { LiveRecord, MAPPED, REVOKED, type RecordMaker } from './record-table.ts';
 
 /**
  * How the device reaches the memory: it had an address already ('arithmetic'), in place ('pinned'), or through a copy
@@ -26,16 +26,8 @@ import { RecordRing } from './record-ring.ts';
  */
 export type MappingWay = 'arithmetic' | 'pinned' | 'bounced' | 'resource';
 
-/** The states of a record. */
-export const UNMAPPED = 0;
-export const MAPPED = 1;
-/** The device was closed while the record was mapped. */
-export const REVOKED = 2;
-
 /** The maker of a mapping. */
-export interface MappingOwner extends Refuser<MappingRecord> {
-  /** Make a record of this owner that is not in use. */
-  newRecord(): MappingRecord;
+export interface MappingOwner extends Refuser<MappingRecord>, RecordMaker<MappingRecord> {
   unmap(record: MappingRecord): void;
   syncForCpu(record: MappingRecord, offset: number, size: number): void;
   syncForDevice(record: MappingRecord, offset: number, size: number): void;
@@ -43,8 +35,7 @@ export interface MappingOwner extends Refuser<MappingRecord> {
 }
 
 /** The state of one streaming mapping. */
-export class MappingRecord {
-  state = UNMAPPED;
+export class MappingRecord extends LiveRecord {
   /** The device address of the first byte. It does not start as a small integer, so that V8 keeps it unboxed. */
   address = 0.5;
   size = 0;
@@ -70,13 +61,21 @@ export class MappingRecord {
   part: Uint8Array | undefined = undefined;
   partOffset = 0;
   bigAddress: bigint | undefined = undefined;
-  /** The links of the list of live mappings, newest first. */
-  previous: MappingRecord | undefined = undefined;
-  next: MappingRecord | undefined = undefined;
   readonly handle: StreamingMapping;
 
   constructor(owner: MappingOwner) {
+    super();
     this.handle = new StreamingMapping(owner, this);
+  }
+
+  end(state: number): void {
+    this.state = state;
+    this.source = undefined;
+    this.borrows = false;
+    this.part = undefined;
+    this.region = undefined;
+    this.pinned = undefined;
+    this.range = undefined;
   }
 }
 
@@ -275,81 +274,4 @@ function outside({ size: whole }: MappingRecord, offset: number, size: number): 
       remedy: 'sync a part of what is mapped',
     },
   );
-}
-
-/** The live mappings of a device, and the records that wait to be used again, oldest first. */
-export class MappingTable {
-  private readonly owner: MappingOwner;
-  private readonly ring = new RecordRing<MappingRecord>();
-  private newest: MappingRecord | undefined = undefined;
-  private live = 0;
-
-  constructor(owner: MappingOwner) {
-    this.owner = owner;
-  }
-
-  /** The number of live mappings. */
-  get count(): number {
-    return this.live;
-  }
-
-  /**
-   * Take a record, which is MAPPED from here on. The caller fills in the address and the other fields of its way
-   * itself: V8 would allocate an address on the heap that is passed from function to function.
-   */
-  take(size: number, bits: number, attributes: number, way: MappingWay): MappingRecord {
-    const record = this.ring.take() ?? this.owner.newRecord();
-    record.state = MAPPED;
-    record.size = size;
-    record.bits = bits;
-    record.attributes = attributes;
-    record.way = way;
-    record.bigAddress = undefined;
-    const newest = this.newest;
-    record.next = newest;
-    if (newest !== undefined) newest.previous = record;
-    this.newest = record;
-    this.live++;
-    return record;
-  }
-
-  /** Return a record. It is UNMAPPED from here on, and refers to no memory of the caller. */
-  give(record: MappingRecord): void {
-    const { previous, next } = record;
-    if (previous === undefined) this.newest = next;
-    else previous.next = next;
-    if (next !== undefined) next.previous = previous;
-    this.live--;
-    release(record, UNMAPPED);
-    this.ring.give(record);
-  }
-
-  /** The live mappings, newest first. */
-  *[Symbol.iterator](): Generator<MappingRecord> {
-    for (let record = this.newest; record !== undefined; record = record.next) yield record;
-  }
-
-  /** The device is closing: every mapping is REVOKED. */
-  revoke(): void {
-    let record = this.newest;
-    while (record !== undefined) {
-      const next: MappingRecord | undefined = record.next;
-      release(record, REVOKED);
-      record = next;
-    }
-    this.newest = undefined;
-    this.live = 0;
-  }
-}
-
-function release(record: MappingRecord, state: number): void {
-  record.state = state;
-  record.source = undefined;
-  record.borrows = false;
-  record.part = undefined;
-  record.region = undefined;
-  record.pinned = undefined;
-  record.range = undefined;
-  record.previous = undefined;
-  record.next = undefined;
 }

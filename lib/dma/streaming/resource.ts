@@ -18,7 +18,8 @@ import { type DmaOperations, reserveOrThrow, unreachableRegisters } from '../ope
 import { checkAttributes, DMA_ATTR } from '../words/attributes.ts';
 import type { Lifetime } from '../words/lifetime.ts';
 import type { Misuse } from '../words/misuse.ts';
-import { type MappingOwner, MappingRecord, MappingTable } from './mapping.ts';
+import { type MappingOwner, MappingRecord } from './mapping.ts';
+import { MappingTable } from './table.ts';
 
 /** The place of registers: a `Bar`. */
 export interface RegisterSource {
@@ -85,7 +86,7 @@ export class ResourceMappings implements MappingOwner {
     const { address, size, range } = record;
     const { operations } = this.device;
     operations.unmap(address, size);
-    this.table.give(record);
+    this.table.leave(record);
     operations.unreserve(range!);
   }
 

@@ -38,8 +38,9 @@ import { ArithmeticMappings } from './arithmetic.ts';
 import { BouncedMappings } from './bounced.ts';
 import { DEFAULT_COPYBREAK, measureCopybreak } from './copybreak.ts';
 import { DmaLimits } from './limits.ts';
-import { type MappingOwner, MappingRecord, MappingTable, type StreamingMapping } from './mapping.ts';
+import { type MappingOwner, MappingRecord, type StreamingMapping } from './mapping.ts';
 import { StrictBouncedMappings } from './strict.ts';
+import { MappingTable } from './table.ts';
 
 /** Options that decide how memory is mapped: in place, or through the bounce buffer. */
 export interface StreamingOptions {
@@ -206,7 +207,7 @@ export class Streaming implements MappingOwner {
     if (record.way === 'bounced') intact = this.bounced.unmap(record);
     else if (pinned !== undefined) intact = pinned.finish(record.attributes);
     else this.arithmetic.unmap(record);
-    this.table.give(record);
+    this.table.leave(record);
     if (!intact) throw detached(size, 'it is unmapped, and what the device wrote is lost');
   }
 

@@ -53,7 +53,7 @@ export class StrictBouncedMappings extends BouncedMappings {
         operations.unmap(record.address - this.lead(record), this.spanOf(record));
       }
       bounce.give(records[0]!.slot);
-      for (const record of records) table.give(record);
+      for (const record of records) table.leave(record);
       throw error;
     }
   }
