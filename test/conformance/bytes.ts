@@ -1,4 +1,4 @@
-/** Bytes to recognize, and what a refusal must be. */
+/** Bytes that a test recognizes, and the check that a call is refused and changes nothing. */
 import { type DmaDevice, type DmaDirection, DmaError, type ErrnoName } from '../../lib/index.ts';
 import { assert } from '../harness.ts';
 
@@ -34,12 +34,12 @@ export function overlay(base: Uint8Array, part: Uint8Array, offset: number): Uin
   return bytes;
 }
 
-/** What happens to a buffer that is handed to another thread. */
+/** Detaches a buffer, as passing it to another thread does. */
 export function detach({ buffer }: Uint8Array): void {
   structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
 }
 
-/** Foreign memory that starts on a page: where that is, a range of addresses tells, for which there must be an IOMMU. */
+/** Foreign memory that starts on a page. Reserved addresses show where a page starts, so there must be an IOMMU. */
 export function foreignPages(dma: DmaDevice, pages: number): Uint8Array {
   const raw = new Uint8Array((pages + 1) * PAGE);
   const probe = dma.reserveIova(raw.length, raw);
@@ -49,7 +49,7 @@ export function foreignPages(dma: DmaDevice, pages: number): Uint8Array {
   return raw.subarray(start, start + pages * PAGE);
 }
 
-/** Asserts that two pieces of memory are the same, and says where they are not. */
+/** Asserts that two pieces of memory are equal. The message of a failure names the first difference. */
 export function sameBytes(actual: Uint8Array, expected: Uint8Array, what: string): void {
   assert.equal(actual.length, expected.length, `${what}: length`);
   if (Buffer.compare(actual, expected) === 0) return;
@@ -62,7 +62,7 @@ export function sameBytes(actual: Uint8Array, expected: Uint8Array, what: string
   );
 }
 
-/** Everything about a device that a refused call must leave as it was. */
+/** The state of a device that a refused call must not change. */
 export function stateOf(dma: DmaDevice): object {
   const { slotSize, usedSlots, maps, bytesIn, bytesOut } = dma.bounceStats;
   const { mask, coherentMask, limits } = dma;

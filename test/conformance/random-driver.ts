@@ -1,39 +1,40 @@
 /**
- * A driver that does at random what drivers do, and knows at every moment what CPU and device must find. It keeps to
- * the rules of ownership: what is lent is the device's until it is taken back, and what shares a cache line with it is
- * nobody's. Where the world leaves a choice, the device is asked; every byte it then shows is compared.
+ * A driver that calls the DMA API at random, and knows at every moment which bytes the CPU and the device must find. It
+ * keeps to the rules of ownership: mapped bytes are the device's until they are unmapped or synced for the CPU, and
+ * neither side touches bytes that share a cache line with them. Where the library may choose how it maps, the driver
+ * looks at the mapping. It compares every byte that the device then sees.
  */
 import { DMA_ATTR, type DmaDevice, type DmaDirection, dmaBitMask, type SgMapping } from '../../lib/index.ts';
 import { assert } from '../harness.ts';
 import { DIRECTIONS, foreignPages, PAGE, pattern, reads, refused, sameBytes, writes } from './bytes.ts';
 import { hex, RandomMemory } from './random-memory.ts';
 import { placesOf, placesOfPieces, rangeOf, sliceOf, spotOf } from './random-ranges.ts';
+import { Sharing, syncCopies } from './random-sharing.ts';
 import { Ways } from './random-ways.ts';
 import { type Handle, Lease, type Slice, type Unit } from './reference.ts';
 import { COPYBREAK, type OpenDevice, type OpenWorld, type World } from './worlds.ts';
 
 const MOST_LEASES = 16;
-/** Mappings of the same bytes: dma-debug has something to say about more than seven. */
-const MOST_SHARERS = 4;
-/** Finished mappings that misuse is tried on: far fewer than handles are recycled after. */
+/** The number of ended mappings that `misuse` uses: far fewer than the library keeps before it recycles a handle. */
 const REMEMBERED = 8;
 
 export class RandomDriver {
-  /** What was done, for the message of a failure. */
+  /** The operations that were done, for the message of a failure. */
   readonly trace: string[] = [];
 
   readonly memory: RandomMemory;
 
   readonly #world: World;
   readonly #open: OpenWorld;
-  /** The device that has all the memory, and a second one where the world has two. */
+  /** The device that allocates all the memory, and a second one if the world has two. */
   readonly #devices: readonly OpenDevice[];
-  /** Per device. */
+  /** One for each device. */
   readonly #ways: readonly Ways[];
   readonly #line: number;
-  /** Bytes that the device touches at once. */
+  /** The most bytes that the device reads or writes in one operation. */
   readonly #longest: number;
   readonly #leases: Lease[] = [];
+  readonly #sharing: Sharing;
   readonly #ended: Lease[] = [];
 
   /** A driver in a world that was just opened. */
@@ -48,12 +49,13 @@ export class RandomDriver {
     this.#devices = devices;
     this.#ways = devices.map((_, i) => new Ways(world, i === 0 || world.translated));
     this.#line = open.dma.limits.cacheAlignment;
+    this.#sharing = new Sharing(this.#leases, world, this.#line);
     // On hardware every 2 KiB take transfers of their own.
     this.#longest = world.simulated ? Number.POSITIVE_INFINITY : 2000;
     this.memory = new RandomMemory(world, open, this.trace, this.#leases, devices);
   }
 
-  /** Give everything back, and find it as it must be and nothing left over. */
+  /** Unmap and free everything, and check that nothing is left over. */
   finish(): void {
     while (this.#leases.length > 0) this.unmap(0);
     this.memory.finish();
@@ -79,7 +81,7 @@ export class RandomDriver {
     }
   }
 
-  /** Nothing was reported so far; what this is reported for is what it does. */
+  /** Make a mistake on purpose. Nothing may have been reported before it, and its own reports are dropped. */
   async #wrongly(action: () => void | Promise<void>): Promise<void> {
     this.#checkReports();
     await action();
@@ -92,100 +94,58 @@ export class RandomDriver {
     const direction = DIRECTIONS[c % 3]!;
     if (unit === undefined) return;
     const [offset, size] = sliceOf(unit, this.#line, b, c >> 4);
-    if (!this.#mayLend(unit, offset, size, direction)) return;
+    if (!this.#sharing.mayMap({ unit, offset, size }, direction)) return;
     const skips = c % 7 === 0;
     const what = `map ${size} bytes at ${offset} of ${unit.name} ${direction}${skips ? ', skipping syncs' : ''}`;
     // Under a narrow mask there may be no room for so much, and then a limit says so.
     if (size > this.#open.dma.limits.maxMappingSize || !this.#fitsCopied(unit, size)) return;
     this.trace.push(what);
-    const attributes = skips ? DMA_ATTR.SKIP_CPU_SYNC : 0;
-    const bytes = unit.bytes.subarray(offset, offset + size);
-    const mapping = this.#whereRoom(() => this.#open.dma.mapSingle(bytes, direction, attributes));
-    if (mapping === undefined) return;
-    this.trace[this.trace.length - 1] += ` -> ${mapping.way} at ${hex(mapping.dmaAddress)}`;
-    const { dmaAddress: address } = mapping;
-    assert.equal(mapping.size, size);
-    if (mapping.way !== 'arithmetic')
-      this.memory.checkAddress(address, size, this.#open.dma.mask, 'a mapping');
-    this.#ways[0]!.check(mapping, unit, offset, direction, this.memory.isTight);
-    const part = this.#ways[0]!.partOf(unit, offset, size, mapping.way, address);
-    this.#lend(new Lease(0, mapping, [part], [{ address, length: size }], direction, skips));
+    const lease = this.#mapSlice(0, { unit, offset, size }, direction, skips);
+    if (lease !== undefined) this.#lend(lease);
   }
 
-  /**
-   * Maps bytes that are lent already, for the same device or another. The driver keeps to these rules:
-   *
-   * - The mappings of a group have exactly the same bytes. The later ones leave the syncs of map and unmap to the first.
-   * - Several devices write only if all mappings are in place. Of copies, the one that is taken back last would undo
-   *   the others.
-   * - The CPU writes nothing while several mappings are live, and only one of them is taken back at a time.
-   * - A sync for the device that the watch reports is a mistake. The driver makes none while the bytes are shared, and
-   *   it does not share bytes after one: the device's writes may still come out of a copy later.
-   * - If the device does not see the CPU's caches: where a device writes, the same bytes are copied, or in place, in all
-   *   mappings. And only mappings that the device writes to are synced: a sync of another one for the device would
-   *   write the CPU's old bytes back, over those that the device wrote.
-   */
+  /** Map bytes once more that are mapped already, for the same device or another (random-sharing.ts). */
   mapAgain(a: number, b: number, c: number): void {
     const first = this.#lease(a);
     if (this.#leases.length === MOST_LEASES || first === undefined || first.isList) return;
-    const { unit, offset, size } = first.parts[0]!;
-    const others = this.#leasesOf(unit);
-    const same = others.filter((lease) => isSlice(lease, offset, size));
-    if (same.length === MOST_SHARERS || others.some((lease) => lease.cpuTo > 0)) return;
-    if (others.some((lease) => !same.includes(lease) && (this.#line > 1 || lease.covers(unit, offset, size))))
-      return;
+    const slice = first.parts[0]!;
+    const { unit, offset, size } = slice;
     const device = b % this.#devices.length;
-    const { dma } = this.#devices[device]!;
-    const ways = this.#ways[device]!;
     const direction = DIRECTIONS[c % 3]!;
-    const way = ways.wayOf(unit, offset, size, direction);
-    const inPlace =
-      way === 'arithmetic' && same.every(({ parts: [part] }) => part!.sharedTo - part!.sharedFrom === size);
-    const written = same.some((lease) => writes(lease.direction));
-    if (writes(direction) && !inPlace && written) return;
-    if (same.some(({ mistaken }) => mistaken)) return;
-    if (!this.#world.coherent && (writes(direction) || written) && same.some((lease) => !isLike(lease, way)))
-      return;
-    if (size > dma.limits.maxMappingSize || !this.#fitsCopied(unit, size, device)) return;
+    const way = this.#ways[device]!.wayOf(unit, offset, size, direction);
+    const others = this.#sharing.groupFor(first, direction, way);
+    if (others === undefined) return;
+    const { limits } = this.#devices[device]!.dma;
+    if (size > limits.maxMappingSize || !this.#fitsCopied(unit, size, device)) return;
     this.trace.push(
       `map ${size} bytes at ${offset} of ${unit.name} again ${direction}, for device ${device}`,
     );
-    const bytes = unit.bytes.subarray(offset, offset + size);
-    const map = () => dma.mapSingle(bytes, direction, DMA_ATTR.SKIP_CPU_SYNC);
-    const mapping = this.#whereRoom(map, device);
-    if (mapping === undefined) return;
-    const { dmaAddress: address } = mapping;
-    this.trace[this.trace.length - 1] += ` -> ${mapping.way} at ${hex(address)}`;
-    if (mapping.way !== 'arithmetic')
-      this.memory.checkAddress(address, size, dma.mask, 'a second mapping', device);
-    ways.check(mapping, unit, offset, direction, this.memory.isTight);
-    const part = ways.partOf(unit, offset, size, mapping.way, address);
-    const lease = new Lease(device, mapping, [part], [{ address, length: size }], direction, true);
-    if (!this.#world.coherent) this.#syncCopies(lease, same);
+    const lease = this.#mapSlice(device, slice, direction, true);
+    if (lease === undefined) return;
+    if (!this.#world.coherent) syncCopies(lease, others);
     this.#leases.push(lease);
   }
 
-  /**
-   * The driver syncs what no other mapping has made the device's already: a copy, and all of it where the others have
-   * copies.
-   */
-  #syncCopies(lease: Lease, others: readonly Lease[]): void {
-    const { handle, size } = lease;
-    const { sharedFrom, sharedTo } = lease.parts[0]!;
-    const served = others.some(
-      ({ parts: [part] }) =>
-        part!.sharedFrom <= sharedFrom && part!.sharedTo >= sharedTo && sharedFrom < sharedTo,
-    );
-    const synced: readonly [number, number][] = served
-      ? [
-          [0, sharedFrom],
-          [sharedTo, size],
-        ]
-      : [[0, size]];
-    for (const [from, to] of synced) {
-      handle.syncForDevice(from, to - from);
-      lease.syncedForDevice(from, to);
-    }
+  /** Map bytes for a device, and check how they are mapped. The result is undefined if there is no room. */
+  #mapSlice(
+    device: number,
+    { unit, offset, size }: Slice,
+    direction: DmaDirection,
+    skips: boolean,
+  ): Lease | undefined {
+    const { dma } = this.#devices[device]!;
+    const ways = this.#ways[device]!;
+    const bytes = unit.bytes.subarray(offset, offset + size);
+    const attributes = skips ? DMA_ATTR.SKIP_CPU_SYNC : 0;
+    const mapping = this.#whereRoom(() => dma.mapSingle(bytes, direction, attributes), device);
+    if (mapping === undefined) return undefined;
+    const { dmaAddress: address, way } = mapping;
+    this.trace[this.trace.length - 1] += ` -> ${way} at ${hex(address)}`;
+    assert.equal(mapping.size, size);
+    if (way !== 'arithmetic') this.memory.checkAddress(address, size, dma.mask, 'a mapping', device);
+    ways.check(mapping, unit, offset, direction, this.memory.isTight);
+    const part = ways.partOf(unit, offset, size, way, address);
+    return new Lease(device, mapping, [part], [{ address, length: size }], direction, skips);
   }
 
   mapList(a: number, b: number, c: number): void {
@@ -198,10 +158,11 @@ export class RandomDriver {
       const unit = this.memory.units[(a + i) % this.memory.units.length]!;
       const [offset, size] =
         this.#line > 1 ? [0, unit.bytes.length] : sliceOf(unit, this.#line, b + i, c >> 4);
-      // Which way a list with foreign memory above the copybreak goes is the scatter-gather tests' to say.
+      // The tests of scatter-gather check how a list with more foreign memory than the copybreak is mapped.
       if (own ? unit.address === undefined : total + size >= COPYBREAK) continue;
-      if (!this.#mayLend(unit, offset, size, direction)) continue;
-      pieces.push({ unit, offset, size });
+      const piece = { unit, offset, size };
+      if (!this.#sharing.mayMap(piece, direction)) continue;
+      pieces.push(piece);
       total += size;
     }
     if (pieces.length < 2) return;
@@ -211,19 +172,16 @@ export class RandomDriver {
     const mapping = this.#whereRoom(() => this.#open.dma.mapSg(views, direction));
     if (mapping === undefined) return;
     this.trace[this.trace.length - 1] += ` -> ${mapping.way}`;
-    const runs = mapping.segments.map(({ dmaAddress, length }) => ({ address: dmaAddress, length }));
     assert.equal(mapping.size, total);
     assert.equal(
-      runs.reduce((sum, { length }) => sum + length, 0),
+      mapping.segments.reduce((sum, { length }) => sum + length, 0),
       total,
       'bytes of all segments',
     );
-    const addresses = placesOfPieces(pieces, runs);
-    const parts = pieces.map((piece, i) => this.#ways[0]!.partOfList(mapping, piece, addresses[i]!));
-    this.#lend(new Lease(0, wholeList(mapping), parts, runs, direction, false));
+    this.#lendList(mapping, pieces);
   }
 
-  /** Pages in any order: where there is an IOMMU they are one segment, as `mergeBoundary` says, else one each. */
+  /** Map pages in any order. Behind an IOMMU they are one segment, as `mergeBoundary` says. Otherwise each is one. */
   mapPages(a: number, b: number, c: number): void {
     const { dma } = this.#open;
     const direction = DIRECTIONS[c % 3]!;
@@ -239,21 +197,21 @@ export class RandomDriver {
     const views = order.map((page) => bytes.subarray(page * PAGE, (page + 1) * PAGE));
     const mapping = this.#whereRoom(() => dma.mapSg(views, direction));
     if (mapping === undefined) return;
-    const runs = mapping.segments.map(({ dmaAddress, length }) => ({ address: dmaAddress, length }));
     assert.equal(dma.limits.mergeBoundary, translated ? PAGE - 1 : 0);
-    assert.equal(runs.length, translated ? 1 : count, 'segments');
-    const addresses = placesOfPieces(pieces, runs);
-    const parts = pieces.map((piece, i) => this.#ways[0]!.partOfList(mapping, piece, addresses[i]!));
-    this.#lend(new Lease(0, wholeList(mapping), parts, runs, direction, false));
+    assert.equal(mapping.segments.length, translated ? 1 : count, 'segments');
+    this.#lendList(mapping, pieces);
   }
 
-  /** Whether it need not be copied, or could be if nothing else were. */
+  /** True if memory is not copied, or if the bounce buffer could hold it while it is empty. */
   #fitsCopied(unit: Unit, size: number, device = 0): boolean {
     const { limits } = this.#devices[device]!.dma;
     return (unit.address === undefined && size >= COPYBREAK) || size <= limits.maxBounceSize;
   }
 
-  /** What `map` returns; undefined, and nothing has changed, when a narrow mask leaves no room beside what is mapped. */
+  /**
+   * The result of `map`. It is undefined if a narrow mask leaves no room beside the live mappings. Nothing has changed
+   * then.
+   */
   #whereRoom<T>(map: () => T, device = 0): T | undefined {
     const { dma } = this.#devices[device]!;
     const { usedSlots } = dma.bounceStats;
@@ -268,7 +226,7 @@ export class RandomDriver {
   }
 
   #lend(lease: Lease): void {
-    // Who skips the syncs of an incoherent device does them himself.
+    // The driver skipped the sync of the map, so it must do that sync itself.
     if (lease.skips && !this.#world.coherent) {
       lease.handle.syncForDevice();
       lease.syncedForDevice(0, lease.size);
@@ -276,35 +234,29 @@ export class RandomDriver {
     this.#leases.push(lease);
   }
 
-  /** Whether a range may be lent: what the device may write is lent once, and in lines of its own. */
-  #mayLend(unit: Unit, offset: number, size: number, direction: DmaDirection): boolean {
-    const others = this.#leasesOf(unit);
-    if (this.#line > 1) return others.length === 0;
-    return others.every(
-      (other) =>
-        (other.direction === 'to-device' && direction === 'to-device' && other.cpuTo === 0) ||
-        other.parts.every(
-          (part) => part.unit !== unit || part.offset >= offset + size || part.offset + part.size <= offset,
-        ),
-    );
+  #lendList(mapping: SgMapping, pieces: readonly Slice[]): void {
+    const runs = mapping.segments.map(({ dmaAddress, length }) => ({ address: dmaAddress, length }));
+    const addresses = placesOfPieces(pieces, runs);
+    const parts = pieces.map((piece, i) => this.#ways[0]!.partOfList(mapping, piece, addresses[i]!));
+    this.#lend(new Lease(0, wholeList(mapping), parts, runs, mapping.direction, false));
   }
 
   syncForCpu(a: number, b: number, c: number): void {
     const lease = this.#lease(a);
-    if (lease === undefined || lease.cpuTo > 0 || this.#isInUse(lease)) return;
-    if (!this.#world.coherent && this.#isWrittenElsewhere(lease)) return;
+    if (lease === undefined || lease.cpuTo > 0 || this.#sharing.isInUse(lease)) return;
+    if (!this.#world.coherent && this.#sharing.isWrittenElsewhere(lease)) return;
     const [from, to] = rangeOf(lease, this.#line, b, c);
     this.trace.push(`sync ${from}-${to} of ${name(lease)} for CPU`);
     if (lease.isList) lease.handle.syncForCpu();
     else lease.handle.syncForCpu(from, to - from);
     lease.syncedForCpu(from, to);
-    this.#shareSync(lease, from, to, true);
+    this.#sharing.synced(lease, from, to, true);
     lease.cpuFrom = from;
     lease.cpuTo = to;
     this.#checkParts(lease);
   }
 
-  /** Nothing, wherever in a mapping. */
+  /** Sync 0 bytes at any offset of a mapping. */
   syncNothing(a: number, b: number): void {
     const lease = this.#lease(a);
     if (lease === undefined || lease.isList) return;
@@ -315,7 +267,7 @@ export class RandomDriver {
     this.#checkParts(lease);
   }
 
-  /** Of lists, behind an IOMMU; no element here is so long that it must cross one. */
+  /** Change the boundary that no segment of a list crosses. No element here is longer than the least boundary. */
   changeBoundary(a: number): void {
     if (!this.#world.translated) return;
     const boundary = [0x7fff, 0xffff, 0xf_ffff, 0xffff_ffff][a % 4]!;
@@ -323,12 +275,15 @@ export class RandomDriver {
     this.#open.dma.limits.segmentBoundary = boundary;
   }
 
-  /** What was taken back; where bytes are copied, anything else too, which then overwrites what the device wrote. */
+  /**
+   * Sync the bytes for the device that were synced for the CPU. On a coherent device the driver also makes the mistake
+   * of syncing other bytes, which overwrites what the device wrote to a copy.
+   */
   async syncForDevice(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
-    if (lease === undefined || this.#isInUse(lease)) return;
+    if (lease === undefined || this.#sharing.isInUse(lease)) return;
     if (!this.#world.coherent && lease.cpuTo === 0) return;
-    const shared = this.#sharersOf(lease).length > 0;
+    const shared = this.#sharing.sharersOf(lease).length > 0;
     if (lease.cpuTo === 0 && writes(lease.direction) && shared) return;
     let [from, to] = rangeOf(lease, this.#line, b, c);
     if (lease.cpuTo > 0) {
@@ -344,24 +299,24 @@ export class RandomDriver {
       lease.mistaken ||= writes(lease.direction);
     }
     lease.syncedForDevice(from, to);
-    this.#shareSync(lease, from, to, false);
+    this.#sharing.synced(lease, from, to, false);
     lease.cpuFrom = 0;
     lease.cpuTo = 0;
     this.#checkParts(lease);
   }
 
-  /** Memory that is not lent, or was taken back. */
+  /** The CPU writes to memory that is not mapped, or that was synced for the CPU. */
   cpuWrites(a: number, b: number, c: number): void {
     const lease = this.#lease(a);
     if (b % 2 === 0 && lease !== undefined && lease.cpuTo > 0 && !lease.isList) {
       if (!reads(lease.direction)) return;
       const { unit, offset } = lease.parts[0]!;
-      if (this.#leasesOf(unit).some((other) => other !== lease)) return;
+      if (this.#sharing.leasesOf(unit).some((other) => other !== lease)) return;
       this.#cpuWrites(unit, offset + lease.cpuFrom, offset + lease.cpuTo, c);
       return;
     }
     const unit = this.memory.units[a % Math.max(this.memory.units.length, 1)];
-    if (unit === undefined || this.#leasesOf(unit).length > 0) return;
+    if (unit === undefined || this.#sharing.leasesOf(unit).length > 0) return;
     this.#cpuWrites(unit, 0, unit.bytes.length, c);
   }
 
@@ -373,43 +328,28 @@ export class RandomDriver {
     unit.cpu.set(bytes, from);
   }
 
-  /** Before the device overwrites what the driver has never looked at, the driver looks. */
+  /** The driver syncs bytes that it has never synced, before the device overwrites them. */
   #lookBefore(lease: Lease, from: number, to: number): void {
     const unseen = ({ looked, isList, wrote }: Lease) =>
       (!looked || isList) && wrote.subarray(from, to).includes(1);
-    if ([lease, ...this.#sharersOf(lease)].some(unseen)) this.#look(lease);
+    if ([lease, ...this.#sharing.sharersOf(lease)].some(unseen)) this.#look(lease);
   }
 
-  /** The CPU has a look at all of it, and gives it back unless it is over. */
+  /** The driver syncs a whole mapping for the CPU, and for the device again. */
   #look(lease: Lease): void {
     const { handle, size } = lease;
     this.trace.push(`look at ${name(lease)}`);
     handle.syncForCpu();
     lease.syncedForCpu(0, size);
-    this.#shareSync(lease, 0, size, true);
+    this.#sharing.synced(lease, 0, size, true);
     handle.syncForDevice();
     lease.syncedForDevice(0, size);
   }
 
-  /** A sync of one mapping is a sync of the others, too, for the bytes that are in place in both. */
-  #shareSync(lease: Lease, from: number, to: number, forCpu: boolean): void {
-    if (lease.isList) return;
-    const [part] = lease.parts;
-    for (const other of this.#sharersOf(lease)) {
-      // Mappings that have other bytes are all to-device.
-      if (!isSlice(other, part!.offset, part!.size)) continue;
-      const [shared] = other.parts;
-      const low = Math.max(from, part!.sharedFrom, shared!.sharedFrom);
-      const high = Math.min(to, part!.sharedTo, shared!.sharedTo);
-      if (low >= high) continue;
-      if (forCpu) other.looked ||= other.wrote.includes(1);
-      other.wrote.fill(0, low, high);
-    }
-  }
-
   async deviceWrites(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
-    if (lease === undefined || lease.cpuTo > 0 || !writes(lease.direction) || this.#isInUse(lease)) return;
+    if (lease === undefined || lease.cpuTo > 0 || !writes(lease.direction) || this.#sharing.isInUse(lease))
+      return;
     const [from, to] = spotOf(lease, this.#longest, b, c);
     this.#lookBefore(lease, from, to);
     this.trace.push(`device writes ${from}-${to} of ${name(lease)}`);
@@ -418,17 +358,14 @@ export class RandomDriver {
       await this.#devices[lease.device]!.write(address, bytes.subarray(start - from, end - from));
     }
     lease.written(from, bytes);
-    // At one address of a device there may be several mappings of the same bytes.
-    for (const other of this.#sharersOf(lease)) {
-      const same = other.device === lease.device && other.runs[0]!.address === lease.runs[0]!.address;
-      if (same && other.size === lease.size) other.wrote.fill(1, from, to);
-    }
+    this.#sharing.written(lease, from, to);
     this.#checkParts(lease);
   }
 
   async deviceReads(a: number, b: number, c: number): Promise<void> {
     const lease = this.#lease(a);
-    if (lease === undefined || lease.cpuTo > 0 || !reads(lease.direction) || this.#isInUse(lease)) return;
+    if (lease === undefined || lease.cpuTo > 0 || !reads(lease.direction) || this.#sharing.isInUse(lease))
+      return;
     const [from, to] = spotOf(lease, this.#longest, b, c);
     this.trace.push(`device reads ${from}-${to} of ${name(lease)}`);
     const bytes = new Uint8Array(to - from);
@@ -438,11 +375,11 @@ export class RandomDriver {
     sameBytes(bytes, lease.seen(from, to), 'what the device reads');
   }
 
-  /** The device writes where it was once allowed to. Only an IOMMU stops it; nothing that is alive may change. */
+  /** The device writes to an address that was freed. Only an IOMMU stops it. No live memory may change. */
   async deviceStrays(a: number): Promise<void> {
     const at = a % Math.max(this.memory.stale.length, 1);
     const stale = this.memory.stale[at];
-    // Once room was short, bounce slots may be anywhere.
+    // After a narrow mask, bounce slots may be at any address.
     if (
       stale === undefined ||
       !this.#world.translated ||
@@ -451,7 +388,7 @@ export class RandomDriver {
     )
       return;
     const { address, backedSlots } = stale;
-    // A bounce buffer may have grown there.
+    // The bounce buffer may have grown to this address.
     if (this.memory.backedSlots !== backedSlots) return;
     this.trace.push(`device writes where it may not, at ${hex(address)}`);
     const faults = this.#open.faults.length;
@@ -467,7 +404,7 @@ export class RandomDriver {
     if (lease === undefined) return;
     this.trace.push(`unmap ${name(lease)}`);
     if (lease.cpuTo > 0) {
-      // Given back first, as it must be before the device's bytes come out.
+      // The bytes must be synced for the device before unmap copies the device's bytes out.
       lease.handle.syncForDevice(...(lease.isList ? [] : [lease.cpuFrom, lease.cpuTo - lease.cpuFrom]));
       lease.syncedForDevice(lease.cpuFrom, lease.cpuTo);
     }
@@ -508,7 +445,7 @@ export class RandomDriver {
     this.#ways[0]!.streamingBits = bits;
   }
 
-  /** What drivers do wrong is refused, and changes nothing. */
+  /** The library refuses a mistake of the driver, and changes nothing. */
   misuse(a: number, b: number): Promise<void> {
     return this.#wrongly(() => this.#misuse(a, b));
   }
@@ -532,8 +469,7 @@ export class RandomDriver {
     if (a % 6 === 5 && this.memory.units.length > 0) {
       const { bytes } = this.memory.units[b % this.memory.units.length]!;
       const views = [bytes, bytes, new Uint8Array(0)];
-      // Bounced elements before the bad one are taken back, which the counters of bytes show.
-      // Under a narrow mask there may be no room for those.
+      // The library unmaps the bounced elements before the bad one. Under a narrow mask there may be no room for them.
       const code = this.memory.isTight ? /^(EINVAL|ENOMEM)$/ : 'EINVAL';
       assert.throws(() => dma.mapSg(views, 'from-device'), { code });
     }
@@ -544,54 +480,19 @@ export class RandomDriver {
     return this.#leases[a % Math.max(this.#leases.length, 1)];
   }
 
-  /** Other leases that have bytes in common with this one. */
-  #sharersOf(lease: Lease): Lease[] {
-    return this.#leases.filter(
-      (other) =>
-        other !== lease && lease.parts.some(({ unit, offset, size }) => other.covers(unit, offset, size)),
-    );
-  }
-
-  /** Whether the CPU has some of its bytes through another lease. */
-  #isInUse(lease: Lease): boolean {
-    return this.#sharersOf(lease).some((other) => other.cpuTo > 0);
-  }
-
-  /** Whether a device writes its bytes, but only through another lease. */
-  #isWrittenElsewhere(lease: Lease): boolean {
-    return !writes(lease.direction) && this.#sharersOf(lease).some(({ direction }) => writes(direction));
-  }
-
-  #leasesOf(unit: Unit): Lease[] {
-    return this.#leases.filter(({ parts }) => parts.some((part) => part.unit === unit));
-  }
-
   #checkParts({ parts }: Lease): void {
     for (const { unit } of parts) this.memory.check(unit);
   }
 }
 
-/** Whether it is a mapping of exactly these bytes. */
-function isSlice({ isList, parts }: Lease, offset: number, size: number): boolean {
-  return !isList && parts[0]!.offset === offset && parts[0]!.size === size;
-}
-
-/** Whether a mapping that goes this way has the same bytes in place; false also where only the addresses would say. */
-function isLike({ parts: [part] }: Lease, way: string): boolean {
-  const { sharedFrom, sharedTo, size } = part!;
-  if (way === 'arithmetic') return sharedTo - sharedFrom === size;
-  const copied = sharedFrom === sharedTo;
-  return way === 'bounced' ? copied : !copied && sharedTo - sharedFrom < size;
-}
-
-/** Whether there are addresses for so many pages. */
+/** True if there are addresses for so many pages. */
 function hasRoom(dma: DmaDevice, pages: number): boolean {
   const range = dma.reserveIova(pages * PAGE);
   range?.free();
   return range !== null;
 }
 
-/** A list is synced whole, whatever is asked. */
+/** The handle of a list, whose syncs always cover the whole list. */
 function wholeList(list: SgMapping): Handle {
   return {
     unmap: (attributes) => list.unmap(attributes),

@@ -1,4 +1,4 @@
-/** The memory of a random driver: what it allocates and what it has anyway, taken and given back at random. */
+/** The memory of a random driver, which allocates and frees it at random: the library's memory and foreign memory. */
 import type { DmaDirection, DmaPool } from '../../lib/index.ts';
 import { assert } from '../harness.ts';
 import { DIRECTIONS, pattern, sameBytes } from './bytes.ts';
@@ -7,10 +7,10 @@ import type { Lease, Unit } from './reference.ts';
 import { COPYBREAK, type OpenDevice, type OpenWorld, type World } from './worlds.ts';
 
 const MOST_UNITS = 24;
-/** Pools never grow into addresses that the device strays to. */
+/** The options of the pools. They do not grow, so that they do not grow to an address that the device strays to. */
 const FIXED = { blocks: MOST_UNITS, grow: false };
 const SLAB = 64 * 1024;
-/** Freed memory that misuse is tried on. */
+/** The number of freed units that the driver keeps to misuse them. */
 const REMEMBERED = 8;
 
 /** Masks of fewer than 24 bits. */
@@ -18,13 +18,13 @@ const TIGHT = 2n ** 23n;
 
 export class RandomMemory {
   readonly units: Unit[] = [];
-  /** What was freed last. */
+  /** The units that were freed last. */
   readonly gone: Unit[] = [];
-  /** Whether a mask ever was so narrow that memory may run out. */
+  /** True if a mask ever was so narrow that memory may run out. */
   wasTight = false;
-  /** Addresses that nothing is at any more, and how large the bounce buffers were then. */
+  /** Addresses that were freed, and the size of the bounce buffers at that time. */
   readonly stale: { readonly address: bigint; readonly backedSlots: number }[] = [];
-  /** Of the next pattern. */
+  /** The seed of the next pattern. */
   seed = 0;
 
   readonly #world: World;
@@ -37,7 +37,7 @@ export class RandomMemory {
   #slabUsed = 0;
   #made = 0;
 
-  /** @param lent what is mapped, at every moment @param devices all there are */
+  /** @param lent the live mappings; the driver changes the array @param devices all devices of the driver */
   constructor(
     world: World,
     open: OpenWorld,
@@ -57,7 +57,7 @@ export class RandomMemory {
     ];
   }
 
-  /** Give everything back; nothing of it is lent. */
+  /** Free everything. Nothing is mapped any more. */
   finish(): void {
     for (const unit of this.units) this.check(unit);
     while (this.units.length > 0) this.release(0);
@@ -65,12 +65,12 @@ export class RandomMemory {
     for (const pool of this.#pools) pool.destroy();
   }
 
-  /** The CPU finds what it must find. */
+  /** Checks that the CPU finds the right bytes. */
   check({ bytes, cpu, name: what }: Unit): void {
     sameBytes(bytes, cpu, what);
   }
 
-  /** Whether a mask is so narrow that memory may run out. */
+  /** True if a mask is so narrow that memory may run out. */
   get isTight(): boolean {
     const { dma } = this.#open;
     const tight = dma.mask < TIGHT || dma.coherentMask < TIGHT;
@@ -140,7 +140,7 @@ export class RandomMemory {
     }
   }
 
-  /** Memory that is only there to be lent once. */
+  /** Foreign memory that is mapped once, and then dropped. */
   lendPages(bytes: Uint8Array): Unit {
     bytes.set(pattern(bytes.length, this.seed++));
     const name = `#${this.#made++} (pages, ${bytes.length} bytes)`;
@@ -156,7 +156,7 @@ export class RandomMemory {
     };
   }
 
-  /** Next to other slices of the same buffer. */
+  /** Foreign memory that lies beside other slices of the same buffer. */
   #slice(size: number, gap: number): Uint8Array {
     if (this.#slabUsed + gap + size > SLAB) {
       this.#slab = Buffer.alloc(SLAB);
@@ -192,7 +192,10 @@ export class RandomMemory {
     if (this.gone.length > REMEMBERED) this.gone.shift();
   }
 
-  /** Under the mask, in a range of the device's, and where nothing else is. @param device that has it */
+  /**
+   * Checks that an address is under the mask and in a range of the device, and that no other memory is there.
+   * @param device the index of the device that has the address
+   */
   checkAddress(address: bigint, size: number, mask: bigint, what: string, device = 0): void {
     const last = address + BigInt(size) - 1n;
     assert.ok(last <= mask, `${what} at ${hex(address)} is beyond the mask ${hex(mask)}`);
@@ -202,7 +205,7 @@ export class RandomMemory {
     assert.ok(!this.isLive(address, size, device), `${what} at ${hex(address)} is where something else is`);
   }
 
-  /** Whether something is at these addresses. Without an IOMMU the second device has a machine of its own. */
+  /** True if there is live memory at these addresses. Without an IOMMU the second device has a machine of its own. */
   isLive(address: bigint, size: number, device = 0): boolean {
     const overlaps = (start: bigint, length: number) =>
       start < address + BigInt(size) && address < start + BigInt(length);
@@ -218,7 +221,7 @@ export class RandomMemory {
     );
   }
 
-  /** Slots of all bounce buffers. */
+  /** The number of slots of all bounce buffers. */
   get backedSlots(): number {
     return this.#devices.reduce((sum, { dma }) => sum + dma.bounceStats.backedSlots, 0);
   }

@@ -1,13 +1,16 @@
-/** Random operations as numbers, and what each stands for. */
+/** Random operations as numbers, and the action that each number stands for. */
 import type { RandomDriver } from './random-driver.ts';
 import type { World } from './worlds.ts';
 
-/** What to do, and three numbers to do it with. */
+/** The number of an action, and three numbers for its parameters. */
 export type Operation = readonly [number, number, number, number];
 
 export type Action = (driver: RandomDriver, a: number, b: number, c: number) => void | Promise<void>;
 
-/** What the first number of an operation stands for. On hardware the device's turns are what takes the time. */
+/**
+ * The actions that the first number of an operation chooses from. On hardware the device acts less often, because each
+ * of its accesses takes long.
+ */
 export function actions({ simulated }: World): readonly Action[] {
   const cpu: Action[] = [
     ...Array<Action>(4).fill((driver, a, b) => driver.memory.allocate(a, b)),

@@ -1,13 +1,13 @@
-/** Which bytes an operation is about: numbers of a random sequence made fit for what is there. */
+/** The bytes that a random operation uses. The functions turn any numbers of a random sequence into valid ranges. */
 import type { Lease, Run, Slice, Unit } from './reference.ts';
 
-/** Mostly short, sometimes a few pages; 1 at least. */
+/** A size of at least 1. It is mostly short, and sometimes a few pages. */
 export function sizeFrom(b: number): number {
   const most = [64, 300, 2100, 4200, 9000][b % 5]!;
   return 1 + ((b * 41) % most);
 }
 
-/** A range of a unit; where lines of the cache matter it starts with one. */
+/** An offset and a size in a unit. If cache lines matter, the offset is the start of one. */
 export function sliceOf({ bytes }: Unit, line: number, b: number, c: number): [number, number] {
   const whole = bytes.length;
   if (b % 3 === 0) return [0, whole];
@@ -15,7 +15,7 @@ export function sliceOf({ bytes }: Unit, line: number, b: number, c: number): [n
   return [offset, 1 + ((c * 29 + b) % (whole - offset))];
 }
 
-/** What of a mapping is synced: of lists everything; where lines matter, whole lines. */
+/** The range of a mapping to sync. It is everything for a list, and whole lines where cache lines matter. */
 export function rangeOf({ isList, size, runs }: Lease, line: number, b: number, c: number): [number, number] {
   if (isList || b % 4 === 0) return [0, size];
   const lead = Number(runs[0]!.address % BigInt(line));
@@ -25,7 +25,7 @@ export function rangeOf({ isList, size, runs }: Lease, line: number, b: number, 
   return [Math.max(first * line - lead, 0), Math.min(end * line - lead, size)];
 }
 
-/** What of a mapping the device touches, at most `longest` bytes. */
+/** The range of a mapping that the device reads or writes, at most `longest` bytes. */
 export function spotOf({ size }: Lease, longest: number, b: number, c: number): [number, number] {
   const most = Math.min(size, longest);
   const length = b % 4 === 0 ? most : 1 + ((b * 11) % most);
@@ -33,7 +33,7 @@ export function spotOf({ size }: Lease, longest: number, b: number, c: number): 
   return [from, from + length];
 }
 
-/** Address, start and end of the pieces of [from, to), positions in all runs together. */
+/** Address, start and end of the pieces of [from, to). Positions count through all runs. */
 export function placesOf(runs: readonly Run[], from: number, to: number): [bigint, number, number][] {
   const places: [bigint, number, number][] = [];
   let base = 0;
@@ -46,7 +46,7 @@ export function placesOf(runs: readonly Run[], from: number, to: number): [bigin
   return places;
 }
 
-/** Where the device has each piece of a list: the segments hold them one after the other. */
+/** The device address of each piece of a list. The segments hold the pieces one after the other. */
 export function placesOfPieces(pieces: readonly Slice[], runs: readonly Run[]): bigint[] {
   let position = 0;
   return pieces.map(({ size }) => {

@@ -1,4 +1,4 @@
-/** Which way memory must go when it is mapped, and which of its bytes CPU and device then share. */
+/** The way in which memory must be mapped, and the bytes that are then in place. */
 import type { DmaDirection, SgMapping, StreamingMapping } from '../../lib/index.ts';
 import { assert } from '../harness.ts';
 import { PAGE } from './bytes.ts';
@@ -6,10 +6,10 @@ import { newPart, type Part, type Slice, type Unit } from './reference.ts';
 import { type World, wayOf } from './worlds.ts';
 
 export class Ways {
-  /** Of the streaming mask that is set now. */
+  /** The number of bits of the present streaming mask. */
   streamingBits: number;
   readonly #world: World;
-  /** Whether the device reaches the memory that the first one allocated. */
+  /** True if the device reaches the memory that the first one allocated. */
   readonly #owns: boolean;
 
   constructor(world: World, owns: boolean) {
@@ -18,7 +18,7 @@ export class Ways {
     this.streamingBits = world.streamingBits;
   }
 
-  /** @param tight there may be no room for addresses */
+  /** Checks the way and the address of a mapping. @param tight true if the library may find no room for addresses */
   check(
     mapping: StreamingMapping,
     unit: Unit,
@@ -27,7 +27,7 @@ export class Ways {
     tight: boolean,
   ): void {
     const expected = this.wayOf(unit, offset, mapping.size, direction);
-    // Hardware may refuse to pin; then it is bounced.
+    // Hardware may refuse to pin the memory. It is bounced then.
     if ((!this.#world.simulated || tight) && expected === 'pinned' && mapping.way === 'bounced') return;
     assert.equal(mapping.way, expected, 'way');
     if (expected === 'arithmetic')
@@ -41,7 +41,7 @@ export class Ways {
     return allowed && within && !this.#world.forced ? 'arithmetic' : 'bounced';
   }
 
-  /** Which of its bytes are in place. */
+  /** The part of a mapping, with the bytes that are in place. */
   partOf(unit: Unit, offset: number, size: number, way: string, address: bigint): Part {
     if (way === 'bounced') return newPart(unit, offset, size, 0, 0);
     if (way === 'arithmetic') return newPart(unit, offset, size, 0, size);
@@ -51,8 +51,8 @@ export class Ways {
   }
 
   partOfList(mapping: SgMapping, { unit, offset, size }: Slice, address: bigint): Part {
-    // Own memory that is out of reach can be given addresses within reach, all of it in place; of other memory the edges
-    // are copied.
+    // The library gives own memory that the device does not reach other addresses, and all of it is in place. It copies
+    // the edges of other memory.
     if (mapping.way === 'pinned' && unit.address !== undefined) {
       return newPart(unit, offset, size, 0, size);
     }

@@ -1,13 +1,13 @@
 /**
- * The reference that random operations are held to: for every piece of memory what the CPU must find there, and for
- * every mapping what the device must find. It knows nothing of how either is brought about.
+ * The reference for random operations: the bytes that the CPU must find in each piece of memory, and the bytes that the
+ * device must find in each mapping. It does not know how the library makes them so.
  *
- *      unit    memory that a driver has                            `cpu`: what its bytes must be
- *      part    a slice of a unit that is mapped                    `device`: what the device must see of it
+ *      unit    memory that a driver has                            `cpu`: the bytes that the CPU must find
+ *      part    a slice of a unit that is mapped                    `device`: the bytes that the device must find
  *      lease   a mapping: one part, or the parts of a list         positions run through all parts
  *
- * Bytes of a part that are in place are in no part: in `cpu` where CPU and device both see them at once, else in
- * `memory`, which every mapping of them shares.
+ * Bytes that are in place are not in `device`. They are in `cpu` if CPU and device see each other's writes at once.
+ * Otherwise they are in `memory`, which all mappings of them share.
  */
 import type { DmaDirection, StreamingMapping } from '../../lib/index.ts';
 import { reads, writes } from './bytes.ts';
@@ -16,13 +16,13 @@ export interface Unit {
   readonly name: string;
   readonly bytes: Uint8Array;
   readonly cpu: Uint8Array;
-  /** What devices see of bytes in place, where they do not see the CPU's caches. */
+  /** The bytes in place that devices see, if they do not see the CPU's caches. */
   readonly memory: Uint8Array;
-  /** The device's own memory: where it lies for the device. */
+  /** The device address of the device's own memory; undefined for other memory. */
   readonly address: bigint | undefined;
-  /** Directions it was allocated for. */
+  /** The direction that it was allocated for. */
   readonly allows: DmaDirection;
-  /** Whether CPU and device see each other's writes at once when the device is given the memory itself. */
+  /** True if CPU and device see each other's writes to bytes in place at once. */
   readonly coherent: boolean;
   free?(): void;
 }
@@ -35,9 +35,9 @@ export interface Slice {
 }
 
 export interface Part extends Slice {
-  /** What the device sees, where that is not `unit.cpu`. */
+  /** The bytes that the device sees where the part is copied. */
   readonly device: Uint8Array;
-  /** [from, to) of the part is in place: the device has the memory itself. */
+  /** Bytes [sharedFrom, sharedTo) of the part are in place: the device has the memory itself. */
   readonly sharedFrom: number;
   readonly sharedTo: number;
 }
@@ -59,14 +59,14 @@ export class Lease {
   readonly direction: DmaDirection;
   readonly skips: boolean;
   readonly size: number;
-  /** What was taken back for the CPU, [from, to); nothing when both are 0. */
+  /** Bytes [cpuFrom, cpuTo) are synced for the CPU. There are none if both are 0. */
   cpuFrom = 0;
   cpuTo = 0;
-  /** Which bytes the device wrote since they were last synced: 1 for each. */
+  /** 1 for each byte that the device wrote since it was last synced. */
   readonly wrote: Uint8Array;
-  /** Whether the driver ever looked at what the device wrote. */
+  /** True if the driver ever synced bytes that the device wrote. */
   looked = false;
-  /** Whether the driver gave bytes to the device that it had not taken back before. */
+  /** True if the driver synced bytes for the device that were not synced for the CPU. */
   mistaken = false;
 
   constructor(
@@ -88,7 +88,7 @@ export class Lease {
     if (!skips) for (const part of parts) copyToMemory(part, 0, part.size);
   }
 
-  /** Whether it has a byte of the unit in [offset, offset + size). */
+  /** True if it has a byte of the unit in [offset, offset + size). */
   covers(unit: Unit, offset: number, size: number): boolean {
     return this.parts.some(
       (part) => part.unit === unit && part.offset < offset + size && part.offset + part.size > offset,
@@ -99,7 +99,7 @@ export class Lease {
     return this.parts.length > 1;
   }
 
-  /** What the device must see of [from, to). */
+  /** The bytes that the device must find in [from, to). */
   seen(from: number, to: number): Uint8Array {
     const bytes = new Uint8Array(to - from);
     this.#each(from, to, (part, start, end, position) => {
@@ -132,7 +132,7 @@ export class Lease {
 
   syncedForDevice(from: number, to: number): void {
     this.wrote.fill(0, from, to);
-    // What the CPU wrote leaves its caches in every direction (arch_sync_dma_for_device on arm64).
+    // The CPU's writes leave its caches in every direction (arch_sync_dma_for_device on arm64).
     this.#each(from, to, reads(this.direction) ? copyToDevice : copyToMemory);
   }
 
@@ -167,7 +167,7 @@ export function newPart(
   return { unit, offset, size, sharedFrom, sharedTo, device: unit.cpu.slice(offset, offset + size) };
 }
 
-/** Where bytes are that are in place. */
+/** The bytes in place, as the device sees them. */
 function placeOf(unit: Unit): Uint8Array {
   return unit.coherent ? unit.cpu : unit.memory;
 }
@@ -188,7 +188,7 @@ function copyToDevice(part: Part, start: number, end: number): void {
   copyToMemory(part, start, end);
 }
 
-/** What the CPU wrote to bytes in place reaches the memory. */
+/** The CPU's writes to bytes in place reach the memory. */
 function copyToMemory({ unit, offset, sharedFrom, sharedTo }: Part, start: number, end: number): void {
   const [low, high] = [Math.max(start, sharedFrom) + offset, Math.min(end, sharedTo) + offset];
   if (low < high) placeOf(unit).set(unit.cpu.subarray(low, high), low);

@@ -1,10 +1,9 @@
 /**
- * A u-dma-buf without its module: a tree of files that stands for /sys and /dev, with an ordinary file for the memory.
- * Nothing happens when such files are written, so a machine whose device does not see the CPU's caches has a cache and
- * memory of its own:
+ * A u-dma-buf without its module. A tree of files replaces /sys and /dev, and an ordinary file replaces the memory.
+ * Writing such files has no effect, so a machine whose device does not see the CPU's caches has two files:
  *
- *      cached mapping        file `cache`     what the CPU has in its cache
- *      uncached mapping      file `memory`    what the device reads and writes
+ *      cached mapping        file `cache`     the bytes in the CPU's cache
+ *      uncached mapping      file `memory`    the bytes that the device reads and writes
  *      SyncChannel           moves lines between the two, as arm64 does (see lib/sim/cache.ts)
  */
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
@@ -17,7 +16,7 @@ import type { SyncChannel } from '../../lib/memory/u-dma-buf-sync.ts';
 import type { Addon, Handle } from '../../lib/native/addon.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 
-/** Attributes as version 5.5 of the module prints them; a fresh buffer. */
+/** The attributes of a new buffer, as version 5.5 of the module prints them. */
 export const ATTRIBUTES = {
   driver_version: '5.5.0',
   phys_addr: '0x0000000000100000',
@@ -34,7 +33,7 @@ export const ATTRIBUTES = {
 
 export type Attributes = Partial<Record<keyof typeof ATTRIBUTES | 'ioctl_version', string | undefined>>;
 
-/** Plants a u-dma-buf with those attributes, undefined for none, and its node. Returns the attributes' folder. */
+/** Makes the node and the attributes of a u-dma-buf. It skips undefined attributes. Returns the attributes' folder. */
 export function plant(
   root: string,
   name: string,
@@ -51,7 +50,7 @@ export function plant(
   return folder;
 }
 
-/** A file of `size` zeros that takes no room until it is written. */
+/** Makes a file of `size` zeros that takes no room until it is written. */
 function plantFile(path: string, size: number): void {
   mkdirSync(dirname(path), { recursive: true });
   writeFileSync(path, '');
@@ -61,7 +60,7 @@ function plantFile(path: string, size: number): void {
 const NAME = 'udmabuf0';
 const LINE = 64;
 const PAGE = 4096;
-/** What memory holds before anything was written back to it. */
+/** The value of memory before the CPU's caches were first written back to it. */
 const POISON = 0xdb;
 
 export interface MachineOptions {
@@ -72,7 +71,7 @@ export interface MachineOptions {
   readonly size: number;
 }
 
-/** A file in memory, open for as long as its region, and all of it as an ArrayBuffer. */
+/** A file in memory and all its bytes as an ArrayBuffer. The file is open as long as its region. */
 interface MemoryFile {
   readonly region: Handle;
   readonly path: string;
@@ -81,7 +80,7 @@ interface MemoryFile {
 
 /** A machine with one u-dma-buf, and its device's side of it. */
 export class UDmaBufMachine {
-  /** What the driver opens. */
+  /** The buffer that the driver opens. */
   readonly memory: UDmaBufMemory;
   /** All of the buffer as the device sees it. */
   readonly deviceMemory: ArrayBuffer;
@@ -138,7 +137,10 @@ export class UDmaBufMachine {
   }
 }
 
-/** Cache maintenance between two copies of the buffer. Lines that the CPU changed since they last agreed are dirty. */
+/**
+ * Cache maintenance between two copies of the buffer. A line is dirty if the CPU changed it since the copies last
+ * agreed.
+ */
 class LineSync implements SyncChannel {
   readonly #cpu: Uint8Array;
   readonly #memory: Uint8Array;
@@ -159,7 +161,7 @@ class LineSync implements SyncChannel {
     if (owner === 'device') {
       this.#writeBack(start, end);
     } else if (direction !== 'to-device') {
-      // Lines that are shared with somebody else's bytes are written back before they are dropped.
+      // A line that also has bytes outside the range is written back before it is dropped.
       if (start < offset) this.#writeBack(start, start + LINE);
       if (offset + size < end) this.#writeBack(end - LINE, end);
       const bytes = this.#memory.subarray(start, end);
@@ -180,7 +182,7 @@ class LineSync implements SyncChannel {
     }
   }
 
-  /** Pages that are met for the first time: nothing that a test takes for data, or for zeros. */
+  /** Fills pages that are used for the first time with bytes that no test takes for data or for zeros. */
   #poison(start: number, end: number): void {
     for (let page = Math.floor(start / PAGE); page * PAGE < end; page++) {
       if (this.#touched[page] === 1) continue;

@@ -1,6 +1,6 @@
 /**
- * The worlds a DmaDevice lives in, as data: in the simulation, or with the devices that the virtual machine offers. A
- * world has a device side too, which reads and writes memory at any address the way a device does.
+ * The worlds in which a DmaDevice is tested: simulations, or the devices of the virtual machine. A world also has the
+ * device's side, which reads and writes memory at any address as a device does.
  */
 
 import { Edu } from '../../examples/edu/driver.ts';
@@ -22,13 +22,13 @@ import { Master } from '../master.ts';
 import { whyNoAddon } from '../native/support.ts';
 import { UDmaBufMachine } from './u-dma-buf-fixture.ts';
 
-/** Foreign memory of so many bytes or more is mapped in place, wherever it can be. */
+/** Foreign memory of so many bytes or more is mapped in place, if the world can do that. */
 export const COPYBREAK = 32 * 1024;
 
-/** A device, and what it does on the bus. */
+/** A device, and its side of the bus. */
 export interface OpenDevice {
   readonly dma: DmaDevice;
-  /** What the device was not allowed to do; hardware does not tell. */
+  /** The accesses of the device that were refused. Hardware does not report them. */
   readonly faults: readonly Fault[];
   /** The device reads memory. */
   read(address: bigint, length: number): Promise<Uint8Array>;
@@ -40,8 +40,8 @@ export interface OpenDevice {
 export interface OpenWorld extends OpenDevice, Disposable {
   readonly fn: PciFunction;
   /**
-   * A second device of the same kind: in the same domain, or, where there is no IOMMU, in a machine of its own. Where a
-   * world has one device only, it is that one.
+   * A second device of the same kind. It is in the same domain or, without an IOMMU, in a machine of its own. In a
+   * world with one device it is that device.
    */
   openSecond(): Promise<OpenDevice>;
 }
@@ -49,32 +49,32 @@ export interface OpenWorld extends OpenDevice, Disposable {
 export interface World {
   readonly name: string;
   readonly simulated: boolean;
-  /** Whether an IOMMU chooses addresses, and keeps the device to what is mapped. */
+  /** True if there is an IOMMU: the library chooses addresses, and the device reaches mapped memory only. */
   readonly translated: boolean;
   readonly coherent: boolean;
-  /** Whether everything is bounced. */
+  /** True if everything is bounced. */
   readonly forced: boolean;
-  /** Whether what is bounced is kept apart, by direction. */
+  /** True if bounced mappings are isolated from each other (isolation 'strict'). */
   readonly strict: boolean;
-  /** Address bits of streaming mappings, and of coherent memory: where they differ, the latter is out of reach. */
+  /** The bits of the streaming mask and of the coherent mask. If they differ, streaming mappings do not reach own memory. */
   readonly streamingBits: number;
   readonly coherentBits: number;
-  /** Address bits that reach all there is. */
+  /** The number of address bits that reach all memory. */
   readonly requiredBits: number;
-  /** As the function comes: default masks, no bus mastering. */
+  /** Opens the function without changes: default masks, no bus mastering. */
   openFunction(): Promise<PciFunction>;
-  /** With the masks of this world, and a device that masters the bus. @param isolation where not that of the world */
+  /** Opens a bus master with the masks of this world. @param isolation default: the isolation of the world */
   open(isolation?: Isolation): Promise<OpenWorld>;
 }
 
 type Isolation = BounceOptions['isolation'];
 
-/** Whether own memory is above the streaming mask. */
+/** True if own memory is above the streaming mask. */
 export function isNarrow({ streamingBits, coherentBits }: World): boolean {
   return streamingBits < coherentBits;
 }
 
-/** Which way a mapping goes. */
+/** The way of a mapping in this world. */
 export function wayOf(world: World, kind: 'own' | 'foreign', size: number): string {
   if (world.forced) return 'bounced';
   if (kind === 'own') return isNarrow(world) ? 'bounced' : 'arithmetic';
@@ -82,11 +82,11 @@ export function wayOf(world: World, kind: 'own' | 'foreign', size: number): stri
 }
 
 interface Traits extends Pick<World, 'forced' | 'streamingBits' | 'coherentBits'> {
-  /** Whether dma-debug watches; default as ever. */
+  /** True if the device has dma-debug. Default: the default of the library. */
   readonly debug?: boolean;
-  /** Bytes of the bounce buffer, where it is not the default. */
+  /** Bytes of the bounce buffer. Default: the default of the library. */
   readonly bounceTotal?: number;
-  /** Whether bounced mappings are kept apart, where it is not the default. */
+  /** True if bounced mappings are isolated. Default: the default of the library. */
   readonly isolation?: Isolation;
 }
 
@@ -118,7 +118,7 @@ interface MasterSource extends PciSource {
   readonly faults: readonly Fault[];
 }
 
-/** @param makeSecond where a second device is plugged in; undefined where there is none */
+/** @param makeSecond plugs a second device in; undefined if there is none */
 async function openMaster(
   source: MasterSource,
   traits: Traits,
@@ -179,9 +179,9 @@ function simulation(name: string, traits: Traits, options: SimulateOptions = {})
   };
 }
 
-/** Where the u-dma-buf is: half of it above 16 MiB, so that a mask of 24 bits leaves some out. */
+/** The address of the u-dma-buf. Half of it is above 16 MiB, so that a mask of 24 bits does not reach all of it. */
 const BUFFER = { address: 2 ** 20, size: 32 * 2 ** 20, bits: 26 };
-/** Bouncing takes memory of it too. */
+/** The traits of a board. The bounce buffer takes its memory from the u-dma-buf, too, so it is smaller there. */
 const ON_BOARD: Traits = { ...PLAIN, bounceTotal: BUFFER.size / 2 };
 
 /** A board whose device reaches one u-dma-buf and nothing else, by its physical address. */
@@ -236,15 +236,15 @@ function board(name: string, coherent: boolean): World {
   };
 }
 
-/** Where the edu device's DMA engine sees its own memory. */
+/** The address at which the DMA engine of the edu device sees its own memory. */
 const DEVICE_MEMORY = 0x40000n;
 const FROM_DEVICE = 2;
-/** Bytes moved at once, from one multiple of it to the next. */
+/** The most bytes that one transfer moves. No transfer crosses a multiple of it. */
 const PIECE = 2048;
 
 /**
- * [start, end) of the pieces that the edu device moves at once, none of which begins at the last byte of a page: for
- * that one QEMU's virtio-iommu may look up the next page (7.2; virtio_iommu_translate asks for two bytes).
+ * [start, end) of the pieces that the edu device moves, one transfer each. No piece starts at the last byte of a page:
+ * QEMU's virtio-iommu may look up the next page for it (7.2; virtio_iommu_translate asks for two bytes).
  */
 function pieces(address: bigint, length: number): [number, number][] {
   const lead = Number(address % BigInt(PIECE));
@@ -337,14 +337,14 @@ const simulations: readonly World[] = [
 const edu = process.env.USERDMA_TEST_EDU;
 const EDU_BITS = { streamingBits: 28, coherentBits: 28 };
 
-/** Every transfer of QEMU's edu is dear, and what bouncing does, no IOMMU sees: one of the machines is enough. */
+/** Worlds with forced bouncing run on one machine only: they do not depend on the IOMMU, and transfers take long. */
 function hardwareWorlds(address: string): readonly World[] {
   const plain = hardware('type1', { ...PLAIN, ...EDU_BITS }, address);
   if (process.env.USERDMA_VM !== 'virtio-iommu') return [plain];
   return [plain, hardware('type1, forced bounce', { ...FORCED, ...EDU_BITS }, address)];
 }
 
-/** Their memory is mapped by the addon, which is for Linux. */
+/** Worlds whose memory the addon maps. The addon is for Linux. */
 const boards = whyNoAddon === undefined ? [board('coherent', true), board('incoherent', false)] : [];
 
 export const worlds: readonly World[] = edu === undefined ? [...simulations, ...boards] : hardwareWorlds(edu);

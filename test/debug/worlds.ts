@@ -1,4 +1,4 @@
-/** Where dma-debug is tested: simulations, or the first device of the virtual machine. */
+/** The worlds in which dma-debug is tested: simulations, or the first device of the virtual machine. */
 import {
   type DebugOptions,
   type DmaDevice,
@@ -11,7 +11,7 @@ import { assert } from '../harness.ts';
 
 export interface DebugWorld {
   readonly name: string;
-  /** Whether there is an IOMMU. */
+  /** True if there is an IOMMU. */
   readonly translated: boolean;
   readonly coherent: boolean;
   open(debug?: DebugOptions): Promise<PciFunction>;
@@ -35,7 +35,7 @@ function hardware(address: string): DebugWorld {
     coherent: true,
     open: async (debug) => {
       const fn = await openPci(address, { debug: { ...QUIET, ...debug } });
-      // A real function that is closed without ever being a bus master is a report of its own.
+      // dma-debug reports a real function that never was a bus master when it is closed.
       fn.setMaster();
       return fn;
     },
@@ -54,12 +54,12 @@ export const worlds: readonly DebugWorld[] =
       ]
     : [hardware(edu)];
 
-/** Kinds of all reports, oldest first. */
+/** The kinds of all reports, oldest first. */
 export function kinds({ debug }: DmaDevice): string[] {
   return debug!.reports.map(({ kind }) => kind);
 }
 
-/** The only report there is. */
+/** The report of a device. The assertion fails unless there is exactly one. */
 export function onlyReport({ debug }: DmaDevice): DmaReport {
   const { reports } = debug!;
   assert.deepEqual(
@@ -70,7 +70,7 @@ export function onlyReport({ debug }: DmaDevice): DmaReport {
   return reports[0]!;
 }
 
-/** The first frame of a stack is in the file that asks, as it runs. */
+/** Asserts that the first frame of a stack is in `file`. */
 export function startsHere(stack: string | undefined, file: string): void {
   const first = stack?.split('\n')[0] ?? String(stack);
   const name = new URL(file).pathname
