@@ -371,7 +371,15 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
   'debug view': {
     debugged: true,
     make: ({ fn }) => fn.dma.debug,
-    calls: { dump: none, onReport: () => [() => {}], checkFaults: none, clear: none },
+    calls: {
+      dump: none,
+      onReport: () => [() => {}],
+      checkFaults: none,
+      clear: none,
+      'set allErrors': at(true),
+      'set numErrors': at(1),
+      'set driverFilter': at('driver.ts'),
+    },
     internal: [
       'attach',
       'begin',
