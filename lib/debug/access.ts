@@ -10,38 +10,30 @@
  * them allows the access.
  */
 
-import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
-import type { ReportKind } from '../dma/debug-view.ts';
-import { IovaState } from '../dma/iova/state.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import { FAULT } from '../iommu/fault.ts';
 import { AddressIndex, distanceTo } from './address-index.ts';
 import { ByteRanges } from './byte-ranges.ts';
+import {
+  afterRelease,
+  type Complaint,
+  outside,
+  type Reachable,
+  refusal,
+  refused,
+  unownedKind,
+  unused,
+  withoutMaster,
+} from './complaints.ts';
 import type { DmaDebug } from './debug.ts';
-import { type Entry, HeldEntry } from './entry.ts';
+import { neededFor } from './entry.ts';
 import { LentBytes } from './lent-bytes.ts';
 import { isNew, Once } from './once.ts';
 import type { WatchedMemory } from './watch.ts';
-import { bytes, did, hex, lost, place, thing } from './wording.ts';
-
-/**
- * Memory that a device can reach: bytes whose owner changes by syncs, or memory that CPU and device may use at any
- * time.
- */
-export type Reachable = LentBytes | HeldEntry;
+import { bytes, did, hex, thing } from './wording.ts';
 
 /** The other devices in the domain. One without dma-debug is undefined: only the IOMMU knows its mappings. */
 export type Neighbours = () => Iterable<Pick<AccessJudge, 'allows'> | undefined>;
-
-/** Bytes [start, end) of the bus that the device should have left alone. */
-interface Complaint {
-  readonly kind: ReportKind;
-  readonly start: number;
-  readonly end: number;
-  /** The mapping or allocation concerned. */
-  readonly one: Reachable | Entry | undefined;
-  readonly message: string;
-}
 
 /** Beside a mapping means: in the same piece of this many bytes, the smallest page of an IOMMU. */
 const NEIGHBOURHOOD = 4096;
@@ -165,7 +157,7 @@ export class AccessJudge {
     const where = slot ? 'in a bounce slot without a mapping' : 'that it was never given';
     const entry = this.reachable.nearest(start);
     return {
-      kind: access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned',
+      kind: unownedKind(access),
       start,
       end,
       one: undefined,
@@ -233,115 +225,12 @@ function addAllowed(
   allowed.add(from - (from % granule), to + ((granule - (to % granule)) % granule));
 }
 
-/** Why `one` forbids the access to its part [from, to) on the bus; undefined if it allows the access. */
-function refusal(one: Reachable, from: number, to: number, access: DeviceAccess): Complaint | undefined {
-  if (one instanceof LentBytes) return lentRefusal(one, from, to, access);
-  const state = one instanceof HeldEntry ? one.handle : undefined;
-  return state instanceof IovaState ? linkRefusal(one, state, from, to, access) : undefined;
-}
-
 /** True if `one` holds all of [from, to) on the bus, and allows the access there. */
 function allowsAll(one: Reachable, from: number, to: number, access: DeviceAccess): boolean {
   const { address } = one;
   if (from < address || to > address + one.size) return false;
   if (!(one instanceof LentBytes)) return refusal(one, from, to, access) === undefined;
-  const needed = access.access === 'read' ? DEVICE_READS : DEVICE_WRITES;
-  return (one.bits & needed) !== 0 && !one.cpu.meets(from - address, to - address);
-}
-
-function lentRefusal(lent: LentBytes, from: number, to: number, access: DeviceAccess): Complaint | undefined {
-  const { address, bits } = lent;
-  const one = lent;
-  const reads = access.access === 'read';
-  if ((bits & (reads ? DEVICE_READS : DEVICE_WRITES)) === 0) return wrongDirection(access, lent, from, to);
-  const mine = lent.cpu.firstIn(from - address, to - address);
-  if (mine === undefined) return undefined;
-  const start = address + mine.start;
-  const end = address + mine.end;
-  const changed = reads ? lent.changed(mine.start, mine.end) : undefined;
-  if (changed !== undefined) {
-    const what = `${bytes(changed.count)} that the CPU wrote from offset ${changed.start} on`;
-    const message = `${did(access)} ${place(lent, start, end)} without ${what}: it may meet what was there before; syncForDevice after writing`;
-    return { kind: 'not-synced-for-device', start, end, one, message };
-  }
-  const kind = reads ? 'device-read-unowned' : 'device-wrote-unowned';
-  const message = `${did(access)} ${place(lent, start, end)}, which ${end - start > 1 ? 'are' : 'is'} the CPU's; syncForDevice before the device starts`;
-  return { kind, start, end, one, message };
-}
-
-function linkRefusal(
-  entry: HeldEntry,
-  state: IovaState,
-  from: number,
-  to: number,
-  access: DeviceAccess,
-): Complaint | undefined {
-  const needed = access.access === 'read' ? DEVICE_READS : DEVICE_WRITES;
-  for (let at = from; at < to; ) {
-    const link = state.linkAt(at - entry.address);
-    const complaint = { start: at, end: to, one: entry };
-    if (link === undefined) {
-      const kind = needed === DEVICE_READS ? 'device-read-unowned' : 'device-wrote-unowned';
-      const message = `${did(access)} ${place(entry, at, to)} where nothing is linked; link memory before the device starts`;
-      return { ...complaint, kind, message };
-    }
-    if (!link.synced) {
-      const message = `${did(access)} ${place(entry, at, to)} that ${link.size > 1 ? 'were' : 'was'} linked and not synced; call sync() after link()`;
-      return { ...complaint, kind: 'iova-not-synced', message };
-    }
-    if ((link.bits & needed) === 0) return wrongDirection(access, entry, at, to);
-    at = entry.address + link.offset + link.size;
-  }
-  return undefined;
-}
-
-function wrongDirection(access: DeviceAccess, one: Reachable | Entry, start: number, end: number): Complaint {
-  const reads = access.access === 'read';
-  const remedy = `map it '${reads ? 'to-device' : 'from-device'}' or 'bidirectional'`;
-  const message = `${did(access)} ${place(one, start, end)}, which it may only ${reads ? 'write' : 'read'}; ${remedy}`;
-  return { kind: 'device-wrong-direction', start, end, one, message };
-}
-
-function outside(access: DeviceAccess, one: Reachable, start: number, end: number): Complaint {
-  const before = start < one.address;
-  const gap = before ? one.address - start : start - (one.address + one.size);
-  const where = before
-    ? `${bytes(gap)} before`
-    : gap === 0
-      ? 'past the end of'
-      : `${bytes(gap)} past the end of`;
-  const message = `${did(access)} ${bytes(end - start)} at ${hex(start)}, ${where} ${thing(one)}; tell it the length that was mapped, or map all of it`;
-  return { kind: 'device-outside-mapping', start, end, one, message };
-}
-
-/** The complaint about a free block that the pool never allocated. */
-function unused(access: DeviceAccess, one: Entry, start: number, end: number): Complaint {
-  const kind = access.access === 'read' ? 'device-read-unowned' : 'device-wrote-unowned';
-  const message = `${did(access)} ${place(one, start, end)} that is free; alloc() it before the device starts`;
-  return { kind, start, end, one, message };
-}
-
-function afterRelease(access: DeviceAccess, one: Entry, start: number, end: number): Complaint {
-  const mapping = one.way !== undefined || one.type === 'iova';
-  const kind = mapping ? 'device-after-release' : 'freed-while-device-uses';
-  const message = `${did(access)} ${place(one, start, end)} after it was ${lost(one)}; keep it until the device is done with it`;
-  return { kind, start, end, one, message };
-}
-
-function withoutMaster(access: DeviceAccess, one: Reachable | undefined): Complaint {
-  const start = Number(access.address);
-  const end = start + access.size;
-  const what = one === undefined ? `${bytes(access.size)} at ${hex(start)}` : place(one, start, end);
-  const message = `${did(access)} ${what} with bus mastering off, and nothing arrived; call setMaster() before the device starts`;
-  return { kind: 'no-bus-master', start, end, one, message };
-}
-
-function refused(access: DeviceAccess, one: Reachable | undefined): Complaint {
-  const start = Number(access.fault!.address);
-  const end = start + access.fault!.size;
-  const what = one === undefined ? `${bytes(end - start)} at ${hex(start)}` : place(one, start, end);
-  const message = `${did(access)} ${what}, and the IOMMU refused: ${access.fault!.reason}`;
-  return { kind: 'iommu-fault', start, end, one, message };
+  return (one.bits & neededFor(access)) !== 0 && !one.cpu.meets(from - address, to - address);
 }
 
 function coveredBy(ranges: ByteRanges, { start, end }: Pick<Complaint, 'start' | 'end'>): boolean {

@@ -11,10 +11,10 @@ import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import { DmaPool } from '../dma/pool/pool.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
 import type { DmaError } from '../errors.ts';
+import { markCoherent } from './coherent-buffers.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Place } from './entry.ts';
 import type { WatchedPool } from './pools.ts';
-import { markCoherent } from './shared-bytes.ts';
 
 /** The allocations of a device. Each is recorded in the ledger of dma-debug. */
 export class DebugAllocations extends Allocations {

@@ -3,11 +3,10 @@
  * how, with the precision of a page at best. The ledger finds the mapping that is there now, was there last, or is
  * closest.
  */
-import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
 import type { Fault } from '../iommu/fault.ts';
 import { distanceTo } from './address-index.ts';
 import type { DmaDebug } from './debug.ts';
-import type { Entry } from './entry.ts';
+import { type Entry, neededFor } from './entry.ts';
 import { holds } from './ledger.ts';
 import { Once } from './once.ts';
 import { bytes, did, hex, lost, thing } from './wording.ts';
@@ -92,10 +91,4 @@ function explain(fault: Fault, entry: Entry): string {
   }
   if (!entry.live) return `${was}; keep it until the device is done with it`;
   return `${thing(entry)} is there now; it came after the fault, or ends before it`;
-}
-
-/** The access that the IOMMU refused, as bits; 0 if the log does not tell. */
-function neededFor({ access }: Fault): number {
-  if (access === 'unknown') return 0;
-  return access === 'read' ? DEVICE_READS : DEVICE_WRITES;
 }

@@ -27,7 +27,7 @@ const KEPT = 1000;
 
 /** The parts of dma-debug that need the device's memory. Simulated and real devices have different ones. */
 export interface Observers {
-  /** Whether the device is real, so that none of its accesses is seen. Default false. */
+  /** True if the device is real, so that no software sees its accesses. Default false. */
   readonly isHardware?: boolean;
   readonly watch?: Watch | undefined;
   readonly attribution?: Attribution | undefined;

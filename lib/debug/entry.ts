@@ -5,6 +5,8 @@ import type { Held } from '../dma/buffers/allocations.ts';
 import type { DmaEntry, EntryType } from '../dma/debug-view.ts';
 import type { PoolBlock } from '../dma/pool/block.ts';
 import type { MappingWay } from '../dma/streaming/mapping.ts';
+import type { DeviceAccess } from '../iommu/device-access.ts';
+import type { Fault } from '../iommu/fault.ts';
 import { describeSite, type Site } from './sites.ts';
 
 export interface Entry {
@@ -28,6 +30,12 @@ export interface Entry {
   readonly serial: number;
   /** False after it was unmapped or freed. */
   readonly live: boolean;
+}
+
+/** The bit that `bits` of an entry must have for this access; 0 if the access is not known. */
+export function neededFor({ access }: Pick<DeviceAccess | Fault, 'access'>): number {
+  if (access === 'unknown') return 0;
+  return access === 'read' ? DEVICE_READS : DEVICE_WRITES;
 }
 
 /** The entry of an allocation. */

@@ -10,10 +10,11 @@
  *        another mapping                       not compared, for the same reason
  */
 import { DEVICE_READS, DEVICE_WRITES } from '../direction.ts';
+import { isCoherentBuffer } from './coherent-buffers.ts';
 import type { DmaDebug } from './debug.ts';
 import { KeptBytes } from './kept-bytes.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
-import { isCoherentBuffer, SharedBytes } from './shared-bytes.ts';
+import { SharedBytes } from './shared-bytes.ts';
 import { captureMistake } from './sites.ts';
 import { Snapshots } from './snapshots.ts';
 import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
@@ -109,7 +110,7 @@ export class HardwareWatch implements Watch {
     for (const other of onlyRead.touching(firstByte, size)) other.kept!.shared = true;
   }
 
-  /** Keep what the bytes are now, where the CPU's writes can be told from those of the device. */
+  /** Keep the present bytes if a later write of the CPU can be told from a write of the device. */
   #copy(record: DebugRecord, view: ArrayBufferView): void {
     const { way, bits, size, slot } = record;
     if (way === 'arithmetic') return;

@@ -8,6 +8,7 @@
  */
 import type { Held } from '../dma/buffers/allocations.ts';
 import type { PoolBlock } from '../dma/pool/block.ts';
+import { distanceTo } from './address-index.ts';
 import { type Entry, HeldEntry, type Place } from './entry.ts';
 import { Makers } from './makers.ts';
 import type { DebugRecord, DebugSgRecord } from './records.ts';
@@ -148,7 +149,7 @@ export class Ledger {
     for (const entry of this) {
       // A pool has no address of its own, but its blocks have.
       if (entry.size === 0) continue;
-      const distance = Math.max(entry.address - address, address - (entry.address + entry.size - 1), 0);
+      const distance = distanceTo(entry, address);
       if (distance >= least) continue;
       found = entry;
       least = distance;

@@ -1,6 +1,6 @@
 /**
- * What dma-debug tells a simulated device that wants to show it, e.g. in a waveform: what the driver did with memory, and
- * which mapping an access of the device belonged to.
+ * The events that dma-debug passes to a simulated device that shows them, e.g. in a waveform: the driver's acts with
+ * memory, and the mapping that each access of the device belonged to.
  */
 import type { DmaEntry, DmaReport } from '../dma/debug-view.ts';
 
@@ -8,7 +8,7 @@ import type { DmaEntry, DmaReport } from '../dma/debug-view.ts';
 export interface DriverAct {
   readonly act: 'map' | 'unmap' | 'allocate' | 'free' | 'sync-for-cpu' | 'sync-for-device';
   readonly entry: DmaEntry;
-  /** Of a sync: which bytes of it. Of the others: all. */
+  /** The offset and the number of the bytes that were synced. For the other acts these are all bytes of the entry. */
   readonly offset: number;
   readonly size: number;
 }
@@ -16,17 +16,20 @@ export interface DriverAct {
 /** An access of the device, before any byte moves. */
 export interface ReachedMemory {
   readonly access: 'read' | 'write';
-  /** As the device put it on the bus. */
+  /** The address that the device put on the bus. */
   readonly address: number;
   /** Bytes. */
   readonly size: number;
-  /** What the driver made there, the mapping rather than the allocation it lies in; undefined when there is nothing. */
+  /**
+   * The mapping or allocation at the address. If a mapping lies in an allocation, it is the mapping. It is undefined if
+   * there is none.
+   */
   readonly entry: DmaEntry | undefined;
-  /** Whether the driver has ended it already. */
+  /** True if the driver has ended the entry already. */
   readonly over: boolean;
 }
 
-/** Called in the middle of what it tells of: it must neither throw nor use the device. */
+/** The methods are called in the middle of the event. They must not throw, and must not use the device. */
 export interface DmaObserver {
   /** The driver made, ended or synced a mapping or an allocation. */
   acted(act: DriverAct): void;

@@ -8,9 +8,9 @@ import { DmaPool, type PoolOwner } from '../dma/pool/pool.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { BlockSites } from './block-sites.ts';
+import { markCoherent } from './coherent-buffers.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
-import { markCoherent } from './shared-bytes.ts';
 
 /** A pool with dma-debug, poisoned or not. */
 export interface WatchedPool extends DmaPool {

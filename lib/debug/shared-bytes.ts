@@ -1,13 +1,13 @@
 /**
- * The live mappings of the process that have bytes in common, whichever devices they belong to: a driver may lend one
- * buffer to several devices, or twice to the same one (DMA_ATTR_SKIP_CPU_SYNC in dma-attributes.rst).
+ * The live mappings of the process that have bytes in common. They may belong to several devices: a driver may map one
+ * buffer for several devices, or twice for the same one (DMA_ATTR_SKIP_CPU_SYNC in dma-attributes.rst).
  */
 import { ByteNumbers } from './byte-numbers.ts';
 import { SpanIndex } from './span-index.ts';
 
-/** A mapping, or what else has bytes that may be lent more than once. */
+/** A mapping or a buffer whose bytes may be mapped more than once. */
 export interface Sharer {
-  /** Number of its first byte among all bytes of the process. */
+  /** The number of its first byte (byte-numbers.ts). */
   firstByte: number;
   /** Its number in SharedBytes; -1 while it is in none. */
   sharePlace: number;
@@ -17,8 +17,8 @@ const numbers = new ByteNumbers();
 const NONE: readonly never[] = [];
 
 /**
- * Mappings and buffers, found by the bytes that they have in common. Mappings of one kind are in one index, so that a
- * new mapping only looks through those that matter to it: a buffer may have thousands of mappings of another kind.
+ * Mappings and buffers, found by the bytes that they have in common. Each kind of mapping has an index of its own. A new
+ * mapping then searches only the kinds that matter to it. A buffer may have thousands of mappings of another kind.
  */
 export class SharedBytes<T extends Sharer> {
   readonly #spans = new SpanIndex<T>();
@@ -29,28 +29,15 @@ export class SharedBytes<T extends Sharer> {
     one.sharePlace = this.#spans.add(one.firstByte, size, one, false);
   }
 
-  /** Those that have a byte in common with `size` bytes from `firstByte` on. */
+  /** The mappings and buffers that have a byte in common with `size` bytes from `firstByte` on. */
   touching(firstByte: number, size: number): readonly T[] {
     return this.#spans.count === 0 ? NONE : this.#spans.touching(firstByte, size);
   }
 
-  /** Harmless for what was never entered. */
+  /** This does nothing for a mapping that was never entered. */
   leave(one: T): void {
     if (one.sharePlace < 0) return;
     this.#spans.remove(one.sharePlace);
     one.sharePlace = -1;
   }
-}
-
-/** Buffers of coherent memory, of any device: CPU and device use them at any time, so that their bytes say nothing. */
-const coherentBuffers = new WeakSet<ArrayBufferLike>();
-
-/** This is coherent memory, or a pool's. */
-export function markCoherent(buffer: ArrayBufferLike): void {
-  coherentBuffers.add(buffer);
-}
-
-/** Whether some device of the process may use the buffer at any time, whichever device it is mapped for. */
-export function isCoherentBuffer(buffer: ArrayBufferLike): boolean {
-  return coherentBuffers.has(buffer);
 }

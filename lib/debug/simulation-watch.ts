@@ -1,6 +1,6 @@
 /**
  * Watches a simulated device. It knows every access, so it can check two things: may the device do the access
- * (access.ts), and do CPU and device keep to their turns (lent-bytes.ts)?
+ * (access.ts), and do CPU and device keep to their turns (turns.ts)?
  *
  *      map, syncForDevice    the device owns the bytes     the driver must have synced the bytes that the device wrote
  *      device reads, writes                                the CPU must not have changed them
@@ -10,26 +10,21 @@
 import { DEVICE_WRITES } from '../direction.ts';
 import { NoncoherentBuffer } from '../dma/buffers/noncoherent.ts';
 import { NoncontiguousBuffer } from '../dma/buffers/noncontiguous.ts';
-import type { ReportKind } from '../dma/debug-view.ts';
 import type { OwnRegion } from '../dma/operations/own-memory.ts';
 import type { MappingWay } from '../dma/streaming/mapping.ts';
 import { DMA_ATTR } from '../dma/words/attributes.ts';
 import type { DeviceAccess } from '../iommu/device-access.ts';
 import { observeReads } from '../looks.ts';
 import { AccessJudge } from './access.ts';
+import { isCoherentBuffer } from './coherent-buffers.ts';
 import type { DmaDebug } from './debug.ts';
 import type { Entry, HeldEntry } from './entry.ts';
-import { type Changed, LentBytes } from './lent-bytes.ts';
-import { isNew, mistakeKey } from './once.ts';
+import { LentBytes } from './lent-bytes.ts';
 import { DebugRecord, DebugSgRecord } from './records.ts';
-import { isCoherentBuffer, SharedBytes } from './shared-bytes.ts';
-import { captureMistake } from './sites.ts';
+import { SharedBytes } from './shared-bytes.ts';
 import { Snapshots } from './snapshots.ts';
+import { Turns } from './turns.ts';
 import { type Shared, viewedBytes, type Watch, type WatchedMemory } from './watch.ts';
-import { bytes, thing } from './wording.ts';
-
-/** A mistake is reported once for each cache line of a mapping. */
-const PLACE = 64;
 
 /** The mappings and buffers of all devices of the process, by their bytes. */
 const syncing = new SharedBytes<LentBytes>();
@@ -40,9 +35,6 @@ function indexOf(piece: LentBytes): SharedBytes<LentBytes> {
   return piece.skips ? skipping : syncing;
 }
 
-/** The finder of a mistake: a call of the driver, which has a stack, or an access of the device. */
-type Noticed = 'driver' | 'device';
-
 /** Watches a simulated device: each of its accesses, and the contents of the memory that it shares with the CPU. */
 export class SimulationWatch implements Watch {
   readonly #debug: DmaDebug;
@@ -50,6 +42,7 @@ export class SimulationWatch implements Watch {
   /** True if it keeps copies of bytes that change owner, and compares them. */
   readonly #contents: boolean;
   readonly #judge: AccessJudge;
+  readonly #turns: Turns;
   readonly #snapshots = new Snapshots();
   /** Noncoherent memory: one piece, or several if it is not contiguous. */
   readonly #buffers = new Map<Shared, readonly LentBytes[]>();
@@ -65,6 +58,7 @@ export class SimulationWatch implements Watch {
     this.#memory = memory;
     this.#contents = debug.options.contents !== false;
     this.#judge = new AccessJudge(debug, memory, neighbours);
+    this.#turns = new Turns(debug);
   }
 
   /** True if the driver gave all of [from, to) on the bus to the device, and the device may do this access there. */
@@ -90,7 +84,7 @@ export class SimulationWatch implements Watch {
     for (const one of used) this.#noteWrite(one, access, start);
   }
 
-  /** What the driver gave to the device at this address: a mapping rather than the allocation that it lies in. */
+  /** The entry at this address. If a mapping lies in an allocation, it is the mapping. */
   protected entryAt(address: number, size: number): Entry | undefined {
     const entries = this.#judge.reachable
       .touching(address, size)
@@ -107,18 +101,18 @@ export class SimulationWatch implements Watch {
     if (record instanceof DebugRecord) {
       const { lent } = record;
       if (lent === undefined) return;
-      this.#checkAtUnmap(lent, record.attributes);
+      this.#unmapping(lent, record.attributes);
       this.#end(lent);
       record.lent = undefined;
       return;
     }
-    for (const piece of record.lent) this.#checkAtUnmap(piece, record.attributes);
+    for (const piece of record.lent) this.#unmapping(piece, record.attributes);
     while (record.lent.length > 0) this.#end(record.lent.pop()!);
   }
 
   syncingForCpu(shared: Shared, offset: number, size: number): void {
     this.#each(shared, offset, size, (piece, from, to) => {
-      this.#checkUntouched(piece, from, to, 'at syncForCpu');
+      this.#turns.untouched(piece, from, to, 'at syncForCpu');
     });
   }
 
@@ -128,9 +122,9 @@ export class SimulationWatch implements Watch {
 
   syncingForDevice(shared: Shared, offset: number, size: number): void {
     this.#each(shared, offset, size, (piece, from, to) => {
-      this.#checkTaken(piece, from, to, 'synced for the device again');
+      this.#turns.taken(piece, from, to, 'synced for the device again');
       // Bytes that the device only reads may be written and given to the device in one step.
-      if ((piece.bits & DEVICE_WRITES) !== 0) this.#checkUntouched(piece, from, to, 'at syncForDevice');
+      if ((piece.bits & DEVICE_WRITES) !== 0) this.#turns.untouched(piece, from, to, 'at syncForDevice');
     });
   }
 
@@ -169,7 +163,7 @@ export class SimulationWatch implements Watch {
       if (mapped && piece.entry.way === undefined) continue;
       const from = Math.max(0, address - piece.address);
       const to = Math.min(piece.size, address + size - piece.address);
-      this.#checkTaken(piece, from, to, 'the CPU read them');
+      this.#turns.taken(piece, from, to, 'the CPU read them');
     }
   }
 
@@ -180,7 +174,7 @@ export class SimulationWatch implements Watch {
       return;
     }
     for (const piece of this.#buffers.get(handle) ?? []) {
-      if (piece.missed) this.#checkTaken(piece, 0, piece.size, 'freed');
+      if (piece.missed) this.#turns.taken(piece, 0, piece.size, 'freed');
       this.#end(piece);
     }
     this.#buffers.delete(handle);
@@ -189,7 +183,7 @@ export class SimulationWatch implements Watch {
   close(): void {
     for (const one of this.#judge.reachable.all) {
       if (!(one instanceof LentBytes)) continue;
-      this.#checkMissed(one);
+      this.#turns.missed(one);
       indexOf(one).leave(one);
       one.end();
     }
@@ -209,6 +203,11 @@ export class SimulationWatch implements Watch {
     piece.atOnce = this.#memory.cache === undefined;
     this.#judge.reachable.add(piece);
     return piece;
+  }
+
+  #unmapping(piece: LentBytes, attributes: number): void {
+    this.#turns.unmapping(piece, attributes);
+    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) piece.tellSharers(0, piece.size);
   }
 
   #end(piece: LentBytes): void {
@@ -327,7 +326,7 @@ export class SimulationWatch implements Watch {
     const from = Math.max(0, start - piece.address);
     const to = Math.min(piece.size, start + size - piece.address);
     const when = access === 'read' ? 'when the device read them' : 'when the device overwrote them';
-    this.#checkUntouched(piece, from, to, when, 'device');
+    this.#turns.untouched(piece, from, to, when, 'device');
   }
 
   #noteWrite(piece: LentBytes, { size, bytes: data }: DeviceAccess, start: number): void {
@@ -336,82 +335,6 @@ export class SimulationWatch implements Watch {
     const skipped = piece.address + from - start;
     piece.write(from, data!.subarray(skipped, skipped + to - from));
   }
-
-  /** Checks that the CPU changed no byte of [from, to) that the device owns. */
-  #checkUntouched(
-    piece: LentBytes,
-    from: number,
-    to: number,
-    when: string,
-    noticed: Noticed = 'driver',
-  ): void {
-    if (piece.cpu.empty && piece.changed(from, to) === undefined) return;
-    piece.cpu.eachGap(from, to, (start, end) => {
-      const changed = piece.changed(start, end);
-      if (changed === undefined) return;
-      const message = `the CPU wrote ${what(changed)} of ${thing(piece)}, which the device owns (found ${when})`;
-      const remedy = 'write before mapping, or between syncForCpu and syncForDevice';
-      this.#tell('cpu-wrote-while-device-owned', piece, changed, `${message}; ${remedy}`, noticed);
-    });
-  }
-
-  #checkAtUnmap(piece: LentBytes, attributes: number): void {
-    this.#checkUntouched(piece, 0, piece.size, 'when it was unmapped');
-    this.#checkKept(piece, attributes);
-    this.#checkMissed(piece);
-    if ((attributes & DMA_ATTR.SKIP_CPU_SYNC) === 0) piece.tellSharers(0, piece.size);
-  }
-
-  /** Checks that the driver synced a mapping between two writes of the device. */
-  #checkMissed(piece: LentBytes): void {
-    if (!piece.missedChange || piece.entry.way === undefined) return;
-    const changed = { start: 0, end: piece.size, count: piece.size };
-    const message = `the device wrote to ${thing(piece)} more than once, and the driver never synced it for the CPU in between: it read stale bytes, or missed some`;
-    const remedy =
-      'syncForCpu before reading what the device wrote, and syncForDevice before it writes again';
-    this.#tell('not-synced-for-cpu', piece, changed, `${message}; ${remedy}`, 'driver');
-  }
-
-  /** Checks that unmap will not overwrite bytes that the CPU wrote after syncForCpu. */
-  #checkKept(piece: LentBytes, attributes: number): void {
-    if (piece.cpu.empty) return;
-    if ((piece.bits & DEVICE_WRITES) === 0 || (attributes & DMA_ATTR.SKIP_CPU_SYNC) !== 0) return;
-    piece.cpu.eachIn(0, piece.size, (start, end) => {
-      const changed = piece.changed(start, end);
-      if (changed === undefined) return;
-      const message = `the CPU wrote ${what(changed)} of ${thing(piece)} after syncForCpu, and unmap undoes that where memory is copied or cached`;
-      const remedy = 'write after unmap, or syncForDevice first';
-      this.#tell('not-synced-for-device', piece, changed, `${message}; ${remedy}`, 'driver');
-    });
-  }
-
-  /** Checks that the driver synced the bytes of [from, to) that the device wrote. */
-  #checkTaken(piece: LentBytes, from: number, to: number, fate: string): void {
-    if (piece.unsynced.empty) return;
-    const lost = piece.unsynced.firstIn(from, to);
-    if (lost === undefined) return;
-    const changed = { ...lost, count: lost.end - lost.start };
-    const message = `${what(changed)} of ${thing(piece)} that the device wrote: ${fate}, and the driver had not synced them for the CPU`;
-    const remedy = 'syncForCpu before reading what the device wrote';
-    this.#tell('not-synced-for-cpu', piece, changed, `${message}; ${remedy}`, 'driver');
-  }
-
-  #tell(kind: ReportKind, piece: LentBytes, changed: Changed, message: string, noticed: Noticed): void {
-    if (!isNew(piece.told, mistakeKey(kind, changed.start, PLACE))) return;
-    this.#debug.report({
-      kind,
-      message: `${this.#debug.name}: ${message}`,
-      entry: piece.entry,
-      address: piece.address + changed.start,
-      size: changed.end - changed.start,
-      mistakeAt: noticed === 'driver' ? captureMistake() : undefined,
-    });
-  }
-}
-
-/** `3 bytes from offset 16 on` */
-function what({ start, count }: Changed): string {
-  return `${bytes(count)} from offset ${start} on`;
 }
 
 /** True if it is an allocation that CPU and device own in turn. */
