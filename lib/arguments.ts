@@ -87,10 +87,6 @@ export function checkText(value: unknown, what: string): void {
   if (typeof value !== 'string') throw argumentError(what, value, 'pass a string');
 }
 
-export function checkBigint(value: unknown, what: string): void {
-  if (typeof value !== 'bigint') throw argumentError(what, value, 'pass a bigint, e.g. 0x1000n');
-}
-
 /** A function that can be called. A class cannot be called. */
 export function checkFunction(value: unknown, what: string): void {
   if (!isCallable(value)) throw argumentError(what, value, 'pass a function');

@@ -59,7 +59,7 @@ export class DmaBuf {
     return this.#native.dmaBufFd(this.#handle);
   }
 
-  /** Whether `close` was called. */
+  /** True after `close` was called. */
   get closed(): boolean {
     return this.#closed;
   }
