@@ -2,7 +2,7 @@
  * The options of a simulated machine that the program does not set. By default the machine is plain. In the tests of
  * drivers it is hard on the driver.
  */
-import type { SimulateOptions } from './simulate.ts';
+import type { SimulateOptions } from './options.ts';
 
 let defaults: SimulateOptions = {};
 

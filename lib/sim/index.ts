@@ -24,4 +24,5 @@ export type {
 export { EduModel, type EduOptions } from './models/edu.ts';
 export { NvmeModel, type NvmeOptions } from './models/nvme/model.ts';
 export { NvmeNamespace, type NvmeNamespaceOptions } from './models/nvme/namespace.ts';
-export { type SimulatedSource, type SimulateOptions, simulate } from './simulate.ts';
+export type { SimulateOptions } from './options.ts';
+export { type SimulatedSource, simulate } from './simulate.ts';

@@ -6,7 +6,7 @@ import { checkFunction, checkOptions, options as optionsOf } from '../arguments.
 import type { PciFunction } from '../pci/function.ts';
 import { observeOpened } from '../pci/open.ts';
 import { setMachineDefaults } from '../sim/defaults.ts';
-import { SIMULATE_CHECKS, type SimulateOptions } from '../sim/simulate.ts';
+import { SIMULATE_CHECKS, type SimulateOptions } from '../sim/options.ts';
 import { describeReports, failure, reportsOf } from './reports.ts';
 
 /**
