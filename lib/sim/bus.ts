@@ -43,11 +43,6 @@ export interface LaggingDevice extends DeviceModel {
 /** A message interrupt is a memory write to this address (Intel SDM volume 3, 11.11). */
 const MESSAGE_ADDRESS = 0xfee00000n;
 
-/** The PCI Express capability, Device Control in it, and the bit for relaxed ordering. */
-const EXPRESS = 0x10;
-const DEVICE_CONTROL = 8;
-const RELAXED_ORDERING = 1 << 4;
-
 const TIME_REMEDY =
   'pass simulated microseconds, more than 0: what takes no time is done in the register access itself';
 
@@ -243,14 +238,9 @@ export class SimulatedBus implements SlotBus {
     };
   }
 
-  /**
-   * True if the driver allows the function to relax the order of its writes: Enable Relaxed Ordering in Device
-   * Control.
-   */
+  /** True if the driver allows the function to relax the order of its writes. */
   get relaxedOrdering(): boolean {
-    const config = this.#port?.config;
-    const express = config === undefined ? undefined : findCapability(config, EXPRESS);
-    return express !== undefined && (config!.read(express + DEVICE_CONTROL, 2) & RELAXED_ORDERING) !== 0;
+    return this.#port?.config.relaxedOrdering ?? false;
   }
 
   delivers(vector: number): boolean {
@@ -328,12 +318,4 @@ export class SimulatedBus implements SlotBus {
       remedy: `its config describes vectors 0 to ${vectors - 1}`,
     });
   }
-}
-
-/** Offset of a capability of the first 256 bytes. */
-function findCapability(config: SimulatedConfigSpace, id: number): number | undefined {
-  for (let at = config.read(0x34, 1); at !== 0; at = config.read(at + 1, 1)) {
-    if (config.read(at, 1) === id) return at;
-  }
-  return undefined;
 }

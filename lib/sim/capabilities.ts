@@ -3,6 +3,7 @@
  * given as bytes. A driver may write the bits that vfio-pci lets it write (drivers/vfio/pci/vfio_pci_config.c). A
  * write that the host would ignore has no effect here either.
  */
+import { PCI_CAPABILITY } from '../pci/capabilities/capability.ts';
 import type {
   CapabilityDescription,
   ExtendedDescription,
@@ -13,13 +14,13 @@ import type {
 
 /** Ids of the capabilities that fields of the description create. */
 export const CAPABILITY = {
-  power: 0x01,
-  msi: 0x05,
-  express: 0x10,
-  msix: 0x11,
-  advancedFeatures: 0x13,
+  power: PCI_CAPABILITY.powerManagement,
+  msi: PCI_CAPABILITY.msi,
+  express: PCI_CAPABILITY.pciExpress,
+  msix: PCI_CAPABILITY.msix,
+  advancedFeatures: PCI_CAPABILITY.advancedFeatures,
 } as const;
-const VENDOR = 0x09;
+const VENDOR = PCI_CAPABILITY.vendor;
 
 const MSI_64BIT = 1 << 7;
 const EXPRESS_VERSION_2 = 2;
@@ -29,9 +30,9 @@ const EXPRESS_CONTROL = 0x7dff;
 /** 2.5 GT/s, one lane. */
 const EXPRESS_LINK = 0x11;
 const PM_VERSION = 3;
-const PM_D1 = 1 << 9;
-const PM_D2 = 1 << 10;
-const PM_STATE = 3;
+export const PM_D1 = 1 << 9;
+export const PM_D2 = 1 << 10;
+export const PM_STATE = 3;
 export const PM_NO_SOFT_RESET = 1 << 3;
 /** End-to-end checksums, which the function can generate and check. */
 const ECRC_CAPABLE = 0xa0;

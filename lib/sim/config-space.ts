@@ -15,7 +15,15 @@ import {
   PCI_STATUS,
 } from '../pci/header.ts';
 import type { ConfigAccess } from '../pci/transport.ts';
-import { CAPABILITY, extendedCapabilities, PM_NO_SOFT_RESET, standardCapabilities } from './capabilities.ts';
+import {
+  CAPABILITY,
+  extendedCapabilities,
+  PM_D1,
+  PM_D2,
+  PM_NO_SOFT_RESET,
+  PM_STATE,
+  standardCapabilities,
+} from './capabilities.ts';
 import { placeBars } from './firmware.ts';
 import type { CapabilityDescription, ExtendedDescription, FunctionDescription } from './model.ts';
 
@@ -25,12 +33,12 @@ const COMMAND_WRITABLE = Object.values(PCI_COMMAND).reduce((bits, bit) => bits |
 const MESSAGE_CONTROL = 2;
 const MSI_ENABLE = 1 << 0;
 const MSIX_ENABLE = 1 << 15;
-/** Bits of the power management control register (PMCSR). */
+/** The device control register of PCI Express, and its bit Enable Relaxed Ordering. */
+const DEVICE_CONTROL = 8;
+const RELAXED_ORDERING = 1 << 4;
+/** The offset of the power management control register (PMCSR), and the number of the state D3hot. */
 const PM_CONTROL = 4;
-const PM_STATE = 3;
 const D3HOT = 3;
-const PM_D1 = 1 << 9;
-const PM_D2 = 1 << 10;
 /** The byte of the device control register that has the reset bit, and the bit. The bit always reads 0. */
 const EXPRESS_FLR: ResetBit = { register: 9, bit: 1 << 7 };
 const ADVANCED_FLR: ResetBit = { register: 4, bit: 1 << 0 };
@@ -54,6 +62,8 @@ export class SimulatedConfigSpace implements ConfigAccess {
    * The bit that resets the function when a driver writes it, and the offset of its byte; undefined if there is none.
    */
   #reset: ResetBit | undefined;
+  /** Offset of the device control register; 0 for a function without PCI Express. */
+  #deviceControl = 0;
   /** Offset of PMCSR; 0 for a function without power management. */
   #powerControl = 0;
   /** The numbers of its power states. A write of any other number changes nothing. */
@@ -124,6 +134,11 @@ export class SimulatedConfigSpace implements ConfigAccess {
 
   get busMaster(): boolean {
     return this.awake && (this.#command & PCI_COMMAND.master) !== 0;
+  }
+
+  /** True if the driver allows the function to relax the order of its writes (Enable Relaxed Ordering). */
+  get relaxedOrdering(): boolean {
+    return this.#deviceControl !== 0 && (this.read(this.#deviceControl, 2) & RELAXED_ORDERING) !== 0;
   }
 
   get intxDisabled(): boolean {
@@ -205,6 +220,7 @@ export class SimulatedConfigSpace implements ConfigAccess {
   #know(id: number, offset: number, { functionLevelReset }: FunctionDescription): void {
     if (id === CAPABILITY.msi) this.#messageControl.set('msi', offset + MESSAGE_CONTROL);
     if (id === CAPABILITY.msix) this.#messageControl.set('msix', offset + MESSAGE_CONTROL);
+    if (id === CAPABILITY.express) this.#deviceControl = offset + DEVICE_CONTROL;
     if (id === CAPABILITY.power) {
       const has = this.read(offset + 2, 2);
       this.#powerControl = offset + PM_CONTROL;
