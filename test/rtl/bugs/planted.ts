@@ -59,7 +59,6 @@ export const BUGS: readonly Planted[] = [
   { design: 'axi-dma', file: 'has-wrong-threshold', found: 'data' },
   { design: 'axi-dma', file: 'fetches-before-the-tail', found: 'data' },
   { design: 'axi-dma', file: 'runs-beyond-the-tail', found: 'data' },
-  { design: 'axi-dma', file: 'writes-status-to-the-next', found: 'data', hangs: true },
   { design: 'axi-dma', file: 'counts-a-byte-less', found: 'data' },
   { design: 'axi-dma', file: 'keeps-too-few-bytes', found: 'data' },
   { design: 'axi-dma', file: 'interrupts-before-the-response', found: 'data' },
@@ -69,6 +68,7 @@ export const BUGS: readonly Planted[] = [
   { design: 'axi-dma', file: 'crosses-4-kib', found: 'checker' },
   { design: 'axi-dma', file: 'withdraws-arvalid', found: 'checker' },
   { design: 'axi-dma', file: 'writes-status-over-control', found: 'checker' },
+  { design: 'axi-dma', file: 'writes-status-to-the-next', found: 'interrupts', hangs: true },
   { design: 'axi-dma', file: 'exchanges-messages', found: 'interrupts', hangs: true },
   { design: 'axi-dma', file: 'acknowledges-nothing', found: 'interrupts', hangs: true },
 ];
