@@ -14,6 +14,7 @@ const folder = mkdtempSync(join(tmpdir(), 'userdma-refusals-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
 const config = { vendorId: 0x1234, deviceId: 0x0003, msi: 1 };
+if (missing !== undefined) console.log(`refusals of a module are skipped: ${missing}`);
 const python = spawnSync('python3', ['--version']).error === undefined;
 
 function program(name: string, text: string): string {
