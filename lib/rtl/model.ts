@@ -57,7 +57,8 @@ export interface WaveOptions extends Partial<WaveWindow> {
 
 /** The state of a design, of its interconnect and of its time. Memory is not in it: it is the driver's. */
 export interface RtlSnapshot {
-  readonly state: Uint8Array;
+  /** In pages, which copies share where they are the same: do not change them. */
+  readonly state: readonly Uint8Array[];
   /** Clocks that register accesses took, and that no microsecond has paid for. */
   readonly ahead: number;
   /** The level of INTx. */

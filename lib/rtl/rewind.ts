@@ -8,6 +8,7 @@
  * A design that has the same state and the same inputs does the same: what memory answered is kept, and is not read again.
  */
 import { DmaError } from '../errors.ts';
+import type { Pages } from './pages.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 
 /** Copies that are kept: waveforms go back one fewer times the distance between two, as a rule. */
@@ -28,7 +29,7 @@ interface Answer {
 /** From one copy of the state to the next. */
 interface Stretch {
   readonly clock: number;
-  readonly state: Uint8Array;
+  readonly state: Pages;
   readonly calls: ((simulator: Simulator) => void)[];
   readonly answers: Answer[];
   bytes: number;
@@ -127,11 +128,11 @@ export class Rewindable implements Simulator {
     return this.#simulator.waves(file, window);
   }
 
-  snapshot(): Uint8Array {
+  snapshot(): Pages {
     return this.#simulator.snapshot!();
   }
 
-  restore(state: Uint8Array): void {
+  restore(state: Pages): void {
     // What was kept leads to another state than this one.
     this.#stretches = [];
     this.#simulator.restore!(state);

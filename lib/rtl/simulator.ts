@@ -122,10 +122,10 @@ export interface Simulator {
   waves(file: string, window: WaveWindow): boolean;
   /** Show a text in the waveform, in the scope `driver`. */
   mark(text: string): void;
-  /** The whole state, if the simulator can provide it. */
-  snapshot?(): Uint8Array;
+  /** The whole state in pieces, which nobody changes, if the simulator can provide it. */
+  snapshot?(): readonly Uint8Array[];
   /** Puts the design back into a state that `snapshot` returned. */
-  restore?(state: Uint8Array): void;
+  restore?(state: readonly Uint8Array[]): void;
   /** End the simulation. Calling it twice is harmless. */
   close(): void;
 }

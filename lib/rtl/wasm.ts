@@ -5,6 +5,7 @@
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { DmaError } from '../errors.ts';
 import { BEAT_RECORD, readBeats } from './frames.ts';
+import { copyPages, PAGE, type Pages, putPages } from './pages.ts';
 import type { Design, DesignDescription, Simulator, SimulatorHost, WaveWindow } from './simulator.ts';
 
 /** The exports of native/rtl/wasm_main.h. Addresses are offsets in `memory`. */
@@ -33,8 +34,6 @@ const FUNCTIONS = [
 
 /** The size of the module's buffer for texts and bytes. */
 const BUFFER_SIZE = 65_536;
-/** Bytes of a page of a module's memory. */
-const PAGE = 65_536;
 /** The struct State of native/rtl/wasm.h. */
 const STATE = { clock: 0, moving: 8, low: 12, high: 16 } as const;
 
@@ -51,7 +50,7 @@ export function wasmDesign(file: string | URL): Design {
 }
 
 /** Copies of a state in which a waveform was open. */
-const recording = new WeakSet<Uint8Array>();
+const recording = new WeakSet<Pages>();
 
 class WasmSimulator implements Simulator {
   readonly description: DesignDescription;
@@ -59,6 +58,8 @@ class WasmSimulator implements Simulator {
   readonly #host: SimulatorHost;
   readonly #compiled: WebAssembly.Module;
   #module: ModuleExports;
+  /** The newest copy, or the one that was put back: the next one shares pages with it. */
+  #copied: Pages = [];
   /** Bytes of memory that the module begins with. */
   readonly #smallest: number;
   readonly #stateAt: number;
@@ -151,19 +152,18 @@ class WasmSimulator implements Simulator {
     this.#call((module) => module.mark(this.#text(text)));
   }
 
-  snapshot(): Uint8Array {
+  snapshot(): Pages {
     this.#open();
-    // Memory that is not cleared first: a slice would clear megabytes, only to overwrite them.
-    const { buffer, byteOffset, length } = Buffer.allocUnsafeSlow(this.#bytes.length);
-    const state = new Uint8Array(buffer, byteOffset, length);
-    state.set(this.#bytes);
+    const state = copyPages(this.#bytes, this.#copied);
+    this.#copied = state;
     if (this.#waveFile !== '') recording.add(state);
     return state;
   }
 
-  restore(state: Uint8Array): void {
-    if (state.length < this.#smallest || state.length % PAGE !== 0) {
-      throw new DmaError('EINVAL', `a copy of ${state.length} bytes is none of ${this.#name}`, {
+  restore(state: Pages): void {
+    const size = state.length * PAGE;
+    if (size < this.#smallest || state.some(({ length }) => length !== PAGE)) {
+      throw new DmaError('EINVAL', `a copy of ${size} bytes is none of ${this.#name}`, {
         remedy: 'pass what `snapshot` of the same design returned',
       });
     }
@@ -171,12 +171,13 @@ class WasmSimulator implements Simulator {
     if (this.#waveFile !== '') this.waves('', { from: 0, to: 0 });
     this.#open();
     // Memory never shrinks, and what allocates in it asks for its end: a larger one is not the one that was copied.
-    if (this.#bytes.length > state.length) this.#module = this.#instance();
+    if (this.#bytes.length > size) this.#module = this.#instance();
     const { memory } = this.#module;
-    const more = state.length - memory.buffer.byteLength;
+    const more = size - memory.buffer.byteLength;
     if (more > 0) memory.grow(more / PAGE);
     this.#refresh();
-    this.#bytes.set(state);
+    putPages(state, this.#bytes);
+    this.#copied = state;
     if (recording.has(state)) this.#call((module) => module.waves(1, 0));
   }
 

@@ -12,7 +12,7 @@ function clockOnly(): Design {
     push() {
       this.clock++;
     },
-    snapshot: () => new Uint8Array(1),
+    snapshot: () => [new Uint8Array(1)],
     close() {},
   };
   return { name: 'a clock', open: () => simulator as unknown as Simulator };
