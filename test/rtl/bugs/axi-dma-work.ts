@@ -36,13 +36,18 @@ async function work(
   const interrupts = { mm2s: fn.interrupts.msi(0), s2mm: fn.interrupts.msi(1) };
   const axi = new AxiDma({ registers: bar, interrupts, dma: fn.dma }, { addressBits: 40, lengthBits: 14 });
   let packets = 0;
+  let hangs = false;
   const step = async (action: (signal: AbortSignal) => Promise<boolean>): Promise<void> => {
+    // After one interrupt that did not come there is nothing more to learn.
+    if (hangs) return;
     const signal = AbortSignal.timeout(timeout);
     try {
       if (!(await action(signal))) finders.add('data');
     } catch (error) {
-      if (signal.aborted) finders.add('interrupts');
-      else if (error instanceof DmaError) finders.add('data');
+      if (signal.aborted) {
+        hangs = true;
+        finders.add('interrupts');
+      } else if (error instanceof DmaError) finders.add('data');
       else throw error;
     }
   };
