@@ -305,6 +305,17 @@ export class RandomDriver {
     this.#checkParts(lease);
   }
 
+  /** Sync the bytes for the device that the CPU has through this mapping. */
+  #giveBack(lease: Lease): void {
+    const { handle, isList, cpuFrom, cpuTo } = lease;
+    if (cpuTo === 0) return;
+    handle.syncForDevice(...(isList ? [] : [cpuFrom, cpuTo - cpuFrom]));
+    lease.syncedForDevice(cpuFrom, cpuTo);
+    this.#sharing.synced(lease, cpuFrom, cpuTo, false);
+    lease.cpuFrom = 0;
+    lease.cpuTo = 0;
+  }
+
   /** The CPU writes to memory that is not mapped, or that was synced for the CPU. */
   cpuWrites(a: number, b: number, c: number): void {
     const lease = this.#lease(a);
@@ -403,12 +414,13 @@ export class RandomDriver {
     const lease = this.#leases[at];
     if (lease === undefined) return;
     this.trace.push(`unmap ${name(lease)}`);
-    if (lease.cpuTo > 0) {
-      // The bytes must be synced for the device before unmap copies the device's bytes out.
-      lease.handle.syncForDevice(...(lease.isList ? [] : [lease.cpuFrom, lease.cpuTo - lease.cpuFrom]));
-      lease.syncedForDevice(lease.cpuFrom, lease.cpuTo);
+    // The bytes must be synced for the device before unmap copies the device's bytes out.
+    this.#giveBack(lease);
+    if (lease.skips && !this.#world.coherent && writes(lease.direction)) {
+      // A look gives all of the bytes to the device, also those that the CPU has through another mapping.
+      for (const sharer of this.#sharing.sharersOf(lease)) this.#giveBack(sharer);
+      this.#look(lease);
     }
-    if (lease.skips && !this.#world.coherent && writes(lease.direction)) this.#look(lease);
     lease.handle.unmap();
     lease.unmapped();
     this.#leases.splice(at, 1);

@@ -5,7 +5,7 @@
  *      ```ts run title=main.ts       a file, written when the reader comes to it
  *      ```text output                what the commands before it print, or else the file before it when it is run
  *
- * Pages end, for this reader, at the first heading that wants a checkout of this repository.
+ * Pages end, for this reader, at the first heading that wants a virtual machine.
  */
 
 /** @param typed what is typed instead of a line of the page */
