@@ -96,6 +96,8 @@ export class BounceBuffer {
   private order = 0;
   /** The place of the chunk of each slot. */
   private readonly places: Int32Array;
+  /** For the first slot of each run: the number of bytes from there on that may not be zero. */
+  private readonly dirty: Int32Array;
   private readonly chunks: (BounceChunk | undefined)[] = [];
   private readonly counters = new Float64Array(4);
   private limit = 0;
@@ -120,6 +122,7 @@ export class BounceBuffer {
     const whole = log2Down(slots);
     this.slots = new BounceSlots(slots);
     this.places = new Int32Array(slots);
+    this.dirty = new Int32Array(slots);
     this.usualOrder = Math.min(log2Up(Math.max(CHUNK, maxMapping)) - SLOT_SHIFT, whole);
     this.leastOrder = Math.min(Math.max(0, log2Up(operations.granule) - SLOT_SHIFT), whole);
     this.longest = Math.min(maxMapping, 2 ** (whole + SLOT_SHIFT));
@@ -166,10 +169,9 @@ export class BounceBuffer {
     const order = this.slots.classOf(Math.max(end, align));
     let slot = this.slots.take(order);
     if (slot < 0) slot = this.takeFresh(order, size);
-    const chunk = this.chunkOf(slot);
-    const dirty = chunk.dirtyFrom(slot);
-    if (dirty > end || pad > 0) this.clear(chunk, slot, pad, end, dirty);
-    chunk.soil(slot, end);
+    const dirty = this.dirty[slot]!;
+    if (dirty > end || pad > 0) this.clear(slot, pad, end, dirty);
+    this.dirty[slot] = end;
     this.counters[MAPS]!++;
     return slot;
   }
@@ -184,7 +186,7 @@ export class BounceBuffer {
    * mapping's bytes.
    */
   giveSoiled(slot: number): void {
-    this.chunkOf(slot).soil(slot, this.slots.runOf(slot) * SLOT_SIZE);
+    this.dirty[slot] = this.slots.runOf(slot) * SLOT_SIZE;
     this.slots.give(slot);
   }
 
@@ -269,7 +271,8 @@ export class BounceBuffer {
     return this.operations.allocate(size, limit, 'read-write', 'noncoherent');
   }
 
-  private clear(chunk: BounceChunk, slot: number, pad: number, end: number, dirty: number): void {
+  private clear(slot: number, pad: number, end: number, dirty: number): void {
+    const chunk = this.chunkOf(slot);
     const offset = chunk.offset(slot);
     if (pad > 0) this.zero(chunk.arena, offset, offset + pad);
     if (dirty > end) this.zero(chunk.arena, offset + end, offset + dirty);
@@ -289,7 +292,7 @@ export class BounceBuffer {
       this.grow(order, size);
       slot = this.slots.takeFresh(order);
     }
-    this.chunkOf(slot).soil(slot, SLOT_SIZE << order);
+    this.dirty[slot] = SLOT_SIZE << order;
     return slot;
   }
 

@@ -17,8 +17,6 @@ export class BounceChunk {
   /** Device address of the first slot. */
   readonly address: number;
 
-  /** For the first slot of each run: the number of bytes from there on that may not be zero. */
-  private readonly dirty: Int32Array;
   /**
    * For the first slot of each run: the view that was last copied out whole, and the one that was copied out in part.
    */
@@ -34,7 +32,6 @@ export class BounceChunk {
     this.allocation = allocation;
     this.arena = new Uint8Array(allocation.buffers[0]!);
     this.address = allocation.address;
-    this.dirty = new Int32Array(slots);
     this.wholes = new Array<Uint8Array | undefined>(slots).fill(undefined);
     this.parts = new Array<Uint8Array | undefined>(slots).fill(undefined);
     this.wholeAt = new Int32Array(slots);
@@ -59,15 +56,6 @@ export class BounceChunk {
   /** Copy all bytes of `source` to byte `at` of a run. */
   copyIn(slot: number, at: number, source: Uint8Array): void {
     this.arena.set(source, this.offset(slot) + at);
-  }
-
-  /** The number of bytes from the start of a run that may not be zero. */
-  dirtyFrom(slot: number): number {
-    return this.dirty[slot - this.first]!;
-  }
-
-  soil(slot: number, bytes: number): void {
-    this.dirty[slot - this.first] = bytes;
   }
 
   /**
