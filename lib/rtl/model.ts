@@ -6,10 +6,12 @@
  * once. They are subtracted from the microseconds that follow. While the design moves, the model asks the bus for one
  * microsecond after the other. When nothing moves any more, it sleeps until the next register access.
  */
+
+import { checkWhole } from '../arguments.ts';
 import type { DmaObserver } from '../debug/observer.ts';
 import { DmaError } from '../errors.ts';
 import type { BarDescription, DeviceBus, DeviceModel, FunctionDescription, Width } from '../sim/model.ts';
-import { checkCount, checkMhz, checkTraffic, checkWindow } from './checks.ts';
+import { checkNumbers, checkWindow } from './checks.ts';
 import { type ByteWrite, WriteHistory } from './history.ts';
 import { noteOfAct, noteOfInterrupt, noteOfReport } from './notes.ts';
 import { noWaveFile, Rewindable, rewindable } from './rewind.ts';
@@ -103,11 +105,11 @@ export class RtlModel implements DeviceModel {
   /** @throws DmaError as `Design.open` · EINVAL options */
   constructor(design: Design, options: RtlOptions) {
     const { mhz = 100, history = 1000, rewind } = options;
-    this.#design = rewind === undefined ? design : rewindable(design, checkCount('rewind', rewind, 1));
+    checkNumbers(options);
+    this.#design = rewind === undefined ? design : rewindable(design, rewind);
     this.#options = options;
-    this.#mhz = checkMhz(mhz);
-    this.#history = new WriteHistory(checkCount('history', history, 0));
-    checkTraffic(options);
+    this.#mhz = mhz;
+    this.#history = new WriteHistory(history);
     this.observer = {
       acted: (act) => this.#note(() => noteOfAct(act)),
       reported: (report) => this.#note(() => noteOfReport(report)),
@@ -195,7 +197,7 @@ export class RtlModel implements DeviceModel {
    * @throws DmaError EINVAL no address
    */
   history(address: bigint | number): ByteWrite[] {
-    if (typeof address !== 'bigint') checkCount('the address', address, 0);
+    if (typeof address !== 'bigint') checkWhole(address, 'the address', 0, Number.MAX_SAFE_INTEGER);
     return this.#history.of(BigInt(address));
   }
 

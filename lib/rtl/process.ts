@@ -5,6 +5,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { accessSync, closeSync, constants, readSync, writeSync } from 'node:fs';
+import { checkWhole } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
 import { isDescription } from './description.ts';
 import { FRAME, FrameWriter, HEADER, LONGEST_FRAME, PROTOCOL_VERSION, readBeats } from './frames.ts';
@@ -51,7 +52,8 @@ class ProcessSimulator implements Simulator {
   constructor(command: string, { args = [], timeout = 10_000 }: ProcessOptions, host: SimulatorHost) {
     this.#command = command;
     this.#host = host;
-    checkTimeout(timeout);
+    // A watchdog without a limit would never bite, or at once.
+    checkWhole(timeout, 'timeout', 1, 2 ** 31 - 1);
     if (command.includes('/')) checkExecutable(command);
     const { toChild, fromChild } = openPipes();
     try {
@@ -296,14 +298,6 @@ const living = new Set<ProcessSimulator>();
 
 function closeAll(): void {
   for (const simulator of [...living]) simulator.close();
-}
-
-/** @throws DmaError EINVAL: a watchdog without a limit would never bite, or at once */
-function checkTimeout(timeout: number): void {
-  if (Number.isInteger(timeout) && timeout >= 1 && timeout < 2 ** 31) return;
-  throw new DmaError('EINVAL', `timeout is ${String(timeout)}`, {
-    remedy: 'pass milliseconds, from 1 to 2^31 - 1',
-  });
 }
 
 /** @throws DmaError ENOENT, EACCES */

@@ -87,8 +87,8 @@ describe.skipIf(!python)('a model that runs', () => {
       [{ to: -3 }, 'to is -3'],
       [{ from: 100, to: 99 }, 'to is 99'],
       [{ to: Number.POSITIVE_INFINITY }, 'to is Infinity'],
-      [{ from: '5' as unknown as number }, 'from is 5'],
-      [{ file: '' }, 'the file of a waveform is ""'],
+      [{ from: '5' as unknown as number }, "from is the string '5'"],
+      [{ file: '' }, "the file of a waveform is the string ''"],
       [{ file: undefined as unknown as string }, 'the file of a waveform is undefined'],
     ] as const) {
       expect(() => model.waves({ file, ...window })).toThrow(refused('EINVAL', message));
