@@ -101,7 +101,7 @@ export class Buddy {
     if (target < 0) return -1;
     this.carve(from, block, order, target);
     const page = target << order;
-    if (this.last - page >= this.held.length) this.growHeld(this.last - page);
+    this.reach(this.last - page);
     return page;
   }
 
@@ -119,7 +119,7 @@ export class Buddy {
       const page = ((end - 1) >>> order) << order;
       if (page + pages - 1 > last || !this.freeFrom(page, order, pages)) continue;
       this.claim(page, pages);
-      if (this.last - page >= this.held.length) this.growHeld(this.last - page);
+      this.reach(this.last - page);
       return page;
     }
     return -1;
@@ -217,8 +217,9 @@ export class Buddy {
   }
 
   /** `held` grows where pages are taken, not at each `hold`: most of those are of addresses that magazines had. */
-  private growHeld(at: number): void {
-    const larger = new Uint8Array(Math.min(this.last + 1, 2 ** (32 - Math.clz32(at))));
+  private reach(place: number): void {
+    if (place < this.held.length) return;
+    const larger = new Uint8Array(Math.min(this.last + 1, 2 ** (32 - Math.clz32(place))));
     larger.set(this.held);
     this.held = larger;
   }
