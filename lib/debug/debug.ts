@@ -7,7 +7,7 @@
  *        |  enter, leave            |  report           |  before and after
  *      Ledger, Overlaps           Report              Watch: who owns which byte (watch.ts)
  */
-import { checkBoolean, checkListener, checkText, checkWhole } from '../arguments.ts';
+import { checkListener } from '../arguments.ts';
 import type { DmaDebugView, DmaEntry, DmaReport, ReportKind } from '../dma/debug-view.ts';
 import type { OwnMemory } from '../dma/operations/own-memory.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
@@ -15,7 +15,7 @@ import { type DmaError, throwUncaught } from '../errors.ts';
 import type { Attribution } from './attribution.ts';
 import { describeEntry, type Entry, type HeldEntry } from './entry.ts';
 import { Ledger } from './ledger.ts';
-import type { DebugOptions } from './options.ts';
+import { type DebugOptions, SETTING_CHECKS } from './options.ts';
 import type { Conflict } from './overlaps.ts';
 import { pendingMistakes } from './pending.ts';
 import type { WatchedPool } from './pools.ts';
@@ -89,7 +89,7 @@ export class DmaDebug implements DmaDebugView {
   }
 
   set allErrors(wanted: boolean) {
-    checkBoolean(wanted, 'allErrors');
+    SETTING_CHECKS.allErrors(wanted, 'allErrors');
     this.#allErrors = wanted;
   }
 
@@ -98,7 +98,7 @@ export class DmaDebug implements DmaDebugView {
   }
 
   set numErrors(wanted: number) {
-    checkWhole(wanted, 'numErrors', 0, Number.MAX_SAFE_INTEGER);
+    SETTING_CHECKS.numErrors(wanted, 'numErrors');
     this.#numErrors = wanted;
   }
 
@@ -107,7 +107,7 @@ export class DmaDebug implements DmaDebugView {
   }
 
   set driverFilter(wanted: string | undefined) {
-    if (wanted !== undefined) checkText(wanted, 'driverFilter');
+    if (wanted !== undefined) SETTING_CHECKS.driverFilter(wanted, 'driverFilter');
     this.#driverFilter = wanted;
   }
 

@@ -34,6 +34,13 @@ export interface DebugOptions {
   readonly print?: boolean;
 }
 
+/** The settings that a program can also change while the device is open. */
+export const SETTING_CHECKS = {
+  allErrors: checkBoolean,
+  numErrors: whole(0, Number.MAX_SAFE_INTEGER),
+  driverFilter: checkText,
+};
+
 /** Checks the `debug` option: true, false, or options. */
 export function checkDebug(wanted: unknown, what: string): void {
   if (typeof wanted === 'boolean') return;
@@ -41,9 +48,7 @@ export function checkDebug(wanted: unknown, what: string): void {
     throw argumentError(what, wanted, 'pass true, false or options of dma-debug');
   checkOptions<DebugOptions>(wanted, 'debug', {
     entries: checkSize,
-    allErrors: checkBoolean,
-    numErrors: whole(0, Number.MAX_SAFE_INTEGER),
-    driverFilter: checkText,
+    ...SETTING_CHECKS,
     stacks: oneOf('all', 'sampled', 'none'),
     contents: checkBoolean,
     print: checkBoolean,
