@@ -1,8 +1,9 @@
 /** Builds the addon with node-gyp, for machines that no prebuilt one serves. */
 import { spawnSync } from 'node:child_process';
-import { accessSync, constants, existsSync, realpathSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { delimiter, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { onPath } from '../programs.ts';
 import { buildFolder } from './load.ts';
 
 const COMPILERS = ['g++', 'c++', 'clang++'];
@@ -15,22 +16,6 @@ export function missingTools(env: NodeJS.ProcessEnv = process.env): string[] {
   if (onPath('make', env) === undefined) missing.push('make');
   if (onPath('python3', env) === undefined) missing.push('Python 3');
   return missing;
-}
-
-/** The file that the shell would run for `name`. */
-function onPath(name: string, env: NodeJS.ProcessEnv): string | undefined {
-  const program = name.trim().split(/\s+/)[0] ?? name;
-  const folders = program.includes('/') ? [''] : (env.PATH ?? '').split(delimiter);
-  return folders
-    .map((folder) => join(folder, program))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
 }
 
 /** The node-gyp that the package at `root` finds, or the one inside npm. */

@@ -6,25 +6,17 @@
  * it ends even when this process is killed.
  */
 import { spawn } from 'node:child_process';
-import {
-  accessSync,
-  existsSync,
-  constants as fsConstants,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  truncateSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { join } from 'node:path';
+import { onPath } from '../programs.ts';
 import { HarnessError, packagesHint } from './harness-error.ts';
 import { diskImage, type Machine, qemuArguments } from './machine.ts';
 
 const qemu = 'qemu-system-x86_64';
 /** Where the guest sees the share. */
 export const guestShare = '/run/userdma';
-/** What is on the share for the machine itself. */
+/** What is on the share for the machine itself, at its top. */
 export const OWN_FILES: ReadonlySet<string> = new Set(['config', 'command.sh', 'status', 'monitor']);
 
 export interface Job {
@@ -102,15 +94,7 @@ function makeDisks(share: string, { machine }: Job): void {
 }
 
 function requireTool(name: string): void {
-  const found = (process.env.PATH ?? '').split(delimiter).some((folder) => {
-    try {
-      accessSync(join(folder, name), fsConstants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  if (!found) throw new HarnessError(`${name} is not installed; ${packagesHint}`);
+  if (onPath(name) === undefined) throw new HarnessError(`${name} is not installed; ${packagesHint}`);
 }
 
 interface Ended {

@@ -17,6 +17,7 @@ import {
 } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { onPath } from '../../lib/programs.ts';
 import { PrivateApt, reason, systemMirror } from '../../lib/vm/debian-kernel.ts';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
 import { imageVersion, type Kernel } from '../../lib/vm/kernel.ts';
@@ -114,8 +115,7 @@ function checkConfig(wanted: string, got: string): void {
 }
 
 function checkTools(): void {
-  const folders = (process.env.PATH ?? '').split(':');
-  const missing = tools.filter((tool) => !folders.some((folder) => existsSync(join(folder, tool))));
+  const missing = tools.filter((tool) => onPath(tool) === undefined);
   const headers = ['/usr/include/libelf.h', '/usr/include/openssl/ssl.h'].filter((path) => !existsSync(path));
   if (missing.length + headers.length === 0) return;
   throw new HarnessError(
