@@ -1,6 +1,7 @@
 /** The problems that keep a device or this library from working on a machine. Each has its solution. */
 import { ownershipRemedy } from '../device-node.ts';
 import { whyNoAddon } from '../native/processor.ts';
+import { whichElse } from '../pci/absent.ts';
 import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
 import type { Machine } from './machine.ts';
 
@@ -147,10 +148,8 @@ function memoryProblems({ memlock, hugePages, root }: Machine, needs: Needs): Pr
 export function functionProblems(facts: FunctionFacts, machine: Machine): Problem[] {
   const { address, driver, group, members } = facts;
   if (!facts.exists) {
-    const similar = facts.similar.slice(0, 8).join(', ');
-    const advice =
-      similar === '' ? 'npx userdma list shows those of this machine' : `did you mean ${similar}?`;
-    return [{ id: 'absent', what: `there is no PCI function at ${address}`, advice }];
+    const what = `there is no PCI function at ${address}`;
+    return [{ id: 'absent', what, advice: whichElse(facts.similar) }];
   }
   if (group === undefined) {
     if (!facts.iommu) return []; // machineProblems reports this

@@ -9,8 +9,13 @@ export function noFunction({ address, similar, sysfs }: FunctionFacts, more = ''
       remedy: (process.platform === 'linux' ? 'run it where /sys is mounted' : 'run it on Linux') + more,
     });
   }
-  const meant = similar.slice(0, 8).join(', ');
   return new DmaError('ENODEV', `there is no PCI function at ${address}`, {
-    remedy: (meant === '' ? 'npx userdma list shows those of this machine' : `did you mean ${meant}?`) + more,
+    remedy: whichElse(similar) + more,
   });
+}
+
+/** What to do instead. @param similar addresses of functions that are there */
+export function whichElse(similar: readonly string[]): string {
+  const meant = similar.slice(0, 8).join(', ');
+  return meant === '' ? 'npx userdma list shows those of this machine' : `did you mean ${meant}?`;
 }
