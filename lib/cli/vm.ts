@@ -1,12 +1,12 @@
 /** userdma vm: a command in a virtual machine with devices of the caller's choice, without hardware and without root. */
 import { cpSync } from 'node:fs';
-import { basename, resolve } from 'node:path';
+import { relative, resolve } from 'node:path';
 import { DmaError } from '../errors.ts';
 import { parseAddress } from '../pci/address.ts';
 import { cacheFolder, checkHost, guestEnvironment } from '../vm/host.ts';
 import { prepareInitrd } from '../vm/initrd.ts';
 import { findKernel, type Kernel } from '../vm/kernel.ts';
-import type { Device, Machine } from '../vm/machine.ts';
+import { type Device, type Machine, vfioModules } from '../vm/machine.ts';
 import { ModuleTree } from '../vm/modules.ts';
 import { exitStatus, explain, OWN_FILES, run } from '../vm/run.ts';
 import { wholeNumber } from './whole-number.ts';
@@ -22,22 +22,19 @@ export interface VmOptions {
   readonly out?: string;
 }
 
-/** Modules that VFIO needs. A machine without an IOMMU remaps no interrupts either. */
-const VFIO = ['vfio_iommu_type1', 'vfio-pci'];
-const REMAPS_NOTHING = ['vfio_iommu_type1 allow_unsafe_interrupts=1', 'vfio-pci'];
-
 /** Runs `command` in the current folder inside a machine, and takes over its exit status. */
 export async function vm(command: readonly string[], options: VmOptions): Promise<void> {
   const limit = wholeNumber('--limit', options.limit);
   const machine = machineOf(options);
   checkHost();
-  const kernel = findKernel(cacheFolder());
+  const cache = cacheFolder();
+  const kernel = findKernel(cache);
   const modules = machine.modules.map((line) => line.split(' ')[0]!);
   checkModules(kernel, modules);
   const outcome = await run({
     machine,
     kernel: kernel.image,
-    initrd: prepareInitrd(kernel, cacheFolder(), modules),
+    initrd: prepareInitrd(kernel, cache, modules),
     command,
     folder: process.cwd(),
     environment: guestEnvironment(),
@@ -71,13 +68,12 @@ export function machineOf({ device, disk, module, bind, iommu, memory }: VmOptio
       remedy: `name it in a --device: drive=disk${images.indexOf(image)}`,
     });
   }
-  const vfio = iommu === 'virtio' ? REMAPS_NOTHING : VFIO;
   return {
     name: 'user',
     iommu,
     clock: 'host',
     memory,
-    modules: [...vfio, ...module],
+    modules: [...vfioModules(iommu), ...module],
     devices,
     bind: bind.map(parseAddress),
   };
@@ -94,6 +90,6 @@ function checkModules({ version, modules: folder }: Kernel, names: readonly stri
 }
 
 /** Copies the files that the command left on the share, and the kernel's console. */
-function keep(share: string, folder: string): void {
-  cpSync(share, folder, { recursive: true, filter: (path) => !OWN_FILES.has(basename(path)) });
+export function keep(share: string, folder: string): void {
+  cpSync(share, folder, { recursive: true, filter: (path) => !OWN_FILES.has(relative(share, path)) });
 }

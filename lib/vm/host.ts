@@ -14,14 +14,6 @@ export function checkHost(): void {
   throw new HarnessError('the virtual machine needs a Linux host on x86-64, whose programs it runs');
 }
 
-/** Seconds from USERDMA_VM_LIMIT, or `fallback`. */
-export function timeLimit(fallback: number): number {
-  const text = process.env.USERDMA_VM_LIMIT ?? '';
-  const seconds = text === '' ? fallback : Number(text);
-  if (!(seconds > 0)) throw new HarnessError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
-  return seconds;
-}
-
 /** The guest's environment: made anew, so that it is the same on every host. */
 export function guestEnvironment(): Record<string, string> {
   const passed = Object.entries(process.env).filter(

@@ -46,6 +46,15 @@ export interface Machine {
   readonly monitor?: boolean;
 }
 
+/**
+ * The modules of VFIO, with their parameters. Behind a virtio-iommu no interrupts are remapped: VFIO refuses that
+ * unless it is told that this is fine.
+ */
+export function vfioModules(iommu: Machine['iommu']): string[] {
+  const unsafe = iommu === 'virtio' ? ' allow_unsafe_interrupts=1' : '';
+  return [`vfio_iommu_type1${unsafe}`, 'vfio-pci'];
+}
+
 /** Files a machine is started from, and where its results go. */
 export interface BootFiles {
   readonly kernel: string;

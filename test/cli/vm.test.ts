@@ -1,7 +1,9 @@
 /** userdma vm: what the options make of a machine. That it boots is tested with the packed package. */
-import { resolve } from 'node:path';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { machineOf, type VmOptions } from '../../lib/cli/vm.ts';
+import { keep, machineOf, type VmOptions } from '../../lib/cli/vm.ts';
 import { qemuArguments } from '../../lib/vm/machine.ts';
 import { errorOf } from '../failures.ts';
 
@@ -50,4 +52,28 @@ describe('the machine of userdma vm', () => {
     const error = errorOf(() => machineOf({ ...PLAIN, ...options }));
     expect([error.code, error.message]).toEqual(['EINVAL', expect.stringMatching(text)]);
   });
+});
+
+it('what the command wrote is kept, but for the files of the machine itself', () => {
+  const work = mkdtempSync(join(tmpdir(), 'userdma-vm-keep-'));
+  try {
+    const share = join(work, 'share');
+    mkdirSync(join(share, 'more'), { recursive: true });
+    for (const name of [
+      'config',
+      'command.sh',
+      'status',
+      'console.log',
+      'result',
+      'more/status',
+      'more/config',
+    ]) {
+      writeFileSync(join(share, name), name);
+    }
+    keep(share, join(work, 'out'));
+    const kept = readdirSync(join(work, 'out'), { recursive: true }).map(String).sort();
+    expect(kept).toEqual(['console.log', 'more', 'more/config', 'more/status', 'result']);
+  } finally {
+    rmSync(work, { recursive: true });
+  }
 });

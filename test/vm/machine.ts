@@ -1,6 +1,6 @@
 /** The machines of the tests, as data: which IOMMU, which PCI devices at which address, which modules, who drives what. */
 
-import type { Machine as Bootable, Device } from '../../lib/vm/machine.ts';
+import { type Machine as Bootable, type Device, vfioModules } from '../../lib/vm/machine.ts';
 
 export interface Machine extends Bootable {
   /** The kernel that it boots: the one that is found (lib/vm/kernel.ts), or our own (own-kernel.ts). Default 'found'. */
@@ -9,7 +9,7 @@ export interface Machine extends Bootable {
   readonly shared: readonly string[];
 }
 
-const vfio = ['vfio_iommu_type1', 'vfio-pci'];
+const vfio = vfioModules('intel');
 const uio = ['uio_pci_generic', 'uio_netx'];
 
 /** The edu device as it comes: a 28-bit DMA mask. */
@@ -183,11 +183,10 @@ export const defaultMachine: Machine = {
 export const machines: readonly Machine[] = [
   defaultMachine,
   {
-    // No interrupt remapping on this one: VFIO refuses it unless told that this is fine.
     name: 'virtio-iommu',
     iommu: 'virtio',
     clock: 'jumps',
-    modules: ['vfio_iommu_type1 allow_unsafe_interrupts=1', 'vfio-pci'],
+    modules: vfioModules('virtio'),
     devices: [edu, wideEdu],
     shared: ['conformance'],
   },

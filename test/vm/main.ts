@@ -12,7 +12,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
-import { cacheFolder, checkHost, guestEnvironment, timeLimit } from '../../lib/vm/host.ts';
+import { cacheFolder, checkHost, guestEnvironment } from '../../lib/vm/host.ts';
 import { prepareInitrd } from '../../lib/vm/initrd.ts';
 import { findKernel } from '../../lib/vm/kernel.ts';
 import { exitStatus, explain, guestShare, type Job, run } from '../../lib/vm/run.ts';
@@ -25,6 +25,14 @@ const here = dirname(fileURLToPath(import.meta.url));
 const checkout = process.cwd();
 
 type Counts = Record<Result, number>;
+
+/** Seconds from USERDMA_VM_LIMIT, or `fallback`. */
+function timeLimit(fallback: number): number {
+  const text = process.env.USERDMA_VM_LIMIT ?? '';
+  const seconds = text === '' ? fallback : Number(text);
+  if (!(seconds > 0)) throw new HarnessError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
+  return seconds;
+}
 
 /** The machine `run` boots: the default one, or that named by USERDMA_VM_MACHINE. */
 function chosenMachine(): Machine {
