@@ -80,7 +80,7 @@ export function machineOf({ device, disk, module, bind, iommu, memory }: VmOptio
 }
 
 /** @throws DmaError ENOSYS the kernel does not have them */
-function checkModules({ version, modules: folder }: Kernel, names: readonly string[]): void {
+export function checkModules({ version, modules: folder }: Kernel, names: readonly string[]): void {
   const tree = new ModuleTree(folder);
   const missing = names.filter((name) => !tree.has(name));
   if (missing.length === 0) return;

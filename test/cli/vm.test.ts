@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { keep, machineOf, type VmOptions } from '../../lib/cli/vm.ts';
+import { checkModules, keep, machineOf, type VmOptions } from '../../lib/cli/vm.ts';
 import { qemuArguments } from '../../lib/vm/machine.ts';
 import { errorOf } from '../failures.ts';
 
@@ -75,5 +75,23 @@ it('what the command wrote is kept, but for the files of the machine itself', ()
     expect(kept).toEqual(['console.log', 'more', 'more/config', 'more/status', 'result']);
   } finally {
     rmSync(work, { recursive: true });
+  }
+});
+
+it('a module that the kernel does not have is named, before anything starts', () => {
+  const modules = mkdtempSync(join(tmpdir(), 'userdma-vm-modules-'));
+  try {
+    mkdirSync(join(modules, 'kernel'));
+    writeFileSync(join(modules, 'kernel', 'vfio-pci.ko.xz'), '');
+    writeFileSync(join(modules, 'modules.builtin'), 'kernel/fs/ext4/ext4.ko\n');
+    const kernel = { version: '6.12', image: '/boot/vmlinuz', modules };
+    checkModules(kernel, ['vfio_pci', 'vfio-pci', 'ext4']);
+    const { code, message } = errorOf(() => checkModules(kernel, ['vfio-pci', 'nonsense', 'absent']));
+    expect([code, message]).toEqual([
+      'ENOSYS',
+      expect.stringContaining('Linux 6.12 has no module nonsense, absent;'),
+    ]);
+  } finally {
+    rmSync(modules, { recursive: true });
   }
 });

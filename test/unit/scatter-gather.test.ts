@@ -579,3 +579,22 @@ describe('mistakes with lists', () => {
     assert.ok(!mapping.mapped);
   });
 });
+
+describe('memory of a device in another domain', () => {
+  it('has no address here: one view and a list are mapped as memory of the program', () => {
+    const here = iommu();
+    const there = iommu();
+    const { bytes } = there.dma.allocCoherent(PAGE);
+    bytes.fill(7);
+    // The device here has other memory at the same address.
+    here.dma.allocCoherent(PAGE).bytes.fill(9);
+    const single = here.dma.mapSingle(bytes, 'to-device');
+    const read = new Uint8Array(PAGE);
+    here.space.read(single.dmaAddress, read);
+    assert.deepEqual(read, bytes);
+    assert.notEqual(single.way, 'arithmetic');
+    const list = here.dma.mapSg([bytes], 'to-device');
+    assert.deepEqual(deviceReads(here, list), new Uint8Array(bytes));
+    assert.notEqual(list.way, 'arithmetic');
+  });
+});
