@@ -7,6 +7,7 @@ import * as node from 'node:test';
 
 interface TestApi {
   describe(name: string, body: () => void): void;
+  /** `body` may end with `skip`. */
   it(name: string, body: () => void | Promise<void>, timeout?: number): void;
   beforeAll(body: () => void | Promise<void>): void;
   afterAll(body: () => void | Promise<void>): void;
@@ -14,11 +15,29 @@ interface TestApi {
   afterEach(body: () => void | Promise<void>): void;
 }
 
+/** Why a test cannot run here. */
+class Skip extends Error {}
+
+/** Ends the test that calls it: it is neither passed nor failed, and the report has the reason. */
+export function skip(reason: string): never {
+  throw new Skip(reason);
+}
+
+async function orSkip(body: () => void | Promise<void>, tell: (reason: string) => void): Promise<void> {
+  try {
+    await body();
+  } catch (error) {
+    if (!(error instanceof Skip)) throw error;
+    tell(error.message);
+  }
+}
+
 async function vitestApi(): Promise<TestApi> {
   const vitest = await import('vitest');
   return {
     describe: (name, body) => void vitest.describe(name, body),
-    it: (name, body, timeout) => void vitest.it(name, body, timeout),
+    it: (name, body, timeout) =>
+      void vitest.it(name, ({ skip }) => orSkip(body, (reason) => skip(reason)), timeout),
     beforeAll: (body) => vitest.beforeAll(body),
     afterAll: (body) => vitest.afterAll(body),
     beforeEach: (body) => vitest.beforeEach(body),
@@ -28,7 +47,10 @@ async function vitestApi(): Promise<TestApi> {
 
 const nodeApi: TestApi = {
   describe: (name, body) => void node.describe(name, body),
-  it: (name, body, timeout) => void node.it(name, timeout === undefined ? {} : { timeout }, () => body()),
+  it: (name, body, timeout) =>
+    void node.it(name, timeout === undefined ? {} : { timeout }, (test) =>
+      orSkip(body, (reason) => test.skip(reason)),
+    ),
   beforeAll: (body) => node.before(() => body()),
   afterAll: (body) => node.after(() => body()),
   beforeEach: (body) => node.beforeEach(() => body()),

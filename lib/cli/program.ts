@@ -1,5 +1,6 @@
 /** The commands of `userdma`, with their options. Each command's code is loaded when the command is used. */
 import { Command, CommanderError, Option } from 'commander';
+import { iommus } from '../vm/iommu.ts';
 import { EXIT, fail } from './exit.ts';
 import type { RtlBuild, RtlCheck } from './rtl.ts';
 import type { VmOptions } from './vm.ts';
@@ -154,9 +155,7 @@ function program(isJson: boolean): Command {
     .option('--disk <image>', 'the file behind drive=disk0, disk1, ...; made if it is not there', collect, [])
     .option('--module <name>', 'a kernel module to load, with its parameters', collect, [])
     .option('--bind <BDF>', 'a function of the machine that vfio-pci gets', collect, [])
-    .addOption(
-      new Option('--iommu <kind>', 'of the machine').choices(['intel', 'virtio', 'none']).default('intel'),
-    )
+    .addOption(new Option('--iommu <kind>', 'of the machine').choices(Object.keys(iommus)).default('intel'))
     .option('--memory <size>', 'of the machine, as 512M or 2G', '1G')
     .option('--limit <seconds>', 'when the machine is switched off', '600')
     .option('--out <folder>', 'gets what the command wrote to /run/userdma, and the console of the kernel')

@@ -6,8 +6,9 @@ import { parseAddress } from '../pci/address.ts';
 import { cacheFolder, checkHost, guestEnvironment } from '../vm/host.ts';
 import { prepareInitrd } from '../vm/initrd.ts';
 import { findKernel, type Kernel } from '../vm/kernel.ts';
-import { type Device, type Machine, vfioModules } from '../vm/machine.ts';
+import { type Device, type Machine, VFIO_MODULES } from '../vm/machine.ts';
 import { ModuleTree } from '../vm/modules.ts';
+import { findQemu } from '../vm/qemu.ts';
 import { exitStatus, explain, OWN_FILES, run } from '../vm/run.ts';
 import { wholeNumber } from './whole-number.ts';
 
@@ -33,6 +34,7 @@ export async function vm(command: readonly string[], options: VmOptions): Promis
   checkModules(kernel, modules);
   const outcome = await run({
     machine,
+    qemu: findQemu(cache),
     kernel: kernel.image,
     initrd: prepareInitrd(kernel, cache, modules),
     command,
@@ -73,7 +75,7 @@ export function machineOf({ device, disk, module, bind, iommu, memory }: VmOptio
     iommu,
     clock: 'host',
     memory,
-    modules: [...vfioModules(iommu), ...module],
+    modules: [...VFIO_MODULES, ...module],
     devices,
     bind: bind.map(parseAddress),
   };

@@ -1,21 +1,7 @@
-/**
- * Debian's kernel package, fetched with apt and unpacked, never installed. apt works on lists, state and sources
- * of its own inside the cache folder, so the system's are not touched and no root is needed. The mirror is the one
- * the system uses; only the suite differs.
- */
-import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+/** Debian's kernel packages, unpacked in the cache. */
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { fetched, type PrivateApt, reason, unpack } from './apt.ts';
 import { HarnessError } from './harness-error.ts';
 import type { Kernel } from './kernel.ts';
 
@@ -25,142 +11,53 @@ const suites = ['bookworm-backports', 'trixie'];
 const metaPackage = 'linux-image-amd64';
 const ownNames = 'name USERDMA_VM_KERNEL (a bzImage) and USERDMA_VM_MODULES yourself';
 
-/** A mirror as apt's sources describe it. */
-interface Mirror {
-  readonly uri: string;
-  readonly keyring: string | undefined;
-}
-
-function deb822Mirrors(text: string): Mirror[] {
-  const stanzas = text.replace(/^#.*\n/gm, '').split(/\n\s*\n/);
-  return stanzas.flatMap((stanza) => {
-    const field = (name: string) => new RegExp(`^${name}:[ \\t]*(.+)$`, 'im').exec(stanza)?.[1]?.trim();
-    const keyring = field('Signed-By');
-    return (field('URIs') ?? '').split(/\s+/).map((uri) => ({ uri, keyring }));
-  });
-}
-
-function oneLineMirrors(text: string): Mirror[] {
-  const lines = text.matchAll(/^deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+\S+/gm);
-  return [...lines].map(([, options, uri]) => ({
-    uri: uri!,
-    keyring: /signed-by=(\S+)/.exec(options ?? '')?.[1],
-  }));
-}
-
-/** The system's Debian archive: its path ends in /debian, unlike that of security updates and of third parties. */
-export function systemMirror(): Mirror {
-  const folder = '/etc/apt/sources.list.d';
-  const more = existsSync(folder) ? readdirSync(folder).map((name) => join(folder, name)) : [];
-  const mirrors = ['/etc/apt/sources.list', ...more].filter(existsSync).flatMap((path) => {
-    const text = readFileSync(path, 'utf8');
-    if (path.endsWith('.sources')) return deb822Mirrors(text);
-    return path.endsWith('.list') ? oneLineMirrors(text) : [];
-  });
-  const mirror = mirrors.find(({ uri }) => /\/debian\/?$/.test(uri));
-  if (mirror === undefined) {
-    throw new HarnessError(
-      `no kernel for the virtual machine: apt has no Debian mirror to fetch one from; ${ownNames}`,
-    );
-  }
-  return mirror;
-}
-
-/** apt confined to `folder`, seeing `suite` of `mirror` and nothing else. */
-export class PrivateApt {
-  readonly #folder: string;
-  readonly #options: string[];
-
-  constructor(folder: string, suite: string, mirror: Mirror) {
-    this.#folder = folder;
-    const at = (name: string) => join(folder, name);
-    for (const name of ['lists/partial', 'cache/archives/partial']) mkdirSync(at(name), { recursive: true });
-    const signedBy = mirror.keyring === undefined ? '' : ` [signed-by=${mirror.keyring}]`;
-    writeFileSync(at('sources.list'), `deb${signedBy} ${mirror.uri} ${suite} main\n`);
-    const settings = {
-      'Dir::State': folder,
-      'Dir::State::lists': at('lists'),
-      'Dir::State::status': '/dev/null',
-      'Dir::Cache': at('cache'),
-      'Dir::Etc::sourcelist': at('sources.list'),
-      'Dir::Etc::sourceparts': '-',
-      'APT::Architecture': 'amd64',
-      'APT::Sandbox::User': 'root',
-      'Acquire::Languages': 'none',
-      'Acquire::Retries': '3',
-    };
-    this.#options = Object.entries(settings).flatMap(([name, value]) => ['-o', `${name}=${value}`]);
-  }
-
-  #run(tool: string, ...args: string[]): string {
-    const all = [...this.#options, ...args];
-    return execFileSync(tool, all, {
-      cwd: this.#folder,
-      encoding: 'utf8',
-      stdio: ['ignore', 'pipe', 'pipe'],
-    });
-  }
-
-  /** Fetches the package `name` depends on and returns the file. */
-  download(name: string): string {
-    this.#run('apt-get', 'update', '--error-on=any');
-    const dependency = /Depends: (linux-\S+)/.exec(this.#run('apt-cache', 'depends', name))?.[1];
-    if (dependency === undefined) throw new Error(`no ${name} in this suite`);
-    this.#run('apt-get', 'download', dependency);
-    const file = readdirSync(this.#folder).find((entry) => entry.endsWith('.deb'));
-    if (file === undefined) throw new Error(`apt-get left no ${dependency}`);
-    return join(this.#folder, file);
-  }
-}
-
-/** Unpacks the package so that `<root>/boot` and `<root>/lib/modules` are there. */
-function unpack(deb: string, root: string): void {
-  execFileSync('dpkg-deb', ['-x', deb, root]);
-  if (!existsSync(join(root, 'lib'))) symlinkSync('usr/lib', join(root, 'lib'));
+/** Up to Linux 6 one package has it all. From 7 on, that package depends on those of the image and of the modules. */
+function kernelPackages(apt: PrivateApt): string[] {
+  const [image] = apt.dependencies(metaPackage, /^linux-image-\d/);
+  if (image === undefined) throw new Error(`no ${metaPackage} in this suite`);
+  return [image, ...apt.dependencies(image, /^linux-(?:binary|modules)-\d/)];
 }
 
 function kernelIn(root: string): Kernel {
-  const boot = existsSync(join(root, 'boot')) ? readdirSync(join(root, 'boot')) : [];
-  const name = boot.find((entry) => entry.startsWith('vmlinuz-'));
-  if (name === undefined) throw new Error(`no kernel in ${root}`);
-  const version = name.slice('vmlinuz-'.length);
-  return { version, image: join(root, 'boot', name), modules: join(root, 'lib/modules', version) };
+  const all = join(root, 'lib/modules');
+  const version = existsSync(all) ? readdirSync(all)[0] : undefined;
+  if (version === undefined) throw new Error(`no kernel in ${root}`);
+  const modules = join(all, version);
+  // From Linux 7 on the image is beside the modules.
+  const image = [join(root, 'boot', `vmlinuz-${version}`), join(modules, 'vmlinuz')].find(existsSync);
+  if (image === undefined) throw new Error(`no image of Linux ${version} in ${root}`);
+  return { version, image, modules };
 }
 
-function fetch(cache: string, root: string, suite: string, mirror: Mirror): void {
-  const work = mkdtempSync(join(cache, 'fetch-'));
-  try {
-    const unpacked = join(work, 'root');
-    unpack(new PrivateApt(work, suite, mirror).download(metaPackage), unpacked);
-    kernelIn(unpacked);
-    renameSync(unpacked, root);
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
-}
-
-export function reason(error: unknown): string {
-  const { stderr, code, message } = error as { stderr?: string; code?: string; message: string };
-  if (code === 'ENOENT') return message;
-  const lines = (stderr || message).trim().split('\n');
-  return (lines.find((line) => line.startsWith('E: ')) ?? lines[0]!).trim();
-}
-
-/** The kernel in the cache, or a fresh one from the mirror. */
-export function debianKernel(cache: string): Kernel {
-  const root = join(cache, 'debian-kernel');
-  if (existsSync(root)) return kernelIn(root);
-  mkdirSync(cache, { recursive: true });
-  const mirror = systemMirror();
-  const failures: string[] = [];
-  for (const suite of suites) {
+function fetch(cache: string, suite: string): Kernel {
+  const root = fetched(cache, folderOf(suite), suite, (apt, unfinished) => {
     console.error(`vm: fetching the kernel of Debian's ${suite} (about 100 MB, once) ...`);
+    unpack(
+      kernelPackages(apt).map((name) => apt.download(name)),
+      unfinished,
+    );
+    kernelIn(unfinished);
+  });
+  return kernelIn(root);
+}
+
+const folderOf = (suite: string) => `debian-kernel-${suite}`;
+
+/**
+ * The kernel in the cache, or a fresh one from the mirror.
+ * @param suite whose newest kernel is wanted; without one, the first suite that can be had
+ */
+export function debianKernel(cache: string, suite?: string): Kernel {
+  const wanted = suite === undefined ? suites : [suite];
+  const failures: string[] = [];
+  for (const name of [...wanted].sort((a, b) => Number(isThere(cache, b)) - Number(isThere(cache, a)))) {
     try {
-      fetch(cache, root, suite, mirror);
-      return kernelIn(root);
+      return fetch(cache, name);
     } catch (error) {
-      failures.push(`${suite}: ${reason(error)}`);
+      failures.push(`${name}: ${reason(error)}`);
     }
   }
   throw new HarnessError(`no kernel for the virtual machine (${failures.join('; ')}); ${ownNames}`);
 }
+
+const isThere = (cache: string, suite: string) => existsSync(join(cache, folderOf(suite)));

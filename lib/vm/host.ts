@@ -2,10 +2,11 @@
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { HarnessError } from './harness-error.ts';
+import { setting } from './settings.ts';
 
 /** The folder of kernels and initrds that are kept: USERDMA_VM_CACHE, or ~/.cache/userdma. */
 export function cacheFolder(): string {
-  return resolve(process.env.USERDMA_VM_CACHE || join(homedir(), '.cache/userdma'));
+  return resolve(setting('CACHE') ?? join(homedir(), '.cache/userdma'));
 }
 
 /** @throws HarnessError the guest cannot run this host's programs */
@@ -14,12 +15,12 @@ export function checkHost(): void {
   throw new HarnessError('the virtual machine needs a Linux host on x86-64, whose programs it runs');
 }
 
-/** The guest's environment: made anew, so that it is the same on every host. */
-export function guestEnvironment(): Record<string, string> {
+/** The guest's environment: made anew, so that it is the same on every host. @param node the program that comes first */
+export function guestEnvironment(node = process.execPath): Record<string, string> {
   const passed = Object.entries(process.env).filter(
     ([name]) => name.startsWith('USERDMA_') && !name.startsWith('USERDMA_VM'),
   );
-  const path = [dirname(process.execPath), process.env.PATH ?? ''].join(delimiter);
+  const path = [dirname(node), process.env.PATH ?? ''].join(delimiter);
   return {
     ...Object.fromEntries(passed.map(([name, value]) => [name, value ?? ''])),
     ...{ PATH: path, HOME: '/tmp', LANG: 'C.UTF-8', npm_config_update_notifier: 'false' },

@@ -3,7 +3,8 @@
 # host's read-only root, binds devices, runs one command in there and leaves its exit status on the share.
 #
 #   /share        the host folder that results go to (9p, writable)
-#   /share/config MODULES (one a line, with parameters) and BIND (PCI addresses for vfio-pci), as shell variables
+#   /share/config MODULES (one a line, with parameters), BIND (PCI addresses for vfio-pci) and FOLDERS (tag and path,
+#                 one a line: more folders of the host), as shell variables
 #   /share/command.sh   what to run; sees the share as /run/userdma
 #   EARLY_MODULES       from the kernel command line
 
@@ -53,6 +54,7 @@ mount_9p host /host ro,cache=loose
 mount -t tmpfs tmpfs /layer
 mkdir /layer/upper /layer/work
 mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work overlay /root || fail 'mount overlay'
+mkdir -p /root/proc /root/sys /root/dev /root/run /root/tmp
 mount -t proc proc /root/proc
 mount --rbind /sys /root/sys
 mount --rbind /dev /root/dev
@@ -61,6 +63,11 @@ mkdir /root/run/userdma
 mount --bind /share /root/run/userdma
 mkdir -p /root/lib/modules
 mount --bind /lib/modules /root/lib/modules
+printf '%s\n' "$FOLDERS" | while read -r tag path; do
+  [ -z "$tag" ] && continue
+  mkdir -p "/root$path"
+  mount_9p "$tag" "/root$path" ro,cache=loose
+done
 ifconfig lo up
 stage 'root mounted'
 

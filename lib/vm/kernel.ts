@@ -1,13 +1,15 @@
 /**
- * Which kernel the guest runs: the one named by USERDMA_VM_KERNEL, else this computer's own when it has what we
- * need, else Debian's package, fetched once.
+ * Which kernel the guest runs: the one that USERDMA_VM_KERNEL names by the path of its image or by a suite of Debian,
+ * else this computer's own when it has what we need, else Debian's package, fetched once.
  */
 import { accessSync, closeSync, constants, existsSync, openSync, readSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname, join } from 'node:path';
+import { isSuite } from './apt.ts';
 import { debianKernel } from './debian-kernel.ts';
 import { HarnessError } from './harness-error.ts';
 import { ModuleTree, requiredModules } from './modules.ts';
+import { setting } from './settings.ts';
 
 export interface Kernel {
   readonly version: string;
@@ -52,7 +54,7 @@ function namedKernel(image: string): Kernel {
   const beside = ['../lib/modules', '../usr/lib/modules', '.'].map((folder) =>
     join(dirname(image), folder, version),
   );
-  const candidates = [process.env.USERDMA_VM_MODULES, ...beside, `/lib/modules/${version}`];
+  const candidates = [setting('MODULES'), ...beside, `/lib/modules/${version}`];
   const modules = candidates.find((folder) => folder !== undefined && existsSync(folder));
   if (modules === undefined) {
     throw new HarnessError(
@@ -74,6 +76,7 @@ function ownKernel(): Kernel | undefined {
 }
 
 export function findKernel(cache: string): Kernel {
-  const named = process.env.USERDMA_VM_KERNEL;
-  return named ? namedKernel(named) : (ownKernel() ?? debianKernel(cache));
+  const named = setting('KERNEL');
+  if (named === undefined) return ownKernel() ?? debianKernel(cache);
+  return isSuite(named) ? debianKernel(cache, named) : namedKernel(named);
 }

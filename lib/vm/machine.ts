@@ -1,10 +1,13 @@
 /**
  * Machines as data: which IOMMU, which PCI devices at which address, which kernel modules, who drives what.
  *
- * Every machine is a q35 with one CPU and nothing in it that is not named here. Guest programs write to a
+ * Every machine has one CPU and nothing in it that is not named here. Guest programs write to a
  * virtio-serial port that is QEMU's standard output; the kernel's own log goes to a file, so that the two never
  * mix. The host's root is visible read-only; a second, writable folder brings results back.
  */
+
+import { type ArchitectureName, architectures } from './architecture.ts';
+import { type IommuName, iommus } from './iommu.ts';
 
 /** A PCI device: QEMU's `-device` text and, where a test needs to find it, its address and who drives it. */
 export interface Device {
@@ -27,7 +30,11 @@ export interface Device {
 
 export interface Machine {
   readonly name: string;
-  readonly iommu: 'intel' | 'virtio' | 'none';
+  /** Default x86-64. */
+  readonly architecture?: ArchitectureName;
+  /** QEMU's `-cpu`. Default: that of the architecture. */
+  readonly cpu?: string;
+  readonly iommu: IommuName;
   /**
    * How the guest's time passes. 'jumps': by instructions executed, and straight to the next timer whenever the guest
    * is idle, so that a device that takes 100 ms costs the host nothing; 'host': as the host's.
@@ -46,43 +53,44 @@ export interface Machine {
   readonly monitor?: boolean;
 }
 
-/**
- * The modules of VFIO, with their parameters. Behind a virtio-iommu no interrupts are remapped: VFIO refuses that
- * unless it is told that this is fine.
- */
-export function vfioModules(iommu: Machine['iommu']): string[] {
-  const unsafe = iommu === 'virtio' ? ' allow_unsafe_interrupts=1' : '';
-  return [`vfio_iommu_type1${unsafe}`, 'vfio-pci'];
-}
+/** The modules of VFIO. */
+export const VFIO_MODULES: readonly string[] = ['vfio_iommu_type1', 'vfio-pci'];
 
 /** Files a machine is started from, and where its results go. */
 export interface BootFiles {
   readonly kernel: string;
   readonly initrd: string;
+  /** Host folder that is the guest's root. Default: the host's root. */
+  readonly root?: string;
+  /** More folders of the host that the guest sees, read-only. */
+  readonly folders?: readonly Folder[];
   /** Host folder the guest may write to. */
   readonly share: string;
   /** Host file that receives the guest kernel's console. */
   readonly console: string;
 }
 
-const iommuDevice = {
-  intel: ['-device', 'intel-iommu,intremap=on,caching-mode=on'],
-  virtio: ['-device', 'virtio-iommu-pci,addr=0x1e'],
-  none: [],
-} as const;
+/** A folder of the host that the guest sees at the same path, under another root than the host's. */
+export interface Folder {
+  readonly path: string;
+  /** What QEMU and the guest call it. */
+  readonly tag: string;
+}
+
+export function architectureOf({
+  architecture = 'x86-64',
+}: Machine): (typeof architectures)[ArchitectureName] {
+  return architectures[architecture];
+}
 
 /**
  * Kernel parameters. A kernel BUG must end the run at once instead of hanging it, hence `panic=-1 oops=panic`
  * (with `-no-reboot`). Words the kernel does not know become environment variables of the guest's /init.
  */
 function kernelCommandLine(machine: Machine): string {
-  const words = ['console=ttyS0', 'quiet', 'panic=-1', 'oops=panic', 'iommu=nopt'];
-  // On a busy host an emulated timer may miss the kernel's short test of it, which then panics.
-  words.push('no_timer_check');
-  words.push(`intel_iommu=${machine.iommu === 'intel' ? 'on' : 'off'}`);
-  // Must be there before the first driver of a device behind it.
-  if (machine.iommu === 'virtio') words.push('EARLY_MODULES=virtio-iommu');
-  return words.join(' ');
+  const { console, parameters } = architectureOf(machine);
+  const words = [`console=${console}`, 'quiet', 'panic=-1', 'oops=panic', ...parameters];
+  return [...words, ...iommus[machine.iommu].parameters].join(' ');
 }
 
 /** Only the emulator counts instructions: 4 ns each here. */
@@ -92,25 +100,16 @@ function clockArguments({ clock }: Machine, accel: string): string[] {
 
 /** QEMU's arguments for `machine`. `accel` is tcg unless the caller was told that KVM works here. */
 export function qemuArguments(machine: Machine, files: BootFiles, accel: string): string[] {
+  const { cpu, machine: board } = architectureOf(machine);
+  const { device: iommu } = iommus[machine.iommu];
   return [
-    ...['-nodefaults', '-machine', 'q35,kernel-irqchip=split', '-accel', accel],
+    ...['-nodefaults', '-machine', board, '-accel', accel],
     ...clockArguments(machine, accel),
-    ...[
-      '-cpu',
-      'max',
-      '-smp',
-      '1',
-      '-m',
-      machine.memory ?? '1G',
-      '-display',
-      'none',
-      '-monitor',
-      'none',
-      '-no-reboot',
-    ],
+    ...['-cpu', machine.cpu ?? cpu, '-smp', '1', '-m', machine.memory ?? '1G'],
+    ...['-display', 'none', '-monitor', 'none', '-no-reboot'],
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelCommandLine(machine)],
     ...['-serial', `file:${files.console}`],
-    ...iommuDevice[machine.iommu], // before the devices it serves
+    ...(iommu === undefined ? [] : ['-device', iommu]), // before the devices it serves
     ...machine.devices.flatMap(({ object, netdev, disk, image, qemu }) => [
       ...(object === undefined ? [] : ['-object', object]),
       ...(netdev === undefined ? [] : ['-netdev', netdev]),
@@ -120,7 +119,8 @@ export function qemuArguments(machine: Machine, files: BootFiles, accel: string)
     ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=output,signal=off'],
     ...['-device', 'virtserialport,chardev=output,name=userdma.output'],
     ...(machine.monitor ? monitor(files.share) : []),
-    ...share('/', 'host', 'readonly=on,multidevs=remap'),
+    ...share(files.root ?? '/', 'host', 'readonly=on,multidevs=remap'),
+    ...(files.folders ?? []).flatMap(({ path, tag }) => share(path, tag, 'readonly=on,multidevs=remap')),
     ...share(files.share, 'share', 'multidevs=remap'),
   ];
 }

@@ -11,9 +11,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { onPath } from '../programs.ts';
 import { HarnessError, packagesHint } from './harness-error.ts';
-import { diskImage, type Machine, qemuArguments } from './machine.ts';
+import { type Device, diskImage, type Folder, type Machine, qemuArguments } from './machine.ts';
+import type { Qemu } from './qemu.ts';
+import { setting } from './settings.ts';
 
-const qemu = 'qemu-system-x86_64';
 /** Where the guest sees the share. */
 export const guestShare = '/run/userdma';
 /** What is on the share for the machine itself, at its top. */
@@ -21,8 +22,13 @@ export const OWN_FILES: ReadonlySet<string> = new Set(['config', 'command.sh', '
 
 export interface Job {
   readonly machine: Machine;
+  readonly qemu: Qemu;
   readonly kernel: string;
   readonly initrd: string;
+  /** Host folder that is the guest's root. Default: the host's root. */
+  readonly root?: string;
+  /** Host folders that are mounted at the same path, where the guest's root is another than the host's. */
+  readonly folders?: readonly string[];
   /** Program and arguments. */
   readonly command: readonly string[];
   /** Folder the command starts in; the same path as on the host. */
@@ -65,21 +71,43 @@ function deviceVariables(machine: Machine): Record<string, string> {
   return Object.fromEntries(named.map((device) => [device.variable!, device.address!]));
 }
 
-function commandScript({ machine, command, folder, environment }: Job): string {
-  const variables = { ...environment, ...deviceVariables(machine), USERDMA_VM: machine.name };
+function commandScript(
+  { machine, command, folder, environment, qemu }: Job,
+  refused: readonly Refusal[],
+): string {
+  const variables = {
+    ...environment,
+    ...deviceVariables(machine),
+    USERDMA_VM: machine.name,
+    USERDMA_TEST_IOMMU: machine.iommu,
+    USERDMA_TEST_QEMU: qemu.version,
+    USERDMA_TEST_REFUSED: JSON.stringify(
+      Object.fromEntries(refused.map(({ device, reason }) => [device.variable ?? device.qemu, reason])),
+    ),
+  };
   const assignments = Object.entries(variables).map(([name, value]) => quote(`${name}=${value}`));
   const remove = machine.container === false ? 'rm -f /dev/vfio/vfio\n' : '';
   return `${remove}cd ${quote(folder)} || exit\nexec env -i ${[...assignments, ...command.map(quote)].join(' ')}\n`;
 }
 
-function writeInstructions(share: string, job: Job): void {
-  const { devices, bind: more = [] } = job.machine;
+/** A device that this QEMU does not make, and what it says. */
+interface Refusal {
+  readonly device: Device;
+  readonly reason: string;
+}
+
+function writeInstructions(share: string, job: Job, refused: readonly Refusal[]): void {
+  const { devices, modules, bind: more = [] } = job.machine;
   const bind = [...devices.flatMap(({ driver, address }) => (driver ? [address] : [])), ...more];
-  writeFileSync(
-    join(share, 'config'),
-    `MODULES=${quote(job.machine.modules.join('\n'))}\nBIND=${quote(bind.join(' '))}\n`,
-  );
-  writeFileSync(join(share, 'command.sh'), commandScript(job));
+  const folders = foldersOf(job).map(({ tag, path }) => `${tag} ${path}`);
+  const lines = { MODULES: modules.join('\n'), BIND: bind.join(' '), FOLDERS: folders.join('\n') };
+  const assignments = Object.entries(lines).map(([name, value]) => `${name}=${quote(value)}\n`);
+  writeFileSync(join(share, 'config'), assignments.join(''));
+  writeFileSync(join(share, 'command.sh'), commandScript(job, refused));
+}
+
+function foldersOf({ folders = [] }: Job): Folder[] {
+  return folders.map((path, index) => ({ path, tag: `folder${index}` }));
 }
 
 /** Bytes of a disk that is made here: more than tests write, and sparse. */
@@ -104,9 +132,9 @@ interface Ended {
 }
 
 /** Runs QEMU to its end. */
-function runQemu(args: readonly string[], { limit, print }: Job): Promise<Ended> {
+function runQemu(args: readonly string[], { qemu, limit, print }: Job): Promise<Ended> {
   return new Promise((resolve, reject) => {
-    const child = spawn('timeout', ['--kill-after=5', String(limit), qemu, ...args], {
+    const child = spawn('timeout', ['--kill-after=5', String(limit), ...qemu.command, ...args], {
       // An input at its end would count as a disconnected port, on which the guest's writes block: keep it open.
       stdio: ['pipe', 'pipe', 'pipe'],
     });
@@ -149,39 +177,82 @@ function readConsole(path: string): ConsoleLog {
 
 const timeoutStatuses: readonly (number | null)[] = [124, 137];
 
-async function attempt(job: Job): Promise<Outcome> {
+interface Attempt {
+  readonly outcome: Outcome;
+  /** QEMU's exit status: not 0 when QEMU itself failed, whatever the guest did. */
+  readonly status: number | null;
+}
+
+async function attempt(job: Job, refused: readonly Refusal[]): Promise<Attempt> {
   const share = mkdtempSync(join(tmpdir(), 'userdma-vm-'));
   const start = performance.now();
   try {
-    writeInstructions(share, job);
+    writeInstructions(share, job, refused);
     makeDisks(share, job);
-    const files = { kernel: job.kernel, initrd: job.initrd, share, console: join(share, 'console.log') };
-    const accel = process.env.USERDMA_VM_ACCEL ?? 'tcg';
-    const ended = await runQemu(qemuArguments(job.machine, files, accel), job);
+    const files = {
+      ...{ kernel: job.kernel, initrd: job.initrd, root: job.root ?? '/', folders: foldersOf(job) },
+      ...{ share, console: join(share, 'console.log') },
+    };
+    const ended = await runQemu(qemuArguments(job.machine, files, setting('ACCEL') ?? 'tcg'), job);
     if (ended.interrupted) throw new HarnessError('interrupted');
     const seconds = (performance.now() - start) / 1000;
     job.collect?.(share);
     const statusFile = join(share, 'status');
     const { stage, panic, troubles, lines } = readConsole(files.console);
-    if (existsSync(statusFile))
-      return { kind: 'exited', status: Number(readFileSync(statusFile, 'utf8')), seconds, troubles };
-    const kind = timeoutStatuses.includes(ended.status) ? 'timeout' : 'died';
-    return { kind, seconds, stage, panic, console: lines.slice(-15), complaint: ended.complaint };
+    const { status, complaint } = ended;
+    if (existsSync(statusFile)) {
+      const own = Number(readFileSync(statusFile, 'utf8'));
+      return { status, outcome: { kind: 'exited', status: own, seconds, troubles } };
+    }
+    const kind = timeoutStatuses.includes(status) ? 'timeout' : 'died';
+    return { status, outcome: { kind, seconds, stage, panic, console: lines.slice(-15), complaint } };
   } finally {
     rmSync(share, { recursive: true, force: true });
   }
 }
 
+/** The device that QEMU names in its refusal: `qemu-system-x86_64: -device edu,addr=0x10: the reason`. */
+export function refusedDevice(complaint: string, devices: readonly Device[]): Refusal | undefined {
+  for (const line of complaint.split('\n')) {
+    for (const device of devices) {
+      const [before, reason] = line.split(`-device ${device.qemu}: `);
+      if (reason !== undefined && !before!.includes('-device') && !reason.startsWith('warning:')) {
+        return { device, reason: reason.trim() };
+      }
+    }
+  }
+  return undefined;
+}
+
+function without(machine: Machine, device: Device): Machine {
+  return { ...machine, devices: machine.devices.filter((other) => other !== device) };
+}
+
 /**
- * Runs the job. A machine that dies before /init starts is started once more: that is the emulator tripping over
- * the kernel's self-modifying boot code, rare and not the command's doing.
+ * Runs the job. QEMU ends with 0 when the guest has ended, however badly, so another status before /init is QEMU's own
+ * refusal, and only then its complaints are more than warnings. A device that it refuses is left out, which the command
+ * is told of by USERDMA_TEST_REFUSED. A kernel that dies before /init is started once more: that is the emulator
+ * tripping over the kernel's self-modifying boot code, rare and not the command's doing.
  */
 export async function run(job: Job): Promise<Outcome> {
-  for (const tool of [qemu, 'timeout']) requireTool(tool);
-  const first = await attempt(job);
-  if (first.kind !== 'died' || first.stage !== undefined || first.complaint !== '') return first;
-  job.print(`vm: ${first.panic ?? 'the kernel died before its first process'}; starting once more\n`);
-  return attempt(job);
+  requireTool('timeout');
+  const refused: Refusal[] = [];
+  let machine = job.machine;
+  let deaths = 0;
+  for (;;) {
+    const { status, outcome } = await attempt({ ...job, machine }, refused);
+    if (outcome.kind !== 'died' || outcome.stage !== undefined) return outcome;
+    if (status === 0) {
+      if (++deaths > 1) return outcome;
+      job.print(`vm: ${outcome.panic ?? 'the kernel died before its first process'}; starting once more\n`);
+      continue;
+    }
+    const refusal = refusedDevice(outcome.complaint, machine.devices);
+    if (refusal === undefined) return outcome;
+    job.print(`vm: left out, because QEMU refuses it: ${refusal.device.qemu}: ${refusal.reason}\n`);
+    refused.push(refusal);
+    machine = without(machine, refusal.device);
+  }
 }
 
 /** The exit status that tells it: the command's, 124 for the time limit as timeout(1), 125 for a machine that died. */

@@ -39,7 +39,7 @@ describe('the machine of userdma vm', () => {
       iommu: 'virtio',
     });
     expect(machine.modules.at(-1)).toBe('nvme poll_queues=1');
-    expect(machine.modules.join()).toContain('allow_unsafe_interrupts=1');
+    expect(qemuArguments(machine, FILES, 'tcg').join()).toContain('allow_unsafe_interrupts=1');
     expect(machine.bind).toEqual(['0000:00:10.0']);
   });
 

@@ -4,10 +4,12 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
-import { afterEach, beforeEach, describe, it } from 'vitest';
+import { afterEach, beforeEach, describe, it, vi } from 'vitest';
 import { cpioArchive, directory, file } from '../../lib/vm/cpio.ts';
 import { imageVersion } from '../../lib/vm/kernel.ts';
 import { qemuArguments } from '../../lib/vm/machine.ts';
+import { refusedDevice } from '../../lib/vm/run.ts';
+import { takeFlags, withChoices } from '../vm/choices.ts';
 import { type Machine, machines } from '../vm/machine.ts';
 import report from '../vm/reporter.ts';
 import { findSuites } from '../vm/suites.ts';
@@ -58,6 +60,7 @@ describe('the reporter', () => {
 });
 
 describe('a machine', () => {
+  afterEach(() => vi.unstubAllEnvs());
   const files = { kernel: '/k', initrd: '/i', share: '/tmp/with,comma', console: '/c' };
 
   for (const machine of machines) {
@@ -75,10 +78,50 @@ describe('a machine', () => {
     assert.ok(iommu > 0 && iommu < args.findIndex((arg) => arg.startsWith('edu')));
   });
 
+  it('has the IOMMU and the processor of the run, unless its tests need another IOMMU', () => {
+    vi.stubEnv('USERDMA_VM_IOMMU', 'amd');
+    vi.stubEnv('USERDMA_VM_CPU', 'EPYC');
+    const of = (name: string) => {
+      const machine = withChoices(machines.find((candidate) => candidate.name === name)!);
+      return [machine.iommu, machine.cpu];
+    };
+    assert.deepEqual(
+      ['intel', 'virtio-iommu', 'no-iommu'].map((name) => of(name)),
+      [
+        ['amd', 'EPYC'],
+        ['virtio', 'EPYC'],
+        ['none', 'EPYC'],
+      ],
+    );
+    vi.stubEnv('USERDMA_VM_IOMMU', 'nothing');
+    assert.throws(() => of('intel'), /USERDMA_VM_IOMMU=nothing: there are intel, intel-scalable, amd/);
+  });
+
+  it('knows a device that QEMU refuses from one that it warns of', () => {
+    const devices = [{ qemu: 'edu,addr=0x10' }, { qemu: 'nvme,mdts=10' }];
+    const refused = (text: string) => refusedDevice(text, devices);
+    const nvme = { device: devices[1], reason: 'mdts exceeds 7' };
+    assert.deepEqual(refused('warning: slow\nqemu: -device nvme,mdts=10: mdts exceeds 7'), nvme);
+    assert.equal(refused('qemu: -device edu,addr=0x10: warning: old'), undefined);
+    assert.equal(refused('qemu: -device edu,addr=0x1: no such bus'), undefined);
+  });
+
   it('survives a comma in a path', () => {
     assert.ok(
       qemuArguments(machines[0]!, files, 'tcg').some((arg) => arg.includes('path=/tmp/with,,comma,')),
     );
+  });
+});
+
+describe('flags', () => {
+  afterEach(() => vi.unstubAllEnvs());
+
+  it('are the variables of the same name, and leave the filters', () => {
+    vi.stubEnv('USERDMA_VM_QEMU', '');
+    vi.stubEnv('USERDMA_VM_MACHINE', '');
+    assert.deepEqual(takeFlags(['--qemu', 'sid', '--machine=pcie', 'aer']), ['aer']);
+    assert.deepEqual([process.env.USERDMA_VM_QEMU, process.env.USERDMA_VM_MACHINE], ['sid', 'pcie']);
+    assert.throws(() => takeFlags(['--qemo', 'sid']), /--qemo.*the flags are --accel .*--qemu/);
   });
 });
 
@@ -106,6 +149,13 @@ describe('files of the harness', () => {
     assert.deepEqual(names([]), [['intel', ['vm/a.test.js', 'edu/c.test.js']], own, other]);
     assert.deepEqual(names(['edu']), [['intel', ['edu/c.test.js']], own]);
     assert.deepEqual(names(['no-vfio']), [other]);
+    // A machine and a file of it.
+    assert.deepEqual(names(['iommufd-edu/c']), [own]);
+    const chosen = machines.find(({ name }) => name === 'iommufd-edu');
+    assert.deepEqual(
+      findSuites(folder, ['c.test'], chosen).map(({ machine }) => machine.name),
+      ['iommufd-edu'],
+    );
     assert.deepEqual(names(['nothing']), []);
   });
 

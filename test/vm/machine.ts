@@ -1,6 +1,6 @@
 /** The machines of the tests, as data: which IOMMU, which PCI devices at which address, which modules, who drives what. */
 
-import { type Machine as Bootable, type Device, vfioModules } from '../../lib/vm/machine.ts';
+import { type Machine as Bootable, type Device, VFIO_MODULES } from '../../lib/vm/machine.ts';
 
 export interface Machine extends Bootable {
   /** The kernel that it boots: the one that is found (lib/vm/kernel.ts), or our own (own-kernel.ts). Default 'found'. */
@@ -9,7 +9,6 @@ export interface Machine extends Bootable {
   readonly shared: readonly string[];
 }
 
-const vfio = vfioModules('intel');
 const uio = ['uio_pci_generic', 'uio_netx'];
 
 /** The edu device as it comes: a 28-bit DMA mask. */
@@ -174,7 +173,7 @@ export const defaultMachine: Machine = {
   name: 'intel',
   iommu: 'intel',
   clock: 'jumps',
-  modules: vfio,
+  modules: VFIO_MODULES,
   devices: [edu, wideEdu, ...sharedGroup],
   shared: ['conformance', 'debug', 'edu', 'memory', 'mistakes'],
 };
@@ -186,7 +185,7 @@ export const machines: readonly Machine[] = [
     name: 'virtio-iommu',
     iommu: 'virtio',
     clock: 'jumps',
-    modules: vfioModules('virtio'),
+    modules: VFIO_MODULES,
     devices: [edu, wideEdu],
     shared: ['conformance'],
   },
@@ -195,7 +194,7 @@ export const machines: readonly Machine[] = [
     name: 'no-iommu',
     iommu: 'none',
     clock: 'jumps',
-    modules: [...vfio, ...uio],
+    modules: [...VFIO_MODULES, ...uio],
     devices: [undriven(edu), withRom(undriven(wideEdu)), ivshmem],
     shared: [],
   },
@@ -214,7 +213,7 @@ export const machines: readonly Machine[] = [
     name: 'pcie',
     iommu: 'intel',
     clock: 'host',
-    modules: ['nvme', 'virtio_blk', 'aer_inject', 'crc32c_generic', 'ext4', ...vfio],
+    modules: ['nvme', 'virtio_blk', 'aer_inject', 'crc32c_generic', 'ext4', ...VFIO_MODULES],
     devices: expressDevices,
     monitor: true,
     shared: ['nvme', 'nic', 'pci', 'virtio-blk'],

@@ -1,22 +1,25 @@
 /**
  * The virtual machine from the command line.
  *
- *   main.js run CMD...       runs CMD in this checkout inside the default machine and ends with its exit status
- *   main.js test [FILTER...] runs the guest tests on every machine that has some
+ *   main.js run CMD...                runs CMD in this checkout inside the default machine and ends with its exit status
+ *   main.js test [FLAG...] [FILTER...] runs the guest tests on every machine that has some
  *
  * Exit status: the command's; 1 when a test failed; 124 when the time limit was reached; 125 when the machine died
  * or could not be started.
  */
-import { existsSync, readFileSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
+import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
 import { cacheFolder, checkHost, guestEnvironment } from '../../lib/vm/host.ts';
 import { prepareInitrd } from '../../lib/vm/initrd.ts';
 import { findKernel } from '../../lib/vm/kernel.ts';
+import { findQemu } from '../../lib/vm/qemu.ts';
 import { exitStatus, explain, guestShare, type Job, run } from '../../lib/vm/run.ts';
-import { defaultMachine, type Machine, machines } from './machine.ts';
+import { setting } from '../../lib/vm/settings.ts';
+import { jobs, namedMachine, numberOf, takeFlags, withChoices } from './choices.ts';
+import { defaultMachine, type Machine } from './machine.ts';
+import { guestNode } from './node.ts';
 import { hasOwnKernel, ownKernel } from './own-kernel.ts';
 import type { ReportLine, Result } from './reporter.ts';
 import { findSuites, type Suite } from './suites.ts';
@@ -26,30 +29,28 @@ const checkout = process.cwd();
 
 type Counts = Record<Result, number>;
 
-/** Seconds from USERDMA_VM_LIMIT, or `fallback`. */
-function timeLimit(fallback: number): number {
-  const text = process.env.USERDMA_VM_LIMIT ?? '';
-  const seconds = text === '' ? fallback : Number(text);
-  if (!(seconds > 0)) throw new HarnessError(`USERDMA_VM_LIMIT=${text}: a number of seconds is needed`);
-  return seconds;
+/** What USERDMA_VM_RESULTS gets of each boot. */
+export interface BootResult extends Counts {
+  readonly machine: string;
+  readonly seconds: number;
+  readonly failures: readonly { readonly name: string; readonly file: string }[];
+  /** Of each skipped test. */
+  readonly reasons: readonly string[];
 }
 
-/** The machine `run` boots: the default one, or that named by USERDMA_VM_MACHINE. */
-function chosenMachine(): Machine {
-  const name = process.env.USERDMA_VM_MACHINE || defaultMachine.name;
-  const machine = machines.find((candidate) => candidate.name === name);
-  if (machine !== undefined) return machine;
-  const names = machines.map((candidate) => candidate.name).join(', ');
-  throw new HarnessError(`USERDMA_VM_MACHINE=${name}: there are ${names}`);
-}
+/** Seconds until a machine is switched off. */
+const timeLimit = () => numberOf('LIMIT', 600);
 
-type Host = Pick<Job, 'kernel' | 'initrd' | 'folder' | 'environment'>;
+type Host = Pick<Job, 'qemu' | 'kernel' | 'initrd' | 'root' | 'folders' | 'folder' | 'environment'> & {
+  readonly node: string;
+};
 
 const ownConfig = join(checkout, 'test/vm/kernel/config');
 
 /** Building a kernel takes long: machines that need it are left out of a run of everything until it is there. */
 function readySuites(suites: readonly Suite[], filters: readonly string[]): readonly Suite[] {
-  if (filters.length > 0 || hasOwnKernel(cacheFolder(), ownConfig)) return suites;
+  if (filters.length > 0 || setting('MACHINE') !== undefined || hasOwnKernel(cacheFolder(), ownConfig))
+    return suites;
   const isReady = ({ machine }: Suite) => machine.kernel !== 'own';
   const left = new Set(suites.filter((suite) => !isReady(suite)).map(({ machine }) => machine.name));
   for (const name of left) {
@@ -58,12 +59,20 @@ function readySuites(suites: readonly Suite[], filters: readonly string[]): read
   return suites.filter(isReady);
 }
 
-function prepare({ kernel: kind = 'found' }: Machine): Host {
+function prepare({ kernel: kind = 'found', architecture }: Machine): Host {
   checkHost();
   const cache = cacheFolder();
-  const kernel = kind === 'own' ? ownKernel(cache, ownConfig) : findKernel(cache);
-  const environment = { ...guestEnvironment(), USERDMA_TESTING: '1' };
-  return { kernel: kernel.image, initrd: prepareInitrd(kernel, cache), folder: checkout, environment };
+  const own = kind === 'own' || setting('KERNEL') === 'own';
+  const kernel = own ? ownKernel(cache, ownConfig) : findKernel(cache);
+  const node = guestNode(cache);
+  const root = setting('ROOT');
+  return {
+    ...{ qemu: findQemu(cache, architecture), kernel: kernel.image, initrd: prepareInitrd(kernel, cache) },
+    ...{ node, folder: checkout },
+    // Another root has neither this checkout nor the programs that are fetched.
+    ...(root === undefined ? {} : { root, folders: [checkout, dirname(dirname(node))] }),
+    environment: { ...guestEnvironment(node), USERDMA_TESTING: '1', USERDMA_TEST_LINUX: kernel.version },
+  };
 }
 
 const showOutput = (text: string) => void process.stdout.write(text);
@@ -71,8 +80,8 @@ const showOutput = (text: string) => void process.stdout.write(text);
 async function runCommand(command: readonly string[]): Promise<number> {
   if (command.length === 0) throw new HarnessError('nothing to run; example: npm run vm -- npm start -- edu');
   // What a person starts by hand, measurements too, has the host's time.
-  const machine: Machine = { ...chosenMachine(), clock: 'host' };
-  const job = { ...prepare(machine), machine, command, limit: timeLimit(600), print: showOutput };
+  const machine: Machine = { ...withChoices(namedMachine() ?? defaultMachine), clock: 'host' };
+  const job = { ...prepare(machine), machine, command, limit: timeLimit(), print: showOutput };
   const outcome = await run(job);
   if (outcome.kind !== 'exited') console.error(explain(outcome));
   return exitStatus(outcome);
@@ -95,21 +104,30 @@ function count(report: readonly ReportLine[]): Counts {
   return counts;
 }
 
-function testCommand(files: readonly string[]): string[] {
+function testCommand(node: string, files: readonly string[]): string[] {
   const reporters = [
     ['spec', 'stdout'],
     [join(here, 'reporter.js'), `${guestShare}/report`],
   ].flatMap(([name, to]) => [`--test-reporter=${name}`, `--test-reporter-destination=${to}`]);
-  return [process.execPath, '--test', '--test-concurrency=1', ...reporters, ...files];
+  return [node, '--test', '--test-concurrency=1', ...reporters, ...files];
 }
 
-async function runSuite(host: Host, { machine, files }: Suite, print: Job['print']): Promise<Counts> {
+async function runSuite(host: Host, suite: Suite, print: Job['print']): Promise<Counts> {
+  const { files } = suite;
+  const machine = withChoices(suite.machine);
   print(`vm: ${files.length} test file${files.length === 1 ? '' : 's'} on machine ${machine.name}\n`);
   let report: ReportLine[] = [];
   const collect = (share: string) => {
     report = readReport(join(share, 'report'));
   };
-  const job = { ...host, machine, command: testCommand(files), limit: timeLimit(600), print, collect };
+  const job = {
+    ...host,
+    machine,
+    command: testCommand(host.node, files),
+    limit: timeLimit(),
+    print,
+    collect,
+  };
   const outcome = await run(job);
   const counts = count(report);
   const complete = report.some((line) => 'end' in line);
@@ -122,7 +140,29 @@ async function runSuite(host: Host, { machine, files }: Suite, print: Job['print
     print(`vm: last test that ended: ${last === undefined ? 'none' : last.name}\n`);
   }
   print(`vm: ${machine.name}: ${summary(counts)} in ${outcome.seconds.toFixed(1)} s\n`);
+  keepResults(suite, counts, report, outcome.seconds);
   return counts;
+}
+
+/** A line of JSON for each boot, where a run wants its results in a file. */
+function keepResults(
+  { machine }: Suite,
+  counts: Counts,
+  report: readonly ReportLine[],
+  seconds: number,
+): void {
+  const path = setting('RESULTS');
+  if (path === undefined) return;
+  const of = (wanted: Result) =>
+    report.flatMap((line) => ('result' in line && line.result === wanted ? [line] : []));
+  const result: BootResult = {
+    machine: machine.name,
+    ...counts,
+    seconds,
+    failures: of('failed').map(({ name, file }) => ({ name, file })),
+    reasons: of('skipped').map(({ reason = '' }) => reason),
+  };
+  appendFileSync(path, `${JSON.stringify(result)}\n`);
 }
 
 function summary({ passed, failed, skipped }: Counts): string {
@@ -130,7 +170,7 @@ function summary({ passed, failed, skipped }: Counts): string {
 }
 
 /**
- * Two machines at a time, since each keeps one processor busy. The first one's output is shown as it comes, that
+ * Several machines at a time, since each keeps one processor busy. The first one's output is shown as it comes, that
  * of the others in order once all are off.
  */
 async function runSuites(hosts: ReadonlyMap<Machine, Host>, suites: readonly Suite[]): Promise<Counts[]> {
@@ -146,13 +186,14 @@ async function runSuites(hosts: ReadonlyMap<Machine, Host>, suites: readonly Sui
       results[index] = await runSuite(hosts.get(suite.machine)!, suite, index === 0 ? showOutput : keep);
     }
   };
-  const lanes = Array.from({ length: Math.min(2, availableParallelism()) }, lane);
+  const lanes = Array.from({ length: jobs() }, lane);
   await Promise.all(lanes).finally(() => showOutput(output.join('')));
   return results;
 }
 
-async function runTests(filters: readonly string[]): Promise<number> {
-  const suites = readySuites(findSuites(dirname(here), filters), filters);
+async function runTests(args: readonly string[]): Promise<number> {
+  const filters = takeFlags(args);
+  const suites = readySuites(findSuites(dirname(here), filters, namedMachine()), filters);
   if (suites.length === 0) throw new HarnessError(`no test file matches ${filters.join(' ')}`);
   const hosts = new Map<Machine, Host>();
   for (const { machine } of suites) hosts.set(machine, hosts.get(machine) ?? prepare(machine));
@@ -167,7 +208,7 @@ const [mode, ...rest] = process.argv.slice(2);
 try {
   if (mode === 'run') process.exitCode = await runCommand(rest);
   else if (mode === 'test') process.exitCode = await runTests(rest);
-  else throw new HarnessError('usage: main.js run CMD... | main.js test [FILTER...]');
+  else throw new HarnessError('usage: main.js run CMD... | main.js test [FLAG...] [FILTER...]');
 } catch (error) {
   if (!(error instanceof HarnessError)) throw error;
   console.error(`vm: ${error.message}`);

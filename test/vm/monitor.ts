@@ -4,6 +4,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 const PORTS = '/sys/class/virtio-ports';
 const PORT = 'userdma.monitor';
+/** Milliseconds until a command that QEMU does not answer is given up. */
+const DEADLINE = 120_000;
 
 interface Message {
   readonly return?: unknown;
@@ -37,8 +39,12 @@ export class Monitor {
   /** @throws Error what QEMU says */
   async execute(command: string, parameters: Readonly<Record<string, unknown>> = {}): Promise<unknown> {
     writeSync(this.#fd, `${JSON.stringify({ execute: command, arguments: parameters })}\n`);
+    const deadline = performance.now() + DEADLINE;
     for (;;) {
-      const message = (await this.#next())!;
+      const message = await this.#next(deadline);
+      if (message === undefined) {
+        throw new Error(`${command}: QEMU did not answer in ${DEADLINE / 1000} seconds`);
+      }
       if (message.event !== undefined) this.#events.push(message);
       else if (message.error !== undefined) throw new Error(`${command}: ${message.error.desc}`);
       else if ('return' in message) return message.return;
@@ -77,7 +83,7 @@ export class Monitor {
   }
 
   /** The next message; undefined when none has come by then. */
-  async #next(deadline = Number.POSITIVE_INFINITY): Promise<Message | undefined> {
+  async #next(deadline: number): Promise<Message | undefined> {
     for (;;) {
       const end = this.#text.indexOf('\n');
       if (end >= 0) {

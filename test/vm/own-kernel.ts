@@ -18,7 +18,7 @@ import {
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { onPath } from '../../lib/programs.ts';
-import { PrivateApt, reason, systemMirror } from '../../lib/vm/debian-kernel.ts';
+import { PrivateApt, reason, systemMirror } from '../../lib/vm/apt.ts';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
 import { imageVersion, type Kernel } from '../../lib/vm/kernel.ts';
 
@@ -78,7 +78,10 @@ function fetchSources(work: string): string {
     try {
       const apt = join(work, suite);
       mkdirSync(apt);
-      const deb = new PrivateApt(apt, suite, mirror).download(metaPackage);
+      const packages = new PrivateApt(apt, suite, mirror);
+      const [newest] = packages.dependencies(metaPackage, /^linux-source-\d/);
+      if (newest === undefined) throw new Error(`no ${metaPackage} in this suite`);
+      const deb = packages.download(newest);
       execFileSync('dpkg-deb', ['-x', deb, join(work, 'deb')]);
       const packed = join(work, 'deb/usr/src');
       const archive = readdirSync(packed).find((name) => name.endsWith('.tar.xz'));

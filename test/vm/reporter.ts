@@ -6,7 +6,7 @@ import type { TestEvent } from 'node:test/reporters';
 
 export type Result = 'passed' | 'failed' | 'skipped';
 export type ReportLine =
-  | { readonly result: Result; readonly name: string; readonly file: string }
+  | { readonly result: Result; readonly name: string; readonly file: string; readonly reason?: string }
   | { readonly end: true };
 
 /** The part of a pass or fail event that decides; Node 20's types do not know all of it. */
@@ -32,7 +32,11 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncGe
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue;
     const verdict = event.data as Verdict;
     const outcome = result(event.type, verdict);
-    const line: ReportLine = { result: outcome!, name: verdict.name, file: verdict.file ?? '' };
+    const why = [verdict.skip, verdict.todo].find((text) => typeof text === 'string' && text !== '');
+    const line: ReportLine = {
+      ...{ result: outcome!, name: verdict.name, file: verdict.file ?? '' },
+      ...(typeof why === 'string' ? { reason: why } : {}),
+    };
     if (outcome !== undefined) yield `${JSON.stringify(line)}\n`;
   }
   const end: ReportLine = { end: true };

@@ -26,16 +26,22 @@ function filesOf(machine: Machine, tests: string): string[] {
 
 /**
  * @param tests folder of the compiled tests
- * @param filters parts of file paths or names of machines; none means all
+ * @param filters parts of file paths, names of machines, or both as MACHINE/PART; none means all
+ * @param only the machine that is meant, where one is
  */
-export function findSuites(tests: string, filters: readonly string[]): Suite[] {
+export function findSuites(tests: string, filters: readonly string[], only?: Machine): Suite[] {
   const wanted = (machine: Machine, file: string) =>
-    filters.length === 0 ||
-    filters.some((filter) => filter === machine.name || file.slice(tests.length).includes(filter));
+    filters.length === 0 || filters.some((filter) => matches(filter, machine, file.slice(tests.length)));
   return machines.flatMap((machine) => {
+    if (only !== undefined && machine !== only) return [];
     const files = filesOf(machine, tests).filter((file) => wanted(machine, file));
     return deal(files).map((part) => ({ machine, files: part }));
   });
+}
+
+function matches(filter: string, { name }: Machine, file: string): boolean {
+  if (filter === name || file.includes(filter)) return true;
+  return filter.startsWith(`${name}/`) && file.includes(filter.slice(name.length + 1));
 }
 
 /** More files than this are worth a boot of their own on the other processor. */

@@ -1,0 +1,33 @@
+/** The IOMMUs that QEMU emulates, as data: the device and the kernel's parameters. */
+
+export type IommuName = 'intel' | 'intel-scalable' | 'amd' | 'virtio' | 'none';
+
+export interface Iommu {
+  /** QEMU's `-device` text, if it is a device. */
+  readonly device?: string;
+  readonly parameters: readonly string[];
+}
+
+export const iommus: Readonly<Record<IommuName, Iommu>> = {
+  intel: { device: 'intel-iommu,intremap=on,caching-mode=on', parameters: ['intel_iommu=on'] },
+  'intel-scalable': {
+    device: 'intel-iommu,intremap=on,caching-mode=on,x-scalable-mode=on,aw-bits=48',
+    parameters: ['intel_iommu=on,sm_on'],
+  },
+  amd: { device: 'amd-iommu,intremap=on', parameters: ['intel_iommu=off'] },
+  virtio: {
+    device: 'virtio-iommu-pci,addr=0x1e',
+    parameters: [
+      'intel_iommu=off',
+      // Must be there before the first driver of a device behind it.
+      'EARLY_MODULES=virtio-iommu',
+      // Behind it no interrupts are remapped: VFIO refuses that unless it is told that this is fine.
+      'vfio_iommu_type1.allow_unsafe_interrupts=1',
+    ],
+  },
+  none: { parameters: ['intel_iommu=off'] },
+};
+
+export function isIommu(name: string): name is IommuName {
+  return Object.hasOwn(iommus, name);
+}
