@@ -3,6 +3,7 @@ import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller
 import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { type Fault, NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { deviceOrSkip } from '../harness.ts';
 
 export interface NvmeWorld {
   readonly name: string;
@@ -21,9 +22,8 @@ export interface NvmeWorld {
 }
 
 const address = process.env.USERDMA_TEST_NVME;
-const second = process.env.USERDMA_TEST_NVME_SECOND;
 
-function hardware(first: string, large: string): NvmeWorld {
+function hardware(first: string): NvmeWorld {
   return {
     name: `vfio ${first}`,
     rounds: 4,
@@ -31,7 +31,7 @@ function hardware(first: string, large: string): NvmeWorld {
     logged: true,
     open: (options) => openPci(first, options),
     openWatched: () => ({ fn: openPci(first, { debug: { print: false } }) }),
-    openLarge: () => openPci(large),
+    openLarge: async () => openPci(deviceOrSkip('USERDMA_TEST_NVME_LARGE')),
   };
 }
 
@@ -51,14 +51,14 @@ function simulation(what: string, options: SimulateOptions = {}, latency = 10): 
 }
 
 export const worlds: readonly NvmeWorld[] =
-  address === undefined || second === undefined
+  address === undefined
     ? [
         simulation(''),
         simulation('prompt ', {}, 0),
         simulation('direct ', { iommu: false }),
         simulation('direct incoherent ', { iommu: false, coherent: false }),
       ]
-    : [hardware(address, second)];
+    : [hardware(address)];
 
 export interface Opened extends AsyncDisposable {
   readonly nvme: NvmeController;

@@ -151,7 +151,7 @@ describe('files of the harness', () => {
     assert.deepEqual(names(['no-vfio']), [other]);
     // A machine and a file of it.
     assert.deepEqual(names(['iommufd-edu/c']), [own]);
-    const chosen = machines.find(({ name }) => name === 'iommufd-edu');
+    const chosen = machines.filter(({ name }) => name === 'iommufd-edu');
     assert.deepEqual(
       findSuites(folder, ['c.test'], chosen).map(({ machine }) => machine.name),
       ['iommufd-edu'],

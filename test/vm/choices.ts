@@ -44,14 +44,16 @@ export function jobs(): number {
   return numberOf('JOBS', Math.min(2, availableParallelism()));
 }
 
-/** The machine that is named, or undefined where none is. */
-export function namedMachine(): Machine | undefined {
-  const name = setting('MACHINE');
-  if (name === undefined) return undefined;
-  const machine = machines.find((candidate) => candidate.name === name);
-  if (machine !== undefined) return machine;
-  const names = machines.map((candidate) => candidate.name).join(', ');
-  throw new HarnessError(`USERDMA_VM_MACHINE=${name}: there are ${names}`);
+/** The machines that are named, separated by commas; undefined where none is. */
+export function namedMachines(): readonly Machine[] | undefined {
+  return setting('MACHINE')
+    ?.split(',')
+    .map((name) => {
+      const machine = machines.find((candidate) => candidate.name === name);
+      if (machine !== undefined) return machine;
+      const names = machines.map((candidate) => candidate.name).join(', ');
+      throw new HarnessError(`USERDMA_VM_MACHINE=${name}: there are ${names}`);
+    });
 }
 
 /**

@@ -119,7 +119,7 @@ const expressDevices: readonly Device[] = [
   testDevice,
   ...[4, 5, 6, 7].map(rootPort),
   nvme('nvme0', 4, 1, 'USERDMA_TEST_NVME'),
-  nvme('nvme1', 5, 2, 'USERDMA_TEST_NVME_SECOND', 10),
+  nvme('nvme1', 5, 2, 'USERDMA_TEST_NVME_SECOND'),
   {
     // A network whose only member it is: it hears itself, by its own loopback.
     netdev: 'hubport,id=net0,hubid=0',
@@ -166,6 +166,9 @@ const expressDevices: readonly Device[] = [
     variable: 'USERDMA_TEST_VIRTIO_BLK',
     disk: 'vblk0',
   },
+  rootPort(11),
+  // QEMU 11 refuses it.
+  nvme('nvme2', 11, 9, 'USERDMA_TEST_NVME_LARGE', 10),
 ];
 
 /** What `npm run vm` boots, and where tests run that ask for no other machine. */

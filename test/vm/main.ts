@@ -17,32 +17,25 @@ import { findKernel } from '../../lib/vm/kernel.ts';
 import { findQemu } from '../../lib/vm/qemu.ts';
 import { exitStatus, explain, guestShare, type Job, run } from '../../lib/vm/run.ts';
 import { setting } from '../../lib/vm/settings.ts';
-import { jobs, namedMachine, numberOf, takeFlags, withChoices } from './choices.ts';
+import { jobs, namedMachines, numberOf, takeFlags, withChoices } from './choices.ts';
 import { defaultMachine, type Machine } from './machine.ts';
-import { guestNode } from './node.ts';
+import { guestNode, versionOf } from './node.ts';
 import { hasOwnKernel, ownKernel } from './own-kernel.ts';
 import type { ReportLine, Result } from './reporter.ts';
+import type { BootResult, Counts } from './results.ts';
 import { findSuites, type Suite } from './suites.ts';
 
 const here = dirname(fileURLToPath(import.meta.url));
 const checkout = process.cwd();
-
-type Counts = Record<Result, number>;
-
-/** What USERDMA_VM_RESULTS gets of each boot. */
-export interface BootResult extends Counts {
-  readonly machine: string;
-  readonly seconds: number;
-  readonly failures: readonly { readonly name: string; readonly file: string }[];
-  /** Of each skipped test. */
-  readonly reasons: readonly string[];
-}
 
 /** Seconds until a machine is switched off. */
 const timeLimit = () => numberOf('LIMIT', 600);
 
 type Host = Pick<Job, 'qemu' | 'kernel' | 'initrd' | 'root' | 'folders' | 'folder' | 'environment'> & {
   readonly node: string;
+  readonly nodeVersion: string;
+  /** The kernel's version. */
+  readonly linux: string;
 };
 
 const ownConfig = join(checkout, 'test/vm/kernel/config');
@@ -68,7 +61,7 @@ function prepare({ kernel: kind = 'found', architecture }: Machine): Host {
   const root = setting('ROOT');
   return {
     ...{ qemu: findQemu(cache, architecture), kernel: kernel.image, initrd: prepareInitrd(kernel, cache) },
-    ...{ node, folder: checkout },
+    ...{ node, nodeVersion: versionOf(node), linux: kernel.version, folder: checkout },
     // Another root has neither this checkout nor the programs that are fetched.
     ...(root === undefined ? {} : { root, folders: [checkout, dirname(dirname(node))] }),
     environment: { ...guestEnvironment(node), USERDMA_TESTING: '1', USERDMA_TEST_LINUX: kernel.version },
@@ -80,7 +73,7 @@ const showOutput = (text: string) => void process.stdout.write(text);
 async function runCommand(command: readonly string[]): Promise<number> {
   if (command.length === 0) throw new HarnessError('nothing to run; example: npm run vm -- npm start -- edu');
   // What a person starts by hand, measurements too, has the host's time.
-  const machine: Machine = { ...withChoices(namedMachine() ?? defaultMachine), clock: 'host' };
+  const machine: Machine = { ...withChoices(namedMachines()?.[0] ?? defaultMachine), clock: 'host' };
   const job = { ...prepare(machine), machine, command, limit: timeLimit(), print: showOutput };
   const outcome = await run(job);
   if (outcome.kind !== 'exited') console.error(explain(outcome));
@@ -140,13 +133,14 @@ async function runSuite(host: Host, suite: Suite, print: Job['print']): Promise<
     print(`vm: last test that ended: ${last === undefined ? 'none' : last.name}\n`);
   }
   print(`vm: ${machine.name}: ${summary(counts)} in ${outcome.seconds.toFixed(1)} s\n`);
-  keepResults(suite, counts, report, outcome.seconds);
+  keepResults(host, machine, counts, report, outcome.seconds);
   return counts;
 }
 
 /** A line of JSON for each boot, where a run wants its results in a file. */
 function keepResults(
-  { machine }: Suite,
+  host: Host,
+  machine: Machine,
   counts: Counts,
   report: readonly ReportLine[],
   seconds: number,
@@ -157,6 +151,9 @@ function keepResults(
     report.flatMap((line) => ('result' in line && line.result === wanted ? [line] : []));
   const result: BootResult = {
     machine: machine.name,
+    architecture: machine.architecture ?? 'x86-64',
+    iommu: machine.iommu,
+    ...{ linux: host.linux, qemu: host.qemu.version, node: host.nodeVersion },
     ...counts,
     seconds,
     failures: of('failed').map(({ name, file }) => ({ name, file })),
@@ -193,7 +190,7 @@ async function runSuites(hosts: ReadonlyMap<Machine, Host>, suites: readonly Sui
 
 async function runTests(args: readonly string[]): Promise<number> {
   const filters = takeFlags(args);
-  const suites = readySuites(findSuites(dirname(here), filters, namedMachine()), filters);
+  const suites = readySuites(findSuites(dirname(here), filters, namedMachines()), filters);
   if (suites.length === 0) throw new HarnessError(`no test file matches ${filters.join(' ')}`);
   const hosts = new Map<Machine, Host>();
   for (const { machine } of suites) hosts.set(machine, hosts.get(machine) ?? prepare(machine));

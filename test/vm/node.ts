@@ -1,6 +1,6 @@
 /** The Node.js of the guest: this process's own, or another one that USERDMA_VM_NODE names by its path or major version. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { reason } from '../../lib/vm/apt.ts';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
@@ -34,4 +34,14 @@ export function nodeOfMajor(cache: string, major: string, architecture = 'x64'):
     }
   }
   return join(folder, program);
+}
+
+/** For example 24.22.3, of a program that may be for another processor than this one. */
+export function versionOf(node: string): string {
+  if (node === process.execPath) return process.versions.node;
+  const description = join(node, '../../package.json');
+  if (existsSync(description)) {
+    return String((JSON.parse(readFileSync(description, 'utf8')) as { version: string }).version);
+  }
+  return execFileSync(node, ['--version'], { encoding: 'utf8' }).trim().slice(1);
 }

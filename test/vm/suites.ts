@@ -27,13 +27,16 @@ function filesOf(machine: Machine, tests: string): string[] {
 /**
  * @param tests folder of the compiled tests
  * @param filters parts of file paths, names of machines, or both as MACHINE/PART; none means all
- * @param only the machine that is meant, where one is
+ * @param only the machines that are meant, where some are
  */
-export function findSuites(tests: string, filters: readonly string[], only?: Machine): Suite[] {
+export function findSuites(
+  tests: string,
+  filters: readonly string[],
+  only: readonly Machine[] = machines,
+): Suite[] {
   const wanted = (machine: Machine, file: string) =>
     filters.length === 0 || filters.some((filter) => matches(filter, machine, file.slice(tests.length)));
-  return machines.flatMap((machine) => {
-    if (only !== undefined && machine !== only) return [];
+  return only.flatMap((machine) => {
     const files = filesOf(machine, tests).filter((file) => wanted(machine, file));
     return deal(files).map((part) => ({ machine, files: part }));
   });
