@@ -4,6 +4,7 @@ import { setImmediate as tick } from 'node:timers/promises';
 import { Edu, MAX_TRANSFER } from '../../examples/edu/driver.ts';
 import { type CoherentBuffer, DmaError, dmaBitMask } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
+import { owned } from '../owned.ts';
 import { worlds } from './worlds.ts';
 
 const DEVICE_ROOM = 4095;
@@ -28,13 +29,13 @@ function hasCode(code: string): (error: unknown) => boolean {
 for (const world of worlds) {
   describe(`edu on ${world.name}`, () => {
     it('identifies itself and is alive', async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       assert.equal(edu.identify().major, 1);
       for (const word of [0, 1, 0x8000_0000, 0xffff_ffff, 0x1234_5678]) assert.ok(edu.isAlive(word));
     });
 
     it(`computes factorials by interrupt, ${world.factorials} of them, none lost`, async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       let expected = 1;
       for (let n = 1; n <= 12; n++) {
         expected *= n;
@@ -46,7 +47,7 @@ for (const world of worlds) {
     });
 
     it(`moves random payloads both ways at every alignment, ${world.transfers} transfers`, async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));
       const random = generator(seed);
       for (let i = 0; i < world.transfers / 2; i++) {
@@ -74,7 +75,7 @@ for (const world of worlds) {
     });
 
     it('moves memory of the program itself, from wherever it lies', async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const slab = Buffer.alloc(20_000);
       for (const [from, to, length] of [
         [0, 4096, 1],
@@ -94,7 +95,7 @@ for (const world of worlds) {
     });
 
     it(`hands out only addresses under the mask, also after ${world.allocations} allocations`, async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const { dma } = edu.fn;
       const limit = 1n << BigInt(world.dmaBits);
       const held: CoherentBuffer[] = [];
@@ -124,7 +125,7 @@ for (const world of worlds) {
 
     const translated = world.translated ? it : () => {};
     translated('cannot reach an address that was never mapped, nor one that was freed', async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const { dma } = edu.fn;
       await edu.write(new Uint8Array(2048).fill(0xa5));
       const before = Array.from({ length: 16 }, (_, i) => fill(dma.allocCoherent(4096), i));
@@ -150,7 +151,7 @@ for (const world of worlds) {
     });
 
     it('leaves no live view behind: free, close, and a second close', async () => {
-      const edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      const edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const one = edu.fn.dma.allocCoherent(100);
       const view = new Uint32Array(one.buffer);
       assert.equal(view.length, 25);
@@ -170,7 +171,7 @@ for (const world of worlds) {
     });
 
     it('refuses bad sizes and stays usable', async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const { dma } = edu.fn;
       for (const size of [
         0,
@@ -189,7 +190,7 @@ for (const world of worlds) {
     });
 
     it('refuses bad register accesses', async () => {
-      using edu = new Edu(await world.open(), { dmaBits: world.dmaBits });
+      using edu = await owned(world.open(), (fn) => new Edu(fn, { dmaBits: world.dmaBits }));
       const bar = edu.fn.bar(0);
       const { size } = bar.info;
       for (const offset of [

@@ -7,6 +7,7 @@ import { DmaError, openPci } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 import { afterEach, assert, describe, it } from '../harness.ts';
+import { owned } from '../owned.ts';
 import { expectFrame, fill, newSeed, numbers, packetOf, receive, settle, transmit } from './traffic.ts';
 import { type NicWorld, worlds } from './worlds.ts';
 
@@ -281,7 +282,10 @@ for (const world of worlds) {
 
     it('refuses wrong packets, and takes none of their batch', async () => {
       using nic = await open(world);
-      using other = new E1000e(await openOther(), { descriptors: 8, packets: 16, loopback: true });
+      using other = await owned(
+        openOther(),
+        (fn) => new E1000e(fn, { descriptors: 8, packets: 16, loopback: true }),
+      );
       const good = packetOf(nic, 1, 60);
       const bad = packetOf(nic, 2, 60);
       for (const length of [

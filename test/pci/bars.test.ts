@@ -62,7 +62,8 @@ describe(`the BAR of ${nvme.name}, with its MSI-X table in it`, () => {
   it('shows the pending bits, and keeps them from being written', () => {
     const bar = fn.bar(0);
     assert.equal(bar.read64(PENDING), 0n);
-    assert.equal(bar.read8(PENDING + 15), 0);
+    // The specification lets software read them by 32 and 64 bits only.
+    assert.equal(bar.read32(PENDING + 12), 0);
     refuses(() => bar.write32(PENDING, 1), 'EPERM');
     refuses(() => bar.write8(PENDING + 15, 1), 'EPERM');
   });

@@ -9,6 +9,7 @@ import { DmaError, openPci } from '../../lib/index.ts';
 import { RtlModel } from '../../lib/rtl/index.ts';
 import type { Simulator } from '../../lib/rtl/simulator.ts';
 import { simulate } from '../../lib/sim/index.ts';
+import { owned } from '../owned.ts';
 import { buggy, FATAL } from './bugs/planted.ts';
 import { design, missing, TARGETS } from './designs.ts';
 import { FlatMemory } from './memory.ts';
@@ -118,7 +119,7 @@ describe.skipIf(missing !== undefined)('a copy of the state', { timeout: 300_000
 
 /** The same work every time, up to a clock. The function is open then. */
 async function work(model: RtlModel, until: number): Promise<Edu> {
-  const edu = new Edu(await openPci(simulate(model), { debug: { print: false } }));
+  const edu = await owned(openPci(simulate(model), { debug: { print: false } }), (fn) => new Edu(fn));
   for (let i = 0; model.simulator.clock <= until; i++) {
     const bytes = Uint8Array.from({ length: 200 + 37 * i }, (_, at) => at * 7 + i);
     await edu.send(bytes, i);
@@ -253,7 +254,7 @@ describe.skipIf(missing !== undefined)('the file of a waveform', () => {
 
     it(`${target}: can be the one that is being written: it has the new waveform alone`, async () => {
       const model = await eduModel(target);
-      using edu = new Edu(await openPci(simulate(model)));
+      using edu = await owned(openPci(simulate(model)), (fn) => new Edu(fn));
       const file = join(folder, `again-${target}.vcd`);
       model.waves({ file });
       await edu.send(new Uint8Array(100));
@@ -281,7 +282,7 @@ describe.skipIf(missing !== undefined)('the file of a waveform', () => {
 
     it('is told of once, when it is ended, and the design goes on', async () => {
       const model = await eduModel('wasm');
-      const edu = new Edu(await openPci(simulate(model)));
+      const edu = await owned(openPci(simulate(model)), (fn) => new Edu(fn));
       model.waves({ file: '/dev/full' });
       // Some of it is written while the driver is in no call.
       for (let i = 0; i < 40; i++) await edu.send(new Uint8Array(2000));

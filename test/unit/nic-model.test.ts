@@ -9,6 +9,7 @@ import { FaultInjector, type SimulateOptions } from '../../lib/sim/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 import { afterEach, assert, describe, it } from '../harness.ts';
 import { expectFrame, fill, packetOf, receive } from '../nic/traffic.ts';
+import { owned } from '../owned.ts';
 
 const OWN = [0x02, 1, 2, 3, 4, 5];
 const OTHER = [0x02, 1, 2, 3, 4, 6];
@@ -23,7 +24,10 @@ async function plug(
   machine: SimulateOptions = {},
 ) {
   const source = simulateE1000e({ address: OWN, ...model }, machine);
-  const nic = new E1000e(await openPci(source), { descriptors: 64, packets: 256, ...options });
+  const nic = await owned(
+    openPci(source),
+    (fn) => new E1000e(fn, { descriptors: 64, packets: 256, ...options }),
+  );
   return { source, nic, model: source.model };
 }
 
@@ -196,7 +200,7 @@ describe('the driver of the 82574', () => {
     assert.deepEqual(nic.fn.dma.live, []);
     assert.ok(packets.every(({ bytes }) => bytes.length === 0));
     source.plugIn();
-    using again = new E1000e(await openPci(source), { loopback: true });
+    using again = await owned(openPci(source), (fn) => new E1000e(fn, { loopback: true }));
     again.transmit([packetOf(again, 1, 60)]);
     expectFrame((await receive(again, 1))[0]!, 1, 60, 'after it was put back');
   });

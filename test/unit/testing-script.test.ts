@@ -5,6 +5,7 @@ import { Edu } from '../../examples/edu/driver.ts';
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { type SimulatedSource, simulate } from '../../lib/sim/index.ts';
 import { Captured, RegisterScript } from '../../lib/testing/index.ts';
+import { owned } from '../owned.ts';
 import { expectCode } from './sim-fixture.ts';
 
 const BARS = [
@@ -87,7 +88,7 @@ describe('a driver that keeps to the script', () => {
       .read32(0, 0x24, 0x100)
       .write32(0, 0x64, 0x100);
     const source: SimulatedSource = simulate(script.device);
-    using edu = new Edu(await openPci(source));
+    using edu = await owned(openPci(source), (fn) => new Edu(fn));
     await edu.write(Uint8Array.of(1, 2, 3), 0x10);
     expect(await edu.read(3)).toEqual(answer);
     expect(page.value).toBe(edu.page.dmaAddress);

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { Edu } from '../../examples/edu/driver.ts';
 import { openPci } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
+import { owned } from '../owned.ts';
 
 const address = process.env.USERDMA_TEST_EDU ?? '';
 const child = fileURLToPath(new URL('./ending-child.js', import.meta.url));
@@ -25,7 +26,7 @@ describe('a program that ends with a transfer in flight', () => {
       const said = ended.stdout + ended.stderr;
       assert.deepEqual([ended.status, ended.signal], [status, signal], said);
       assert.match(said, output);
-      using edu = new Edu(await openPci(address));
+      using edu = await owned(openPci(address), (fn) => new Edu(fn));
       assert.equal(await edu.factorial(5), 120);
       const sent = Uint8Array.from({ length: 512 }, (_, i) => i);
       await edu.write(sent);

@@ -7,6 +7,7 @@ import { Edu } from '../../examples/edu/driver.ts';
 import { type HugePages, MemfdMemory, openPci } from '../../lib/index.ts';
 import type { Type1Info } from '../../lib/native/vfio.ts';
 import { afterAll, assert, describe, it } from '../harness.ts';
+import { owned } from '../owned.ts';
 import { device, refuses } from './devices.ts';
 import { openSpace } from './space.ts';
 
@@ -48,7 +49,7 @@ describe('memory from huge pages', () => {
       writeFileSync(RESERVED, '4');
       assert.equal(free(), 4);
       {
-        using edu = new Edu(await openPci(device('USERDMA_TEST_EDU'), { hugepages }));
+        using edu = await owned(openPci(device('USERDMA_TEST_EDU'), { hugepages }), (fn) => new Edu(fn));
         assert.equal(free(), 3, 'the transfer page is carved from one');
         const sent = Uint8Array.from({ length: 1000 }, (_, i) => i % 253);
         await edu.write(sent);
@@ -83,7 +84,7 @@ describe('memory from huge pages', () => {
       const folder = '/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages';
       refuses(() => fn.dma.allocCoherent(3 * MIB), 'ENOMEM', '2 huge pages of 2 MiB wanted, 0 free', folder);
     }
-    using edu = new Edu(await openPci(device('USERDMA_TEST_EDU')));
+    using edu = await owned(openPci(device('USERDMA_TEST_EDU')), (fn) => new Edu(fn));
     assert.equal(await edu.factorial(4), 24);
   });
 
@@ -114,7 +115,10 @@ describe('memory from huge pages', () => {
     assert.equal(free(), 0, 'what is left is taken all the same');
     memory.allocate(64 * MIB);
     memory.close();
-    using edu = new Edu(await openPci(device('USERDMA_TEST_EDU'), { hugepages: 'prefer' }));
+    using edu = await owned(
+      openPci(device('USERDMA_TEST_EDU'), { hugepages: 'prefer' }),
+      (fn) => new Edu(fn),
+    );
     writeFileSync(RESERVED, '0');
     edu.fn.dma.allocCoherent(16 * MIB);
     await new Promise(setImmediate);

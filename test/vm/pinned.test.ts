@@ -7,6 +7,7 @@ import { runInNewContext } from 'node:vm';
 import { Edu } from '../../examples/edu/driver.ts';
 import { openPci, type StreamingMapping } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
+import { owned } from '../owned.ts';
 import { device } from './devices.ts';
 
 setFlagsFromString('--expose-gc');
@@ -61,7 +62,10 @@ describe('a buffer mapped in place', () => {
   }
 
   it('has the bytes of the device when it stays', async () => {
-    using edu = new Edu(await openPci(device('USERDMA_TEST_EDU'), { streaming: { copybreak: 32 * 1024 } }));
+    using edu = await owned(
+      openPci(device('USERDMA_TEST_EDU'), { streaming: { copybreak: 32 * 1024 } }),
+      (fn) => new Edu(fn),
+    );
     const sent = Uint8Array.from({ length: 4000 }, (_, i) => i % 251);
     await edu.write(sent);
     const bytes = new Uint8Array(100_001).subarray(1);

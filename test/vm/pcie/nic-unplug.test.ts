@@ -6,6 +6,7 @@ import type { Packet } from '../../../examples/nic/packet.ts';
 import { DmaError, openPci } from '../../../lib/index.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../../harness.ts';
 import { packetOf } from '../../nic/traffic.ts';
+import { owned } from '../../owned.ts';
 import { NIC, pullOut, putBack } from '../hotplug.ts';
 import { Monitor } from '../monitor.ts';
 
@@ -32,7 +33,7 @@ describe('a NIC that is pulled out under load', () => {
 
   for (const round of [1, 2, 3]) {
     it(`tells whoever polls and whoever waits, and comes back, ${round} of 3`, async () => {
-      const nic = new E1000e(await openPci(NIC.address), { loopback: true });
+      const nic = await owned(openPci(NIC.address), (fn) => new E1000e(fn, { loopback: true }));
       const polling = assert.rejects(circulate(nic), isGone);
       await Promise.all([pullOut(monitor, NIC), polling]);
       await assert.rejects(nic.waitToReceive(), isGone);

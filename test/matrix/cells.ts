@@ -1,0 +1,58 @@
+/**
+ * The cells of the matrix, as data: what runs on which kernel, QEMU, IOMMU, architecture and Node.js. A cell with a
+ * result is not run again, so that a new row costs only itself.
+ */
+import type { IommuName } from '../../lib/vm/iommu.ts';
+
+export interface Cell {
+  /** The machines of the guest tests; without them all tests of the host run. */
+  readonly machines?: readonly string[];
+  /** Parts of the paths of files, where not all of a machine's run. */
+  readonly files?: readonly string[];
+  readonly architecture?: 'x86-64' | 'arm64';
+  /** Bytes of a page. Default 4096. */
+  readonly pages?: number;
+  /** As USERDMA_VM_KERNEL. Default: the one that is found. */
+  readonly kernel?: string;
+  /** As USERDMA_VM_QEMU. Default: the system's. */
+  readonly qemu?: string;
+  /** As USERDMA_VM_IOMMU. Default: the machine's own. */
+  readonly iommu?: IommuName;
+  /** A major version of Node.js. Default: the one that runs this program. */
+  readonly node?: string;
+  /** What cannot work in this cell and is no fault of ours, with the evidence. */
+  readonly note?: string;
+}
+
+const everything = ['intel', 'pcie', 'virtio-iommu', 'no-iommu', 'small', 'no-vfio'];
+
+export const cells: readonly Cell[] = [
+  // Tests of the host.
+  { node: '20' },
+  { node: '22' },
+  { node: '24' },
+  { node: '26' },
+  // QEMU 7.2 and Linux 6.12: what CI runs.
+  { machines: everything },
+  { machines: ['intel', 'pcie'], iommu: 'intel-scalable' },
+  { machines: ['intel'], iommu: 'amd' },
+  { machines: ['intel'], iommu: 'virtio' },
+  { machines: ['intel', 'pcie'], kernel: 'bookworm' },
+  // The kernel that the tests build.
+  { machines: ['iommufd', 'iommufd-edu', 'iommufd-pcie'], kernel: 'own' },
+  // Newer ones of both.
+  { machines: ['intel', 'pcie', 'virtio-iommu'], kernel: 'trixie', qemu: 'trixie' },
+  { machines: everything, kernel: 'trixie-backports', qemu: 'trixie' },
+  { machines: everything, kernel: 'trixie-backports', qemu: 'sid' },
+  { machines: ['intel', 'pcie'], kernel: 'trixie-backports', qemu: 'sid', iommu: 'intel-scalable' },
+  { machines: ['iommufd', 'iommufd-edu', 'iommufd-pcie'], kernel: 'own', qemu: 'sid' },
+  // Node.js in the guest.
+  { machines: ['intel', 'pcie'], node: '22' },
+  { machines: ['intel', 'pcie'], node: '24' },
+  { machines: ['intel', 'pcie'], node: '26' },
+];
+
+/** What one cell is told from another by. */
+export function keyOf({ note, ...cell }: Cell): string {
+  return JSON.stringify(Object.fromEntries(Object.entries(cell).sort(([a], [b]) => a.localeCompare(b))));
+}
