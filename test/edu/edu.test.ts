@@ -5,6 +5,7 @@ import { Edu, MAX_TRANSFER } from '../../examples/edu/driver.ts';
 import { type CoherentBuffer, DmaError, dmaBitMask } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
 import { owned } from '../owned.ts';
+import { awake } from './awake.ts';
 import { worlds } from './worlds.ts';
 
 const DEVICE_ROOM = 4095;
@@ -39,9 +40,9 @@ for (const world of worlds) {
       let expected = 1;
       for (let n = 1; n <= 12; n++) {
         expected *= n;
-        assert.equal(await edu.factorial(n), expected);
+        assert.equal(await awake(edu.factorial(n)), expected);
       }
-      for (let i = 12; i < world.factorials; i++) await edu.factorial(i % 20);
+      for (let i = 12; i < world.factorials; i++) await awake(edu.factorial(i % 20));
       await tick();
       assert.equal(edu.interrupt.count, world.factorials);
     });

@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { Edu } from '../../examples/edu/driver.ts';
 import { openPci } from '../../lib/index.ts';
+import { awake } from '../edu/awake.ts';
 import { assert, describe, it } from '../harness.ts';
 import { owned } from '../owned.ts';
 
@@ -27,7 +28,7 @@ describe('a program that ends with a transfer in flight', () => {
       assert.deepEqual([ended.status, ended.signal], [status, signal], said);
       assert.match(said, output);
       using edu = await owned(openPci(address), (fn) => new Edu(fn));
-      assert.equal(await edu.factorial(5), 120);
+      assert.equal(await awake(edu.factorial(5)), 120);
       const sent = Uint8Array.from({ length: 512 }, (_, i) => i);
       await edu.write(sent);
       assert.deepEqual(await edu.read(512), sent);

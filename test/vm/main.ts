@@ -3,6 +3,8 @@
  *
  *   main.js run CMD...                runs CMD in this checkout inside the default machine and ends with its exit status
  *   main.js test [FLAG...] [FILTER...] runs the guest tests on every machine that has some
+ *   main.js kernel                    builds the tests' own kernel, if it is not there
+ *   main.js node MAJOR                fetches Node.js of a major version, if it is not there, and prints its path
  *
  * Exit status: the command's; 1 when a test failed; 124 when the time limit was reached; 125 when the machine died
  * or could not be started.
@@ -19,7 +21,7 @@ import { exitStatus, explain, guestShare, type Job, run } from '../../lib/vm/run
 import { setting } from '../../lib/vm/settings.ts';
 import { jobs, namedMachines, numberOf, takeFlags, withChoices } from './choices.ts';
 import { defaultMachine, type Machine } from './machine.ts';
-import { guestNode, versionOf } from './node.ts';
+import { guestNode, nodeOfMajor, versionOf } from './node.ts';
 import { hasOwnKernel, ownKernel } from './own-kernel.ts';
 import type { ReportLine, Result } from './reporter.ts';
 import type { BootResult, Counts } from './results.ts';
@@ -205,7 +207,11 @@ const [mode, ...rest] = process.argv.slice(2);
 try {
   if (mode === 'run') process.exitCode = await runCommand(rest);
   else if (mode === 'test') process.exitCode = await runTests(rest);
-  else throw new HarnessError('usage: main.js run CMD... | main.js test [FLAG...] [FILTER...]');
+  else if (mode === 'kernel') ownKernel(cacheFolder(), ownConfig);
+  else if (mode === 'node' && /^\d+$/.test(rest[0] ?? '')) console.log(nodeOfMajor(cacheFolder(), rest[0]!));
+  else {
+    throw new HarnessError('usage: main.js run CMD... | test [FLAG...] [FILTER...] | kernel | node MAJOR');
+  }
 } catch (error) {
   if (!(error instanceof HarnessError)) throw error;
   console.error(`vm: ${error.message}`);
