@@ -79,6 +79,7 @@ function commandScript(
     ...environment,
     ...deviceVariables(machine),
     USERDMA_VM: machine.name,
+    USERDMA_TEST_CLOCK: machine.clock,
     USERDMA_TEST_IOMMU: machine.iommu,
     USERDMA_TEST_QEMU: qemu.version,
     USERDMA_TEST_REFUSED: JSON.stringify(

@@ -7,6 +7,7 @@ import { NvmeError } from '../../examples/nvme/status.ts';
 import { DmaError } from '../../lib/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 import { afterEach, assert, describe, it } from '../harness.ts';
+import { until } from '../until.ts';
 import { eachOf, Random } from './random.ts';
 import { start, worlds } from './worlds.ts';
 
@@ -295,10 +296,11 @@ for (const world of worlds) {
         pair.submitRead(disk.id, 0, 8, data.pointer, completion);
         pair.ring();
         const waiting = disk.read(0, new Uint8Array(BLOCK));
-        while (ended.length === 0) {
+        const isPolled = () => {
           pair.poll();
-          if (ended.length === 0) await turn();
-        }
+          return ended.length > 0;
+        };
+        await until(isPolled, 'the command ends');
         await waiting;
         assert.deepEqual(ended, [0]);
       }

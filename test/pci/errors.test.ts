@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { until } from '../until.ts';
 
 /** Uncorrectable Error Status, PCI Express Base 7.8.4.2: completion timeout. */
 const COMPLETION_TIMEOUT = 1 << 14;
@@ -46,17 +47,16 @@ describe('an error that nothing corrects', () => {
   it('is told to every listener, each time, until it ends that', async () => {
     const told: string[] = [];
     // Listening keeps no process alive: something else has to.
-    const until = async (count: number): Promise<void> => {
-      while (told.length < count) await sleep(1);
-    };
+    const heard = (count: number): Promise<void> =>
+      until(() => told.length >= count, `${count} listeners are told`, 1);
     const end = fn.onError(() => void told.push('first'));
     fn.onError(() => void told.push('second'));
     world.fail();
-    await until(2);
+    await heard(2);
     assert.deepEqual(told, ['first', 'second']);
     end();
     world.fail();
-    await until(3);
+    await heard(3);
     assert.deepEqual(told, ['first', 'second', 'second']);
     // The device is there, and nothing has been done about it.
     assert.equal(fn.isPresent(), true);

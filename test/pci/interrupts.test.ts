@@ -3,7 +3,11 @@ import { readdirSync } from 'node:fs';
 import { setImmediate as tick } from 'node:timers/promises';
 import type { Interrupt, PciFunction } from '../../lib/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { until } from '../until.ts';
 import { edu, nic, nvme, real } from './worlds.ts';
+
+const counted = (interrupt: Interrupt, count: number): Promise<void> =>
+  until(() => interrupt.count >= count, `interrupt ${count} arrives`);
 
 const soon = (): { signal: AbortSignal } => ({ signal: AbortSignal.timeout(20_000) });
 
@@ -53,10 +57,10 @@ describe(`MSI-X of ${nvme.name}`, () => {
     const told: number[] = [];
     interrupt.listen((count) => told.push(count));
     for (let i = 0; i < 5; i++) interrupt.trigger();
-    while (interrupt.count < 5) await tick();
+    await counted(interrupt, 5);
     assert.deepEqual([interrupt.count, interrupt.deliveries, told], [5, 1, [5]]);
     interrupt.trigger();
-    while (interrupt.count < 6) await tick();
+    await counted(interrupt, 6);
     assert.deepEqual([interrupt.count, interrupt.deliveries, told], [6, 2, [5, 1]]);
   });
 
@@ -128,10 +132,6 @@ describe(`INTx of ${edu.name}`, () => {
   const settle = async (): Promise<void> => {
     for (let i = 0; i < 50; i++) await tick();
   };
-  async function until(interrupt: Interrupt, count: number): Promise<void> {
-    while (interrupt.count < count) await tick();
-  }
-
   it('stays masked after an interrupt until it is unmasked', async () => {
     const line = fn.interrupts.intx();
     raise();
@@ -150,7 +150,7 @@ describe(`INTx of ${edu.name}`, () => {
     line.listen(service);
     for (let i = 1; i <= 10; i++) {
       raise();
-      await until(line, i);
+      await counted(line, i);
     }
     await settle();
     assert.equal(line.count, 10);
@@ -169,28 +169,28 @@ describe(`INTx of ${edu.name}`, () => {
   it('interrupts again when nobody serviced it, and does not before anybody was told', async () => {
     const line = fn.interrupts.intx({ autoUnmask: true });
     raise();
-    await until(line, 1);
+    await counted(line, 1);
     await settle();
     assert.equal(line.count, 1);
     await line.wait(soon());
-    await until(line, 2);
+    await counted(line, 2);
     service();
   });
 
   it('unmasks itself for a listener that comes later than the interrupt', async () => {
     const line = fn.interrupts.intx({ autoUnmask: true });
     raise();
-    await until(line, 1);
+    await counted(line, 1);
     await settle();
     let served = 0;
     line.listen(() => {
       service();
       served++;
     });
-    await until(line, 2);
+    await counted(line, 2);
     assert.equal(served, 1);
     raise();
-    await until(line, 3);
+    await counted(line, 3);
     assert.equal(served, 2);
   });
 
@@ -201,7 +201,7 @@ describe(`INTx of ${edu.name}`, () => {
       line.close();
     });
     raise();
-    await until(line, 1);
+    await counted(line, 1);
     await settle(); // an unmasking now would be an uncaught exception
     const again = fn.interrupts.intx({ autoUnmask: true });
     raise();

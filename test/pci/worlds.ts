@@ -1,6 +1,7 @@
 /** The functions that PCI itself is tested on: those of the virtual machine, or simulated ones of the same kind. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { type DeviceModel, EduModel, simulate } from '../../lib/sim/index.ts';
+import { assert } from '../harness.ts';
 import { nicLike, nvmeLike, TRIGGER } from './models.ts';
 
 export interface TestFunction {
@@ -50,7 +51,9 @@ const raiseNvme: Raise = (fn) => {
   bar.write64LoHi(0x28, submissions.dmaAddress);
   bar.write64LoHi(0x30, completions.dmaAddress);
   bar.write32(0x14, (4 << 20) | (6 << 16) | 1);
-  while ((bar.read32(0x1c) & 1) === 0);
+  for (let looks = 1; (bar.read32(0x1c) & 1) === 0; looks++) {
+    assert.ok(looks < 1e7, 'the controller does not become ready');
+  }
   bar.write32(0x1000, 1);
 };
 

@@ -78,7 +78,7 @@ export class EduParts {
     registers.write32(DMA_COMMAND, START | IRQ_WHEN_DONE | direction);
     let causes = 0;
     while ((causes & IRQ_DMA) === 0) {
-      await interrupt.wait();
+      await interrupt.wait({ signal: AbortSignal.timeout(60_000) });
       causes = this.acknowledge();
       interrupt.unmask();
     }

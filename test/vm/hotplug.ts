@@ -1,6 +1,6 @@
 /** A device of the virtual machine that is pulled out and put back. */
 import { existsSync, writeFileSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { until } from '../until.ts';
 import type { Monitor } from './monitor.ts';
 
 export interface Pluggable {
@@ -22,8 +22,8 @@ export const NIC: Pluggable = {
 const PCI = '/sys/bus/pci';
 /** Milliseconds until QEMU is asked instead of waited for. */
 const PATIENCE = 1000;
-/** Milliseconds until a wait is given up. */
-const DEADLINE = 120_000;
+/** Milliseconds between two looks. */
+const LOOK = 5;
 
 /** As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. */
 export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
@@ -32,13 +32,17 @@ export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void
   // Now and then the event arrives only with the answer to the next command: so there is one.
   const isGone = async () =>
     (await monitor.event('DEVICE_DELETED', id, PATIENCE)) || !(await monitor.knows(id));
-  await until(isGone, `${id} leaves its slot`);
+  await until(isGone, `${id} leaves its slot`, LOOK);
 }
 
 /** Back into its slot, and to vfio-pci. */
 export async function putBack(monitor: Monitor, { address, id, properties }: Pluggable): Promise<void> {
   await monitor.execute('device_add', { id, ...properties });
-  await until(() => existsSync(`${PCI}/devices/${address}/driver_override`), `${address} is there again`);
+  await until(
+    () => existsSync(`${PCI}/devices/${address}/driver_override`),
+    `${address} is there again`,
+    LOOK,
+  );
   await bindVfio(address);
 }
 
@@ -53,14 +57,5 @@ export async function bindVfio(address: string): Promise<void> {
     writeFileSync(`${PCI}/drivers_probe`, address);
     return false;
   };
-  await until(isBound, `vfio-pci has ${address}`);
-}
-
-async function until(holds: () => boolean | Promise<boolean>, what: string): Promise<void> {
-  const end = performance.now() + DEADLINE;
-  while (!(await holds())) {
-    if (performance.now() > end)
-      throw new Error(`in ${DEADLINE / 1000} seconds it did not happen that ${what}`);
-    await delay(5);
-  }
+  await until(isBound, `vfio-pci has ${address}`, LOOK);
 }

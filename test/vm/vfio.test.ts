@@ -6,6 +6,7 @@ import { PCI_COMMAND } from '../../lib/pci/header.ts';
 import type { OpenedFunction, PciTransport } from '../../lib/pci/transport.ts';
 import { openVfio } from '../../lib/pci/vfio/open.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { until } from '../until.ts';
 import { device, ownDescriptors, refuses } from './devices.ts';
 
 /** Registers of QEMU's edu device. */
@@ -165,9 +166,8 @@ describe('interrupts through VFIO', () => {
   const raise = (): void => transport.bars[0]!.write32(EDU.raise, 1);
   const acknowledge = (): void => transport.bars[0]!.write32(EDU.acknowledge, 1);
 
-  async function until(count: number): Promise<void> {
-    while (delivered < count) await new Promise((resolve) => setTimeout(resolve, 1));
-  }
+  const arrived = (count: number): Promise<void> =>
+    until(() => delivered >= count, `${count} interrupts arrive`, 1);
 
   /** Time enough for a delivery that must not happen. */
   async function quiet(): Promise<void> {
@@ -189,7 +189,7 @@ describe('interrupts through VFIO', () => {
     enable('msi');
     for (let i = 1; i <= 100; i++) {
       raise();
-      await until(i);
+      await arrived(i);
       acknowledge();
     }
     assert.equal(delivered, 100);
@@ -198,13 +198,13 @@ describe('interrupts through VFIO', () => {
   it('arrive by INTx, which masks itself until it is unmasked', async () => {
     enable('intx');
     raise();
-    await until(1);
+    await arrived(1);
     acknowledge();
     raise();
     await quiet();
     assert.equal(delivered, 1);
     transport.interrupts.unmaskIntx();
-    await until(2);
+    await arrived(2);
     acknowledge();
     transport.interrupts.unmaskIntx();
     await quiet();
@@ -231,12 +231,12 @@ describe('interrupts through VFIO', () => {
     enable('intx');
     refuses(() => enable('msi'), 'EBUSY', 'while intx is');
     raise();
-    await until(1);
+    await arrived(1);
     acknowledge();
     transport.interrupts.disable('intx', 0);
     enable('msi');
     raise();
-    await until(2);
+    await arrived(2);
     acknowledge();
   });
 });

@@ -3,6 +3,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { NvmeController } from '../../../examples/nvme/controller.ts';
 import { DmaError, openPci, type PciFunction } from '../../../lib/index.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../../harness.ts';
+import { until } from '../../until.ts';
 import { device } from '../devices.ts';
 import { assertNoGrowth, holdings, memoryUse } from '../holdings.ts';
 import { type Pluggable, pullOut, putBack } from '../hotplug.ts';
@@ -51,7 +52,7 @@ class Load {
   }
 
   async until(transfers: number): Promise<void> {
-    while (this.transfers < transfers) await turn();
+    await until(() => this.transfers >= transfers, `${transfers} transfers are done`);
   }
 }
 
