@@ -22,13 +22,16 @@ function refuses(action: () => unknown, code: ErrnoName, ...words: RegExp[]): vo
   });
 }
 
-/** The device still reaches this vector, once. */
+/** The device still reaches this vector, once, or twice where it repeats itself. */
 async function reaches(world: TestFunction, fn: PciFunction, interrupt: Interrupt): Promise<void> {
   const { count } = interrupt;
+  const most = world.repeats ? 2 : 1;
   world.interrupt(fn);
-  assert.equal(await interrupt.wait(soon()), 1);
+  const arrived = await interrupt.wait(soon());
+  assert.ok(arrived >= 1 && arrived <= most, `${arrived} interrupts`);
   for (let i = 0; i < 20; i++) await tick();
-  assert.equal(interrupt.count, count + 1);
+  const all = interrupt.count - count;
+  assert.ok(all >= 1 && all <= most, `${all} interrupts in all`);
 }
 
 /** Controller configuration of NVMe, with entry sizes and not enabled. QEMU 7.2 resets it, and few others. */
