@@ -20,6 +20,9 @@ const INVALID_VECTOR = 0x4108;
 const NOT_CHANGEABLE = 0x410e;
 
 for (const world of rawWorlds) {
+  /** QEMU 10 and newer answer some commands in other words than QEMU 7, which the model follows. */
+  const isNew = world.qemu >= 10;
+
   describe(`commands of an NVMe controller, ${world.name}`, () => {
     let fn: PciFunction;
     let controller: RawController;
@@ -75,7 +78,8 @@ for (const world of rawWorlds) {
           'ONCS: Compare, Dataset Management, Write Zeroes',
         );
         assert.equal(data.getUint8(525) & 1, 1, 'VWC');
-        assert.equal(data.getUint32(536, true), 1, 'SGLS');
+        // Newer ones take an offset in the address field too.
+        assert.equal(data.getUint32(536, true), isNew ? 0x8_0001 : 1, 'SGLS');
         assert.match(text(data, 768, 256), /^nqn\./);
       });
 
@@ -224,7 +228,8 @@ for (const world of rawWorlds) {
         ] as const) {
           const done = await admin.run(get(feature));
           assert.deepEqual([feature, done.status, done.result], [feature, SUCCESS, value]);
-          assert.equal((await admin.run(get(feature | (3 << 8)))).result, capabilities);
+          const { result } = await admin.run(get(feature | (3 << 8)));
+          assert.deepEqual([feature, result], [feature, capabilities]);
         }
         await check(
           admin,
@@ -253,8 +258,8 @@ for (const world of rawWorlds) {
           ['of a namespace', set(0x04, 0x157, { nsid: 1 }), 0x410f],
           ['of no namespace', set(0x04, 0x157, { nsid: 257 }), INVALID_NAMESPACE],
           ['threshold of no kind', set(0x04, 0x0020_0157), INVALID_FIELD],
-          // A status of commands in general for QEMU, of this command by the specification.
-          ['command set', set(0x19, 1), world.simulated ? 0x412b : 0x402b],
+          // A status of commands in general for QEMU 7, of this command by the specification.
+          ['command set', set(0x19, 1), world.simulated || isNew ? 0x412b : 0x402b],
         ]);
         assert.equal((await admin.run(get(0x06))).result, 0);
         assert.equal((await admin.run(set(0x06, 1))).status, SUCCESS);
@@ -330,7 +335,7 @@ for (const world of rawWorlds) {
           ['namespace 0', { ...read(), nsid: 0 }, INVALID_NAMESPACE],
           ['namespace 2', { ...read(), nsid: 2 }, INVALID_FIELD],
           ['namespace 257', { ...read(), nsid: 257 }, INVALID_NAMESPACE],
-          ['every namespace', { ...read(), nsid: ALL }, INVALID_FIELD],
+          ['every namespace', { ...read(), nsid: ALL }, isNew ? INVALID_NAMESPACE : INVALID_FIELD],
           ['opcode 4', { ...read(), opcode: 4 }, INVALID_OPCODE],
           ['opcode 0x7f', { ...read(), opcode: 0x7f }, INVALID_OPCODE],
           ['fused', { ...read(), flags: 1 }, 0x0002],
@@ -385,7 +390,7 @@ for (const world of rawWorlds) {
         ]);
         bytes[4607]!++;
         await check(queue, [
-          ['one byte differs', { ...place, opcode: NVM.compare }, 0x0285],
+          ['one byte differs', { ...place, opcode: NVM.compare }, isNew ? 0x4285 : 0x0285],
           ['out of range', { ...place, opcode: NVM.compare, cdw10: BLOCKS }, LBA_RANGE],
         ]);
       });

@@ -6,6 +6,8 @@ export interface RawWorld {
   readonly name: string;
   /** Whether this is the model: what QEMU does otherwise is left out, and what only the model reports is looked at. */
   readonly simulated: boolean;
+  /** The major version of QEMU whose controller it is, or is made after. */
+  readonly qemu: number;
   open(): Promise<PciFunction>;
 }
 
@@ -13,6 +15,7 @@ function simulation(what: string, options: SimulateOptions = {}): RawWorld {
   return {
     name: `simulation, ${what}`,
     simulated: true,
+    qemu: 7,
     open: () => openPci(simulate(new NvmeModel(), options)),
   };
 }
@@ -27,4 +30,11 @@ export const rawWorlds: readonly RawWorld[] =
         simulation('incoherent', { coherent: false }),
         simulation('direct and incoherent', { iommu: false, coherent: false }),
       ]
-    : [{ name: `QEMU's at ${address}`, simulated: false, open: () => openPci(address) }];
+    : [
+        {
+          name: `QEMU's at ${address}`,
+          simulated: false,
+          qemu: Number.parseInt(process.env.USERDMA_TEST_QEMU ?? '7', 10),
+          open: () => openPci(address),
+        },
+      ];
