@@ -1,3 +1,3 @@
 import { testFaultReports } from './fault-reports.ts';
 
-testFaultReports('Intel VT-d', true);
+testFaultReports();

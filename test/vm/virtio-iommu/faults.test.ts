@@ -1,3 +1,3 @@
 import { testFaultReports } from '../fault-reports.ts';
 
-testFaultReports('a virtio IOMMU', false);
+testFaultReports();
