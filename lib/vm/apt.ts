@@ -153,7 +153,8 @@ export function fetched(
     const unfinished = join(work, basename(name));
     mkdirSync(unfinished);
     fill(new PrivateApt(work, suite, systemMirror(), architecture), unfinished);
-    renameSync(unfinished, root);
+    // Another process may have been faster: then its folder stays.
+    if (!existsSync(root)) renameSync(unfinished, root);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }

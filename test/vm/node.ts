@@ -26,7 +26,8 @@ export function nodeOfMajor(cache: string, major: string, architecture = 'x64'):
       const quiet = ['--no-save', '--no-audit', '--no-fund', '--ignore-scripts', '--force'];
       execFileSync('npm', ['install', '--prefix', work, ...quiet, packageName], { stdio: 'pipe' });
       if (!existsSync(join(work, program))) throw new Error(`${packageName} has no bin/node`);
-      renameSync(work, folder);
+      // Another process may have been faster: then its folder stays.
+      if (!existsSync(folder)) renameSync(work, folder);
     } catch (error) {
       throw new HarnessError(`no Node.js ${major} from npm: ${reason(error)}`);
     } finally {
