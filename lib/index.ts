@@ -21,6 +21,7 @@ export type { IommuDomain } from './dma/operations/domain.ts';
 export type { DmaPoolBlock } from './dma/pool/block.ts';
 export type { PoolOptions } from './dma/pool/layout.ts';
 export type { DmaPool, PoolStats } from './dma/pool/pool.ts';
+export type { BlockIndices } from './dma/pool/stack.ts';
 export type { DmaSegment, SgMapping } from './dma/sg/mapping.ts';
 export type { DmaLimits } from './dma/streaming/limits.ts';
 export type { MappingWay, StreamingMapping } from './dma/streaming/mapping.ts';

@@ -42,14 +42,14 @@ export class BlockSites {
     const { index, size } = block;
     const place = { type: 'pool-block', address: addressOf(block), size } as const;
     const entry = new HeldEntry(block, place, this.births[index], 0);
-    entry.live = block.out;
-    entry.death = block.out ? undefined : this.deaths[index];
+    entry.live = block.held;
+    entry.death = block.held ? undefined : this.deaths[index];
     return entry;
   }
 
   /** The entries of the allocated blocks. */
   out(blocks: readonly PoolBlock[]): readonly HeldEntry[] {
-    return blocks.filter((block) => block.out).map((block) => this.entryOf(block)!);
+    return blocks.filter((block) => block.held).map((block) => this.entryOf(block)!);
   }
 
   /**

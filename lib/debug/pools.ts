@@ -5,6 +5,7 @@ import type { DmaPoolBlock, PoolBlock } from '../dma/pool/block.ts';
 import type { PoolOptions } from '../dma/pool/layout.ts';
 import { PoisonedPool } from '../dma/pool/poisoned.ts';
 import { DmaPool, type PoolOwner } from '../dma/pool/pool.ts';
+import type { BlockIndices } from '../dma/pool/stack.ts';
 import type { Misuse } from '../dma/words/misuse.ts';
 import { DmaError, type ErrnoName } from '../errors.ts';
 import { BlockSites } from './block-sites.ts';
@@ -41,6 +42,28 @@ function watched(Pool: typeof DmaPool) {
     override free(block: DmaPoolBlock): void {
       super.free(block);
       this.sites.freed(block as PoolBlock);
+    }
+
+    override allocMany(into: (DmaPoolBlock | undefined)[], count: number = into?.length): boolean {
+      const allocated = super.allocMany(into, count);
+      for (let i = 0; allocated && i < count; i++) this.sites.taken(into[i] as PoolBlock);
+      return allocated;
+    }
+
+    override freeMany(blocks: readonly (DmaPoolBlock | undefined)[], count: number = blocks?.length): void {
+      super.freeMany(blocks, count);
+      for (let i = 0; i < count; i++) this.sites.freed(blocks[i] as PoolBlock);
+    }
+
+    override allocIndices(into: BlockIndices, count: number = into?.length): boolean {
+      const allocated = super.allocIndices(into, count);
+      for (let i = 0; allocated && i < count; i++) this.sites.taken(this.blocks[into[i]!]!);
+      return allocated;
+    }
+
+    override freeIndices(indices: BlockIndices, count: number = indices?.length): void {
+      super.freeIndices(indices, count);
+      for (let i = 0; i < count; i++) this.sites.freed(this.blocks[indices[i]!]!);
     }
 
     protected override prepare(unit: Uint8Array): void {
@@ -81,13 +104,25 @@ class DebugPoisonedPool extends watched(PoisonedPool) {
   private spoiled: PoolBlock | undefined;
 
   override alloc(): DmaPoolBlock | null {
-    const spoiled = () => this.sites.entryOf(this.spoiled);
-    return reporting(this.debug, 'EFAULT', 'pool-block-poisoned', spoiled, () => super.alloc());
+    return this.reportingSpoiled(() => super.alloc());
+  }
+
+  override allocMany(into: (DmaPoolBlock | undefined)[], count?: number): boolean {
+    return this.reportingSpoiled(() => super.allocMany(into, count));
+  }
+
+  override allocIndices(into: BlockIndices, count?: number): boolean {
+    return this.reportingSpoiled(() => super.allocIndices(into, count));
   }
 
   protected override discard(block: PoolBlock): void {
     this.spoiled = block;
     super.discard(block);
+  }
+
+  private reportingSpoiled<T>(allocate: () => T): T {
+    const spoiled = () => this.sites.entryOf(this.spoiled);
+    return reporting(this.debug, 'EFAULT', 'pool-block-poisoned', spoiled, allocate);
   }
 }
 

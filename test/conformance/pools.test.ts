@@ -140,6 +140,77 @@ for (const world of worlds) {
       refused(dma, 'ENODEV', 'free after destroy', () => pool.free(block));
     });
 
+    it('allocate and free many at once: all of them or none, by object and by index', async () => {
+      using open = await world.open();
+      const { dma } = open;
+      using pool = dma.createPool('batch', { size: 64, align: 64, blocks: 64, grow: false });
+      const other = dma.createPool('other', { size: 64 });
+      const batch: DmaPoolBlock[] = new Array(40).fill(undefined);
+      assert.equal(pool.allocMany(batch), true);
+      assert.equal(new Set(batch.map(({ dmaAddress }) => dmaAddress)).size, 40);
+      for (const [i, block] of touched(world, batch).entries()) {
+        block.bytes.set(pattern(64, i));
+        sameBytes(await open.read(block.dmaAddress, 64), pattern(64, i), `block ${i}`);
+        assert.equal(pool.block(block.index), block);
+      }
+      assert.equal(pool.allocMany(new Array(25)), false, 'more than there are');
+      assert.equal(pool.allocIndices(new Int32Array(25)), false, 'more than there are');
+      assert.equal(pool.stats().active, 40, 'nothing was allocated');
+
+      const single = other.alloc()!;
+      for (let at = 0; at < 40; at++) {
+        for (const bad of [batch[(at + 1) % 40]!, single, undefined, { pool, index: at }]) {
+          const mixed = batch.with(at, bad as DmaPoolBlock);
+          refused(dma, 'EINVAL', `place ${at}`, () => pool.freeMany(mixed));
+        }
+        const indices = batch.map(({ index }) => index);
+        for (const bad of [indices[(at + 1) % 40]!, 64, -1, 0.5, Number.NaN, '0' as unknown as number]) {
+          const mixed = indices.with(at, bad);
+          refused(dma, 'EINVAL', `place ${at}`, () => pool.freeIndices(mixed));
+        }
+      }
+      for (const count of [-1, 0.5, 41, Number.NaN, 2 ** 32 + 1]) {
+        refused(dma, 'EINVAL', `count ${count}`, () => pool.freeMany(batch, count));
+        refused(dma, 'EINVAL', `count ${count}`, () => pool.allocMany(batch, count));
+      }
+      for (const nothing of [undefined, null, 5, { length: 1 }, new Uint8Array(4)]) {
+        refused(dma, 'EINVAL', String(nothing), () => pool.freeIndices(nothing as never));
+        refused(dma, 'EINVAL', String(nothing), () => pool.allocMany(nothing as never));
+      }
+      assert.equal(pool.stats().active, 40, 'nothing was freed');
+      for (const block of batch)
+        assert.equal(block.bytes.length, 64, 'a block of a batch that failed is live');
+
+      pool.freeMany(batch, 3);
+      refused(dma, 'EINVAL', 'a second time', () => pool.freeMany(batch));
+      refused(dma, 'EINVAL', 'a second time', () => pool.free(batch[2]!));
+      pool.free(batch[3]!);
+      refused(dma, 'EINVAL', 'a second time', () => pool.freeMany([batch[3]!]));
+      pool.freeIndices(batch.slice(4).map(({ index }) => index));
+      assert.equal(pool.stats().active, 0);
+      const indices = new Int32Array(64);
+      assert.equal(pool.allocIndices(indices), true, 'blocks of `alloc` and of batches');
+      assert.deepEqual(
+        [...indices].sort((a, b) => a - b),
+        Array.from(indices, (_, i) => i),
+      );
+      assert.equal(pool.alloc(), null);
+      pool.freeIndices(indices);
+      const frozen = Object.freeze(new Array<number>(9).fill(0)) as number[];
+      refused(dma, 'EINVAL', 'a frozen array', () => pool.allocIndices(frozen));
+      refused(dma, 'EINVAL', 'a frozen array', () => pool.allocMany(frozen as never[]));
+      assert.equal(pool.allocIndices(indices), true, 'no block was lost');
+      pool.freeIndices(indices);
+      const last = pool.alloc()!;
+      assert.equal(pool.stats().active, 1, '`alloc` takes blocks that a batch freed');
+      last.free();
+      other.free(single);
+      other.destroy();
+      refused(dma, 'ENODEV', 'after destroy', () => other.allocMany(batch));
+      refused(dma, 'ENODEV', 'after destroy', () => other.freeMany([single]));
+      refused(dma, 'ENODEV', 'after destroy', () => other.freeIndices([0]));
+    });
+
     it('keep memory mapped when they are destroyed busy', async () => {
       using open = await world.open();
       const pool = open.dma.createPool('busy', { size: 512 });
@@ -162,6 +233,22 @@ for (const world of worlds) {
       await open.write(address + 40n, Uint8Array.of(1, 2, 3));
       assert.throws(() => pool.alloc(), { code: 'EFAULT', message: /offset 40 on it holds 01 02 03/ });
       assert.notEqual(pool.alloc()!.dmaAddress, address, 'it is not used again');
+      const batch: DmaPoolBlock[] = new Array(8).fill(undefined);
+      assert.equal(pool.allocMany(batch), true);
+      assert.ok(batch.every(({ bytes }) => bytes[99] === 0xa9));
+      const spoiled = batch[5]!.dmaAddress;
+      const { active } = pool.stats();
+      pool.freeMany(batch);
+      await open.write(spoiled, Uint8Array.of(1));
+      assert.throws(() => pool.allocMany(batch), { code: 'EFAULT', message: /offset 0 on it holds 01/ });
+      assert.equal(pool.stats().active, active - 8, 'a batch with a written block allocates nothing');
+      const indices = new Array<number>(8).fill(0);
+      assert.equal(pool.allocIndices(indices), true);
+      assert.ok(indices.every((index) => pool.block(index).dmaAddress !== spoiled));
+      assert.ok(indices.every((index) => pool.block(index).bytes[0] === 0xa9));
+      const first = pool.block(indices[0]!).dmaAddress;
+      pool.freeIndices(indices);
+      sameBytes(await open.read(first, 1), Uint8Array.of(0xa7), 'freed in a batch');
     });
   });
 }

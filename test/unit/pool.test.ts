@@ -468,6 +468,25 @@ describe('destroy', () => {
     fails('ENODEV', () => dma.createPool('late', { size: 64 }));
   });
 
+  it('of the device: what is out can be read and freed, alone and in a batch, and nothing is allocated', () => {
+    const pool = dma.createPool('p', { size: 64 });
+    const blocks = take(pool, 10);
+    pool.freeMany(blocks.slice(8));
+    pool.abandon(new DmaError('ENODEV', 'gone', { remedy: 'none' }));
+    expect(blocks.slice(0, 8).map(({ bytes }) => bytes.length)).toEqual(new Array(8).fill(64));
+    fails('EINVAL', () => pool.freeMany([...blocks.slice(0, 7), blocks[6]!]));
+    expect(pool.stats().active).toBe(8);
+    pool.free(blocks[0]!);
+    fails('EINVAL', () => pool.free(blocks[0]!));
+    pool.freeMany(blocks.slice(1, 4));
+    pool.freeIndices(blocks.slice(4, 7).map(({ index }) => index));
+    fails('ENODEV', () => pool.alloc());
+    fails('ENODEV', () => pool.allocMany([undefined]));
+    fails('ENODEV', () => pool.allocIndices([0]));
+    fails('EINVAL', () => blocks[2]!.low);
+    expect(fails('EBUSY', () => pool.destroy()).message).toContain('1 of 64 blocks');
+  });
+
   it('happens at the end of a scope', () => {
     {
       using pool = dma.createPool('p', { size: 64 });
@@ -530,6 +549,52 @@ describe('any pool, any order', () => {
   const steps = fc.array(fc.oneof(fc.constant(-1), fc.constant(-1), fc.constant(-2), fc.nat({ max: 99 })), {
     maxLength: 150,
   });
+
+  /** Positive: allocate as many; negative: free as many of the oldest. By object, by index, or one by one. */
+  const batches = fc.array(
+    fc.tuple(fc.integer({ min: -40, max: 40 }), fc.constantFrom('object', 'index', 'single')),
+    { maxLength: 60 },
+  );
+
+  it('agrees with a set, in batches and one by one', () => {
+    fc.assert(
+      fc.property(fc.constantFrom(64, 100, 5000), fc.boolean(), batches, (size, poison, sequence) => {
+        const { dma } = world();
+        const pool = dma.createPool('p', { size, poison });
+        let out: DmaPoolBlock[] = [];
+        for (const [count, how] of sequence) {
+          if (count > 0) out.push(...allocated(pool, count, how));
+          else freed(pool, out.splice(0, -count), how);
+          expect(new Set(out).size).toBe(out.length);
+          expect(pool.stats().active).toBe(out.length);
+          expect(out.every(({ bytes }) => bytes.length === size)).toBe(true);
+        }
+        freed(pool, out, 'index');
+        out = [];
+        pool.destroy();
+        dma.close();
+      }),
+      { numRuns: 200 },
+    );
+  });
+
+  function allocated(pool: DmaPool, count: number, how: string): DmaPoolBlock[] {
+    if (how === 'single') return take(pool, count);
+    if (how === 'index') {
+      const indices = new Array<number>(count).fill(0);
+      expect(pool.allocIndices(indices)).toBe(true);
+      return indices.map((index) => pool.block(index));
+    }
+    const batch = new Array<DmaPoolBlock>(count);
+    expect(pool.allocMany(batch)).toBe(true);
+    return batch;
+  }
+
+  function freed(pool: DmaPool, blocks: DmaPoolBlock[], how: string): void {
+    if (how === 'single') for (const block of blocks) pool.free(block);
+    else if (how === 'index') pool.freeIndices(Int32Array.from(blocks, ({ index }) => index));
+    else pool.freeMany(blocks);
+  }
 
   it('agrees with a naive model', () => {
     fc.assert(

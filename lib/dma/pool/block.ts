@@ -15,12 +15,14 @@ import type { OwnRegion } from '../operations/own-memory.ts';
 import type { DmaPool } from './pool.ts';
 
 /**
- * A block of a DmaPool (the result of dma_pool_alloc). Once the block was freed, every member but `pool` and `size`
- * throws DmaError EINVAL. The pool uses the object again: when it allocates the block to the next caller, an object
+ * A block of a DmaPool (the result of dma_pool_alloc). Once the block was freed, every member but `pool`, `index` and
+ * `size` throws DmaError EINVAL. The pool uses the object again: when it allocates the block to the next caller, an object
  * kept beyond `free` becomes valid again. So drop the object when you free it.
  */
 export interface DmaPoolBlock {
   readonly pool: DmaPool;
+  /** The number of the block in its pool, from 0 on. It never changes. See `DmaPool.allocIndices`. */
+  readonly index: number;
   /** Bytes: the pool's rounded size. */
   readonly size: number;
   /** The memory. The neighbours share its `buffer`: use `bytes.byteOffset` when you make other views. */
@@ -70,9 +72,13 @@ export class PoolChunk {
 /** Up to this size a loop of 8-byte stores is faster than the 20-50 ns that `fill` takes to start. */
 const LONGEST_LOOP = 256;
 
-// These are not exported: V8 folds a module's own constants, but loads imported ones.
+// Hot paths of this file use these, because V8 folds a module's own constants, but loads imported ones.
 const OUT = -2;
 const REVOKED = -3;
+const ABANDONED = -4;
+/** The link of an allocated block; the same once the pool allocates no more. */
+export const MARK_OUT = OUT;
+export const MARK_ABANDONED = ABANDONED;
 
 /**
  * A block as its pool sees it. Its fields are declared, not defined. A definition would store undefined first, and V8
@@ -83,9 +89,8 @@ export class PoolBlock implements DmaPoolBlock {
   declare readonly chunk: PoolChunk;
   /** The offset in the chunk. */
   declare readonly at: number;
-  /** The index among all blocks of the pool. It is the pool's END once the pool allocates no more. */
-  declare index: number;
-  /** The index of the next free block, or the pool's END, or OUT or REVOKED. All marks are negative. */
+  declare readonly index: number;
+  /** The index of the next free block, or the pool's END, or OUT, REVOKED or ABANDONED. All marks are negative. */
   declare link: number;
   declare view: Uint8Array<ArrayBuffer> | undefined;
   declare address: bigint | undefined;
@@ -100,9 +105,19 @@ export class PoolBlock implements DmaPoolBlock {
     this.address = undefined;
   }
 
-  /** True while a driver holds the block. */
+  /** True while a driver holds the block, and the pool can allocate it again. */
   get out(): boolean {
     return this.link === OUT;
+  }
+
+  /** True while a driver holds the block. */
+  get held(): boolean {
+    return this.link === OUT || this.link === ABANDONED;
+  }
+
+  /** The pool allocates no block any more. The driver that holds this one can use and free it. */
+  abandon(): void {
+    if (this.link === OUT) this.link = ABANDONED;
   }
 
   /** Take the block from the top of the free list. @returns the link to the block that is on top now */
@@ -122,24 +137,24 @@ export class PoolBlock implements DmaPoolBlock {
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
-    if (this.link !== OUT) throw usedAfterFree(this);
+    if (this.link !== OUT) checkHeld(this);
     this.view ??= viewOf(this);
     return this.view;
   }
 
   get dmaAddress(): bigint {
-    if (this.link !== OUT) throw usedAfterFree(this);
+    if (this.link !== OUT) checkHeld(this);
     this.address ??= BigInt(addressOf(this));
     return this.address;
   }
 
   get low(): number {
-    if (this.link !== OUT) throw usedAfterFree(this);
+    if (this.link !== OUT) checkHeld(this);
     return (this.chunk.low + this.at) >>> 0;
   }
 
   get high(): number {
-    if (this.link !== OUT) throw usedAfterFree(this);
+    if (this.link !== OUT) checkHeld(this);
     const { low, high } = this.chunk;
     return low + this.at < 2 ** 32 ? high : high + 1;
   }
@@ -162,7 +177,7 @@ export class PoolBlock implements DmaPoolBlock {
   }
 
   [Symbol.dispose](): void {
-    if (this.link === OUT) this.pool.free(this);
+    if (this.held) this.pool.free(this);
   }
 
   /** Set every byte to 0, in any state of the block. */
@@ -190,7 +205,7 @@ export class PoolBlock implements DmaPoolBlock {
 
   /** The index of the word in an array over the whole chunk. Both the offset and the address must be aligned. */
   #wordAt(offset: number, width: number): number {
-    if (this.link !== OUT) throw usedAfterFree(this);
+    if (this.link !== OUT) checkHeld(this);
     const from = typeof offset === 'number' ? this.at + offset : -1;
     const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= this.pool.size;
     if (inside && from % width === 0 && from + width <= this.chunk.bytes.length) return from / width;
@@ -229,6 +244,11 @@ export function takenAway(block: PoolBlock): DmaError {
 /** The address as text for messages: `0x1000`. */
 export function hexAddress(block: PoolBlock): string {
   return `0x${addressOf(block).toString(16)}`;
+}
+
+/** @throws DmaError EINVAL no driver holds the block */
+function checkHeld(block: PoolBlock): void {
+  if (!block.held) throw usedAfterFree(block);
 }
 
 function usedAfterFree(block: PoolBlock): DmaError {

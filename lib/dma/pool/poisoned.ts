@@ -6,6 +6,7 @@
 import { DmaError } from '../../errors.ts';
 import { type DmaPoolBlock, hexAddress, type PoolBlock, takenAway } from './block.ts';
 import { DmaPool } from './pool.ts';
+import type { BlockIndices } from './stack.ts';
 
 const FREED = 0xa7;
 const ALLOCATED = 0xa9;
@@ -16,18 +17,7 @@ const QUOTED = 16;
 export class PoisonedPool extends DmaPool {
   override alloc(): DmaPoolBlock | null {
     const block = super.alloc() as PoolBlock | null;
-    if (block === null) return null;
-    if (block.chunk.bytes.length === 0) {
-      this.discard(block);
-      throw takenAway(block);
-    }
-    const bytes = block.bytes;
-    const offset = bytes.findIndex((byte) => byte !== FREED);
-    if (offset >= 0) {
-      this.discard(block);
-      throw corruption(block, bytes, offset);
-    }
-    bytes.fill(ALLOCATED);
+    if (block !== null) this.#examine([block]);
     return block;
   }
 
@@ -36,9 +26,56 @@ export class PoisonedPool extends DmaPool {
     (block as PoolBlock).fill(FREED);
   }
 
+  override allocMany(into: (DmaPoolBlock | undefined)[], count: number = into?.length): boolean {
+    const allocated = super.allocMany(into, count);
+    if (allocated) this.#examine(into.slice(0, count) as PoolBlock[]);
+    return allocated;
+  }
+
+  override freeMany(blocks: readonly (DmaPoolBlock | undefined)[], count: number = blocks?.length): void {
+    super.freeMany(blocks, count);
+    for (let i = 0; i < count; i++) (blocks[i] as PoolBlock).fill(FREED);
+  }
+
+  override allocIndices(into: BlockIndices, count: number = into?.length): boolean {
+    const allocated = super.allocIndices(into, count);
+    if (allocated) this.#examine(this.#byIndex(into, count));
+    return allocated;
+  }
+
+  override freeIndices(indices: BlockIndices, count: number = indices?.length): void {
+    super.freeIndices(indices, count);
+    for (const block of this.#byIndex(indices, count)) block.fill(FREED);
+  }
+
   protected override prepare(unit: Uint8Array): void {
     unit.fill(FREED);
   }
+
+  #byIndex(indices: BlockIndices, count: number): PoolBlock[] {
+    return Array.from({ length: count }, (_, i) => this.blocks[indices[i]!]!);
+  }
+
+  /** Poison blocks that were just allocated. @throws DmaError EFAULT one was spoiled; then all others are free again */
+  #examine(blocks: readonly PoolBlock[]): void {
+    for (const block of blocks) {
+      const spoiled = spoilt(block);
+      if (spoiled === undefined) continue;
+      // The others still have the bytes of free blocks.
+      super.freeMany(blocks.filter((other) => other !== block));
+      this.discard(block);
+      throw spoiled;
+    }
+    for (const block of blocks) block.fill(ALLOCATED);
+  }
+}
+
+/** The error of a free block that does not have the bytes of one. */
+function spoilt(block: PoolBlock): DmaError | undefined {
+  if (block.chunk.bytes.length === 0) return takenAway(block);
+  const { bytes } = block;
+  const offset = bytes.findIndex((byte) => byte !== FREED);
+  return offset < 0 ? undefined : corruption(block, bytes, offset);
 }
 
 function corruption(block: PoolBlock, bytes: Uint8Array, offset: number): DmaError {

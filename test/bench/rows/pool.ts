@@ -7,6 +7,7 @@ import type { Row } from '../row.ts';
 
 const SIZE = 64;
 const BURST = 1024;
+const BATCH = 32;
 
 function newPool(): DmaPool {
   return machine().dma.createPool('bench', { size: SIZE, align: SIZE, blocks: 2 * BURST });
@@ -49,6 +50,44 @@ export const poolRows: readonly Row[] = [
         for (let i = 0; i < count; i++) pool.free(pool.zalloc()!);
       });
       return compare(ours, inC('malloc + memset + free', comparators().zeroedPair(SIZE)));
+    },
+  },
+  {
+    name: 'pool: 32 out and back in a batch, each',
+    targets: [{ time: 3 }],
+    run() {
+      const pool = newPool();
+      const batch = new Array<DmaPoolBlock>(BATCH).fill(pool.alloc()!);
+      const ours = loop(
+        'DmaPool',
+        (count) => {
+          for (let i = 0; i < count; i++) {
+            pool.allocMany(batch);
+            pool.freeMany(batch);
+          }
+        },
+        BATCH,
+      );
+      return compare(ours, inC('malloc, free', comparators().mallocBurst(SIZE, BATCH), BATCH));
+    },
+  },
+  {
+    name: 'pool: 32 out and back in a batch by index, each',
+    targets: [{ time: 3 }],
+    run() {
+      const pool = newPool();
+      const batch = new Array<number>(BATCH).fill(0);
+      const ours = loop(
+        'DmaPool',
+        (count) => {
+          for (let i = 0; i < count; i++) {
+            pool.allocIndices(batch);
+            pool.freeIndices(batch);
+          }
+        },
+        BATCH,
+      );
+      return compare(ours, inC('malloc, free', comparators().mallocBurst(SIZE, BATCH), BATCH));
     },
   },
 ];
