@@ -23,19 +23,6 @@ export function skip(reason: string): never {
   throw new Skip(reason);
 }
 
-/**
- * The PCI address in an environment variable of the guest. Ends the test if QEMU refused the device.
- * @param variable for example USERDMA_TEST_EDU
- */
-export function deviceOrSkip(variable: string): string {
-  const address = process.env[variable];
-  if (address !== undefined) return address;
-  const refused = JSON.parse(process.env.USERDMA_TEST_REFUSED ?? '{}') as Record<string, string>;
-  const reason = refused[variable];
-  assert.ok(reason !== undefined, `${variable} is not set`);
-  return skip(`QEMU ${process.env.USERDMA_TEST_QEMU} refuses the device: ${reason}`);
-}
-
 async function orSkip(body: () => void | Promise<void>, tell: (reason: string) => void): Promise<void> {
   try {
     await body();

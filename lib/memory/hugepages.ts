@@ -1,28 +1,51 @@
 /** Huge pages (hugetlbfs): the kinds that a program can ask for, and the reasons if there are none. */
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { oneOf } from '../arguments.ts';
+import { argumentError, type Check } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 
 /**
  * - false: ordinary pages.
- * - true: huge pages of the system's default size. A size: huge pages of that size. Both are strict: an allocation
- *   fails if too few are reserved.
+ * - true: huge pages of the system's default size. A size, as a number of bytes for those without a name: huge pages of
+ *   that size. Both are strict: an allocation fails if too few are reserved.
  * - 'prefer': the default size while there are free ones, then ordinary pages. The library reports that it fell back.
  */
-export type HugePages = boolean | '2MiB' | '1GiB' | 'prefer';
+export type HugePages = boolean | '2MiB' | '1GiB' | number | 'prefer';
 
 const SIZES: Readonly<Record<'2MiB' | '1GiB', number>> = { '2MiB': 2 ** 21, '1GiB': 2 ** 30 };
+/** No processor has smaller ones, and ordinary pages are up to this size. */
+const SMALLEST = 2 ** 16;
 const FOLDER = '/sys/kernel/mm/hugepages';
 
 /** The argument of the native functions for a kind of pages. @throws DmaError EINVAL not a kind of pages */
 export function pageKind(hugepages: HugePages): boolean | number {
   checkHugePages(hugepages, 'option hugepages');
-  if (typeof hugepages === 'boolean') return hugepages;
+  if (typeof hugepages === 'boolean' || typeof hugepages === 'number') return hugepages;
   return hugepages === 'prefer' ? true : SIZES[hugepages];
 }
 
-export const checkHugePages = oneOf(true, false, '2MiB', '1GiB', 'prefer');
+export const checkHugePages: Check = (value, what) => {
+  if (typeof value === 'boolean' || value === 'prefer') return;
+  if (typeof value === 'string' && Object.hasOwn(SIZES, value)) return;
+  if (
+    typeof value === 'number' &&
+    value >= SMALLEST &&
+    value <= 2 ** 40 &&
+    Number.isInteger(Math.log2(value))
+  )
+    return;
+  const names = Object.keys(SIZES).map((name) => `'${name}'`);
+  throw argumentError(
+    what,
+    value,
+    `pass true or false or ${names.join(' or ')} or 'prefer' or a power of two of bytes`,
+  );
+};
+
+/** e.g. `2 MiB`, `64 KiB`. */
+function sizeText(bytes: number): string {
+  return bytes < 2 ** 20 ? `${bytes / 1024} KiB` : `${bytes / 2 ** 20} MiB`;
+}
 
 /**
  * Why there is no region of `bytes` in huge pages: none are reserved (-ENOMEM), or the system has no such size
@@ -32,7 +55,7 @@ export function noHugePages(bytes: number, kind: boolean | number, errno: number
   const code = errnoName(errno);
   const syscall = 'memfd_create';
   if (code === 'ENODEV') {
-    const what = typeof kind === 'number' ? `huge pages of ${kind / 2 ** 20} MiB` : 'huge pages';
+    const what = typeof kind === 'number' ? `huge pages of ${sizeText(kind)}` : 'huge pages';
     const sizes = sizesOfSystem();
     return new DmaError(code, `this system has no ${what}`, {
       syscall,
@@ -50,15 +73,11 @@ export function noHugePages(bytes: number, kind: boolean | number, errno: number
   }
   const folder = `${FOLDER}/hugepages-${kind / 1024}kB`;
   const needed = Math.ceil(bytes / kind);
-  const boot = kind >= 2 ** 30 ? ', or at boot with hugepagesz=1G hugepages=N' : '';
-  return new DmaError(
-    code,
-    `${needed} huge pages of ${kind / 2 ** 20} MiB wanted, ${freePages(folder)} free`,
-    {
-      syscall,
-      remedy: `reserve some (write how many to ${folder}/nr_hugepages${boot}) or open without hugepages`,
-    },
-  );
+  const boot = kind >= 2 ** 30 ? `, or at boot with hugepagesz=${kind / 2 ** 30}G hugepages=N` : '';
+  return new DmaError(code, `${needed} huge pages of ${sizeText(kind)} wanted, ${freePages(folder)} free`, {
+    syscall,
+    remedy: `reserve some (write how many to ${folder}/nr_hugepages${boot}) or open without hugepages`,
+  });
 }
 
 /** e.g. `2048kB`. */

@@ -1,6 +1,6 @@
 /** What depends on the guest's processor, as data. */
 
-export type ArchitectureName = 'x86-64';
+export type ArchitectureName = 'x86-64' | 'arm64';
 
 export interface Architecture {
   /** QEMU's program. */
@@ -29,5 +29,15 @@ export const architectures: Readonly<Record<ArchitectureName, Architecture>> = {
     console: 'ttyS0',
     // On a busy host an emulated timer may miss the kernel's short test of it, which then panics.
     parameters: ['no_timer_check', 'iommu=nopt'],
+  },
+  arm64: {
+    qemu: 'qemu-system-aarch64',
+    qemuPackages: ['qemu-system-arm', 'ipxe-qemu'],
+    debian: 'arm64',
+    machine: 'virt,gic-version=3',
+    // It has pages of 16 KiB, which a cortex-a72 has not.
+    cpu: 'neoverse-n1',
+    console: 'ttyAMA0',
+    parameters: [],
   },
 };

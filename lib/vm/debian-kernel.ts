@@ -7,14 +7,18 @@ import type { Kernel } from './kernel.ts';
 
 /** Tried in this order. Both carry a 6.12 kernel with VFIO type1, udmabuf, dma-heaps and virtio-iommu. */
 const suites = ['bookworm-backports', 'trixie'];
+
+/** Debian's kernels for a processor, or for another size of its pages. */
+export type Flavour = 'amd64' | 'arm64' | 'arm64-16k';
+
 /** Always depends on the newest kernel of its suite. */
-const metaPackage = 'linux-image-amd64';
+const metaPackage = (flavour: Flavour) => `linux-image-${flavour}`;
 const ownNames = 'name USERDMA_VM_KERNEL (a bzImage) and USERDMA_VM_MODULES yourself';
 
 /** Up to Linux 6 one package has it all. From 7 on, that package depends on those of the image and of the modules. */
-function kernelPackages(apt: PrivateApt): string[] {
-  const [image] = apt.dependencies(metaPackage, /^linux-image-\d/);
-  if (image === undefined) throw new Error(`no ${metaPackage} in this suite`);
+function kernelPackages(apt: PrivateApt, flavour: Flavour): string[] {
+  const [image] = apt.dependencies(metaPackage(flavour), /^linux-image-\d/);
+  if (image === undefined) throw new Error(`no ${metaPackage(flavour)} in this suite`);
   return [image, ...apt.dependencies(image, /^linux-(?:binary|modules)-\d/)];
 }
 
@@ -29,35 +33,35 @@ function kernelIn(root: string): Kernel {
   return { version, image, modules };
 }
 
-function fetch(cache: string, suite: string): Kernel {
-  const root = fetched(cache, folderOf(suite), suite, (apt, unfinished) => {
-    console.error(`vm: fetching the kernel of Debian's ${suite} (about 100 MB, once) ...`);
+function fetch(cache: string, suite: string, flavour: Flavour): Kernel {
+  const fill = (apt: PrivateApt, unfinished: string) => {
+    console.error(`vm: fetching the kernel ${flavour} of Debian's ${suite} (about 100 MB, once) ...`);
     unpack(
-      kernelPackages(apt).map((name) => apt.download(name)),
+      kernelPackages(apt, flavour).map((name) => apt.download(name)),
       unfinished,
     );
     kernelIn(unfinished);
-  });
-  return kernelIn(root);
+  };
+  return kernelIn(fetched(cache, folderOf(suite, flavour), suite, fill, flavour.split('-')[0]));
 }
 
-const folderOf = (suite: string) => `debian-kernel-${suite}`;
+const folderOf = (suite: string, flavour: Flavour) =>
+  `debian-kernel-${suite}${flavour === 'amd64' ? '' : `-${flavour}`}`;
 
 /**
  * The kernel in the cache, or a fresh one from the mirror.
  * @param suite whose newest kernel is wanted; without one, the first suite that can be had
  */
-export function debianKernel(cache: string, suite?: string): Kernel {
+export function debianKernel(cache: string, suite?: string, flavour: Flavour = 'amd64'): Kernel {
   const wanted = suite === undefined ? suites : [suite];
   const failures: string[] = [];
-  for (const name of [...wanted].sort((a, b) => Number(isThere(cache, b)) - Number(isThere(cache, a)))) {
+  const isThere = (name: string) => existsSync(join(cache, folderOf(name, flavour)));
+  for (const name of [...wanted].sort((a, b) => Number(isThere(b)) - Number(isThere(a)))) {
     try {
-      return fetch(cache, name);
+      return fetch(cache, name, flavour);
     } catch (error) {
       failures.push(`${name}: ${reason(error)}`);
     }
   }
   throw new HarnessError(`no kernel for the virtual machine (${failures.join('; ')}); ${ownNames}`);
 }
-
-const isThere = (cache: string, suite: string) => existsSync(join(cache, folderOf(suite)));

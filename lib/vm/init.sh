@@ -24,6 +24,13 @@ mount_9p() { # tag folder options
   mount -t 9p -o "trans=virtio,version=9p2000.L,msize=262144,$3" "$1" "$2" || fail "mount $2"
 }
 
+mount_writable() { # tag folder: what is written there stays in memory
+  mkdir -p "/host/$1" "/layer/$1/upper" "/layer/$1/work"
+  mount_9p "$1" "/host/$1" ro,cache=loose
+  mount -t overlay -o "lowerdir=/host/$1,upperdir=/layer/$1/upper,workdir=/layer/$1/work" overlay "$2" ||
+    fail "mount overlay $2"
+}
+
 bind_vfio() { # address
   device=/sys/bus/pci/devices/$1
   echo vfio-pci >"$device/driver_override"
@@ -50,10 +57,8 @@ printf '%s\n' "$MODULES" | while read -r module; do
 done
 stage 'modules loaded'
 
-mount_9p host /host ro,cache=loose
 mount -t tmpfs tmpfs /layer
-mkdir /layer/upper /layer/work
-mount -t overlay -o lowerdir=/host,upperdir=/layer/upper,workdir=/layer/work overlay /root || fail 'mount overlay'
+mount_writable host /root
 mkdir -p /root/proc /root/sys /root/dev /root/run /root/tmp
 mount -t proc proc /root/proc
 mount --rbind /sys /root/sys
@@ -66,7 +71,7 @@ mount --bind /lib/modules /root/lib/modules
 printf '%s\n' "$FOLDERS" | while read -r tag path; do
   [ -z "$tag" ] && continue
   mkdir -p "/root$path"
-  mount_9p "$tag" "/root$path" ro,cache=loose
+  mount_writable "$tag" "/root$path"
 done
 ifconfig lo up
 stage 'root mounted'

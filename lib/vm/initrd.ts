@@ -15,8 +15,8 @@ import { type Module, ModuleTree, optionalModules, requiredModules } from './mod
 const applets =
   'sh mount mkdir mv cat echo printf modprobe insmod ifconfig chroot poweroff ls dmesg grep sleep'.split(' ');
 
-function busybox(): Buffer {
-  const path = ['/bin/busybox', '/usr/bin/busybox'].find(existsSync);
+function busybox(root: string): Buffer {
+  const path = ['bin/busybox', 'usr/bin/busybox'].map((name) => join(root, name)).find(existsSync);
   const content = path === undefined ? undefined : readFileSync(path);
   // A program that needs no loader names none.
   if (content === undefined || content.includes('/lib64/ld-linux')) {
@@ -63,11 +63,17 @@ function fingerprint(kernel: Kernel, init: string, shell: Buffer, names: readonl
 /**
  * Builds the initrd for `kernel`, or finds it in the cache. Returns its path.
  * @param wanted modules that a machine asks for, beside those that are always there
+ * @param root the root with a busybox for the guest's processor
  */
-export function prepareInitrd(kernel: Kernel, cache: string, wanted: readonly string[] = []): string {
+export function prepareInitrd(
+  kernel: Kernel,
+  cache: string,
+  wanted: readonly string[] = [],
+  root = '/',
+): string {
   const script = join(packageRoot(), 'lib/vm/init.sh');
   const init = readFileSync(script, 'utf8');
-  const shell = busybox();
+  const shell = busybox(root);
   const names = [...requiredModules, ...optionalModules, ...wanted];
   const path = join(cache, `initrd-${kernel.version}-${fingerprint(kernel, init, shell, names)}.cpio`);
   if (!existsSync(path)) {

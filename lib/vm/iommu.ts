@@ -1,10 +1,12 @@
 /** The IOMMUs that QEMU emulates, as data: the device and the kernel's parameters. */
 
-export type IommuName = 'intel' | 'intel-scalable' | 'amd' | 'virtio' | 'none';
+export type IommuName = 'intel' | 'intel-scalable' | 'amd' | 'virtio' | 'smmuv3' | 'none';
 
 export interface Iommu {
   /** QEMU's `-device` text, if it is a device. */
   readonly device?: string;
+  /** What QEMU's `-machine` gets, if it is a part of the board. */
+  readonly board?: string;
   readonly parameters: readonly string[];
 }
 
@@ -25,6 +27,7 @@ export const iommus: Readonly<Record<IommuName, Iommu>> = {
       'vfio_iommu_type1.allow_unsafe_interrupts=1',
     ],
   },
+  smmuv3: { board: 'iommu=smmuv3', parameters: ['iommu.passthrough=0'] },
   none: { parameters: ['intel_iommu=off'] },
 };
 

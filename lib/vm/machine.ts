@@ -47,6 +47,8 @@ export interface Machine {
   readonly bind?: readonly string[];
   /** Whether VFIO's container is there (/dev/vfio/vfio), as far as the kernel has it. Default true. */
   readonly container?: boolean;
+  /** What it cannot have, and why: variables of devices, or a name that tests know. */
+  readonly absent?: Readonly<Record<string, string>>;
   /** QEMU's `-m`. Default 1G. */
   readonly memory?: string;
   /** Whether guest programs may talk to QEMU's monitor (QMP), by the virtio port `userdma.monitor`. Default false. */
@@ -101,9 +103,9 @@ function clockArguments({ clock }: Machine, accel: string): string[] {
 /** QEMU's arguments for `machine`. `accel` is tcg unless the caller was told that KVM works here. */
 export function qemuArguments(machine: Machine, files: BootFiles, accel: string): string[] {
   const { cpu, machine: board } = architectureOf(machine);
-  const { device: iommu } = iommus[machine.iommu];
+  const { device: iommu, board: onBoard } = iommus[machine.iommu];
   return [
-    ...['-nodefaults', '-machine', board, '-accel', accel],
+    ...['-nodefaults', '-machine', onBoard === undefined ? board : `${board},${onBoard}`, '-accel', accel],
     ...clockArguments(machine, accel),
     ...['-cpu', machine.cpu ?? cpu, '-smp', '1', '-m', machine.memory ?? '1G'],
     ...['-display', 'none', '-monitor', 'none', '-no-reboot'],

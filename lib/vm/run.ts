@@ -82,9 +82,15 @@ function commandScript(
     USERDMA_TEST_CLOCK: machine.clock,
     USERDMA_TEST_IOMMU: machine.iommu,
     USERDMA_TEST_QEMU: qemu.version,
-    USERDMA_TEST_REFUSED: JSON.stringify(
-      Object.fromEntries(refused.map(({ device, reason }) => [device.variable ?? device.qemu, reason])),
-    ),
+    USERDMA_TEST_ABSENT: JSON.stringify({
+      ...machine.absent,
+      ...Object.fromEntries(
+        refused.map(({ device, reason }) => [
+          device.variable ?? device.qemu,
+          `QEMU ${qemu.version} refuses the device: ${reason}`,
+        ]),
+      ),
+    }),
   };
   const assignments = Object.entries(variables).map(([name, value]) => quote(`${name}=${value}`));
   const remove = machine.container === false ? 'rm -f /dev/vfio/vfio\n' : '';
@@ -232,7 +238,7 @@ function without(machine: Machine, device: Device): Machine {
 /**
  * Runs the job. QEMU ends with 0 when the guest has ended, however badly, so another status before /init is QEMU's own
  * refusal, and only then its complaints are more than warnings. A device that it refuses is left out, which the command
- * is told of by USERDMA_TEST_REFUSED. A kernel that dies before /init is started once more: that is the emulator
+ * is told of by USERDMA_TEST_ABSENT. A kernel that dies before /init is started once more: that is the emulator
  * tripping over the kernel's self-modifying boot code, rare and not the command's doing.
  */
 export async function run(job: Job): Promise<Outcome> {

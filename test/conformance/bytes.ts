@@ -1,8 +1,10 @@
 /** Bytes that a test recognizes, and the check that a call is refused and changes nothing. */
 import { type DmaDevice, type DmaDirection, DmaError, type ErrnoName } from '../../lib/index.ts';
 import { assert } from '../harness.ts';
+import { PAGE } from '../page.ts';
 
-export const PAGE = 4096;
+export { PAGE };
+
 export const DIRECTIONS: readonly DmaDirection[] = ['to-device', 'from-device', 'bidirectional'];
 
 export const reads = (direction: DmaDirection): boolean => direction !== 'from-device';

@@ -10,7 +10,7 @@
 import { DMA_ATTR, type DmaDirection, type StreamingMapping } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
 import { DIRECTIONS, overlay, PAGE, pattern, reads, sameBytes, writes } from './bytes.ts';
-import { isNarrow, type OpenWorld, type World, wayOf, worlds } from './worlds.ts';
+import { COPYBREAK, isNarrow, type OpenWorld, type World, wayOf, worlds } from './worlds.ts';
 
 const SLOT = 2048;
 const { SKIP_CPU_SYNC } = DMA_ATTR;
@@ -217,7 +217,7 @@ for (const world of worlds) {
       const { dma } = open;
       const { limits } = dma;
       const own = dma.allocCoherent(2 * PAGE).bytes;
-      const large = new Uint8Array(64 * PAGE);
+      const large = new Uint8Array(256 * 1024);
       for (const memory of [own, large]) {
         for (const offset of [0, 1, 2, 3, 4, 7, 8]) {
           limits.dmaAlignment = 3;
@@ -248,7 +248,8 @@ for (const world of worlds) {
       using open = await world.open();
       const slab = new Uint8Array(8 * PAGE);
       const held: StreamingMapping[] = [];
-      for (const size of [PAGE, PAGE + 1, 3 * PAGE, 7000, 5000, 4097]) {
+      const sizes = [PAGE, PAGE + 1, PAGE + 1000, PAGE + 3000, 3 * PAGE];
+      for (const size of sizes.filter((size) => size < COPYBREAK)) {
         for (let i = 0; i < 3; i++) {
           held.push(open.dma.mapSingle(slab.subarray(i, i + 100), 'to-device'));
           const mapping = open.dma.mapSingle(slab.subarray(i, i + size), 'to-device');

@@ -164,7 +164,8 @@ for (const world of worlds) {
       using open = await world.open();
       const { dma } = open;
       assert.equal(dma.limits.mergeBoundary, world.translated ? PAGE - 1 : 0);
-      for (const count of [2, 3, 16]) {
+      // The last fill a segment of the largest size.
+      for (const count of [2, 3, 65_536 / PAGE]) {
         const bytes = world.translated ? foreignPages(dma, count) : new Uint8Array(count * PAGE);
         bytes.set(pattern(bytes.length, 4));
         // The first starts, and the last ends, inside a page.

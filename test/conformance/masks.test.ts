@@ -168,7 +168,7 @@ for (const world of worlds) {
       assert.equal(limits.cacheAlignment, world.coherent ? 1 : 64);
       if (!pins) assert.equal(limits.maxMappingSize, 256 * 1024);
       else assert.ok(limits.maxMappingSize >= 2 ** 28, String(limits.maxMappingSize));
-      const optimal = world.translated ? 128 * 1024 : limits.maxMappingSize;
+      const optimal = world.translated ? 32 * PAGE : limits.maxMappingSize;
       assert.equal(limits.optMappingSize, Math.min(optimal, limits.maxMappingSize));
     });
 
@@ -182,7 +182,7 @@ for (const world of worlds) {
       for (const value of [0, 2, 6, 4096, ...bad]) {
         refused(dma, 'EINVAL', `boundary ${value}`, () => setLimit(dma, 'segmentBoundary', value));
       }
-      for (const value of [2, 4096, ...(world.translated ? [8191] : []), ...bad]) {
+      for (const value of [2, 4096, ...(world.translated ? [2 * PAGE - 1] : []), ...bad]) {
         refused(dma, 'EINVAL', `align mask ${value}`, () => setLimit(dma, 'minAlignMask', value));
       }
       for (const value of [2, 2048, 4095, ...bad]) {

@@ -6,18 +6,18 @@ import { type World, worlds } from './worlds.ts';
 
 /** Options, then the rounded size, the blocks of a page and the distance between the first two. */
 const LAYOUTS: readonly (readonly [PoolOptions, number, number])[] = [
-  [{ size: 16, align: 16 }, 16, 256],
-  [{ size: 64, align: 64 }, 64, 64],
-  [{ size: 256, align: 256 }, 256, 16],
-  [{ size: 1024, align: 1024 }, 1024, 4],
-  [{ size: 4096, align: 4096 }, 4096, 1],
-  [{ size: 68, align: 32, boundary: 4096 }, 96, 42],
-  [{ size: 1 }, 1, 4096],
-  [{ size: 100, align: 0 }, 100, 40],
-  [{ size: 100, align: 8, boundary: 256 }, 104, 32],
-  [{ size: 64, align: 64, boundary: 8192 }, 64, 64],
-  [{ size: 5000, align: 8 }, 5000, 1],
-  [{ size: 3000, boundary: 4096 }, 3000, 1],
+  [{ size: 16, align: 16 }, 16, PAGE / 16],
+  [{ size: 64, align: 64 }, 64, PAGE / 64],
+  [{ size: 256, align: 256 }, 256, PAGE / 256],
+  [{ size: 1024, align: 1024 }, 1024, PAGE / 1024],
+  [{ size: PAGE, align: PAGE }, PAGE, 1],
+  [{ size: 68, align: 32, boundary: 4096 }, 96, 42 * (PAGE / 4096)],
+  [{ size: 1 }, 1, PAGE],
+  [{ size: 100, align: 0 }, 100, Math.floor(PAGE / 100)],
+  [{ size: 100, align: 8, boundary: 256 }, 104, 2 * (PAGE / 256)],
+  [{ size: 64, align: 64, boundary: 2 * PAGE }, 64, PAGE / 64],
+  [{ size: PAGE + 904, align: 8 }, PAGE + 904, 1],
+  [{ size: 3000, boundary: 4096 }, 3000, PAGE / 4096],
 ];
 
 const REFUSED: readonly PoolOptions[] = [
@@ -216,7 +216,10 @@ for (const world of worlds) {
       const pool = open.dma.createPool('busy', { size: 512 });
       const block = pool.alloc()!;
       const address = block.dmaAddress;
-      assert.throws(() => pool.destroy(), { code: 'EBUSY', message: /1 of 8 blocks still out/ });
+      assert.throws(() => pool.destroy(), {
+        code: 'EBUSY',
+        message: new RegExp(`1 of ${PAGE / 512} blocks still out`),
+      });
       const faults = open.faults.length;
       await open.write(address, new Uint8Array(512).fill(1));
       assert.equal(open.faults.length, faults, 'the device still reaches it');

@@ -186,7 +186,9 @@ export class RandomDriver {
     const { dma } = this.#open;
     const direction = DIRECTIONS[c % 3]!;
     const count = 2 + (a % 3);
-    if (this.#leases.length === MOST_LEASES || dma.limits.maxBounceSize < count * PAGE) return;
+    const { maxBounceSize, segmentBoundary, maxSegmentSize } = dma.limits;
+    const most = Math.min(maxBounceSize, segmentBoundary + 1, maxSegmentSize);
+    if (this.#leases.length === MOST_LEASES || most < 4 * PAGE) return;
     const { translated } = this.#world;
     if (translated && this.memory.isTight && !hasRoom(dma, count + 2)) return;
     const bytes = translated ? foreignPages(dma, count) : new Uint8Array(count * PAGE);

@@ -3,8 +3,8 @@ import { Edu } from '../../examples/edu/driver.ts';
 import { type DmaDirection, openPci, type PciFunction, type StreamingMapping } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 
-const PAGE = 4096;
 const LIVENESS = 0x04;
 /** Where the DMA engine sees the device's own memory. */
 const DEVICE_MEMORY = 0x40000n;

@@ -46,6 +46,9 @@ export const cells: readonly Cell[] = [
   { machines: everything, kernel: 'trixie-backports', qemu: 'sid' },
   { machines: ['intel', 'pcie'], kernel: 'trixie-backports', qemu: 'sid', iommu: 'intel-scalable' },
   { machines: ['iommufd', 'iommufd-edu', 'iommufd-pcie'], kernel: 'own', qemu: 'sid' },
+  // Arm, with pages of both sizes.
+  { machines: ['arm64', 'arm64-pcie'], architecture: 'arm64' },
+  { machines: ['arm64-16k', 'arm64-16k-pcie'], architecture: 'arm64', pages: 16_384 },
   // Node.js in the guest.
   { machines: ['intel', 'pcie'], node: '22' },
   { machines: ['intel', 'pcie'], node: '24' },

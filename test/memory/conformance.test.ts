@@ -5,6 +5,7 @@ import { DmaHeapMemory } from '../../lib/memory/dma-heap.ts';
 import type { MemorySource } from '../../lib/memory/source.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 import { afterAll, assert, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { refuses } from '../vm/devices.ts';
 import { cleanUp, fixtures, hasUdmabuf, native, type SourceCase, simulated } from './sources.ts';
 import { describeSource } from './support.ts';
@@ -79,7 +80,7 @@ for (const source of sources) {
     it('kills every view at free, and gives memory without a trace of the last owner', () => {
       using(source, (memory) => {
         for (let i = 0; i < 300; i++) {
-          const buffer = memory.allocate(8192);
+          const buffer = memory.allocate(2 * PAGE);
           const views = [new Uint8Array(buffer), new Uint32Array(buffer, 4096)];
           assert.ok(holds(buffer, 0), `round ${i}`);
           views[0]!.fill(0xff);
@@ -184,26 +185,26 @@ function testNative(source: SourceCase): void {
   if (!exports) return;
   it('is a dma-buf, or can be made one, that outlives the allocation and the memory', () => {
     using(source, (memory) => {
-      const buffer = memory.allocate(8192);
+      const buffer = memory.allocate(2 * PAGE);
       const bytes = new Uint8Array(buffer);
       const dmaBuf = memory instanceof DmaHeapMemory ? memory.exportDmaBuf(buffer) : exportDmaBuf(buffer);
-      assert.equal(dmaBuf.size, 8192);
+      assert.equal(dmaBuf.size, 2 * PAGE);
       bytes.fill(5);
       const shared = new Uint8Array(dmaBuf.map());
       dmaBuf.beginCpuAccess('bidirectional');
       assert.ok(holds(shared, 5));
-      shared.fill(6, 4096);
+      shared.fill(6, PAGE);
       dmaBuf.endCpuAccess('bidirectional');
-      assert.ok(holds(bytes.subarray(4096), 6));
+      assert.ok(holds(bytes.subarray(PAGE), 6));
       memory.free(buffer);
       // Parts of a huge page cannot be replaced, so that they are kept out of use.
       if (memory instanceof MemfdMemory) {
-        assert.equal(memory.quarantined, memory.name === 'hugetlb' ? 8192 : 0);
+        assert.equal(memory.quarantined, memory.name === 'hugetlb' ? 2 * PAGE : 0);
       }
-      for (let i = 0; i < 100; i++) new Uint8Array(memory.allocate(8192)).fill(9);
+      for (let i = 0; i < 100; i++) new Uint8Array(memory.allocate(2 * PAGE)).fill(9);
       memory.close();
-      assert.ok(holds(shared.subarray(0, 4096), 5), 'nobody else was given the pages');
-      assert.ok(holds(shared.subarray(4096), 6));
+      assert.ok(holds(shared.subarray(0, PAGE), 5), 'nobody else was given the pages');
+      assert.ok(holds(shared.subarray(PAGE), 6));
       dmaBuf.close();
       assert.equal(shared.length, 0);
     });

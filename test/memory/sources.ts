@@ -83,7 +83,7 @@ export const native: readonly SourceCase[] = [
     name: 'hugetlb',
     kind: 'memfd',
     unavailable: whyNoAddon ?? hugePagesMissing(),
-    open: () => new MemfdMemory({ hugepages: '2MiB' }),
+    open: () => new MemfdMemory({ hugepages: true }),
   },
   {
     name: 'physical huge pages',

@@ -1,6 +1,7 @@
 /** The edu driver in every way that memory can go to a device and back, all of them right. */
 import { Edu } from '../../examples/edu/driver.ts';
 import { assert } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { DEVICE_MEMORY, FROM_DEVICE } from './device-memory.ts';
 
 /** A whole number from 0 to `limit` - 1. */
@@ -97,16 +98,16 @@ export class CorrectEdu extends Edu {
   /** Memory linked into addresses that were reserved before; where there are none to reserve, nothing. */
   async linked(below: Below): Promise<void> {
     const size = 1 + below(4000);
-    const range = this.fn.dma.reserveIova(8192);
+    const range = this.fn.dma.reserveIova(2 * PAGE);
     if (range === null) return;
     using page = this.fn.dma.allocCoherent(size);
     page.bytes.fill(below(256));
-    range.link(4096, page.bytes, 'bidirectional');
-    range.sync(4096, size);
-    await this.transfer(range.dmaAddress + 4096n, DEVICE_MEMORY, size, 0);
+    range.link(PAGE, page.bytes, 'bidirectional');
+    range.sync(PAGE, size);
+    await this.transfer(range.dmaAddress + BigInt(PAGE), DEVICE_MEMORY, size, 0);
     const sent = Buffer.from(page.bytes);
     page.bytes.fill(0);
-    await this.transfer(DEVICE_MEMORY, range.dmaAddress + 4096n, size, FROM_DEVICE);
+    await this.transfer(DEVICE_MEMORY, range.dmaAddress + BigInt(PAGE), size, FROM_DEVICE);
     assert.deepEqual(Buffer.from(page.bytes), sent);
     range.destroy();
   }

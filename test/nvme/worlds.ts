@@ -3,7 +3,7 @@ import { NvmeController, type NvmeOptions } from '../../examples/nvme/controller
 import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { type Fault, NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
-import { deviceOrSkip } from '../harness.ts';
+import { deviceOrSkip } from '../absent.ts';
 
 export interface NvmeWorld {
   readonly name: string;

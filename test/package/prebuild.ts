@@ -55,7 +55,7 @@ const LIBC = new Set(
   sysconf write _ITM_deregisterTMCloneTable _ITM_registerTMCloneTable __gmon_start__`.split(/\s+/),
 );
 
-function build(root: string, target: Target, out: string, testing: boolean): void {
+export function build(root: string, target: Target, out: string, testing: boolean): void {
   const headers = join(dirname(dirname(process.execPath)), 'include', 'node');
   if (!existsSync(join(headers, 'node_api.h')))
     throw new Error(`the headers of Node.js are not in ${headers}`);

@@ -8,6 +8,7 @@ import {
   type PciFunction,
   type ResetReport,
 } from '../../lib/index.ts';
+import { describeWith } from '../absent.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
 import { bridged, edu, nic, nvme, openNeighbours, real, type TestFunction } from './worlds.ts';
 
@@ -144,7 +145,7 @@ describe(`a reset of ${nvme.name} alone`, () => {
 /** Of edu. */
 const LIVENESS = 0x04;
 
-describe(`a hot reset of ${bridged.name}`, () => {
+describeWith('USERDMA_TEST_EDU_BRIDGED', `a hot reset of ${bridged.name}`, () => {
   let fn: PciFunction;
   beforeEach(async () => {
     fn = await bridged.open();
@@ -179,7 +180,7 @@ describe(`a hot reset of ${bridged.name}`, () => {
   });
 });
 
-describe('a hot reset of one of two functions', () => {
+describeWith('USERDMA_TEST_EDU_BRIDGED', 'a hot reset of one of two functions', () => {
   let fn: PciFunction;
   let neighbour: PciFunction;
   beforeEach(async () => {

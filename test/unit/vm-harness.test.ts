@@ -78,6 +78,15 @@ describe('a machine', () => {
     assert.ok(iommu > 0 && iommu < args.findIndex((arg) => arg.startsWith('edu')));
   });
 
+  it('has its IOMMU on the board, where that is so', () => {
+    const arm64 = machines.find(({ name }) => name === 'arm64-16k')!;
+    const args = qemuArguments(arm64, { ...files, root: '/r' }, 'tcg');
+    assert.equal(args[args.indexOf('-machine') + 1], 'virt,gic-version=3,iommu=smmuv3');
+    assert.equal(args[args.indexOf('-cpu') + 1], 'neoverse-n1');
+    assert.ok(args.some((arg) => arg.startsWith('local,path=/r,mount_tag=host,')));
+    assert.match(args[args.indexOf('-append') + 1]!, /^console=ttyAMA0 (?!.*intel_iommu)/);
+  });
+
   it('has the IOMMU and the processor of the run, unless its tests need another IOMMU', () => {
     vi.stubEnv('USERDMA_VM_IOMMU', 'amd');
     vi.stubEnv('USERDMA_VM_CPU', 'EPYC');
@@ -148,6 +157,10 @@ describe('files of the harness', () => {
     const own = ['iommufd-edu', ['edu/c.test.js']];
     assert.deepEqual(names([]), [['intel', ['vm/a.test.js', 'edu/c.test.js']], own, other]);
     assert.deepEqual(names(['edu']), [['intel', ['edu/c.test.js']], own]);
+    // A machine for another processor runs when it is named, and has the files of another folder.
+    const arm64 = ['arm64', ['vm/a.test.js', 'edu/c.test.js']];
+    assert.deepEqual(names(['arm64']), [arm64]);
+    assert.deepEqual(names(['arm64/edu']), [['arm64', ['edu/c.test.js']]]);
     assert.deepEqual(names(['no-vfio']), [other]);
     // A machine and a file of it.
     assert.deepEqual(names(['iommufd-edu/c']), [own]);

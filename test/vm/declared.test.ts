@@ -3,9 +3,9 @@ import { Edu } from '../../examples/edu/driver.ts';
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { MemfdMemory } from '../../lib/memory/memfd.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { device, refuses } from './devices.ts';
 
-const PAGE = 4096;
 const SIZE = 8 * PAGE;
 /** Where the DMA engine sees the device's own memory. */
 const DEVICE_MEMORY = 0x40000n;

@@ -2,14 +2,11 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { basename } from 'node:path';
 import { DmaError, type ErrnoName } from '../../lib/errors.ts';
+import { deviceOrSkip } from '../absent.ts';
 import { assert } from '../harness.ts';
 
-/** PCI address in an environment variable, e.g. `USERDMA_TEST_EDU`. */
-export function device(variable: string): string {
-  const address = process.env[variable];
-  assert.ok(address, `${variable} is not set`);
-  return address;
-}
+/** PCI address in an environment variable, e.g. `USERDMA_TEST_EDU`. Ends the test where the device is absent. */
+export const device = deviceOrSkip;
 
 /** Number of a function's IOMMU group. */
 export function groupOf(address: string): number {

@@ -1,5 +1,19 @@
-/** How many dma-bufs and descriptors there are. */
+/** How many dma-bufs and descriptors there are, and the kernel's heap where it has one. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { DmaHeapMemory } from '../../lib/index.ts';
+import { whyAbsent } from '../absent.ts';
+import { skip } from '../harness.ts';
+
+/** Memory of the heap `system`. Ends the test that calls it where the machine's kernel has no heaps. */
+export function heapMemory(): DmaHeapMemory {
+  needsHeap();
+  return new DmaHeapMemory();
+}
+
+export function needsHeap(): void {
+  const reason = whyAbsent('dma-heap');
+  if (reason !== undefined) skip(reason);
+}
 
 /** Targets of the descriptors of this process. */
 export function descriptors(): string[] {

@@ -3,8 +3,9 @@ import { closeSync, openSync, readFileSync } from 'node:fs';
 import { DMA_ATTR, DmaDevice, DmaHeapMemory, dmaHeaps, openPci } from '../../lib/index.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 import { assert, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { device, refuses } from './devices.ts';
-import { descriptors, dmaBufs } from './dma-bufs.ts';
+import { descriptors, dmaBufs, heapMemory, needsHeap } from './dma-bufs.ts';
 import { openSpace } from './space.ts';
 
 const EBADF = -9;
@@ -14,7 +15,7 @@ const EINVAL = -22;
 describe('memory that a driver of the kernel has mapped', () => {
   it('is copied for a device, unless that is forbidden or it is too long: then the error says what to do', async () => {
     using fn = await openPci(device('USERDMA_TEST_EDU'), { streaming: { copybreak: 32 * 1024 } });
-    const memory = new DmaHeapMemory();
+    const memory = heapMemory();
     const bytes = new Uint8Array(memory.allocate(2 ** 20)).fill(3);
     const bounced = fn.dma.mapSingle(bytes.subarray(0, 2 ** 16), 'to-device');
     assert.equal(bounced.way, 'bounced');
@@ -33,7 +34,7 @@ describe('memory that a driver of the kernel has mapped', () => {
     const { space, native, container } = openSpace(device('USERDMA_TEST_EDU'));
     const available = () => (native.vfioIommuInfo(container) as { available: number }).available;
     const before = { available: available(), dmaBufs: dmaBufs() };
-    const dma = new DmaDevice({ name: 'edu', memory: new DmaHeapMemory(), addressSpace: space });
+    const dma = new DmaDevice({ name: 'edu', memory: heapMemory(), addressSpace: space });
     refuses(() => dma.allocCoherent(4096), 'EFAULT', 'dma-heap', 'allocCoherent', 'exportDmaBuf');
     assert.deepEqual({ available: available(), dmaBufs: dmaBufs() }, before);
     dma.close();
@@ -42,6 +43,7 @@ describe('memory that a driver of the kernel has mapped', () => {
 
 describe('a heap of the kernel', () => {
   it('is one of those that the system has', () => {
+    needsHeap();
     assert.ok(dmaHeaps().includes('system'));
     refuses(() => new DmaHeapMemory({ heap: 'nothing' }), 'ENODEV', '/dev/dma_heap/nothing', 'system');
     for (const heap of ['', '.', '..', '../udmabuf', 'a\0b', 7, null]) {
@@ -54,7 +56,7 @@ describe('a heap of the kernel', () => {
   });
 
   it('gives, is synced and takes back ten thousand times without a leak', () => {
-    const memory = new DmaHeapMemory();
+    const memory = heapMemory();
     const counts = () => ({ dmaBufs: dmaBufs(), descriptors: descriptors().length });
     const available = () => Number(/MemAvailable:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]);
     const round = (): void => {
@@ -81,18 +83,18 @@ describe('the kernel, behind our checks', () => {
   it('refuses with a bare EINVAL what we explain', () => {
     const native = loadAddon();
     const udmabuf = openSync('/dev/udmabuf', 'r+');
-    const region = native.regionCreate(8192, false);
+    const region = native.regionCreate(2 * PAGE, false);
     const fd = native.regionFd(region);
     const create = (...piece: number[]) => native.udmabufCreate(udmabuf, Float64Array.from(piece));
     for (const piece of [
       [fd, 0, 100],
-      [fd, 100, 4096],
-      [fd, 4096, 8192],
+      [fd, 100, PAGE],
+      [fd, PAGE, 2 * PAGE],
       [fd, 0, 0],
     ]) {
       assert.equal(create(...piece), EINVAL, piece.join());
     }
-    const dmaBuf = create(fd, 4096, 4096);
+    const dmaBuf = create(fd, PAGE, PAGE);
     assert.ok(dmaBuf > 0);
     assert.equal(native.dmaBufSync(dmaBuf, 1 | 4), EINVAL, 'the end of what was not begun');
     assert.equal(native.dmaBufSync(dmaBuf, 0), EINVAL);
@@ -106,9 +108,10 @@ describe('the kernel, behind our checks', () => {
     const native = loadAddon();
     const functions = native as unknown as Record<string, (...args: unknown[]) => unknown>;
     const names = ['dmaBufImport', 'dmaBufMap', 'dmaBufSync', 'dmaHeapAllocate', 'udmabufCreate'];
+    needsHeap();
     const heap = openSync('/dev/dma_heap/system', 'r+');
     const dmaBuf = native.dmaHeapAllocate(heap, 1);
-    assert.equal(native.dmaBufSize(dmaBuf), 4096);
+    assert.equal(native.dmaBufSize(dmaBuf), PAGE);
     const junk = [undefined, null, Number.NaN, -1, 0.5, 2 ** 53, '0', {}, [], true, 1n, new Float64Array(3)];
     for (const name of names) {
       for (const first of [...junk, dmaBuf, heap]) {
@@ -124,9 +127,9 @@ describe('the kernel, behind our checks', () => {
       assert.equal(native.dmaBufFd(handle), EBADF);
       assert.equal(native.dmaBufClose(handle), EBADF);
     }
-    const buffer = native.dmaBufMap(dmaBuf, 4096);
+    const buffer = native.dmaBufMap(dmaBuf, PAGE);
     assert.ok(buffer instanceof ArrayBuffer);
-    assert.equal(native.dmaBufMap(dmaBuf, 4096), EEXIST);
+    assert.equal(native.dmaBufMap(dmaBuf, PAGE), EEXIST);
     new Uint8Array(buffer).fill(1);
     assert.equal(native.dmaBufClose(dmaBuf), 0);
     assert.equal(native.dmaBufClose(dmaBuf), EBADF);

@@ -11,7 +11,7 @@ import { asUser, command, diagnose, env, MAIN, shell } from './doctor.ts';
 
 describe('doctor in a machine with one thing wrong', () => {
   const edu = device('USERDMA_TEST_EDU');
-  const sibling = device('USERDMA_TEST_SIBLING');
+  const sibling = () => device('USERDMA_TEST_SIBLING');
   const neighbour = '0000:02:01.0';
   const node = () => `/dev/vfio/${basename(readlinkSync(`/sys/bus/pci/devices/${edu}/iommu_group`))}`;
 
@@ -32,20 +32,20 @@ describe('doctor in a machine with one thing wrong', () => {
   });
 
   it('a driver of the kernel bound', () => {
-    const diagnosis = diagnose([sibling]);
+    const diagnosis = diagnose([sibling()]);
     assert.match(diagnosis.problems[0]!.what, /is bound to virtio-pci, and not to vfio-pci/);
     shell(command(diagnosis, 'driver'));
-    assert.deepEqual(diagnose([sibling]).problems, []);
-    shell(`npx userdma unbind ${sibling}`);
+    assert.deepEqual(diagnose([sibling()]).problems, []);
+    shell(`npx userdma unbind ${sibling()}`);
   });
 
   it('a group that is not viable', () => {
-    if (!existsSync(`/sys/bus/pci/devices/${neighbour}/driver`)) bindPci(neighbour);
-    const former = existsSync(`/sys/bus/pci/devices/${sibling}/driver`);
+    const former = existsSync(`/sys/bus/pci/devices/${sibling()}/driver`);
     assert.equal(former, true, 'the sibling is bound to a driver of the kernel');
+    if (!existsSync(`/sys/bus/pci/devices/${neighbour}/driver`)) bindPci(neighbour);
     shell(command(diagnose([neighbour]), 'not-viable'));
     assert.deepEqual(diagnose([neighbour]).problems, []);
-    shell(`npx userdma unbind ${sibling}`);
+    shell(`npx userdma unbind ${sibling()}`);
   });
 
   it('a node that this user may not open', () => {

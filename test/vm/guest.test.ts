@@ -3,17 +3,12 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } fr
 import { availableParallelism } from 'node:os';
 import { basename } from 'node:path';
 import { assert, describe, it } from '../harness.ts';
+import { device } from './devices.ts';
 
 const sysfs = (address: string) => `/sys/bus/pci/devices/${address}`;
 const driver = (address: string) => basename(readlinkSync(`${sysfs(address)}/driver`));
 const group = (address: string) => basename(readlinkSync(`${sysfs(address)}/iommu_group`));
 const id = (address: string) => readFileSync(`${sysfs(address)}/device`, 'utf8').trim();
-
-function address(variable: string): string {
-  const value = process.env[variable];
-  assert.ok(value, `${variable} is not set`);
-  return value;
-}
 
 describe('the virtual machine', () => {
   it('runs this Node.js on one CPU, in the checkout', () => {
@@ -32,7 +27,7 @@ describe('the virtual machine', () => {
 
   for (const variable of ['USERDMA_TEST_EDU', 'USERDMA_TEST_EDU_WIDE']) {
     it(`has ${variable} bound to vfio-pci, alone in its group`, () => {
-      const edu = address(variable);
+      const edu = device(variable);
       assert.equal(id(edu), '0x11e8');
       assert.equal(driver(edu), 'vfio-pci');
       assert.deepEqual(readdirSync(`${sysfs(edu)}/iommu_group/devices`), [edu]);
@@ -41,8 +36,8 @@ describe('the virtual machine', () => {
   }
 
   it('has a group that a driver of the kernel shares', () => {
-    const edu = address('USERDMA_TEST_EDU_SHARED');
-    const sibling = address('USERDMA_TEST_SIBLING');
+    const edu = device('USERDMA_TEST_EDU_SHARED');
+    const sibling = device('USERDMA_TEST_SIBLING');
     assert.equal(id(edu), '0x11e8');
     assert.equal(driver(edu), 'vfio-pci');
     assert.equal(driver(sibling), 'virtio-pci');

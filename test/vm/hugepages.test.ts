@@ -2,7 +2,7 @@
  * Memory from huge pages: there when the system has reserved some; when it has not, an error that says how, or ordinary
  * pages and a word about it.
  */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
 import { type HugePages, MemfdMemory, openPci } from '../../lib/index.ts';
 import type { Type1Info } from '../../lib/native/vfio.ts';
@@ -13,11 +13,24 @@ import { device, refuses } from './devices.ts';
 import { openSpace } from './space.ts';
 
 const RESERVED = '/proc/sys/vm/nr_hugepages';
-const GIGANTIC = '/sys/kernel/mm/hugepages/hugepages-1048576kB';
+const KINDS = '/sys/kernel/mm/hugepages';
+const GIGANTIC = `${KINDS}/hugepages-1048576kB`;
 const MIB = 2 ** 20;
+/** The default size: what one page of page table leads to in ordinary pages. 2 MiB, or 32 where they have 16 KiB. */
+const HUGE = fact('Hugepagesize') * 1024;
+
+function fact(name: string): number {
+  return Number(new RegExp(`^${name}:\\s*(\\d+)`, 'm').exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]);
+}
 
 function free(): number {
-  return Number(/HugePages_Free:\s*(\d+)/.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]);
+  return fact('HugePages_Free');
+}
+
+/** The sizes of which this machine has room for a few. */
+function smallSizes(): number[] {
+  const sizes = readdirSync(KINDS).map((name) => Number(/\d+/.exec(name)) * 1024);
+  return sizes.filter((size) => size <= 32 * MIB);
 }
 
 /** Pages that the page tables of the IOMMU take. */
@@ -26,15 +39,15 @@ function tablePages(): number {
   return Number(/^nr_iommu_pages (\d+)$/m.exec(readFileSync('/proc/vmstat', 'utf8'))?.[1]);
 }
 
-/** What it takes to map 32 MiB: entries of the kernel's list, and pages of page tables. */
+/** What it takes to map four huge pages: entries of the kernel's list, and pages of page tables. */
 function costOfMapping(hugepages: HugePages): { mappings: number; tables: number } {
   const { space, native, container } = openSpace(device('USERDMA_TEST_EDU'));
   const memory = new MemfdMemory({ hugepages });
   try {
     const available = () => (native.vfioIommuInfo(container) as Type1Info).available!;
-    const buffer = memory.allocate(32 * MIB);
+    const buffer = memory.allocate(4 * HUGE);
     const before = { available: available(), tables: tablePages() };
-    space.map(64 * MIB, buffer, 0, 32 * MIB, 'read-write');
+    space.map(8 * HUGE, buffer, 0, 4 * HUGE, 'read-write');
     return { mappings: before.available - available(), tables: tablePages() - before.tables };
   } finally {
     space.close();
@@ -45,7 +58,7 @@ function costOfMapping(hugepages: HugePages): { mappings: number; tables: number
 describe('memory from huge pages', () => {
   afterAll(() => writeFileSync(RESERVED, '0'));
 
-  for (const hugepages of [true, '2MiB', 'prefer'] as const) {
+  for (const hugepages of [true, HUGE, 'prefer'] as const) {
     it(`moves bytes, and goes back when the function is closed (${hugepages})`, async () => {
       writeFileSync(RESERVED, '4');
       assert.equal(free(), 4);
@@ -55,7 +68,7 @@ describe('memory from huge pages', () => {
         const sent = Uint8Array.from({ length: 1000 }, (_, i) => i % 253);
         await edu.write(sent);
         assert.deepEqual(await edu.read(1000), sent);
-        const large = edu.fn.dma.allocCoherent(4 * MIB);
+        const large = edu.fn.dma.allocCoherent(2 * HUGE);
         assert.equal(free(), 1);
         large.free();
       }
@@ -63,15 +76,30 @@ describe('memory from huge pages', () => {
     });
   }
 
-  it('is mapped in pages of 2 MiB by the IOMMU: one mapping, and hardly a page table', () => {
-    writeFileSync(RESERVED, '16');
-    assert.equal(free(), 16);
+  it('is mapped in huge pages by the IOMMU: one mapping, and hardly a page table', () => {
+    writeFileSync(RESERVED, '4');
+    assert.equal(free(), 4);
     const ordinary = costOfMapping(false);
-    const huge = costOfMapping('2MiB');
+    const huge = costOfMapping(HUGE);
     assert.deepEqual([ordinary.mappings, huge.mappings], [1, 1]);
-    // A page of page table leads to 2 MiB in pages of 4 KiB.
-    assert.ok(ordinary.tables >= 16, `${ordinary.tables} for ordinary pages`);
-    assert.ok(huge.tables <= ordinary.tables - 16, `${huge.tables} for huge ones`);
+    assert.ok(ordinary.tables >= 4, `${ordinary.tables} for ordinary pages`);
+    assert.ok(huge.tables <= ordinary.tables - 4, `${huge.tables} for huge ones`);
+  });
+
+  it('comes in every size of the system, by number', () => {
+    writeFileSync(RESERVED, '0');
+    for (const size of smallSizes()) {
+      const at = (name: string) => `${KINDS}/hugepages-${size / 1024}kB/${name}`;
+      const left = () => Number(readFileSync(at('free_hugepages'), 'utf8'));
+      writeFileSync(at('nr_hugepages'), '2');
+      const memory = new MemfdMemory({ hugepages: size });
+      memory.allocate(size);
+      assert.equal(left(), 1, `${size} bytes`);
+      memory.close();
+      assert.equal(left(), 2, `${size} bytes`);
+      writeFileSync(at('nr_hugepages'), '0');
+      refuses(() => new MemfdMemory({ hugepages: size }).allocate(size), 'ENOMEM', at('nr_hugepages'));
+    }
   });
 
   it('is refused when none are reserved, and the function can be opened without', async () => {
@@ -94,9 +122,19 @@ describe('memory from huge pages', () => {
     if (existsSync(GIGANTIC)) refuses(() => memory.allocate(4096), 'ENOMEM', '1024 MiB', 'hugepagesz=1G');
     else refuses(() => memory.allocate(4096), 'ENODEV', '2048kB');
     memory.close();
-    const hugepages = '4MiB' as '2MiB';
-    refuses(() => new MemfdMemory({ hugepages }), 'EINVAL', `'2MiB'`);
-    await assert.rejects(openPci(device('USERDMA_TEST_EDU'), { hugepages }), { code: 'EINVAL' });
+    for (const hugepages of [
+      '4MiB' as '2MiB',
+      0,
+      4096,
+      3 * MIB,
+      -2 * MIB,
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+    ]) {
+      refuses(() => new MemfdMemory({ hugepages }), 'EINVAL', `'2MiB'`);
+      await assert.rejects(openPci(device('USERDMA_TEST_EDU'), { hugepages }), { code: 'EINVAL' });
+    }
+    refuses(() => new MemfdMemory({ hugepages: 4 * MIB }).allocate(1), 'ENODEV', '2048kB');
     (await openPci(device('USERDMA_TEST_EDU'))).close();
   });
 
@@ -106,22 +144,22 @@ describe('memory from huge pages', () => {
     const listen = ({ message }: Error) => void warnings.push(message);
     process.on('warning', listen);
     const memory = new MemfdMemory({ hugepages: 'prefer' });
-    memory.allocate(2 * MIB);
+    memory.allocate(HUGE);
     const fallback = () => memory.fallback?.code;
     assert.equal(fallback(), undefined);
-    memory.allocate(8 * MIB);
+    memory.allocate(4 * HUGE);
     assert.equal(fallback(), 'ENOMEM');
     assert.equal(free(), 1);
-    memory.allocate(2 * MIB);
+    memory.allocate(HUGE);
     assert.equal(free(), 0, 'what is left is taken all the same');
-    memory.allocate(64 * MIB);
+    memory.allocate(2 * HUGE);
     memory.close();
     using edu = await owned(
       openPci(device('USERDMA_TEST_EDU'), { hugepages: 'prefer' }),
       (fn) => new Edu(fn),
     );
     writeFileSync(RESERVED, '0');
-    edu.fn.dma.allocCoherent(16 * MIB);
+    edu.fn.dma.allocCoherent(2 * HUGE);
     await new Promise(setImmediate);
     process.off('warning', listen);
     assert.equal(warnings.length, 1);

@@ -1,10 +1,17 @@
 /** The machines of the tests, as data: which IOMMU, which PCI devices at which address, which modules, who drives what. */
 
+import type { Flavour } from '../../lib/vm/debian-kernel.ts';
 import { type Machine as Bootable, type Device, VFIO_MODULES } from '../../lib/vm/machine.ts';
 
 export interface Machine extends Bootable {
   /** The kernel that it boots: the one that is found (lib/vm/kernel.ts), or our own (own-kernel.ts). Default 'found'. */
   readonly kernel?: 'found' | 'own';
+  /** Debian's flavour of that kernel, where it is another than the host's. */
+  readonly flavour?: Flavour;
+  /** Folder under `test/vm` whose files run here. Default: the one with the machine's name. */
+  readonly folder?: string;
+  /** Whether a run of everything has it too; without, it runs when it is named. Default true. */
+  readonly always?: boolean;
   /** Folders under `test` whose files run here as well as on the host: they find their device by environment. */
   readonly shared: readonly string[];
 }
@@ -102,6 +109,23 @@ function nvme(id: string, slot: number, bus: number, variable: string, mdts = 7)
   };
 }
 
+/** Behind a conventional bridge: they share a group. */
+const conventional: readonly Device[] = [
+  {
+    qemu: 'edu,bus=bridge,addr=0x1',
+    address: '0000:05:01.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_BRIDGED',
+  },
+  {
+    qemu: 'edu,bus=bridge,addr=0x2',
+    address: '0000:05:02.0',
+    driver: 'vfio-pci',
+    variable: 'USERDMA_TEST_EDU_NEIGHBOUR',
+  },
+  smallBar,
+];
+
 /**
  * PCI Express as drivers meet it, buses in the order of the ports. Two functions of one device share a group; two
  * devices behind a conventional bridge do too, and are reset together.
@@ -129,19 +153,7 @@ const expressDevices: readonly Device[] = [
     variable: 'USERDMA_TEST_NIC',
   },
   { qemu: 'pcie-pci-bridge,id=bridge,bus=port7' },
-  {
-    qemu: 'edu,bus=bridge,addr=0x1',
-    address: '0000:05:01.0',
-    driver: 'vfio-pci',
-    variable: 'USERDMA_TEST_EDU_BRIDGED',
-  },
-  {
-    qemu: 'edu,bus=bridge,addr=0x2',
-    address: '0000:05:02.0',
-    driver: 'vfio-pci',
-    variable: 'USERDMA_TEST_EDU_NEIGHBOUR',
-  },
-  smallBar,
+  ...conventional,
   rootPort(8),
   {
     qemu: 'edu,id=edu0,bus=port8,dma_mask=0xffffffff',
@@ -171,15 +183,52 @@ const expressDevices: readonly Device[] = [
   nvme('nvme2', 11, 9, 'USERDMA_TEST_NVME_LARGE', 10),
 ];
 
+const expressModules = ['nvme', 'virtio_blk', 'aer_inject', 'crc32c_generic', 'ext4', ...VFIO_MODULES];
+
 /** What `npm run vm` boots, and where tests run that ask for no other machine. */
 export const defaultMachine: Machine = {
   name: 'intel',
+  folder: '.',
   iommu: 'intel',
   clock: 'jumps',
   modules: VFIO_MODULES,
   devices: [edu, wideEdu, ...sharedGroup],
   shared: ['conformance', 'debug', 'edu', 'memory', 'mistakes'],
 };
+
+/** Why tests of these devices, and others, cannot run there. */
+function absent(devices: readonly Device[]): Record<string, string> {
+  const variables = devices.flatMap(({ variable }) => variable ?? []);
+  return {
+    'dma-heap': "Debian's kernel for arm64 has no dma-heap",
+    'slot-button': 'a port shares the group of what is plugged into it, and VFIO takes its interrupts along',
+    ...Object.fromEntries(
+      variables.map((variable) => [variable, 'an SMMUv3 serves no function behind a conventional bridge']),
+    ),
+  };
+}
+
+/**
+ * Arm's board with its own IOMMU, which serves no function behind a conventional bridge. Its kernel has no dma-heap.
+ * @param flavour of the kernel: with pages of 4 KiB, or of 16
+ */
+function arm64(flavour: 'arm64' | 'arm64-16k'): Machine[] {
+  const common = { architecture: 'arm64', iommu: 'smmuv3', flavour, always: false } as const;
+  return [
+    {
+      ...common,
+      ...{ name: flavour, folder: '.', clock: 'jumps', modules: VFIO_MODULES },
+      ...{ devices: [edu, wideEdu], absent: absent(sharedGroup) },
+      shared: ['conformance', 'debug', 'edu', 'memory', 'mistakes'],
+    },
+    {
+      ...common,
+      ...{ name: `${flavour}-pcie`, folder: 'pcie', clock: 'host', modules: expressModules, monitor: true },
+      ...{ devices: expressDevices.filter((device) => !conventional.includes(device)) },
+      ...{ absent: absent(conventional), shared: ['nvme', 'nic', 'pci', 'virtio-blk'] },
+    },
+  ];
+}
 
 /** Every machine; the tests of the ones below live in the folder `test/vm/<name>`. */
 export const machines: readonly Machine[] = [
@@ -216,7 +265,7 @@ export const machines: readonly Machine[] = [
     name: 'pcie',
     iommu: 'intel',
     clock: 'host',
-    modules: ['nvme', 'virtio_blk', 'aer_inject', 'crc32c_generic', 'ext4', ...VFIO_MODULES],
+    modules: expressModules,
     devices: expressDevices,
     monitor: true,
     shared: ['nvme', 'nic', 'pci', 'virtio-blk'],
@@ -261,4 +310,6 @@ export const machines: readonly Machine[] = [
     devices: [{ qemu: edu.qemu, address: '0000:00:10.0', variable: 'USERDMA_TEST_EDU' }],
     shared: [],
   },
+  ...arm64('arm64'),
+  ...arm64('arm64-16k'),
 ];

@@ -12,13 +12,15 @@
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { debianKernel } from '../../lib/vm/debian-kernel.ts';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
 import { cacheFolder, checkHost, guestEnvironment } from '../../lib/vm/host.ts';
 import { prepareInitrd } from '../../lib/vm/initrd.ts';
-import { findKernel } from '../../lib/vm/kernel.ts';
+import { findKernel, type Kernel } from '../../lib/vm/kernel.ts';
 import { findQemu } from '../../lib/vm/qemu.ts';
 import { exitStatus, explain, guestShare, type Job, run } from '../../lib/vm/run.ts';
 import { setting } from '../../lib/vm/settings.ts';
+import { crossAddon, debianRoot } from './arm64.ts';
 import { jobs, namedMachines, numberOf, takeFlags, withChoices } from './choices.ts';
 import { defaultMachine, type Machine } from './machine.ts';
 import { guestNode, nodeOfMajor, versionOf } from './node.ts';
@@ -54,19 +56,29 @@ function readySuites(suites: readonly Suite[], filters: readonly string[]): read
   return suites.filter(isReady);
 }
 
-function prepare({ kernel: kind = 'found', architecture }: Machine): Host {
+function kernelOf({ kernel = 'found', flavour }: Machine, cache: string): Kernel {
+  if (flavour !== undefined) return debianKernel(cache, setting('KERNEL'), flavour);
+  const own = kernel === 'own' || setting('KERNEL') === 'own';
+  return own ? ownKernel(cache, ownConfig) : findKernel(cache);
+}
+
+function prepare(machine: Machine): Host {
   checkHost();
   const cache = cacheFolder();
-  const own = kind === 'own' || setting('KERNEL') === 'own';
-  const kernel = own ? ownKernel(cache, ownConfig) : findKernel(cache);
-  const node = guestNode(cache);
-  const root = setting('ROOT');
+  const foreign = machine.architecture === 'arm64';
+  const kernel = kernelOf(machine, cache);
+  const node = guestNode(cache, foreign ? 'arm64' : 'x64');
+  const root = setting('ROOT') ?? (foreign ? debianRoot(cache) : undefined);
   return {
-    ...{ qemu: findQemu(cache, architecture), kernel: kernel.image, initrd: prepareInitrd(kernel, cache) },
-    ...{ node, nodeVersion: versionOf(node), linux: kernel.version, folder: checkout },
+    ...{ qemu: findQemu(cache, machine.architecture), kernel: kernel.image },
+    ...{ initrd: prepareInitrd(kernel, cache, [], root), folder: checkout },
+    ...{ node, nodeVersion: versionOf(node), linux: kernel.version },
     // Another root has neither this checkout nor the programs that are fetched.
     ...(root === undefined ? {} : { root, folders: [checkout, dirname(dirname(node))] }),
-    environment: { ...guestEnvironment(node), USERDMA_TESTING: '1', USERDMA_TEST_LINUX: kernel.version },
+    environment: {
+      ...{ ...guestEnvironment(node), USERDMA_TESTING: '1', USERDMA_TEST_LINUX: kernel.version },
+      ...(foreign ? { USERDMA_ADDON: crossAddon(checkout) } : {}),
+    },
   };
 }
 

@@ -9,7 +9,10 @@ import { setting } from '../../lib/vm/settings.ts';
 /** Path of the program. @param architecture as npm's packages of Node.js name it */
 export function guestNode(cache: string, architecture = 'x64'): string {
   const named = setting('NODE');
-  if (named === undefined) return process.execPath;
+  if (named === undefined) {
+    const major = process.versions.node.split('.')[0]!;
+    return architecture === process.arch ? process.execPath : nodeOfMajor(cache, major, architecture);
+  }
   return /^\d+$/.test(named) ? nodeOfMajor(cache, named, architecture) : resolve(named);
 }
 

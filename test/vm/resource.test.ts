@@ -3,10 +3,10 @@ import { type DmaError, openPci, type PciFunction } from '../../lib/index.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { device, refuses } from './devices.ts';
 import { openSpace } from './space.ts';
 
-const PAGE = 4096;
 const MEMORY_DECODE = 1 << 1;
 const EBADF = -9;
 const EINVAL = -22;

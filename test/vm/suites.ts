@@ -1,10 +1,10 @@
 /**
- * Which compiled test files run on which machine: those directly in `test/vm` on the default machine, those in
- * `test/vm/<name>` on the machine of that name, and files that run in both worlds where the machine says so.
+ * Which compiled test files run on which machine: those in its folder of `test/vm`, and files that run in both worlds
+ * where the machine says so.
  */
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { defaultMachine, type Machine, machines } from './machine.ts';
+import { type Machine, machines } from './machine.ts';
 
 export interface Suite {
   readonly machine: Machine;
@@ -18,8 +18,7 @@ function testFiles(folder: string): string[] {
 
 function filesOf(machine: Machine, tests: string): string[] {
   return [
-    ...(machine === defaultMachine ? testFiles(join(tests, 'vm')) : []),
-    ...testFiles(join(tests, 'vm', machine.name)),
+    ...testFiles(join(tests, 'vm', machine.folder ?? machine.name)),
     ...machine.shared.flatMap((name) => testFiles(join(tests, name))),
   ];
 }
@@ -29,22 +28,22 @@ function filesOf(machine: Machine, tests: string): string[] {
  * @param filters parts of file paths, names of machines, or both as MACHINE/PART; none means all
  * @param only the machines that are meant, where some are
  */
-export function findSuites(
-  tests: string,
-  filters: readonly string[],
-  only: readonly Machine[] = machines,
-): Suite[] {
-  const wanted = (machine: Machine, file: string) =>
-    filters.length === 0 || filters.some((filter) => matches(filter, machine, file.slice(tests.length)));
-  return only.flatMap((machine) => {
-    const files = filesOf(machine, tests).filter((file) => wanted(machine, file));
+export function findSuites(tests: string, filters: readonly string[], only?: readonly Machine[]): Suite[] {
+  return (only ?? machines).flatMap((machine) => {
+    const wanted = (file: string) => matches(filters, machine, file.slice(tests.length), only !== undefined);
+    const files = filesOf(machine, tests).filter(wanted);
     return deal(files).map((part) => ({ machine, files: part }));
   });
 }
 
-function matches(filter: string, { name }: Machine, file: string): boolean {
-  if (filter === name || file.includes(filter)) return true;
-  return filter.startsWith(`${name}/`) && file.includes(filter.slice(name.length + 1));
+/** @param named whether the run is of this machine, or of all */
+function matches(filters: readonly string[], machine: Machine, file: string, named: boolean): boolean {
+  const { name, always = true } = machine;
+  const ofMachine = (filter: string) =>
+    filter === name || (filter.startsWith(`${name}/`) && file.includes(filter.slice(name.length + 1)));
+  if (filters.some(ofMachine)) return true;
+  if (!always && !named) return false;
+  return filters.length === 0 || filters.some((filter) => file.includes(filter));
 }
 
 /** More files than this are worth a boot of their own on the other processor. */

@@ -5,11 +5,11 @@ import { MemfdMemory } from '../../lib/memory/memfd.ts';
 import { loadAddon } from '../../lib/native/load.ts';
 import type { Type1Info } from '../../lib/native/vfio.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { device, refuses } from './devices.ts';
 import { type OpenSpace, openSpace } from './space.ts';
 import { spaceRules } from './space-rules.ts';
 
-const PAGE = 4096;
 const BASE = 0x100_0000;
 
 describe('a type1 address space', () => {
