@@ -31,7 +31,19 @@ async function fetched(admin: RawQueue): Promise<void> {
   assert.equal(await admin.status({ opcode: ADMIN.getFeatures, cdw10: 7 }), 0);
 }
 
+/** Sizes of entries that are wrong. QEMU 10 and newer look at them only when a queue is created. */
+const ENTRY_SIZES = [
+  ['submission entries of 32 bytes', (4 << 20) | (5 << 16) | 1, 0x001f_001f, 0],
+  ['completion entries of 32 bytes', (5 << 20) | (6 << 16) | 1, 0x001f_001f, 0],
+  ['entries without a size', 1, 0x001f_001f, 0],
+] as const;
+
 for (const world of rawWorlds) {
+  /** QEMU 10 and newer do some things otherwise than QEMU 7, which the model follows. */
+  const isNew = world.qemu >= 10;
+  /** Among them: they no longer offer to have no command set. */
+  const capabilities = isNew ? 0x0040_0820_0f01_07ffn : 0x0040_1820_0f01_07ffn;
+
   describe(`NVMe controller, ${world.name}`, () => {
     let fn: PciFunction;
 
@@ -59,8 +71,8 @@ for (const world of rawWorlds) {
       it('say what it can do', () => {
         const bar = fn.bar(0);
         assert.equal(bar.read32(REGISTER.capabilities), 0x0f01_07ff);
-        assert.equal(bar.read32(REGISTER.capabilities + 4), 0x0040_1820);
-        assert.equal(bar.read64(REGISTER.capabilities), 0x0040_1820_0f01_07ffn);
+        assert.equal(bar.read32(REGISTER.capabilities + 4), Number(capabilities >> 32n));
+        assert.equal(bar.read64(REGISTER.capabilities), capabilities);
         assert.equal(bar.read32(REGISTER.version), 0x0001_0400);
         assert.equal(bar.read32(DOORBELLS), 0);
         assert.equal(bar.read32(0xffc), 0);
@@ -96,7 +108,7 @@ for (const world of rawWorlds) {
         const bar = fn.bar(0);
         fn.reset();
         for (const register of [0, 4, REGISTER.version, REGISTER.status]) bar.write32(register, 0);
-        assert.equal(bar.read64(REGISTER.capabilities), 0x0040_1820_0f01_07ffn);
+        assert.equal(bar.read64(REGISTER.capabilities), capabilities);
         assert.equal(bar.read32(REGISTER.version), 0x0001_0400);
         assert.equal(bar.read32(REGISTER.status), 0);
       });
@@ -127,10 +139,8 @@ for (const world of rawWorlds) {
         ['a queue with an offset in its page', ENABLE, 0x001f_001f, 8],
         ['pages of 128 KiB', ENABLE | (5 << 7), 0x001f_001f, 0],
         ['pages of 64 KiB, and a queue that is not on one', ENABLE | (4 << 7), 0x001f_001f, 0x1000],
-        ['submission entries of 32 bytes', (4 << 20) | (5 << 16) | 1, 0x001f_001f, 0],
-        ['completion entries of 32 bytes', (5 << 20) | (6 << 16) | 1, 0x001f_001f, 0],
-        ['entries without a size', 1, 0x001f_001f, 0],
         ['a command set that it has not', ENABLE | (1 << 4), 0x001f_001f, 0],
+        ...(isNew ? [] : ENTRY_SIZES),
       ] as const) {
         it(`is fatal with ${what}`, async () => {
           const controller = new RawController(fn);
@@ -152,7 +162,7 @@ for (const world of rawWorlds) {
 
       it('takes the command sets it names', async () => {
         const controller = new RawController(fn);
-        for (const set of [0, 6, 7]) {
+        for (const set of isNew ? [0, 6] : [0, 6, 7]) {
           await controller.disable();
           await controller.enable(32, ENABLE | (set << 4));
           assert.equal(controller.status, READY);
@@ -323,9 +333,14 @@ for (const world of rawWorlds) {
           cdw10: (15 << 16) | 1,
         });
         admin.ring();
-        const both = await admin.takeMany(2);
+        const taken = await admin.takeMany(isNew ? 1 : 2);
+        // They have dropped what came before the log page was read.
+        if (isNew) {
+          queue.ringHead(99);
+          taken.push(await admin.take());
+        }
         assert.equal(
-          both.some(({ cid, result }) => cid === second && result === 0x0001_0100),
+          taken.some(({ cid, result }) => cid === second && result === 0x0001_0100),
           true,
         );
       });

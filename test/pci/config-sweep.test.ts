@@ -5,7 +5,7 @@
 import { setImmediate as tick } from 'node:timers/promises';
 import type { PciFunction, ResetReport } from '../../lib/index.ts';
 import { assert, describe, it } from '../harness.ts';
-import { edu, nic, nvme, real, type TestFunction } from './worlds.ts';
+import { edu, nic, nvme, qemuVersion, real, type TestFunction } from './worlds.ts';
 
 /** Bits that a write changes, by the first byte of what has them; one number for each byte from there on. */
 type Bits = Readonly<Record<string, readonly number[]>>;
@@ -28,6 +28,9 @@ const EXPRESS: Bits = { 'Express 0x08': [0xe0, 0x70] };
 /** Device control: error reports, ordering, tags; device control 2: completion timeouts. QEMU's devices have neither. */
 const EXPRESS_OPTIONS: Bits = { 'Express 0x08': [0x1f, 0x0d], 'Express 0x28': [0x1f] };
 
+/** The mask of uncorrectable errors, which QEMU before 8 does not have. */
+const UNCORRECTABLE_MASK: Bits = { 'AER 0x08': [0x30, 0xf0, 0xff, 0x03] };
+
 const EXPECTED: readonly Expected[] = [
   {
     world: edu,
@@ -38,8 +41,12 @@ const EXPECTED: readonly Expected[] = [
   {
     world: nvme,
     both: { ...HEADER, 'header 0x11': [0xc0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], ...EXPRESS },
-    // Blocking of prefixes.
-    hardware: { 'Express 0x29': [0x80] },
+    hardware: {
+      // Blocking of prefixes.
+      'Express 0x29': [0x80],
+      // Newer ones have the bits for reports of errors.
+      ...(qemuVersion() >= 11 ? { 'Express 0x08': [0xef, 0x70] } : {}),
+    },
     simulation: { ...PARITY, ...EXPRESS_OPTIONS },
   },
   {
@@ -54,13 +61,15 @@ const EXPECTED: readonly Expected[] = [
       'AER 0x14': [0xc1, 0xf1],
       'AER 0x18': [0x40, 0x01],
     },
-    // Which figure of its consumption of power is shown.
-    hardware: { 'Power 0x05': [0x1e] },
+    hardware: {
+      // Which figure of its consumption of power is shown.
+      'Power 0x05': [0x1e],
+      ...(qemuVersion() >= 8 ? UNCORRECTABLE_MASK : {}),
+    },
     simulation: {
       ...PARITY,
       ...EXPRESS_OPTIONS,
-      // QEMU 7.2 has no mask of uncorrectable errors.
-      'AER 0x08': [0x30, 0xf0, 0xff, 0x03],
+      ...UNCORRECTABLE_MASK,
     },
   },
 ];

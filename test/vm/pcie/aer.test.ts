@@ -30,7 +30,7 @@ describe('errors of the e1000e', () => {
 
   it('are there until they are cleared: correctable ones', async () => {
     const aer = fn.config.aer!;
-    await inject('-c nic RCVR');
+    await inject('nic RCVR');
     assert.equal(aer.correctableStatus, AER_CORRECTABLE.receiverError);
     assert.equal(aer.uncorrectableStatus, 0);
     aer.clear();
