@@ -49,6 +49,8 @@ export interface Machine {
   readonly container?: boolean;
   /** What it cannot have, and why: variables of devices, or a name that tests know. */
   readonly absent?: Readonly<Record<string, string>>;
+  /** Parameters of the kernel beside those that every machine has. Of two that say the opposite, these hold. */
+  readonly parameters?: readonly string[];
   /** QEMU's `-m`. Default 1G. */
   readonly memory?: string;
   /** Whether guest programs may talk to QEMU's monitor (QMP), by the virtio port `userdma.monitor`. Default false. */
@@ -92,7 +94,7 @@ export function architectureOf({
 function kernelCommandLine(machine: Machine): string {
   const { console, parameters } = architectureOf(machine);
   const words = [`console=${console}`, 'quiet', 'panic=-1', 'oops=panic', ...parameters];
-  return [...words, ...iommus[machine.iommu].parameters].join(' ');
+  return [...words, ...iommus[machine.iommu].parameters, ...(machine.parameters ?? [])].join(' ');
 }
 
 /** Only the emulator counts instructions: 4 ns each here. */

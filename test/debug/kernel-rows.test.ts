@@ -1,9 +1,9 @@
 /**
- * The 24 mistakes that the kernel's dma-debug knows (kernel/dma/debug.c), in the order of docs/dma-debug.md: each is
+ * The 26 mistakes that the kernel's dma-debug knows (kernel/dma/debug.c), in the order of docs/dma-debug.md: each is
  * reported, or always refused, or cannot be written. What cannot be written is shown to the compiler: a line that it
  * would accept fails the build.
  */
-import { type DmaDevice, DmaError, dmaBitMask, type PciFunction } from '../../lib/index.ts';
+import { DMA_ATTR, type DmaDevice, DmaError, dmaBitMask, type PciFunction } from '../../lib/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
 import { kinds, onlyReport, startsHere, worlds } from './worlds.ts';
 
@@ -252,6 +252,21 @@ for (const world of worlds) {
       assert.match(reports[0]!.message, /3 mappings, 192 bytes in all/);
       assert.match(reports[1]!.message, /1 coherent buffer of 4096 bytes/);
       for (const { mappedAt } of reports) startsHere(mappedAt, HERE);
+    });
+
+    it('row 25, other attributes: one that the mapping does not have is refused', () => {
+      const mapping = dma.mapSingle(Buffer.alloc(64), 'to-device');
+      assert.throws(() => mapping.unmap(DMA_ATTR.REQUIRE_COHERENT), invalid);
+      mapping.unmap(DMA_ATTR.SKIP_CPU_SYNC);
+      const list = dma.mapSg([Buffer.alloc(64)], 'to-device');
+      assert.throws(() => list.unmap(DMA_ATTR.PRIVILEGED), invalid);
+      list.unmap(DMA_ATTR.SKIP_CPU_SYNC);
+      assert.deepEqual(kinds(dma), []);
+    });
+
+    it('row 26, memory as registers: only a BAR can be mapped', () => {
+      // @ts-expect-error memory is no BAR
+      assert.throws(() => dma.mapResource(Buffer.alloc(4096), 0, 4096, 'to-device'), invalid);
     });
   });
 

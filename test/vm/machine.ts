@@ -12,6 +12,8 @@ export interface Machine extends Bootable {
   readonly folder?: string;
   /** Whether a run of everything has it too; without, it runs when it is named. Default true. */
   readonly always?: boolean;
+  /** Folder under `test` with the sources of a module for our own kernel. Tests find it built by USERDMA_TEST_MODULE. */
+  readonly module?: string;
   /** Folders under `test` whose files run here as well as on the host: they find their device by environment. */
   readonly shared: readonly string[];
 }
@@ -230,6 +232,23 @@ function arm64(flavour: 'arm64' | 'arm64-16k'): Machine[] {
   ];
 }
 
+/** The kernel as the judge of its own rules, in one of its settings (test/oracle). The module takes the device. */
+function oracle(name: string, parameters: readonly string[]): Machine {
+  return {
+    name: `oracle-${name}`,
+    iommu: 'intel',
+    clock: 'host',
+    kernel: 'own',
+    parameters,
+    modules: [],
+    module: 'oracle/module',
+    devices: [{ ...undriven(wideEdu), variable: 'USERDMA_TEST_ORACLE' }],
+    folder: 'oracle',
+    always: false,
+    shared: [],
+  };
+}
+
 /** Every machine; the tests of the ones below live in the folder `test/vm/<name>`. */
 export const machines: readonly Machine[] = [
   defaultMachine,
@@ -302,6 +321,10 @@ export const machines: readonly Machine[] = [
     monitor: true,
     shared: ['nvme', 'nic', 'pci'],
   },
+  oracle('translated', []),
+  oracle('28-bit', []),
+  oracle('passthrough', ['iommu=pt']),
+  oracle('swiotlb', ['iommu=pt', 'swiotlb=force']),
   {
     name: 'no-vfio',
     iommu: 'intel',

@@ -25,6 +25,7 @@ import { jobs, namedMachines, numberOf, takeFlags, withChoices } from './choices
 import { defaultMachine, type Machine } from './machine.ts';
 import { guestNode, nodeOfMajor, versionOf } from './node.ts';
 import { hasOwnKernel, ownKernel } from './own-kernel.ts';
+import { ownModule } from './own-module.ts';
 import type { ReportLine, Result } from './reporter.ts';
 import type { BootResult, Counts } from './results.ts';
 import { findSuites, type Suite } from './suites.ts';
@@ -65,6 +66,7 @@ function kernelOf({ kernel = 'found', flavour }: Machine, cache: string): Kernel
 function prepare(machine: Machine): Host {
   checkHost();
   const cache = cacheFolder();
+  const { module } = machine;
   const foreign = machine.architecture === 'arm64';
   const kernel = kernelOf(machine, cache);
   const node = guestNode(cache, foreign ? 'arm64' : 'x64');
@@ -78,6 +80,7 @@ function prepare(machine: Machine): Host {
     environment: {
       ...{ ...guestEnvironment(node), USERDMA_TESTING: '1', USERDMA_TEST_LINUX: kernel.version },
       ...(foreign ? { USERDMA_ADDON: crossAddon(checkout) } : {}),
+      ...(module && { USERDMA_TEST_MODULE: ownModule(kernel, join(checkout, 'test', module), cache) }),
     },
   };
 }

@@ -1,6 +1,7 @@
 /**
  * A kernel of our own, with what Debian's leaves out: built from Debian's package of the sources and `kernel/config`, once
- * (ten minutes or so on two processors), and kept in the cache. The sources are not kept.
+ * (ten minutes or so on two processors), and kept in the cache. Of the sources only those are kept that modules are built
+ * with (own-module.ts).
  */
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -32,16 +33,21 @@ function folderOf(cache: string, config: string): string {
   return join(cache, `own-kernel-${createHash('sha256').update(config).digest('hex').slice(0, 12)}`);
 }
 
+/** An older build of it may lack what modules are built with. */
+function isComplete(folder: string): boolean {
+  return existsSync(headersOf(folder));
+}
+
 /** Whether it was built already. @param config path of the configuration */
 export function hasOwnKernel(cache: string, config: string): boolean {
-  return existsSync(folderOf(cache, readFileSync(config, 'utf8')));
+  return isComplete(folderOf(cache, readFileSync(config, 'utf8')));
 }
 
 /** The kernel in the cache, or one that is built now. @param config path of the configuration */
 export function ownKernel(cache: string, config: string): Kernel {
   const text = readFileSync(config, 'utf8');
   const folder = folderOf(cache, text);
-  if (!existsSync(folder)) build(cache, folder, text);
+  if (!isComplete(folder)) build(cache, folder, text);
   const image = join(folder, 'bzImage');
   return { version: imageVersion(image), image, modules: folder };
 }
@@ -63,10 +69,23 @@ function build(cache: string, folder: string, config: string): void {
     mkdirSync(made);
     copyFileSync(join(out, 'arch/x86/boot/bzImage'), join(made, 'bzImage'));
     copyFileSync(join(out, 'modules.builtin'), join(made, 'modules.builtin'));
+    keepHeaders(sources, out, work, headersOf(made));
+    rmSync(folder, { recursive: true, force: true });
     renameSync(made, folder);
   } finally {
     rmSync(work, { recursive: true, force: true });
   }
+}
+
+/** What modules are built with: headers, configuration and the programs of the build, 70 MB. */
+export function headersOf(folder: string): string {
+  return join(folder, 'headers');
+}
+
+/** The kernel's own script for packages of headers takes them. */
+function keepHeaders(sources: string, out: string, work: string, headers: string): void {
+  const script = `$(srctree)/scripts/package/install-extmod-build ${headers}`;
+  make(sources, out, work, ['run-command', `KBUILD_RUN_COMMAND=${script}`]);
 }
 
 /** Unpacks the newest sources; returns their folder. */

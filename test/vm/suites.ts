@@ -38,9 +38,13 @@ export function findSuites(tests: string, filters: readonly string[], only?: rea
 
 /** @param named whether the run is of this machine, or of all */
 function matches(filters: readonly string[], machine: Machine, file: string, named: boolean): boolean {
-  const { name, always = true } = machine;
+  const { name, folder, always = true } = machine;
+  // A folder that no machine is named after stands for all machines that run it.
+  const isFolder = (filter: string) => filter === folder && !machines.some((other) => other.name === filter);
   const ofMachine = (filter: string) =>
-    filter === name || (filter.startsWith(`${name}/`) && file.includes(filter.slice(name.length + 1)));
+    filter === name ||
+    isFolder(filter) ||
+    (filter.startsWith(`${name}/`) && file.includes(filter.slice(name.length + 1)));
   if (filters.some(ofMachine)) return true;
   if (!always && !named) return false;
   return filters.length === 0 || filters.some((filter) => file.includes(filter));
