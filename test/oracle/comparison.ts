@@ -1,5 +1,4 @@
 /** Runs requests through both sides, and tells what differs. */
-import type { Kernel } from './kernel.ts';
 import type { Library } from './library.ts';
 import { PoolPlaces } from './pool-places.ts';
 import type { Request, Response } from './protocol.ts';
@@ -19,6 +18,11 @@ import type { Setting } from './settings.ts';
 /** dma_pool_create makes no smaller blocks. */
 const SMALLEST_BLOCK = 16;
 
+/** Answers requests in order. */
+export interface Side {
+  run(requests: readonly Request[]): readonly Response[];
+}
+
 interface Pool {
   readonly kernel: PoolPlaces;
   readonly library: PoolPlaces;
@@ -36,14 +40,14 @@ export class Comparison {
   /** Differences that nothing explains. */
   readonly unexplained: string[] = [];
 
-  readonly #kernel: Kernel;
+  readonly #kernel: Side;
   readonly #library: Library;
   readonly #state: State;
   /** Slots that only the kernel has something in, or had until it ended. */
   readonly #onKernel = new Set<string>();
   readonly #pools = new Map<number, Pool>();
 
-  constructor(kernel: Kernel, library: Library, { translated, forced }: Setting) {
+  constructor(kernel: Side, library: Library, { translated, forced }: Setting) {
     this.#kernel = kernel;
     this.#library = library;
     const mask = 0xffff_ffffn;
