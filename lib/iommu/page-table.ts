@@ -46,28 +46,38 @@ export class PageTable<T> {
   }
 
   set(address: number, size: number, value: T): void {
-    this.#eachRun(address, size, (number, slot, pages) => {
+    const end = (address + size) / this.#pageSize;
+    for (let page = address / this.#pageSize; page < end; ) {
+      const number = Math.floor(page / PAGES_PER_BLOCK);
+      const slot = page - number * PAGES_PER_BLOCK;
+      const pages = Math.min(PAGES_PER_BLOCK - slot, end - page);
+      page += pages;
       if (pages === PAGES_PER_BLOCK) {
         this.#blocks.set(number, { whole: value, leaf: undefined });
-        return;
+        continue;
       }
       const leaf = this.#leaf(number);
-      leaf.slots.fill(value, slot, slot + pages);
+      fill(leaf.slots, value, slot, slot + pages);
       leaf.used += pages;
-    });
+    }
   }
 
   clear(address: number, size: number): void {
-    this.#eachRun(address, size, (number, slot, pages) => {
+    const end = (address + size) / this.#pageSize;
+    for (let page = address / this.#pageSize; page < end; ) {
+      const number = Math.floor(page / PAGES_PER_BLOCK);
+      const slot = page - number * PAGES_PER_BLOCK;
+      const pages = Math.min(PAGES_PER_BLOCK - slot, end - page);
+      page += pages;
       const leaf = this.#blocks.get(number)?.leaf;
       if (leaf !== undefined) {
-        leaf.slots.fill(undefined, slot, slot + pages);
+        fill(leaf.slots, undefined, slot, slot + pages);
         leaf.used -= pages;
       }
-      if (leaf !== undefined && leaf.used > 0) return;
+      if (leaf !== undefined && leaf.used > 0) continue;
       this.#blocks.delete(number);
       this.#spare = leaf ?? this.#spare;
-    });
+    }
   }
 
   #leaf(number: number): Leaf<T> {
@@ -78,14 +88,10 @@ export class PageTable<T> {
     this.#blocks.set(number, { whole: undefined, leaf });
     return leaf;
   }
+}
 
-  #eachRun(address: number, size: number, visit: (block: number, slot: number, pages: number) => void): void {
-    const end = (address + size) / this.#pageSize;
-    for (let page = address / this.#pageSize; page < end; ) {
-      const slot = page % PAGES_PER_BLOCK;
-      const pages = Math.min(PAGES_PER_BLOCK - slot, end - page);
-      visit(Math.floor(page / PAGES_PER_BLOCK), slot, pages);
-      page += pages;
-    }
-  }
+/** For one page the call of Array.fill costs more than the rest of a mapping. */
+function fill<T>(slots: (T | undefined)[], value: T | undefined, from: number, end: number): void {
+  if (end - from > 1) slots.fill(value, from, end);
+  else slots[from] = value;
 }

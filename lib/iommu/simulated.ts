@@ -129,6 +129,11 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     this.#checkOpen();
     this.#checkAligned(iova, size, 0, 0);
     const end = iova + size;
+    const whole = this.#table.get(iova);
+    if (whole !== undefined && whole.start === iova && whole.end === end) {
+      this.#remove(whole);
+      return size;
+    }
     const inside = this.#mappingsIn(iova, end);
     if (inside.some((mapping) => mapping.start < iova || mapping.end > end)) {
       throw new DmaError('EINVAL', `${span(iova, size)} would cut a mapping in two`, {
@@ -138,18 +143,14 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     let removed = 0;
     for (const mapping of inside) {
       removed += mapping.end - mapping.start;
-      this.#mappings.delete(mapping);
-      this.#table.clear(mapping.start, mapping.end - mapping.start);
+      this.#remove(mapping);
     }
-    this.#bytes -= removed;
     return removed;
   }
 
   close(): void {
     if (this.#closed) return;
-    for (const mapping of this.#mappings) this.#table.clear(mapping.start, mapping.end - mapping.start);
-    this.#mappings.clear();
-    this.#bytes = 0;
+    for (const mapping of [...this.#mappings]) this.#remove(mapping);
     this.#closed = true;
   }
 
@@ -297,6 +298,19 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
     return at < dataEnd ? { mapping, end: dataEnd, reason: '' } : { end, reason: FAULT.pastEnd };
   }
 
+  #remove(mapping: Mapping): void {
+    const size = mapping.end - mapping.start;
+    this.#mappings.delete(mapping);
+    this.#table.clear(mapping.start, size);
+    this.#bytes -= size;
+  }
+
+  /** True if a mapping touches [start, start + size). */
+  #isMapped(start: number, size: number): boolean {
+    if (size === this.pageSize) return this.#table.get(start) !== undefined;
+    return this.#mappingsIn(start, start + size).length > 0;
+  }
+
   /** Mappings that touch [start, end). It looks at the pages or at all mappings, whichever is less work. */
   #mappingsIn(start: number, end: number): Mapping[] {
     if ((end - start) / this.pageSize > this.#mappings.size) {
@@ -330,7 +344,7 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
         remedy: `pass 'read', 'write' or 'read-write'`,
       });
     }
-    if (this.#mappingsIn(iova, iova + size).length > 0) {
+    if (this.#isMapped(iova, size)) {
       throw new DmaError('EEXIST', `${span(iova, size)} overlaps a mapping`, { remedy: 'unmap that first' });
     }
     if (this.#mappings.size >= this.#mappingLimit) {
@@ -347,11 +361,10 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
   }
 
   #checkAligned(iova: number, size: number, offset: number, pageOffset: number): void {
-    const aligned = (value: number) =>
-      Number.isSafeInteger(value) && value >= 0 && value % this.pageSize === 0;
+    const { pageSize } = this;
     const start = offset >= 0 ? pageOffset + offset : offset;
-    if (aligned(iova) && aligned(start) && aligned(size) && size > 0 && Number.isSafeInteger(iova + size))
-      return;
+    const aligned = isAligned(iova, pageSize) && isAligned(start, pageSize) && isAligned(size, pageSize);
+    if (aligned && size > 0 && Number.isSafeInteger(iova + size)) return;
     throw new DmaError(
       'EINVAL',
       `iova ${describe(iova)}, size ${describe(size)}, offset ${describe(offset)}`,
@@ -376,6 +389,11 @@ export class SimulatedAddressSpace implements AddressSpace, Requester {
       remedy: 'map no more than the pages the buffer occupies',
     });
   }
+}
+
+/** The quotient by a power of two is exact. V8 calls a function for the remainder of a number beyond 32 bits. */
+function isAligned(value: number, pageSize: number): boolean {
+  return Number.isSafeInteger(value) && value >= 0 && Number.isInteger(value / pageSize);
 }
 
 /** True if the target exists and allows the wanted access. */

@@ -19,8 +19,8 @@ type Detach = (buffer: ArrayBuffer) => void;
 /** An ArrayBuffer of zeros. @throws RangeError there is no memory for it */
 export function newHeapBuffer(size: number): ArrayBuffer {
   const buffer = new ArrayBuffer(size);
-  marks ??= canDetachMarked();
-  if (marks) threads().markAsUntransferable(buffer);
+  if (mark === undefined) mark = canDetachMarked() ? threads().markAsUntransferable : null;
+  mark?.(buffer);
   return buffer;
 }
 
@@ -43,7 +43,8 @@ export function detachHeapBuffer(buffer: ArrayBuffer): void {
 const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size: number) => ArrayBuffer })
   .transfer;
 
-let marks: boolean | undefined;
+/** Marks a buffer as untransferable; null where nobody must. Looking it up costs as much as a small buffer. */
+let mark: ((buffer: ArrayBuffer) => void) | null | undefined;
 let detach: Detach | undefined;
 
 /** True if this runtime marks buffers as untransferable, and still lets a marked one be detached. */

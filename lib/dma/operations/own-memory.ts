@@ -221,13 +221,16 @@ export class OwnMemory {
   }
 
   private fill(region: OwnRegion, index: number): void {
-    const pageSize = 2 ** this.shift;
+    const pageSize = this.granule;
     const end = region.address + region.span;
     for (let address = region.address; address < end; ) {
       const page = (address >>> 0) >>> this.shift;
       const first = page & LEAF_MASK;
       const pages = Math.min(LEAF_MASK + 1 - first, (end - address) / pageSize);
-      this.leaf(Math.floor(address / WORD), page >>> LEAF_BITS).fill(index, first, first + pages);
+      const leaf = this.leaf(Math.floor(address / WORD), page >>> LEAF_BITS);
+      // For one page the call of `fill` costs more than the rest.
+      if (pages === 1) leaf[first] = index;
+      else leaf.fill(index, first, first + pages);
       address += pages * pageSize;
     }
   }
