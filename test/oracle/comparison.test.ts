@@ -12,7 +12,7 @@ import { type Setting, settingsOf } from './settings.ts';
 const MEMORY = [{ start: 0x10_0000, end: 0x3fff_ffff }];
 /** Both sides of a comparison bounce everything, so that even addresses have the same bits. */
 const [bounced] = settingsOf('oracle-swiotlb') as [Setting];
-const [inPlace] = settingsOf('oracle-translated') as [Setting];
+const inPlace = settingsOf('oracle-translated').at(-1)!;
 const NOTHING: Response = { error: -2, values: [0n, 0n, 0n, 0n], segments: [] };
 
 /** A library in the place of the kernel: it answers where it has nothing, too. */

@@ -1,4 +1,4 @@
-/** Requests and responses as test/oracle/module/userdma_oracle.c has them. */
+/** Requests and responses as test/oracle/module/oracle.h has them. */
 
 /** What a request asks for (enum operation). */
 export const OP = {

@@ -8,7 +8,7 @@ import { mistakesOf } from '../../oracle/mistakes.ts';
 import { Random } from '../../oracle/random.ts';
 import { settingsOf } from '../../oracle/settings.ts';
 
-const setting = settingsOf(process.env.USERDMA_VM!)[0]!;
+const setting = settingsOf(process.env.USERDMA_VM!).at(-1)!;
 const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));
 const rounds = Number(process.env.USERDMA_TEST_RUNS ?? 20);
 
