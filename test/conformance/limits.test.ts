@@ -148,6 +148,22 @@ for (const world of worlds) {
       }
     });
 
+    it('low bits that minAlignMask names may lie beyond a boundary: without an IOMMU no mapping crosses one', async () => {
+      if (world.translated) return;
+      using open = await world.open();
+      const { dma } = open;
+      Object.assign(dma.limits, { minAlignMask: 4 * PAGE - 1, segmentBoundary: 2 * PAGE - 1 });
+      const memory = pattern(4 * PAGE, 5);
+      const page = [2 * PAGE + 128, 3 * PAGE - 128] as const;
+      using mapping = dma.mapSingle(memory.subarray(...page), 'to-device');
+      const { dmaAddress, size } = mapping;
+      const part = (address: bigint) => address / BigInt(2 * PAGE);
+      assert.equal(part(dmaAddress), part(dmaAddress + BigInt(size - 1)));
+      sameBytes(await open.read(dmaAddress, size), memory.subarray(...page), 'the second part');
+      const across = memory.subarray(PAGE + 128, 2 * PAGE + 256);
+      refused(dma, 'ENOMEM', 'across', () => dma.mapSingle(across, 'to-device'));
+    });
+
     it('the low bits that minAlignMask names are those of the memory, above a page too without an IOMMU', async () => {
       using open = await world.open();
       const { dma } = open;

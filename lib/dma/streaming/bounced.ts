@@ -17,6 +17,7 @@ import { DmaError } from '../../errors.ts';
 import type { BounceBuffer } from '../bounce/bounce.ts';
 import { SLOT_SIZE } from '../bounce/slots.ts';
 import type { DmaOperations } from '../operations/operations.ts';
+import { crossesBoundary } from '../placement/segments.ts';
 import { DMA_ATTR } from '../words/attributes.ts';
 import type { DmaLimits } from './limits.ts';
 import type { MappingRecord } from './mapping.ts';
@@ -56,7 +57,9 @@ export class BouncedMappings {
     const { maxMapping } = this.bounce;
     const whole = maxMapping - Math.ceil(minAlignMask / SLOT_SIZE) * SLOT_SIZE;
     const most = whole > 0 ? whole : Math.max(0, maxMapping - minAlignMask);
-    return this.translated ? most : Math.max(0, Math.min(most, segmentBoundary + 1 - minAlignMask));
+    return this.translated
+      ? most
+      : Math.min(most, segmentBoundary + 1 - Math.min(minAlignMask, segmentBoundary));
   }
 
   /**
@@ -176,10 +179,11 @@ export class BouncedMappings {
       : (region.address + byteOffset) | 0;
   }
 
+  /** A run of slots starts at a multiple of its length and of the minimum alignment, so `pad` decides what it crosses. */
   private checkSize(size: number, pad: number): void {
     const { maxMapping } = this.bounce;
-    const boundary = this.translated ? Number.POSITIVE_INFINITY : this.limits.segmentBoundary;
-    if (pad + size <= maxMapping && pad + size - 1 <= boundary) return;
+    const crosses = !this.translated && crossesBoundary(pad, size, this.limits.segmentBoundary);
+    if (pad + size <= maxMapping && !crosses) return;
     throw this.bounce.refuse(size, `a bounced mapping has at most ${this.maxMappingSize}`);
   }
 
