@@ -14,11 +14,16 @@ export function whyAbsent(what: string): string | undefined {
  * @param variable for example USERDMA_TEST_EDU
  */
 export function deviceOrSkip(variable: string): string {
-  const reason = whyAbsent(variable);
-  if (reason !== undefined) skip(reason);
+  skipWithout(variable);
   const address = process.env[variable];
   assert.ok(address, `${variable} is not set`);
   return address;
+}
+
+/** Ends the test that calls it where the thing is absent. */
+export function skipWithout(what: string): void {
+  const reason = whyAbsent(what);
+  if (reason !== undefined) skip(reason);
 }
 
 /** As `describe`, for tests of what may be absent. */
