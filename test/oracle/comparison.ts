@@ -47,13 +47,14 @@ export class Comparison {
   readonly #onKernel = new Set<string>();
   readonly #pools = new Map<number, Pool>();
 
-  constructor(kernel: Side, library: Library, { translated, forced }: Setting) {
+  constructor(kernel: Side, library: Library, { translated, forced, copybreak }: Setting) {
     this.#kernel = kernel;
     this.#library = library;
     const mask = 0xffff_ffffn;
     this.#state = {
       translated,
       forced,
+      copies: copybreak > 0,
       mask,
       coherentMask: mask,
       maxSegment: 65_536,

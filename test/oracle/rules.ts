@@ -10,6 +10,8 @@ import { ALLOCATORS, type Part, type Request, type Response, type Segment } from
 export interface State {
   readonly translated: boolean;
   readonly forced: boolean;
+  /** True if the library copies short memory behind an IOMMU. */
+  readonly copies: boolean;
   mask: bigint;
   coherentMask: bigint;
   maxSegment: number;
@@ -184,7 +186,10 @@ function explainLengths(parts: readonly Part[], kernel: Response, state: State):
   if (kernel.segments.some(({ size }) => size > state.maxSegment)) return 'merged-too-long';
   // Elements with edges need copies, so the library may map each element by itself.
   const hasEdges = parts.some(({ offset, size }) => offset % PAGE !== 0 || size % PAGE !== 0);
-  return hasEdges ? 'one-by-one' : undefined;
+  // Copies are not one run of addresses, so boundaries lie elsewhere in a list that is longer than one.
+  const total = parts.reduce((sum, { size }) => sum + size, 0);
+  const hasBoundary = state.copies && BigInt(total) > state.boundary + 1n;
+  return hasEdges || hasBoundary ? 'one-by-one' : undefined;
 }
 
 export function compareMemory(
