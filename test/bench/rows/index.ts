@@ -2,6 +2,7 @@
 import type { Row } from '../row.ts';
 import { coherentRows } from './coherent.ts';
 import { debugRows } from './debug.ts';
+import { dpdkRows } from './dpdk.ts';
 import { forwardRows } from './forward.ts';
 import { garbageRows } from './garbage.ts';
 import { iovaRows } from './iova.ts';
@@ -22,6 +23,7 @@ export const rows: readonly Row[] = [
   ...streamingRows,
   ...scatterGatherRows,
   ...coherentRows,
+  ...dpdkRows(),
   ...liveRows,
   ...debugRows,
   ...forwardRows,
