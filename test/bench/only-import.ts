@@ -1,2 +1,2 @@
-/** A program that imports the package as it is published, and does nothing; see rows/startup.ts. */
-import 'userdma';
+/** A program that imports one entry of the package as it is published, and does nothing; see rows/startup.ts. */
+await import(process.argv[2]!);

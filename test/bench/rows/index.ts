@@ -7,6 +7,7 @@ import { forwardRows } from './forward.ts';
 import { garbageRows } from './garbage.ts';
 import { iovaRows } from './iova.ts';
 import { liveRows } from './live.ts';
+import { liveFunctionRows } from './live-functions.ts';
 import { nvmeRows } from './nvme.ts';
 import { poolRows } from './pool.ts';
 import { rtlRows } from './rtl.ts';
@@ -25,6 +26,7 @@ export const rows: readonly Row[] = [
   ...coherentRows,
   ...dpdkRows(),
   ...liveRows,
+  ...liveFunctionRows,
   ...debugRows,
   ...forwardRows,
   ...garbageRows,
