@@ -2,6 +2,7 @@
 import { argumentError, checkBoolean, checkListener, checkOptions, describe } from '../arguments.ts';
 import { DmaError, throwUncaught } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from './access.ts';
+import { Vectors } from './vectors.ts';
 import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
 
 /** Options of `intx`. */
@@ -236,7 +237,11 @@ const KINDS: readonly InterruptKind[] = ['intx', 'msi', 'msix'];
 /** The vectors of one function. Only one kind can be armed at a time. */
 export class Interrupts {
   readonly #access: InterruptAccess;
-  readonly #armed = new Map<string, Interrupt>();
+  readonly #armed: Readonly<Record<InterruptKind, Vectors<Interrupt>>> = {
+    intx: new Vectors(),
+    msi: new Vectors(),
+    msix: new Vectors(),
+  };
 
   /** @internal */
   constructor(access: InterruptAccess) {
@@ -249,9 +254,9 @@ export class Interrupts {
     throw argumentError('the kind of interrupt', kind, `pass 'intx', 'msi' or 'msix'`);
   }
 
-  /** The vectors that are armed. */
+  /** The vectors that are armed, in ascending order. */
   get armed(): readonly Interrupt[] {
-    return [...this.#armed.values()];
+    return KINDS.flatMap((kind) => this.#armed[kind].values);
   }
 
   /**
@@ -279,23 +284,23 @@ export class Interrupts {
 
   /** Disarm all vectors. */
   close(): void {
-    for (const interrupt of [...this.#armed.values()]) interrupt.close();
+    for (const interrupt of this.armed) interrupt.close();
   }
 
   #arm(kind: InterruptKind, vector: number, options: IntxOptions = {}): Interrupt {
     if (typeof vector !== 'number') throw argumentError('the vector', vector, 'pass a number');
-    const key = `${kind} ${vector}`;
-    const armed = this.#armed.get(key);
-    if (armed !== undefined) return armed;
+    const armed = this.#armed[kind];
+    const found = armed.get(vector);
+    if (found !== undefined) return found;
     const limit = this.limit(kind);
     if (!Number.isInteger(vector) || vector < 0 || vector >= limit) {
       throw new DmaError('EINVAL', `no ${kind} vector ${describe(vector)}`, {
         remedy: limit === 0 ? `the function has no ${kind}` : `it has vectors 0 to ${limit - 1}`,
       });
     }
-    const forget = (): void => void this.#armed.delete(key);
+    const forget = (): void => armed.delete(vector);
     const interrupt = new Interrupt(this.#access, kind, vector, forget, options);
-    this.#armed.set(key, interrupt);
+    armed.set(vector, interrupt);
     return interrupt;
   }
 }

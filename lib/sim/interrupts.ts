@@ -5,6 +5,7 @@
 import { describe } from '../arguments.ts';
 import { closedError, DmaError } from '../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../interrupts/access.ts';
+import { Vectors } from '../interrupts/vectors.ts';
 import { nameOf } from '../interrupts/wait.ts';
 import type { SimulatedConfigSpace } from './config-space.ts';
 import type { FunctionDescription } from './model.ts';
@@ -28,7 +29,7 @@ const NOTHING_SCHEDULED: InterruptingFunction = { name: 'the function', schedule
 export class SimulatedInterrupts implements InterruptAccess {
   readonly #config: SimulatedConfigSpace;
   readonly #limits: Readonly<Record<InterruptKind, number>>;
-  readonly #armed = new Map<number, ArmedVector>();
+  readonly #armed = new Vectors<ArmedVector>();
   readonly #keepAlive = new KeepAlive();
   readonly #onArm: ArmListener;
   readonly #function: InterruptingFunction;
@@ -123,15 +124,14 @@ export class SimulatedInterrupts implements InterruptAccess {
 
   close(): void {
     this.#silence.close();
-    if (this.#kind !== undefined)
-      for (const vector of [...this.#armed.keys()]) this.disable(this.#kind, vector);
+    if (this.#kind !== undefined) for (const vector of this.#armed.numbers) this.disable(this.#kind, vector);
     this.#closed = true;
   }
 
   /** The device was pulled out. From here on no interrupt is delivered, not even one under way. */
   leave(error: DmaError): void {
     this.#gone = error;
-    for (const armed of this.#armed.values()) {
+    for (const armed of this.#armed.values) {
       armed.disarm();
       armed.fail(error);
     }

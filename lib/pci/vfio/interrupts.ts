@@ -7,6 +7,7 @@
 import { describe } from '../../arguments.ts';
 import { DmaError, errnoName } from '../../errors.ts';
 import type { InterruptAccess, InterruptKind } from '../../interrupts/access.ts';
+import { Vectors } from '../../interrupts/vectors.ts';
 import type { Handle, InterruptFunctions } from '../../native/addon.ts';
 import { VFIO_IRQ, type VfioFunctions } from '../../native/vfio.ts';
 
@@ -26,7 +27,7 @@ export class VfioInterrupts implements InterruptAccess {
   readonly #native: Native;
   readonly #device: Handle;
   readonly #limits: Readonly<Record<InterruptKind, number>>;
-  readonly #armed = new Map<number, Armed>();
+  readonly #armed = new Vectors<Armed>();
   #kind: InterruptKind | undefined;
   /** The number of vectors that the system granted to the active kind. */
   #granted = 0;
@@ -100,7 +101,7 @@ export class VfioInterrupts implements InterruptAccess {
   /** The device is gone: no interrupt is delivered any more, and every wait fails with this error. */
   leave(error: DmaError): void {
     this.#gone = error;
-    const armed = [...this.#armed.values()];
+    const armed = this.#armed.values;
     this.close();
     for (const { fail } of armed) fail(error);
   }
@@ -110,7 +111,7 @@ export class VfioInterrupts implements InterruptAccess {
     this.#closed = true;
     const kind = this.#kind;
     if (kind === undefined) return;
-    for (const vector of [...this.#armed.keys()]) this.disable(kind, vector);
+    for (const vector of this.#armed.numbers) this.disable(kind, vector);
   }
 
   #checkFree(kind: InterruptKind, vector: number): void {
