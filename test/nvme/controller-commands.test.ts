@@ -224,7 +224,7 @@ for (const world of rawWorlds) {
           [0x07, 0x003f_003f, 4],
           [0x08, 0, 0],
           [0x09, 0x0001_0000, 0],
-          [0x0a, 0, 0],
+          [0x0a, 0, isNew ? 4 : 0],
         ] as const) {
           const done = await admin.run(get(feature));
           assert.deepEqual([feature, done.status, done.result], [feature, SUCCESS, value]);
