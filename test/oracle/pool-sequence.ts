@@ -25,10 +25,10 @@ export class PoolSequence {
     const slot = random.below(POOLS);
     const blocks = this.#pools.get(slot);
     if (blocks === undefined) this.#createPool(slot);
-    else if (random.chance(0.03)) this.#destroyPool(slot);
+    else if (random.chance(0.06)) this.#destroyPool(slot);
     else {
       // Some blocks at a time, as drivers do, so that pools grow over several pages.
-      const allocates = random.chance(blocks.size < 20 ? 0.7 : 0.45);
+      const allocates = random.chance(blocks.size < 30 ? 0.8 : 0.4);
       for (let i = random.between(1, 6); i > 0; i--) {
         if (allocates) this.#allocBlock(slot, blocks);
         else this.#freeBlock(slot, blocks);
@@ -42,7 +42,7 @@ export class PoolSequence {
     // Most are such as the kernel takes: a power of two, and a boundary that holds a block.
     const align = random.chance(0.03) ? random.between(0, 300) : 2 ** random.between(0, 9);
     const least = Math.ceil(Math.log2(size + align));
-    const fits = random.chance(0.5) ? 0 : 2 ** random.between(least, 15);
+    const fits = random.chance(0.3) ? 0 : 2 ** (least + random.below(4));
     const boundary = random.chance(0.03) ? random.below(9000) : fits;
     this.#ask({ op: 'poolCreate', slot, size, offset: align, value: BigInt(boundary) });
     this.#pools.set(slot, new Set());
