@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 import { afterEach, beforeEach, describe, it, vi } from 'vitest';
 import { cpioArchive, directory, file } from '../../lib/vm/cpio.ts';
+import { debianKernel } from '../../lib/vm/debian-kernel.ts';
 import { imageVersion } from '../../lib/vm/kernel.ts';
 import { qemuArguments } from '../../lib/vm/machine.ts';
 import { refusedDevice } from '../../lib/vm/run.ts';
@@ -170,6 +171,24 @@ describe('files of the harness', () => {
       ['iommufd-edu'],
     );
     assert.deepEqual(names(['nothing']), []);
+  });
+
+  it('of Debian are a kernel with its image in /boot, or beside its modules as from Linux 7 on', () => {
+    const old = 'debian-kernel-old/boot';
+    const modules = (suite: string, version: string) => `debian-kernel-${suite}/lib/modules/${version}`;
+    for (const path of [old, modules('old', '6.12'), modules('new', '7.3')]) {
+      mkdirSync(join(folder, path), { recursive: true });
+    }
+    const images = [`${old}/vmlinuz-6.12`, `${modules('new', '7.3')}/vmlinuz`];
+    for (const path of images) writeFileSync(join(folder, path), '');
+    const kernels = ['old', 'new'].map((suite) => debianKernel(folder, suite));
+    assert.deepEqual(
+      kernels.map(({ version, image }) => [version, image.slice(folder.length + 1)]),
+      [
+        ['6.12', images[0]],
+        ['7.3', images[1]],
+      ],
+    );
   });
 
   it('are refused as a kernel when they are none', () => {
