@@ -2,6 +2,7 @@
 import { DmaError, type ErrnoName, openPci, type PciFunction } from '../../lib/index.ts';
 import { simulate } from '../../lib/sim/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
+import { PAGE } from '../page.ts';
 import { nvmeLike } from './models.ts';
 import { edu, nic, nvme, real } from './worlds.ts';
 
@@ -70,8 +71,10 @@ describe(`the BAR of ${nvme.name}, with its MSI-X table in it`, () => {
 
   it('is not led to by DMA where the host is', () => {
     const bar = fn.bar(0);
-    refuses(() => fn.dma.mapResource(bar, TABLE, 0x1000, 'bidirectional'), 'EPERM', /MSI-X/);
-    refuses(() => fn.dma.mapResource(bar, 0, 0x4000, 'to-device'), 'EPERM');
+    refuses(() => fn.dma.mapResource(bar, 0, 0x4000, 'to-device'), 'EPERM', /MSI-X/);
+    // A larger page is all of the BAR.
+    if (PAGE > 0x1000) return;
+    refuses(() => fn.dma.mapResource(bar, TABLE, 0x1000, 'bidirectional'), 'EPERM');
     refuses(() => fn.dma.mapResource(bar, PENDING, 0x1000, 'from-device'), 'EPERM');
     fn.dma.mapResource(bar, 0, TABLE, 'bidirectional').unmap();
     fn.dma.mapResource(bar, PENDING, 0x1000, 'to-device').unmap();
