@@ -348,7 +348,7 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
     debugged: true,
     make: ({ fn }) => fn.dma.createPool('pool', { size: 64 }).alloc(),
     calls: { ...words, free: none, zero: none, fill: at(0) },
-    internal: ['take', 'revoke', 'abandon'],
+    internal: ['take', 'revoke'],
   },
   mapping: {
     debugged: true,

@@ -3,7 +3,7 @@
  * allocated again and again. The list of free blocks runs through these objects, never through memory that a device
  * can write.
  *
- *      pool's top -> block -> block -> END        an allocated block has OUT instead of a link, a dead one REVOKED
+ *      pool's top -> block -> block -> END        an allocated block has a mark instead of a link, a dead one REVOKED
  *
  * Links are indices, not references: V8 stores a small integer without a write barrier.
  */
@@ -72,13 +72,22 @@ export class PoolChunk {
 /** Up to this size a loop of 8-byte stores is faster than the 20-50 ns that `fill` takes to start. */
 const LONGEST_LOOP = 256;
 
-// Hot paths of this file use these, because V8 folds a module's own constants, but loads imported ones.
-const OUT = -2;
-const REVOKED = -3;
-const ABANDONED = -4;
-/** The link of an allocated block; the same once the pool allocates no more. */
-export const MARK_OUT = OUT;
-export const MARK_ABANDONED = ABANDONED;
+// These are not exported: V8 folds a module's own constants, but loads imported ones.
+const REVOKED = -2;
+/** Each pool has a mark for its allocated blocks, this or below, so that one comparison tells that a block is its. */
+const HELD = -3;
+const LOWEST = -(2 ** 30);
+
+/** The link of no block. */
+export const NO_MARK = LOWEST - 1;
+
+let last = HELD + 1;
+
+/** The link of the allocated blocks of one pool. A mark is used again after a thousand million pools. */
+export function newMark(): number {
+  last = last > LOWEST ? last - 1 : HELD;
+  return last;
+}
 
 /**
  * A block as its pool sees it. Its fields are declared, not defined. A definition would store undefined first, and V8
@@ -90,7 +99,7 @@ export class PoolBlock implements DmaPoolBlock {
   /** The offset in the chunk. */
   declare readonly at: number;
   declare readonly index: number;
-  /** The index of the next free block, or the pool's END, or OUT, REVOKED or ABANDONED. All marks are negative. */
+  /** The index of the next free block, or the pool's END, or its mark, or REVOKED. All but indices are negative. */
   declare link: number;
   declare view: Uint8Array<ArrayBuffer> | undefined;
   declare address: bigint | undefined;
@@ -105,25 +114,15 @@ export class PoolBlock implements DmaPoolBlock {
     this.address = undefined;
   }
 
-  /** True while a driver holds the block, and the pool can allocate it again. */
-  get out(): boolean {
-    return this.link === OUT;
-  }
-
   /** True while a driver holds the block. */
   get held(): boolean {
-    return this.link === OUT || this.link === ABANDONED;
-  }
-
-  /** The pool allocates no block any more. The driver that holds this one can use and free it. */
-  abandon(): void {
-    if (this.link === OUT) this.link = ABANDONED;
+    return this.link <= HELD;
   }
 
   /** Take the block from the top of the free list. @returns the link to the block that is on top now */
-  take(): number {
+  take(mark: number): number {
     const next = this.link;
-    this.link = OUT;
+    this.link = mark;
     return next;
   }
 
@@ -137,24 +136,24 @@ export class PoolBlock implements DmaPoolBlock {
   }
 
   get bytes(): Uint8Array<ArrayBuffer> {
-    if (this.link !== OUT) checkHeld(this);
+    if (this.link > HELD) throw usedAfterFree(this);
     this.view ??= viewOf(this);
     return this.view;
   }
 
   get dmaAddress(): bigint {
-    if (this.link !== OUT) checkHeld(this);
+    if (this.link > HELD) throw usedAfterFree(this);
     this.address ??= BigInt(addressOf(this));
     return this.address;
   }
 
   get low(): number {
-    if (this.link !== OUT) checkHeld(this);
+    if (this.link > HELD) throw usedAfterFree(this);
     return (this.chunk.low + this.at) >>> 0;
   }
 
   get high(): number {
-    if (this.link !== OUT) checkHeld(this);
+    if (this.link > HELD) throw usedAfterFree(this);
     const { low, high } = this.chunk;
     return low + this.at < 2 ** 32 ? high : high + 1;
   }
@@ -205,7 +204,7 @@ export class PoolBlock implements DmaPoolBlock {
 
   /** The index of the word in an array over the whole chunk. Both the offset and the address must be aligned. */
   #wordAt(offset: number, width: number): number {
-    if (this.link !== OUT) checkHeld(this);
+    if (this.link > HELD) throw usedAfterFree(this);
     const from = typeof offset === 'number' ? this.at + offset : -1;
     const inside = Number.isInteger(offset) && offset >= 0 && offset + width <= this.pool.size;
     if (inside && from % width === 0 && from + width <= this.chunk.bytes.length) return from / width;
@@ -244,11 +243,6 @@ export function takenAway(block: PoolBlock): DmaError {
 /** The address as text for messages: `0x1000`. */
 export function hexAddress(block: PoolBlock): string {
   return `0x${addressOf(block).toString(16)}`;
-}
-
-/** @throws DmaError EINVAL no driver holds the block */
-function checkHeld(block: PoolBlock): void {
-  if (!block.held) throw usedAfterFree(block);
 }
 
 function usedAfterFree(block: PoolBlock): DmaError {

@@ -12,7 +12,7 @@ import { argumentError, describe } from '../../arguments.ts';
 import { DmaError } from '../../errors.ts';
 import type { OwnRegion } from '../operations/own-memory.ts';
 import type { Misuse } from '../words/misuse.ts';
-import { type DmaPoolBlock, hexAddress, MARK_ABANDONED, MARK_OUT, PoolBlock, PoolChunk } from './block.ts';
+import { type DmaPoolBlock, hexAddress, NO_MARK, newMark, PoolBlock, PoolChunk } from './block.ts';
 import { type PoolLayout, type PoolOptions, poolLayout } from './layout.ts';
 import { type BlockIndices, BlockStack } from './stack.ts';
 
@@ -86,9 +86,11 @@ export class DmaPool {
   /** All blocks, in the order in which they were carved. */
   #blocks: PoolBlock[] = [];
   /** The free blocks for batches. */
-  #stack = new BlockStack(this, this.#blocks);
+  #stack = new BlockStack(this.#blocks);
   /** The link of an allocated block. */
-  #mark = MARK_OUT;
+  readonly #mark = newMark();
+  /** The same for `free`, which must not match it once the pool allocates no more. */
+  #freeMark = this.#mark;
   /** The number of units that the pool asks for next. */
   #next = 1;
   #end: PoolEnd | undefined;
@@ -133,7 +135,7 @@ export class DmaPool {
   alloc(): DmaPoolBlock | null {
     if (this.#top === END && !this.#refill()) return null;
     const block = this.#blocks[this.#top]!;
-    this.#top = block.take();
+    this.#top = block.take(this.#mark);
     this.#active++;
     return block;
   }
@@ -151,7 +153,7 @@ export class DmaPool {
    */
   free(block: DmaPoolBlock): void {
     const ours = block as PoolBlock;
-    if (ours?.pool !== this || !ours.out) {
+    if (ours?.link !== this.#freeMark) {
       this.#freeAbandoned(block);
       return;
     }
@@ -291,11 +293,10 @@ export class DmaPool {
   /** The device is gone: the pool allocates no block from here on. @internal */
   abandon(error: DmaError): void {
     this.#left = error;
-    this.#mark = MARK_ABANDONED;
     this.#top = END;
     this.#stack.count = 0;
-    // `free` does not know the new mark, so that it adds no block to the list, without a check of its own.
-    for (const block of this.#blocks) block.abandon();
+    // `free` finds no allocated block any more, so that it adds none to the list, without a check of its own.
+    this.#freeMark = NO_MARK;
   }
 
   /**
@@ -325,7 +326,7 @@ export class DmaPool {
     this.#top = END;
     for (const block of this.#blocks) block.revoke();
     this.#blocks = [];
-    this.#stack = new BlockStack(this, this.#blocks);
+    this.#stack = new BlockStack(this.#blocks);
     this.#chunks = [];
     this.#active = this.#pages = 0;
   }
@@ -342,7 +343,7 @@ export class DmaPool {
   /** Free a block after `abandon`. @throws DmaError the block cannot be freed */
   #freeAbandoned(block: DmaPoolBlock): void {
     const ours = block as PoolBlock;
-    if (this.#mark === MARK_OUT || ours?.pool !== this || !ours.held) {
+    if (this.#left === undefined || ours?.link !== this.#mark) {
       throw this.refuse('released-twice', ours, this.#refusal(block));
     }
     ours.link = END;

@@ -10,7 +10,6 @@
  * unroll loops, and a turn costs as much as half a block.
  */
 import type { PoolBlock } from './block.ts';
-import type { DmaPool } from './pool.ts';
 
 /** Memory for the indices of blocks. */
 export type BlockIndices = number[] | Int32Array | Uint32Array;
@@ -27,12 +26,10 @@ export class BlockStack {
    * are blocks, because V8 writes beyond the end of an array more slowly, and remembers that it had to.
    */
   readonly #indices: number[] = [];
-  readonly #pool: DmaPool;
   /** All blocks of the pool, by index. */
   readonly #blocks: readonly PoolBlock[];
 
-  constructor(pool: DmaPool, blocks: readonly PoolBlock[]) {
-    this.#pool = pool;
+  constructor(blocks: readonly PoolBlock[]) {
     this.#blocks = blocks;
   }
 
@@ -109,31 +106,30 @@ export class BlockStack {
    * @returns -1, or the place of the first value that is no allocated block of the pool; then nothing was freed
    */
   give(from: readonly PoolBlock[], count: number, mark: number): number {
-    const pool = this.#pool;
     const indices = this.#indices;
     const held = this.count;
     let i = 0;
     for (; i + 4 <= count; i += 4) {
       const first = from[i]!;
-      if (first?.link !== mark || first.pool !== pool) return this.#undo(i, mark);
+      if (first?.link !== mark) return this.#undo(i, mark);
       first.link = STACKED;
       indices[held + i] = first.index;
       const second = from[i + 1]!;
-      if (second?.link !== mark || second.pool !== pool) return this.#undo(i + 1, mark);
+      if (second?.link !== mark) return this.#undo(i + 1, mark);
       second.link = STACKED;
       indices[held + i + 1] = second.index;
       const third = from[i + 2]!;
-      if (third?.link !== mark || third.pool !== pool) return this.#undo(i + 2, mark);
+      if (third?.link !== mark) return this.#undo(i + 2, mark);
       third.link = STACKED;
       indices[held + i + 2] = third.index;
       const fourth = from[i + 3]!;
-      if (fourth?.link !== mark || fourth.pool !== pool) return this.#undo(i + 3, mark);
+      if (fourth?.link !== mark) return this.#undo(i + 3, mark);
       fourth.link = STACKED;
       indices[held + i + 3] = fourth.index;
     }
     for (; i < count; i++) {
       const block = from[i]!;
-      if (block?.link !== mark || block.pool !== pool) return this.#undo(i, mark);
+      if (block?.link !== mark) return this.#undo(i, mark);
       block.link = STACKED;
       indices[held + i] = block.index;
     }
@@ -144,15 +140,32 @@ export class BlockStack {
   /** As `give`, by index. */
   giveIndices(from: BlockIndices, count: number, mark: number): number {
     const blocks = this.#blocks;
+    const total = blocks.length;
     const indices = this.#indices;
     const held = this.count;
-    for (let i = 0; i < count; i++) {
+    let i = 0;
+    for (; i + 4 <= count; i += 4) {
+      const first = from[i]!;
+      const second = from[i + 1]!;
+      const third = from[i + 2]!;
+      const fourth = from[i + 3]!;
+      if (!isIndex(first, total) || blocks[first]!.link !== mark) return this.#undo(i, mark);
+      blocks[first]!.link = STACKED;
+      indices[held + i] = first;
+      if (!isIndex(second, total) || blocks[second]!.link !== mark) return this.#undo(i + 1, mark);
+      blocks[second]!.link = STACKED;
+      indices[held + i + 1] = second;
+      if (!isIndex(third, total) || blocks[third]!.link !== mark) return this.#undo(i + 2, mark);
+      blocks[third]!.link = STACKED;
+      indices[held + i + 2] = third;
+      if (!isIndex(fourth, total) || blocks[fourth]!.link !== mark) return this.#undo(i + 3, mark);
+      blocks[fourth]!.link = STACKED;
+      indices[held + i + 3] = fourth;
+    }
+    for (; i < count; i++) {
       const index = from[i]!;
-      const whole = typeof index === 'number' && index >>> 0 === index;
-      if (!whole || index >= blocks.length) return this.#undo(i, mark);
-      const block = blocks[index]!;
-      if (block.link !== mark) return this.#undo(i, mark);
-      block.link = STACKED;
+      if (!isIndex(index, total) || blocks[index]!.link !== mark) return this.#undo(i, mark);
+      blocks[index]!.link = STACKED;
       indices[held + i] = index;
     }
     this.count = held + count;
@@ -170,4 +183,9 @@ export class BlockStack {
     for (let i = this.count; i < end; i++) this.#blocks[this.#indices[i]!]!.link = mark;
     return done;
   }
+}
+
+/** V8 compares integers here. With `>>>` it would compare floating-point numbers. */
+function isIndex(index: number, total: number): boolean {
+  return typeof index === 'number' && (index | 0) === index && index >= 0 && index < total;
 }
