@@ -88,7 +88,9 @@ describe(`configuration space of ${nic.name}`, () => {
     assert.deepEqual([aer.uncorrectableStatus, aer.correctableStatus], [0, 0]);
     // Internal errors and the overflow of the header log, and before QEMU 8 the error that is advisory.
     assert.equal(aer.correctableMask, qemuVersion() >= 8 ? 0xc000 : 0xe000);
-    assert.deepEqual([aer.uncorrectableMask, aer.uncorrectableSeverity], [0, 0x00462030]);
+    // Internal errors and blocked prefixes, by a mask that QEMU before 8 does not have.
+    const masked = qemuVersion() >= 8 ? 0x0240_0000 : 0;
+    assert.deepEqual([aer.uncorrectableMask, aer.uncorrectableSeverity], [masked, 0x00462030]);
     assert.deepEqual([aer.firstError, aer.headerLog], [0, [0, 0, 0, 0]]);
     aer.clear();
     assert.equal(aer.uncorrectableStatus, 0);
