@@ -159,7 +159,7 @@ for (const world of worlds) {
 
       const single = other.alloc()!;
       for (let at = 0; at < 40; at++) {
-        for (const bad of [batch[(at + 1) % 40]!, single, undefined, { pool, index: at }]) {
+        for (const bad of [batch[(at + 1) % 40]!, single, undefined, null, { pool, index: at }]) {
           const mixed = batch.with(at, bad as DmaPoolBlock);
           refused(dma, 'EINVAL', `place ${at}`, () => pool.freeMany(mixed));
         }

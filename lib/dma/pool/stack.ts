@@ -109,29 +109,34 @@ export class BlockStack {
     const indices = this.#indices;
     const held = this.count;
     let i = 0;
-    for (; i + 4 <= count; i += 4) {
-      const first = from[i]!;
-      if (first?.link !== mark) return this.#undo(i, mark);
-      first.link = STACKED;
-      indices[held + i] = first.index;
-      const second = from[i + 1]!;
-      if (second?.link !== mark) return this.#undo(i + 1, mark);
-      second.link = STACKED;
-      indices[held + i + 1] = second.index;
-      const third = from[i + 2]!;
-      if (third?.link !== mark) return this.#undo(i + 2, mark);
-      third.link = STACKED;
-      indices[held + i + 2] = third.index;
-      const fourth = from[i + 3]!;
-      if (fourth?.link !== mark) return this.#undo(i + 3, mark);
-      fourth.link = STACKED;
-      indices[held + i + 3] = fourth.index;
-    }
-    for (; i < count; i++) {
-      const block = from[i]!;
-      if (block?.link !== mark) return this.#undo(i, mark);
-      block.link = STACKED;
-      indices[held + i] = block.index;
+    try {
+      for (; i + 4 <= count; i += 4) {
+        const first = from[i]!;
+        if (first.link !== mark) return this.#undo(i, mark);
+        first.link = STACKED;
+        indices[held + i] = first.index;
+        const second = from[i + 1]!;
+        if (second.link !== mark) return this.#undo(i + 1, mark);
+        second.link = STACKED;
+        indices[held + i + 1] = second.index;
+        const third = from[i + 2]!;
+        if (third.link !== mark) return this.#undo(i + 2, mark);
+        third.link = STACKED;
+        indices[held + i + 2] = third.index;
+        const fourth = from[i + 3]!;
+        if (fourth.link !== mark) return this.#undo(i + 3, mark);
+        fourth.link = STACKED;
+        indices[held + i + 3] = fourth.index;
+      }
+      for (; i < count; i++) {
+        const block = from[i]!;
+        if (block.link !== mark) return this.#undo(i, mark);
+        block.link = STACKED;
+        indices[held + i] = block.index;
+      }
+    } catch {
+      // One of these four has no fields, for example undefined. Asking each value first would cost a fifth of the loop.
+      return this.#undoUpTo(from, i, mark);
     }
     this.count = held + count;
     return -1;
@@ -182,6 +187,16 @@ export class BlockStack {
     const end = this.count + done;
     for (let i = this.count; i < end; i++) this.#blocks[this.#indices[i]!]!.link = mark;
     return done;
+  }
+
+  /** As `#undo`, of the blocks before the first value from `at` on that was not freed. @returns its place */
+  #undoUpTo(from: readonly unknown[], at: number, mark: number): number {
+    this.#undo(at, mark);
+    for (let place = at; ; place++) {
+      const block = this.#blocks[this.#indices[this.count + place]!];
+      if (block === undefined || block !== from[place]) return place;
+      block.link = mark;
+    }
   }
 }
 
