@@ -34,6 +34,8 @@ export class Interrupt {
   #pending = 0;
   #unmasking: NodeJS.Immediate | undefined;
   #closed = false;
+  /** What the system was told last. */
+  #ref = false;
   #failure: DmaError | undefined;
 
   /** @internal */
@@ -100,7 +102,9 @@ export class Interrupt {
         lateError: (after) => timedOut(this, after, this.#access.explainSilence?.()),
         onEnd: () => {
           this.#waiters.delete(waiter);
-          this.#updateRef();
+          // Code that awaits the promise runs first. If it waits again, as a driver does in its loop, the vector
+          // still keeps the process alive, and there is nothing to tell the system.
+          queueMicrotask(() => this.#updateRef());
           if (this.#waiters.size === 0) this.#access.setWaiting?.(this.kind, this.vector, false);
         },
       });
@@ -221,8 +225,10 @@ export class Interrupt {
   }
 
   #updateRef(): void {
-    if (this.#closed) return;
-    this.#access.setRef(this.kind, this.vector, this.#waiters.size > 0 || this.#listeners.size > 0);
+    const ref = this.#waiters.size > 0 || this.#listeners.size > 0;
+    if (this.#closed || ref === this.#ref) return;
+    this.#ref = ref;
+    this.#access.setRef(this.kind, this.vector, ref);
   }
 
   #closedError(): DmaError {

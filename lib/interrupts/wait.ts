@@ -63,7 +63,7 @@ export interface WaiterParts extends WaitOptions {
   reject(error: unknown): void;
   /** The error after `timeout` has passed. */
   lateError(timeout: number): DmaError;
-  /** Called once, before the promise settles. */
+  /** Called once, after the promise was settled and before code that awaits it runs. */
   onEnd(): void;
 }
 
@@ -83,13 +83,13 @@ export class Waiter {
   }
 
   resolve(count: number): void {
-    this.#end();
     this.#parts.resolve(count);
+    this.#end();
   }
 
   reject(error: unknown): void {
-    this.#end();
     this.#parts.reject(error);
+    this.#end();
   }
 
   #end(): void {
