@@ -101,6 +101,7 @@ export type {
 } from './pci/transport.ts';
 export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/unsafe/open.ts';
 export { Registers } from './registers/registers.ts';
+export type { RegisterSequence, RegisterStep } from './registers/sequence.ts';
 export { dmaRmb, dmaWmb, mb } from './rings/barriers.ts';
 export type { Column, WideColumn } from './rings/column.ts';
 export { RingIndex, type RingIndexOptions } from './rings/ring-index.ts';

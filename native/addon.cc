@@ -5,7 +5,14 @@
 #include <memory>
 #include <utility>
 
+#include "mmio.h"
+
 namespace userdma {
+
+Addon::Addon(const Runtime& found)
+    : runtime(found),
+      sequences(std::make_shared<HandleTable<MmioSequence>>(0)),
+      frame(std::make_shared<MmioFrame>()) {}
 
 bool Call::Text(size_t index, size_t max, std::string* out) const {
   size_t length = 0;
@@ -52,6 +59,7 @@ napi_value Init(napi_env env, napi_value exports) {
   InitRegion(env, exports);
   InitDmaBuf(env, exports);
   InitMmio(env, exports, testing);
+  InitMmioSequence(env, exports);
   InitInterrupt(env, exports, testing);
   InitUio(env, exports);
   InitMappedMemory(env, exports);

@@ -3,7 +3,7 @@
 // Conventions of every native function
 //   - Functions are plain and take integer handles (an ObjectWrap costs 75 ns a call).
 //   - A result >= 0 is the answer, and a result < 0 is -errno. Functions never throw: TypeScript makes
-//   errors.
+//   errors. A register access has no result: `undefined` costs nothing.
 //   - Hostile arguments (NaN, strings, stale handles, missing ones) give -EINVAL or -EBADF, never a crash.
 //     -EBADF is an unknown or closed handle, -EINVAL is any other bad argument.
 //   - An allocation that fails is std::bad_alloc, which becomes -ENOMEM at the border (Export). So a function
@@ -47,7 +47,9 @@ static_assert(sizeof(void*) == 8 && sizeof(size_t) == 8 && sizeof(off_t) == 8, "
 struct Mapping;        // region.h
 struct Carving;        // region.h
 struct DmaBuf;         // dma_buf.h
+struct MmioFrame;      // mmio.h
 struct MmioWindow;     // mmio.h
+struct MmioSequence;   // mmio_sequence.cc
 struct Interrupt;      // interrupt.h
 struct VfioContainer;  // vfio_container.cc
 struct VfioDevice;     // vfio_device.cc
@@ -58,7 +60,7 @@ class Fd;              // fd.h
  * Destroyed with the environment. The members go in reverse order: devices stop before their memory goes.
  */
 struct Addon {
-  explicit Addon(const Runtime& found) : runtime(found) {}
+  explicit Addon(const Runtime& found);
 
   const Runtime runtime;
 
@@ -72,6 +74,9 @@ struct Addon {
   std::weak_ptr<const Fd> iommufd;
   HandleTable<VfioDevice> devices{3};
   HandleTable<MmioWindow> windows{4};
+  /** An ArrayBuffer removes its sequence from here, if it dies first. */
+  const std::shared_ptr<HandleTable<MmioSequence>> sequences;
+  const std::shared_ptr<MmioFrame> frame;
   HandleTable<Interrupt> interrupts{5};
   HandleTable<DmaBuf> dma_bufs{6};
 
@@ -90,6 +95,19 @@ struct Addon {
   ~Addon();
 };
 
+/** Whether `number` is an integer from 0 to `max` (at most 2^53 - 1). */
+inline bool ToUnsigned(double number, uint64_t max, uint64_t* out) {
+  if (!(number >= 0 && number <= static_cast<double>(max))) return false;
+  *out = static_cast<uint64_t>(number);
+  return static_cast<double>(*out) == number;
+}
+
+/** Any handle number; 0, which no table knows, if it is not one. */
+inline Handle ToHandle(double number) {
+  uint64_t handle;
+  return ToUnsigned(number, kMaxHandle, &handle) ? handle : 0;
+}
+
 /** The arguments and the result of one call from JavaScript. No accessor runs JavaScript or leaves an
  * exception. */
 class Call {
@@ -100,7 +118,8 @@ class Call {
   Call(napi_env environment, napi_callback_info info, size_t arguments)
       : env(environment), count_(arguments) {
     void* data = nullptr;
-    napi_get_cb_info(env, info, &count_, arguments_, nullptr, &data);
+    const bool some = arguments > 0;
+    napi_get_cb_info(env, info, some ? &count_ : nullptr, some ? arguments_ : nullptr, nullptr, &data);
     addon = static_cast<Addon*>(data);
   }
 
@@ -116,10 +135,7 @@ class Call {
   /** A Number that is an integer from 0 to `max` (at most 2^53 - 1). */
   bool Unsigned(size_t index, uint64_t max, uint64_t* out) const {
     double number;
-    if (napi_get_value_double(env, arguments_[index], &number) != napi_ok) return false;
-    if (!(number >= 0 && number <= static_cast<double>(max))) return false;
-    *out = static_cast<uint64_t>(number);
-    return static_cast<double>(*out) == number;
+    return napi_get_value_double(env, arguments_[index], &number) == napi_ok && ToUnsigned(number, max, out);
   }
 
   /** Any handle number. If the argument is not one: 0, which no table knows. */
@@ -201,6 +217,7 @@ void InitCopy(napi_env env, napi_value exports);
 void InitRegion(napi_env env, napi_value exports);
 void InitDmaBuf(napi_env env, napi_value exports);
 void InitMmio(napi_env env, napi_value exports, napi_value testing);
+void InitMmioSequence(napi_env env, napi_value exports);
 void InitInterrupt(napi_env env, napi_value exports, napi_value testing);
 void InitUio(napi_env env, napi_value exports);
 void InitMappedMemory(napi_env env, napi_value exports);

@@ -24,7 +24,7 @@ constexpr Handle kMaxHandle = (Handle{1} << 53) - 1;
 template <class T>
 class HandleTable {
  public:
-  /** `kind` (1 to 7) differs between the tables of one Addon. */
+  /** `kind` (0 to 7) differs between the tables of one Addon. */
   explicit HandleTable(uint64_t kind) : kind_(kind << kSlotBits) {}
 
   /**

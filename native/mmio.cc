@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "mmio_access.h"
+#include "mmio_register.h"
 #include "region.h"
 #include "sigbus_guard.h"
 
@@ -15,81 +15,39 @@ namespace userdma {
 
 namespace {
 
-constexpr size_t kMaxFileAccess = 4;  // the kernel moves so many bytes in one access for certain (mmio.h)
-
-/** The mapped register at `offset`, or nullptr. An area holds whole 8-byte units, so an aligned access is
- * inside. */
-template <class T>
-volatile T* Mapped(const MmioWindow& window, uint64_t offset) {
-  for (const MmioArea& area : window.areas) {
-    const uint64_t inside = offset - area.offset;  // huge when below the area
-    if (inside < area.size) return reinterpret_cast<T*>(static_cast<char*>(area.memory.get()) + inside);
-  }
-  return nullptr;
-}
-
-template <class T>
-int Read(const MmioWindow& window, uint64_t offset, T* value) {
-  if (const volatile T* mapped = Mapped<T>(window, offset)) return Load(mapped, value) ? 0 : -EIO;
-  if (window.file == nullptr) return -EIO;
-  if (sizeof(T) > kMaxFileAccess) return -EOPNOTSUPP;
-  const off_t position = static_cast<off_t>(window.file_offset + offset);
-  return pread(window.file->get(), value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
-}
-
-template <class T>
-int Write(const MmioWindow& window, uint64_t offset, T value) {
-  if (volatile T* mapped = Mapped<T>(window, offset)) return Store(mapped, value) ? 0 : -EIO;
-  if (window.file == nullptr) return -EIO;
-  if (sizeof(T) > kMaxFileAccess) return -EOPNOTSUPP;
-  const off_t position = static_cast<off_t>(window.file_offset + offset);
-  return pwrite(window.file->get(), &value, sizeof(T), position) == sizeof(T) ? 0 : -EIO;
-}
-
-/** True if an access touches bytes of the host that it may not touch. */
-bool Refused(const MmioWindow& window, uint64_t offset, size_t width, bool write) {
-  for (const MmioReserved& reserved : window.reserved) {
-    const bool touches = offset < reserved.end && offset + width > reserved.start;
-    if (touches && (write || !reserved.readable)) return true;
-  }
-  return false;
-}
-
-/** The window of argument 0 and the offset of argument 1 for an access of `width` bytes; 0 or -errno. */
+/** The window and the offset in the frame, for an access of `width` bytes; 0 or -errno. */
 inline int Locate(const Call& call, size_t width, bool write, const MmioWindow** window, uint64_t* offset) {
-  *window = call.addon->windows.Get(call.GetHandle(0));
+  const MmioFrame& frame = *call.addon->frame;
+  *window = call.addon->windows.Get(ToHandle(frame.handle));
   if (*window == nullptr) return -EBADF;
-  if (!call.Unsigned(1, Call::kMaxSafeInteger, offset)) return -EINVAL;
-  const MmioWindow& found = **window;
-  const uint64_t first = *offset;
-  if (first % width != 0 || found.size < width || first > found.size - width) return -EINVAL;
-  const bool near = first < found.reserved_end && first + width > found.reserved_start;
-  return near && Refused(found, first, width, write) ? -EPERM : 0;
+  if (!ToUnsigned(frame.offset, Call::kMaxSafeInteger, offset)) return -EINVAL;
+  return CheckRegister(**window, *offset, width, write);
 }
 
 template <class T>
 napi_value MmioRead(Call& call) {
   const MmioWindow* window;
   uint64_t offset;
-  T value = 0;
+  T value;
   int error = Locate(call, sizeof(T), false, &window, &offset);
-  if (error == 0) error = Read(*window, offset, &value);
+  if (error == 0) error = ReadRegister(*window, MappedRegister(*window, offset), offset, &value);
   if (error != 0) return call.Return(error);
-  if constexpr (sizeof(T) == 8) return call.ReturnBigInt(value);
-  return call.Return(static_cast<int64_t>(value));
+  call.addon->frame->value = value;
+  return nullptr;
 }
 
 template <class T>
 napi_value MmioWrite(Call& call) {
   const MmioWindow* window;
   uint64_t offset;
-  const int error = Locate(call, sizeof(T), true, &window, &offset);
-  if (error != 0) return call.Return(error);
-  uint64_t value;
-  const bool valid =
-      sizeof(T) == 8 ? call.BigUint64(2, &value) : call.Unsigned(2, static_cast<T>(~T{0}), &value);
-  return call.Return(valid ? Write(*window, offset, static_cast<T>(value)) : -EINVAL);
+  const T value = static_cast<T>(call.addon->frame->value);
+  int error = Locate(call, sizeof(T), true, &window, &offset);
+  if (error == 0) error = WriteRegister(*window, MappedRegister(*window, offset), offset, value);
+  return error == 0 ? nullptr : call.Return(error);
 }
+
+/** mmioFrame(): an ArrayBuffer over the frame. Each call makes another one. */
+napi_value Frame(Call& call) { return LendBuffer(call, call.addon->frame, sizeof(MmioFrame)); }
 
 napi_value MmioSize(Call& call) {
   const MmioWindow* window = call.addon->windows.Get(call.GetHandle(0));
@@ -179,16 +137,17 @@ Handle AddWindow(Addon& addon, MmioWindow window) {
 void RemoveWindow(Addon& addon, Handle handle) { addon.windows.Remove(handle); }
 
 void InitMmio(napi_env env, napi_value exports, napi_value testing) {
+  Export<Frame, 0>(env, exports, "mmioFrame");
   Export<MmioSize, 1>(env, exports, "mmioSize");
   Export<MmioReserve, 4>(env, exports, "mmioReserve");
-  Export<MmioRead<uint8_t>, 2>(env, exports, "mmioRead8");
-  Export<MmioRead<uint16_t>, 2>(env, exports, "mmioRead16");
-  Export<MmioRead<uint32_t>, 2>(env, exports, "mmioRead32");
-  Export<MmioRead<uint64_t>, 2>(env, exports, "mmioRead64");
-  Export<MmioWrite<uint8_t>, 3>(env, exports, "mmioWrite8");
-  Export<MmioWrite<uint16_t>, 3>(env, exports, "mmioWrite16");
-  Export<MmioWrite<uint32_t>, 3>(env, exports, "mmioWrite32");
-  Export<MmioWrite<uint64_t>, 3>(env, exports, "mmioWrite64");
+  Export<MmioRead<uint8_t>, 0>(env, exports, "mmioRead8");
+  Export<MmioRead<uint16_t>, 0>(env, exports, "mmioRead16");
+  Export<MmioRead<uint32_t>, 0>(env, exports, "mmioRead32");
+  Export<MmioRead<uint64_t>, 0>(env, exports, "mmioRead64");
+  Export<MmioWrite<uint8_t>, 0>(env, exports, "mmioWrite8");
+  Export<MmioWrite<uint16_t>, 0>(env, exports, "mmioWrite16");
+  Export<MmioWrite<uint32_t>, 0>(env, exports, "mmioWrite32");
+  Export<MmioWrite<uint64_t>, 0>(env, exports, "mmioWrite64");
   Export<Barrier, 0>(env, exports, "dmaBarrier");
   if (!kTesting) return;
   Export<WindowFromRegion>(env, testing, "windowFromRegion");

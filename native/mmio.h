@@ -41,6 +41,17 @@ struct MmioWindow {
 };
 
 /**
+ * Where JavaScript puts the handle, the offset and the value of the next access, and where it finds the value
+ * that was read. A call with arguments takes three times as long as one that finds them here: Node-API
+ * converts each argument and each result in a call of its own.
+ */
+struct MmioFrame {
+  double handle;   // of a window or of a sequence
+  double offset;   // inside the window
+  uint64_t value;  // of a register; after a run that failed, the number of steps that were made
+};
+
+/**
  * Maps registers for reading and writing. Returns nullptr with errno set on failure. `offset` and `size` are
  * multiples of the page size.
  */

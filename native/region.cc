@@ -209,15 +209,15 @@ Mapping::~Mapping() {
  * after it took the finalizer. So the carving itself knows if the finalizer has run. If it has not, it
  * may run until the environment ends, and not later.
  */
-napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length) {
+napi_value LendBuffer(const Call& call, std::shared_ptr<void> memory, size_t length) {
   std::vector<std::shared_ptr<Carving>>& unsure = call.addon->unsure;
   unsure.reserve(unsure.size() + 1);  // no step may fail after Node.js was asked
   const auto carving = std::make_shared<Carving>();
-  carving->mapping = std::move(mapping);
+  carving->memory = std::move(memory);
   carving->self = carving;
   napi_value buffer = nullptr;
-  const napi_status status = napi_create_external_arraybuffer(
-      call.env, carving->mapping->base + offset, length, FinalizeCarving, carving.get(), &buffer);
+  const napi_status status = napi_create_external_arraybuffer(call.env, carving->memory.get(), length,
+                                                              FinalizeCarving, carving.get(), &buffer);
   if (status == napi_ok) return buffer;
   napi_value exception;
   napi_get_and_clear_last_exception(call.env, &exception);
@@ -227,6 +227,11 @@ napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_
   }
   if (carving->self != nullptr) unsure.push_back(carving);
   return call.Return(-ENOMEM);
+}
+
+napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length) {
+  char* const start = mapping->base + offset;
+  return LendBuffer(call, std::shared_ptr<void>(std::move(mapping), start), length);
 }
 
 int Abandon(const Mapping& mapping) {

@@ -32,14 +32,14 @@ struct Mapping {
 };
 
 /**
- * The object behind the backing store of a carved ArrayBuffer: a share of the mapping, from the call that
+ * The object behind the backing store of a carved ArrayBuffer: a share of the memory, from the call that
  * makes the buffer until the finalizer runs. V8 counts the buffer's bytes as garbage that it could
  * collect. Subtracting them from that count (napi_adjust_external_memory) would avoid some collections.
  * But Node 24 and 26 abort if the count drops below zero, which may happen between the death of a buffer
  * and its finalizer.
  */
 struct Carving {
-  std::shared_ptr<Mapping> mapping;
+  std::shared_ptr<void> memory;   // a share in its owner
   std::shared_ptr<Carving> self;  // the finalizer's share; nullptr after it has run
 };
 
@@ -49,6 +49,10 @@ struct Carving {
  * Number, -errno.
  */
 napi_value CarveBuffer(const Call& call, std::shared_ptr<Mapping> mapping, size_t offset, size_t length);
+
+/** An external ArrayBuffer of `length` bytes from `memory` on, which it holds a share in; else as
+ * CarveBuffer. */
+napi_value LendBuffer(const Call& call, std::shared_ptr<void> memory, size_t length);
 
 /** Puts private anonymous memory in the place of the mapping, under every view of it. 0 or -errno. */
 int Abandon(const Mapping& mapping);

@@ -62,23 +62,37 @@ export interface CopyFunctions {
 }
 
 /**
- * Registers: each call is one access of its width, ordered after earlier memory writes (and, for a read, before
- * later reads). -EINVAL: outside the window, misaligned, or a value that is not an unsigned integer of the width.
- * -EIO: the device did not answer (SIGBUS, or the kernel refused).
+ * Registers. An access finds its window, offset and value in the environment's frame, and leaves a value that it read
+ * there, because arguments and results cost more than the access (native/mmio.h). Each call is one access of its
+ * width, ordered after earlier memory writes (and, for a read, before later reads). Its result is undefined, or a
+ * number below 0. -EINVAL: outside the window, or misaligned. -EIO: the device did not answer (SIGBUS, or the kernel
+ * refused). A write takes the lower bits of the value.
  */
 export interface MmioFunctions {
+  /** 24 bytes: a handle and an offset, both Float64, and a value of 64 bits (a read of fewer clears the rest). */
+  mmioFrame(): ArrayBuffer | number;
   mmioSize(window: Handle): number;
   /** From here on an access to these bytes of the window gives -EPERM. Reads are allowed if `readable` is true. */
   mmioReserve(window: Handle, offset: number, size: number, readable: boolean): number;
-  mmioRead8(window: Handle, offset: number): number;
-  mmioRead16(window: Handle, offset: number): number;
-  mmioRead32(window: Handle, offset: number): number;
-  /** A bigint is the value; a number is -errno. */
-  mmioRead64(window: Handle, offset: number): bigint | number;
-  mmioWrite8(window: Handle, offset: number, value: number): number;
-  mmioWrite16(window: Handle, offset: number, value: number): number;
-  mmioWrite32(window: Handle, offset: number, value: number): number;
-  mmioWrite64(window: Handle, offset: number, value: bigint): number;
+  mmioRead8(): number | undefined;
+  mmioRead16(): number | undefined;
+  mmioRead32(): number | undefined;
+  mmioRead64(): number | undefined;
+  mmioWrite8(): number | undefined;
+  mmioWrite16(): number | undefined;
+  mmioWrite32(): number | undefined;
+  mmioWrite64(): number | undefined;
+  /**
+   * Prepares accesses, each of which is two numbers of Float64: the bytes of its width (1, 2, 4, 8), and 16 more if it
+   * writes; its offset. The result has the sequence's handle (Float64), and then 64 bits for the value of each access.
+   * The sequence ends with this ArrayBuffer.
+   */
+  mmioSequence(window: Handle, accesses: ArrayBuffer): ArrayBuffer | number;
+  /**
+   * Makes the accesses of the sequence whose handle is in the frame, in order, up to the first that fails. After a
+   * failure the frame's value is the number of accesses that were made. -EBADF: the sequence or its window is closed.
+   */
+  mmioRun(): number | undefined;
   /** Processors and devices see the accesses of memory before it earlier than those after it (dma_mb). Returns 0. */
   dmaBarrier(): number;
 }

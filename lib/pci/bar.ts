@@ -84,10 +84,15 @@ export function touchesReserved(
   return false;
 }
 
-/** The error of a write, if its place in the BAR is wrong; undefined if the place is right. */
-export function barWriteError(info: BarInfo, offset: number, width: number): DmaError | undefined {
+/** The error of an access, if its place in the BAR is wrong; undefined if the place is right. */
+export function barPlaceError(
+  info: BarInfo,
+  offset: number,
+  width: number,
+  write: boolean,
+): DmaError | undefined {
   if (!isRegister(offset, width, info.size)) return barAccessError(info, offset, width, 'EINVAL');
-  const reserved = touchesReserved(info.reserved ?? [], offset, width, true);
+  const reserved = touchesReserved(info.reserved ?? [], offset, width, write);
   return reserved ? barAccessError(info, offset, width, 'EPERM') : undefined;
 }
 

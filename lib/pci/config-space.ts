@@ -5,7 +5,7 @@
  */
 import { describe } from '../arguments.ts';
 import { DmaError } from '../errors.ts';
-import { registerValue } from '../registers/registers.ts';
+import { registerValue } from '../registers/values.ts';
 import {
   type Capability,
   capabilities,

@@ -3,7 +3,7 @@ import type { DmaError } from '../errors.ts';
 import type { MmioWindow } from '../iommu/address-space.ts';
 import type { Handle, MmioFunctions } from '../native/addon.ts';
 import { MappedRegisters } from '../registers/mapped.ts';
-import { type Bar, type BarInfo, barNames, barWriteError } from './bar.ts';
+import { type Bar, type BarInfo, barNames, barPlaceError } from './bar.ts';
 
 /** A BAR that is mapped into the process. */
 export class MappedBar extends MappedRegisters implements Bar {
@@ -20,7 +20,7 @@ export class MappedBar extends MappedRegisters implements Bar {
     this.window = window;
   }
 
-  protected override writeError(offset: number, width: number): DmaError | undefined {
-    return barWriteError(this.info, offset, width);
+  protected override accessError(offset: number, width: number, write: boolean): DmaError | undefined {
+    return barPlaceError(this.info, offset, width, write);
   }
 }

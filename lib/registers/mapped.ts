@@ -1,14 +1,11 @@
 /** Registers of real hardware. The native side checks bounds, alignment and width, and survives a bus error. */
 import { type DmaError, errnoName } from '../errors.ts';
 import type { Handle, MmioFunctions } from '../native/addon.ts';
-import {
-  isRegister,
-  type RegisterNames,
-  Registers,
-  registerError,
-  registerValue,
-  registerValue64,
-} from './registers.ts';
+import { type Frame, frameOf, HANDLE, OFFSET, VALUE, WIDE_VALUE } from './frame.ts';
+import { MappedSequence, prepareMapped } from './mapped-sequence.ts';
+import { isRegister, type RegisterNames, Registers, registerError } from './registers.ts';
+import type { Access } from './sequence.ts';
+import { registerValue, registerValue64 } from './values.ts';
 
 /** Registers that are mapped into the process and reached by the addon. */
 export class MappedRegisters extends Registers {
@@ -16,6 +13,7 @@ export class MappedRegisters extends Registers {
   readonly #names: RegisterNames;
   readonly #native: MmioFunctions;
   readonly #window: Handle;
+  readonly #frame: Frame;
 
   /** @param window over all of the registers; the caller keeps owning it */
   constructor(names: RegisterNames, native: MmioFunctions, window: Handle) {
@@ -24,50 +22,86 @@ export class MappedRegisters extends Registers {
     this.#names = names;
     this.#native = native;
     this.#window = window;
+    this.#frame = frameOf(native);
   }
 
   read8(offset: number): number {
-    return this.#checked(this.#native.mmioRead8(this.#window, offset), offset, 1);
+    this.#locate(offset, 1);
+    const result = this.#native.mmioRead8();
+    if (result !== undefined) throw this.#error(result, offset, 1);
+    return this.#frame.words[VALUE]!;
   }
 
   read16(offset: number): number {
-    return this.#checked(this.#native.mmioRead16(this.#window, offset), offset, 2);
+    this.#locate(offset, 2);
+    const result = this.#native.mmioRead16();
+    if (result !== undefined) throw this.#error(result, offset, 2);
+    return this.#frame.words[VALUE]!;
   }
 
   read32(offset: number): number {
-    return this.#checked(this.#native.mmioRead32(this.#window, offset), offset, 4);
+    this.#locate(offset, 4);
+    const result = this.#native.mmioRead32();
+    if (result !== undefined) throw this.#error(result, offset, 4);
+    return this.#frame.words[VALUE]!;
   }
 
   read64(offset: number): bigint {
-    const value = this.#native.mmioRead64(this.#window, offset);
-    if (typeof value === 'bigint') return value;
-    throw this.#error(value, offset, 8);
+    this.#locate(offset, 8);
+    const result = this.#native.mmioRead64();
+    if (result !== undefined) throw this.#error(result, offset, 8);
+    return this.#frame.wide[WIDE_VALUE]!;
   }
 
   write8(offset: number, value: number): void {
-    this.#checked(this.#native.mmioWrite8(this.#window, offset, registerValue(value, 1)), offset, 1);
+    this.#frame.words[VALUE] = registerValue(value, 1);
+    this.#locate(offset, 1);
+    const result = this.#native.mmioWrite8();
+    if (result !== undefined) throw this.#error(result, offset, 1);
   }
 
   write16(offset: number, value: number): void {
-    this.#checked(this.#native.mmioWrite16(this.#window, offset, registerValue(value, 2)), offset, 2);
+    this.#frame.words[VALUE] = registerValue(value, 2);
+    this.#locate(offset, 2);
+    const result = this.#native.mmioWrite16();
+    if (result !== undefined) throw this.#error(result, offset, 2);
   }
 
   write32(offset: number, value: number): void {
-    this.#checked(this.#native.mmioWrite32(this.#window, offset, registerValue(value, 4)), offset, 4);
+    this.#frame.words[VALUE] = registerValue(value, 4);
+    this.#locate(offset, 4);
+    const result = this.#native.mmioWrite32();
+    if (result !== undefined) throw this.#error(result, offset, 4);
   }
 
   write64(offset: number, value: bigint): void {
-    this.#checked(this.#native.mmioWrite64(this.#window, offset, registerValue64(value)), offset, 8);
+    this.#frame.wide[WIDE_VALUE] = registerValue64(value);
+    this.#locate(offset, 8);
+    const result = this.#native.mmioWrite64();
+    if (result !== undefined) throw this.#error(result, offset, 8);
   }
 
-  protected writeError(offset: number, width: number): DmaError | undefined {
+  protected accessError(offset: number, width: number, _write: boolean): DmaError | undefined {
     if (isRegister(offset, width, this.size)) return undefined;
     return registerError(this.#names, offset, width, 'EINVAL');
   }
 
-  #checked(result: number, offset: number, width: number): number {
-    if (result < 0) throw this.#error(result, offset, width);
-    return result;
+  protected override prepare(accesses: readonly Access[]): MappedSequence {
+    const memory = prepareMapped(this.#native, this.#window, accesses);
+    if (typeof memory === 'number') {
+      const { offset, width } = accesses[0]!;
+      throw this.#error(memory, offset, width);
+    }
+    return new MappedSequence(this, this.#native, this.#frame, accesses, memory, (errno, { offset, width }) =>
+      this.#error(errno, offset, width),
+    );
+  }
+
+  #locate(offset: number, width: number): void {
+    if (typeof offset !== 'number') throw this.#error(-EINVAL, offset, width);
+    const { numbers } = this.#frame;
+    numbers[HANDLE] = this.#window;
+    numbers[OFFSET] = offset;
   }
 
   #error(errno: number, offset: number, width: number): DmaError {
@@ -75,3 +109,5 @@ export class MappedRegisters extends Registers {
     return registerError(this.#names, offset, width, code === 'EBADF' ? 'ENODEV' : code);
   }
 }
+
+const EINVAL = 22;

@@ -6,6 +6,8 @@
  */
 import { describe } from '../arguments.ts';
 import { DmaError, type ErrnoName } from '../errors.ts';
+import { type Access, checkSteps, RegisterSequence, type RegisterStep } from './sequence.ts';
+import { registerValue64 } from './values.ts';
 
 /**
  * All methods throw DmaError: EINVAL offset outside the registers, not a multiple of the width, or a value wider than
@@ -32,6 +34,24 @@ export abstract class Registers {
   abstract write32(offset: number, value: number): void;
   /** One 64-bit access. */
   abstract write64(offset: number, value: bigint): void;
+
+  /**
+   * Prepare accesses that are made together, in order, by each `run` of the sequence: on hardware in one native call,
+   * which costs little more than one access. A step is the name of an access, its offset, and for a write its value
+   * (0 if it is left out); `set` changes the value. The list is copied.
+   * @throws DmaError EINVAL not such a list, or an access that is outside or misaligned, or a value that does not fit ·
+   *   EPERM the host keeps these registers to itself · ENODEV closed, or the device is gone
+   */
+  sequence(steps: readonly RegisterStep[]): RegisterSequence {
+    const { accesses, values } = checkSteps(steps);
+    for (const { offset, width, write } of accesses) {
+      const error = this.accessError(offset, width, write);
+      if (error !== undefined) throw error;
+    }
+    const sequence = this.prepare(accesses);
+    sequence.fill(values);
+    return sequence;
+  }
 
   /** Two 32-bit reads, low word first, for a device that does not support 64-bit accesses. */
   read64LoHi(offset: number): bigint {
@@ -60,12 +80,20 @@ export abstract class Registers {
     this.write32(offset, Number(pattern & 0xffffffffn));
   }
 
-  /** The error of a write of `width` bytes at `offset`, if its place is wrong; undefined if the place is right. */
-  protected abstract writeError(offset: number, width: number): DmaError | undefined;
+  /**
+   * The error of an access, if its place is wrong or the registers are closed; undefined if it can be tried.
+   * @internal
+   */
+  protected abstract accessError(offset: number, width: number, write: boolean): DmaError | undefined;
+
+  /** A sequence of accesses that were checked. @internal */
+  protected prepare(accesses: readonly Access[]): RegisterSequence {
+    return new RegisterSequence(this, accesses, new ArrayBuffer(8 * accesses.length));
+  }
 
   #halves(offset: number, value: bigint): bigint {
     const pattern = registerValue64(value);
-    const error = this.writeError(offset, 4) ?? this.writeError(offset + 4, 4);
+    const error = this.accessError(offset, 4, true) ?? this.accessError(offset + 4, 4, true);
     if (error !== undefined) throw error;
     return pattern;
   }
@@ -74,28 +102,6 @@ export abstract class Registers {
 /** True if an access lies inside `size` bytes of registers, and is aligned. */
 export function isRegister(offset: number, width: number, size: number): boolean {
   return Number.isInteger(offset) && offset >= 0 && offset + width <= size && offset % width === 0;
-}
-
-/**
- * The bit pattern of `value` as an unsigned number of `width` bytes. A negative int32 result of JavaScript's bit
- * operators (`1 << 31`) counts by its pattern.
- * @throws DmaError EINVAL
- */
-export function registerValue(value: number, width: 1 | 2 | 4): number {
-  const max = 2 ** (8 * width);
-  if (Number.isInteger(value) && value < max && value >= -max / 2) return value < 0 ? value + max : value;
-  throw new DmaError('EINVAL', `${describe(value)} does not fit a ${width * 8}-bit register`, {
-    remedy: `pass a whole number below 2^${width * 8}`,
-  });
-}
-
-/** As `registerValue` for 64 bits, negative values included. @throws DmaError EINVAL */
-export function registerValue64(value: bigint): bigint {
-  const pattern = typeof value === 'bigint' ? BigInt.asUintN(64, value) : undefined;
-  if (pattern !== undefined && (pattern === value || BigInt.asIntN(64, value) === value)) return pattern;
-  throw new DmaError('EINVAL', `${describe(value)} does not fit a 64-bit register`, {
-    remedy: 'pass a bigint below 2^64',
-  });
 }
 
 /** The texts for the errors of some registers. */

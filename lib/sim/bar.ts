@@ -2,8 +2,9 @@
 import type { DmaError } from '../errors.ts';
 import type { ReservedBytes } from '../iommu/address-space.ts';
 import { type RegisterWidth, SimulatedRegisters } from '../iommu/simulated-target.ts';
-import { type Bar, type BarInfo, barAccessError, barWriteError, touchesReserved } from '../pci/bar.ts';
-import { isRegister, Registers, registerValue, registerValue64 } from '../registers/registers.ts';
+import { type Bar, type BarInfo, barAccessError, barPlaceError, touchesReserved } from '../pci/bar.ts';
+import { isRegister, Registers } from '../registers/registers.ts';
+import { registerValue, registerValue64 } from '../registers/values.ts';
 import { answer64Of, answerOf } from './answer.ts';
 import type { BusPort, SimulatedBus } from './bus.ts';
 import type { DeviceModel, Width } from './model.ts';
@@ -88,8 +89,9 @@ export class SimulatedBar extends Registers implements Bar {
     this.#window?.close();
   }
 
-  protected override writeError(offset: number, width: number): DmaError | undefined {
-    return barWriteError(this.info, offset, width);
+  protected override accessError(offset: number, width: number, write: boolean): DmaError | undefined {
+    if (this.#port === undefined) return barAccessError(this.info, offset, width, 'ENODEV');
+    return barPlaceError(this.info, offset, width, write);
   }
 
   #read(offset: number, width: Width): number {

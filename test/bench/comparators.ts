@@ -19,6 +19,12 @@ export interface Comparators {
   mmapPair(size: number): Timed;
   /** @param batch packets a round @param driven whether anybody forwards them; else the NIC is alone */
   forward(batch: number, driven: boolean): Timed;
+  /** @param registers written in turn, each time by one volatile store of 32 bits */
+  store(registers: number): Timed;
+  /** Another thread signals the eventfd so often. The result waits for its end: the times, as of process.hrtime. */
+  signals(fd: number, count: number): () => Float64Array;
+  /** Nanoseconds from each of so many signals to a thread in C that waits in read(). */
+  wakeups(count: number): Float64Array;
   /** @throws Error the kernel refused */
   vfioPair(fd: number, iova: number, size: number): Timed;
 }

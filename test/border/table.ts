@@ -148,13 +148,27 @@ export const NO_OPTIONS: readonly string[] = [
 /** Classes of which a driver makes no object: they are there for `instanceof`. */
 export const ABSTRACT: readonly string[] = ['Bar', 'Registers'];
 
+const STEPS: readonly main.RegisterStep[] = [
+  ['write32', 8, 1],
+  ['write64', 16, 1n],
+  ['read32', 8],
+];
 const registers: Readonly<Record<string, Arguments>> = {
   ...Object.fromEntries(
     ['read8', 'read16', 'read32', 'read64', 'read64LoHi', 'read64HiLo'].map((name) => [name, at(8)]),
   ),
   ...Object.fromEntries(['write8', 'write16', 'write32'].map((name) => [name, at(8, 1)])),
   ...Object.fromEntries(['write64', 'write64LoHi', 'write64HiLo'].map((name) => [name, at(8, 1n)])),
+  sequence: () => [STEPS],
 };
+const sequenceCalls: Readonly<Record<string, Arguments>> = {
+  set: at(0, 1),
+  set64: at(1, 1n),
+  get: at(2),
+  get64: at(1),
+  run: none,
+};
+const sequenceInternals = ['fill', 'failed', 'failure', 'setOther'];
 const syncs = { syncForCpu: at(0, 64, undefined), syncForDevice: at(0, 64, undefined) };
 const words = { load32: at(0), load64: at(0) };
 const mapping = () => new Uint8Array(5000);
@@ -242,12 +256,30 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
       close: none,
     },
   },
-  'memory BAR': { make: ({ fn }) => fn.bar(0), calls: registers, internal: ['close', 'writeError'] },
-  'port BAR': { make: ({ fn }) => fn.bar(3), calls: registers, internal: ['close', 'writeError'] },
+  'memory BAR': {
+    make: ({ fn }) => fn.bar(0),
+    calls: registers,
+    internal: ['close', 'accessError', 'prepare'],
+  },
+  'port BAR': {
+    make: ({ fn }) => fn.bar(3),
+    calls: registers,
+    internal: ['close', 'accessError', 'prepare'],
+  },
   'mapped registers': {
     make: ({ root }) => main.openUio('uio0', { root }).registers(0),
     calls: registers,
-    internal: ['writeError'],
+    internal: ['accessError', 'prepare'],
+  },
+  'sequence of a BAR': {
+    make: ({ fn }) => fn.bar(0).sequence(STEPS),
+    calls: sequenceCalls,
+    internal: sequenceInternals,
+  },
+  'sequence of mapped registers': {
+    make: ({ root }) => main.openUio('uio0', { root }).registers(0).sequence(STEPS),
+    calls: sequenceCalls,
+    internal: sequenceInternals,
   },
   'platform device': {
     make: ({ root }) => main.openUio('uio0', { root }),

@@ -1,10 +1,11 @@
 /** The addon when its environment ends, in every way one can, with regions live and interrupts armed. */
 import { assert, it } from '../harness.ts';
-import { addonPath, describeNative, runScript } from '../native/support.ts';
+import { addonPath, describeNative, MMIO_SCRIPT, runScript } from '../native/support.ts';
 
 /** CommonJS: opens one of everything and leaves it open. */
 const OPEN = `
   const addon = require(${JSON.stringify(addonPath)});
+  ${MMIO_SCRIPT}
   const region = addon.regionCreate(1 << 20, false);
   const views = [0, 4096, 8192].map((at) => new Uint8Array(addon.regionCarve(region, at, 4096)));
   globalThis.keep = views;
@@ -48,7 +49,7 @@ const ENDINGS: [string, string, number][] = [
   ['is terminated while idle', "require('worker_threads').parentPort.postMessage('ready');", 1],
   [
     'is terminated in a busy loop',
-    "require('worker_threads').parentPort.postMessage('ready'); for (;;) addon.mmioRead32(window, 0);",
+    "require('worker_threads').parentPort.postMessage('ready'); for (;;) mmio.mmioRead32(window, 0);",
     1,
   ],
 ];
@@ -113,8 +114,8 @@ describeNative('an environment that ends', () => {
         });
         const tick = (left) => {
           addon.testing.signal(mine, 1);
-          addon.mmioWrite32(window, 0, left);
-          if (addon.mmioRead32(window, 0) !== left) throw new Error('not my memory');
+          mmio.mmioWrite32(window, 0, left);
+          if (mmio.mmioRead32(window, 0) !== left) throw new Error('not my memory');
           if (left > 1) setImmediate(tick, left - 1);
         };
         tick(1000);`)};
@@ -144,7 +145,7 @@ describeNative('an environment that ends', () => {
   });
 
   it('workers alone load it, one after the other: SIGBUS is handled in each', () => {
-    const dead = 'addon.mmioRead32(addon.testing.windowPastEnd(64), 0)';
+    const dead = 'mmio.mmioRead32(addon.testing.windowPastEnd(64), 0)';
     const body = `release(); addon.interruptClose(closing); if (${dead} !== -5) throw 1;`;
     const outcome = runScript(inWorkers(body, 8));
     assert.deepEqual([outcome.status, outcome.stdout.trim()], [0, '[0,0,0,0,0,0,0,0]'], outcome.stderr);

@@ -37,7 +37,7 @@ const TOOLS = `
     const seen = {};
     const made = [];
     const get = (name, key, ...args) => {
-      const value = addon[name](...args);
+      const value = (mmio[name] ?? addon[name])(...args);
       seen[key] = value;
       note(name, value);
       return value;

@@ -60,7 +60,7 @@ const SCRIPT = `
   for (const [name, fn] of functions) {
     check(name, [], () => fn.call(null)); check(name, [], () => Reflect.apply(fn, trap, []));
   }
-  console.log('functions', functions.length, 'alive', addon.regionSize(region), addon.mmioRead32(addon.testing.windowPastEnd(64), 0));
+  console.log('functions', functions.length, 'alive', addon.regionSize(region), mmio.mmioRead32(addon.testing.windowPastEnd(64), 0));
   setImmediate(() => process.exit(0));
 `;
 

@@ -8,6 +8,7 @@ import { loadAddon } from '../../lib/native/load.ts';
 import { packageRoot } from '../../lib/native/package-root.ts';
 import { whyNoAddon as whyNone } from '../../lib/native/processor.ts';
 import { describe, it } from '../harness.ts';
+import { mmioOf } from './mmio-calls.ts';
 
 const folder = join(packageRoot(), 'build', 'Release');
 
@@ -37,14 +38,27 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** Runs CommonJS `script` in a new Node.js process, where `addon` is the addon, loaded when first used. */
+/** Defines `mmio` in a script that has `addon`: register accesses with arguments, prepared when first used. */
+export const MMIO_SCRIPT = `Object.defineProperty(globalThis, 'mmio', {
+  configurable: true,
+  get() {
+    const value = (${mmioOf})(addon);
+    Object.defineProperty(globalThis, 'mmio', { value });
+    return value;
+  },
+});`;
+
+/**
+ * Runs CommonJS `script` in a new Node.js process, where `addon` is the addon, loaded when first used, and `mmio` its
+ * register accesses.
+ */
 export function runScript(
   script: string,
   flags: readonly string[] = [],
   env: NodeJS.ProcessEnv = {},
 ): Outcome {
   const getter = `{ get: () => require(${JSON.stringify(addonPath)}) }`;
-  const code = `Object.defineProperty(globalThis, 'addon', ${getter});\n${script}`;
+  const code = `Object.defineProperty(globalThis, 'addon', ${getter});\n${MMIO_SCRIPT}\n${script}`;
   const child = spawnSync(process.execPath, [...flags, '-e', code], {
     encoding: 'utf8',
     timeout: 3_600_000,

@@ -3,13 +3,14 @@
  * descriptor, no mapping. USERDMA_TEST_TERMINATIONS says how many (default 60).
  */
 import { assert, it } from '../harness.ts';
-import { addonPath, describeNative, runScript } from './support.ts';
+import { addonPath, describeNative, MMIO_SCRIPT, runScript } from './support.ts';
 
 const COUNT = Number(process.env.USERDMA_TEST_TERMINATIONS ?? 60);
 
 /** In a worker: makes and closes everything there is, for ever. A script has no TypeScript. */
 const WORK = `
   const addon = require(${JSON.stringify(addonPath)});
+  ${MMIO_SCRIPT}
   const { parentPort, workerData } = require('node:worker_threads');
   parentPort.postMessage(0);
   const kept = [];
@@ -18,7 +19,7 @@ const WORK = `
     const buffer = addon.regionCarve(region, 0, 4096);
     addon.regionCarve(region, 4096, workerData.bytes - 4096);
     const window = addon.testing.windowFromRegion(region, 0, 4096, 0, 0);
-    addon.mmioWrite32(window, 0, i);
+    mmio.mmioWrite32(window, 0, i);
     const interrupt = addon.interruptCreate(() => {});
     addon.testing.signal(interrupt, 1);
     if (i % 3 === 0) { addon.regionRevoke(region); addon.interruptClose(interrupt); }

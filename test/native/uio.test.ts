@@ -14,6 +14,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, assert, beforeEach, it } from '../harness.ts';
+import { mmioOf } from './mmio-calls.ts';
 import { describeNative } from './support.ts';
 
 const EPERM = -1;
@@ -32,6 +33,7 @@ function tearDown(): void {
 }
 
 describeNative('a window over a file', (addon) => {
+  const mmio = mmioOf(addon);
   const page = addon.pageSize();
   let path: string;
   let fd: number;
@@ -54,15 +56,15 @@ describeNative('a window over a file', (addon) => {
     it(`begins where it was told to, ${mapped ? 'mapped' : 'through the file'}`, () => {
       const window = addon.fileWindowOpen(fd, page, 16, 100, mapped);
       assert.equal(addon.mmioSize(window), 100);
-      assert.equal(addon.mmioRead8(window, 0), (page + 16) & 0xff);
-      assert.equal(addon.mmioRead8(window, 99), (page + 115) & 0xff);
-      assert.equal(addon.mmioRead32(window, 96) & 0xff, (page + 112) & 0xff);
-      assert.equal(addon.mmioRead64(window, 96), EINVAL, 'four bytes of it are outside');
-      assert.equal(addon.mmioRead8(window, 100), EINVAL);
-      assert.equal(addon.mmioWrite16(window, 8, 0xabcd), 0);
+      assert.equal(mmio.mmioRead8(window, 0), (page + 16) & 0xff);
+      assert.equal(mmio.mmioRead8(window, 99), (page + 115) & 0xff);
+      assert.equal(mmio.mmioRead32(window, 96) & 0xff, (page + 112) & 0xff);
+      assert.equal(mmio.mmioRead64(window, 96), EINVAL, 'four bytes of it are outside');
+      assert.equal(mmio.mmioRead8(window, 100), EINVAL);
+      assert.equal(mmio.mmioWrite16(window, 8, 0xabcd), 0);
       assert.equal(readFileSync(path).readUInt16LE(page + 24), 0xabcd);
       assert.equal(addon.fileWindowClose(window), 0);
-      assert.equal(addon.mmioRead8(window, 0), EBADF);
+      assert.equal(mmio.mmioRead8(window, 0), EBADF);
       assert.equal(addon.fileWindowClose(window), EBADF);
     });
   }
@@ -72,7 +74,7 @@ describeNative('a window over a file', (addon) => {
       const own = openSync(path, 'r+');
       const window = addon.fileWindowOpen(own, 0, 0, page, mapped);
       closeSync(own);
-      assert.equal(addon.mmioRead8(window, 5), 5);
+      assert.equal(mmio.mmioRead8(window, 5), 5);
       addon.fileWindowClose(window);
     }
   });
@@ -89,7 +91,7 @@ describeNative('a window over a file', (addon) => {
 
   it('past the end of the file does not answer, and nobody dies', () => {
     const window = addon.fileWindowOpen(fd, 3 * page, 0, page, true);
-    assert.equal(addon.mmioRead32(window, 0), -5);
+    assert.equal(mmio.mmioRead32(window, 0), -5);
     addon.fileWindowClose(window);
   });
 

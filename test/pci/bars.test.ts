@@ -1,5 +1,5 @@
 /** Base address registers of every kind, and what of them is the host's. */
-import { DmaError, type ErrnoName, openPci, type PciFunction } from '../../lib/index.ts';
+import { DmaError, type ErrnoName, openPci, PCI_COMMAND, type PciFunction } from '../../lib/index.ts';
 import { simulate } from '../../lib/sim/index.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
 import { PAGE } from '../page.ts';
@@ -60,6 +60,46 @@ describe(`the BAR of ${nvme.name}, with its MSI-X table in it`, () => {
     refuses(() => bar.read32(TABLE + 1), 'EINVAL');
   });
 
+  it('keeps sequences out of the table too, before they run', () => {
+    const bar = fn.bar(0);
+    bar.write32(REGISTER, 0x001f001f);
+    const before = ['write32', REGISTER, 0x00010001] as const;
+    for (const name of [
+      'read8',
+      'read16',
+      'read32',
+      'read64',
+      'write8',
+      'write16',
+      'write32',
+      'write64',
+    ] as const) {
+      refuses(() => bar.sequence([before, [name, TABLE]]), 'EPERM', /fn\.interrupts\.msix/);
+      refuses(() => bar.sequence([before, [name, bar.size]]), 'EINVAL', /outside/);
+    }
+    refuses(() => bar.sequence([before, ['write32', PENDING]]), 'EPERM');
+    assert.equal(bar.read32(REGISTER), 0x001f001f);
+    const pending = bar.sequence([before, ['read64', PENDING], ['read32', REGISTER]]);
+    pending.run();
+    assert.deepEqual([pending.get64(1), pending.get(2)], [0n, 0x00010001]);
+  });
+
+  it('stops a sequence at the first access that the device does not answer', () => {
+    const bar = fn.bar(0);
+    const sequence = bar.sequence([
+      ['write32', REGISTER, 0x00020002],
+      ['read32', REGISTER],
+    ]);
+    sequence.run();
+    fn.config.command &= ~PCI_COMMAND.memory;
+    refuses(() => sequence.run(), 'EIO', /^step 0 of 2 \(write32\)/);
+    assert.equal(sequence.done, 0);
+    assert.equal(sequence.get(1), 0x00020002, 'what was read before stays');
+    fn.config.command |= PCI_COMMAND.memory;
+    sequence.run();
+    assert.equal(sequence.done, 2);
+  });
+
   it('shows the pending bits, and keeps them from being written', () => {
     const bar = fn.bar(0);
     assert.equal(bar.read64(PENDING), 0n);
@@ -107,6 +147,17 @@ describe(`the BARs of ${nic.name}`, () => {
     ports.write32(0, 0x08); // the address of what the next port reads
     assert.equal(ports.read32(0), 0x08);
     refuses(() => ports.read32(32), 'EINVAL');
+    const sequence = ports.sequence([
+      ['write32', 0, 0x10],
+      ['read32', 0],
+      ['read64', 0],
+      ['write32', 0, 0x08],
+    ]);
+    if (real) {
+      refuses(() => sequence.run(), 'EOPNOTSUPP', /^step 2 of 4 \(read64\).*read64LoHi/);
+      assert.equal(sequence.done, 2);
+    } else sequence.run();
+    assert.equal(sequence.get(1), 0x10);
     refuses(() => fn.dma.mapResource(ports, 0, 32, 'bidirectional'), 'EINVAL', /memory BAR/);
   });
 

@@ -159,12 +159,23 @@ describeNative('opening a UIO device', (addon) => {
     expect(bytes.readUInt32LE(page + 16)).toBe(0x0102_0304);
     expect(bytes.readBigUInt64LE(3 * page - 8)).toBe(0x0807_0605_0403_0201n);
     expect([bytes[page + 20], bytes.readUInt16LE(2)]).toEqual([0xff, 0xbeef]);
+    const sequence = registers.sequence([
+      ['write32', 8, 0x1112_1314],
+      ['read16', 10],
+      ['read64', 2 * page - 24],
+    ]);
+    sequence.run();
+    expect([sequence.get(1), sequence.get64(2)]).toEqual([0x1112, 0x0807_0605_0403_0201n]);
+    expect(readFileSync(root + node).readUInt32LE(page + 24)).toBe(0x1112_1314);
+    refuses(() => registers.sequence([['read32', 2 * page - 16]]), 'EINVAL', 'map 1 of uio0', 'outside');
     refuses(() => registers.read8(2 * page - 16), 'EINVAL', 'map 1 of uio0', 'outside');
     refuses(() => registers.write8(0, 256), 'EINVAL', '8-bit register');
     refuses(() => registers.write64(0, 2n ** 64n), 'EINVAL', '64-bit register');
     refuses(() => device.registers(2), 'EINVAL', 'it has 0, 1');
     device.close();
     refuses(() => registers.read8(0), 'ENODEV', 'map 1 of uio0');
+    refuses(() => sequence.run(), 'ENODEV', 'step 0 of 3', 'map 1 of uio0');
+    refuses(() => registers.sequence([['read8', 0]]), 'ENODEV', 'map 1 of uio0');
     refuses(() => device.registers(0), 'ENODEV', 'uio0 is closed');
   });
 

@@ -5,11 +5,13 @@ import { debugRows } from './debug.ts';
 import { dpdkRows } from './dpdk.ts';
 import { forwardRows } from './forward.ts';
 import { garbageRows } from './garbage.ts';
+import { interruptRows } from './interrupts.ts';
 import { iovaRows } from './iova.ts';
 import { liveRows } from './live.ts';
 import { liveFunctionRows } from './live-functions.ts';
 import { nvmeRows } from './nvme.ts';
 import { poolRows } from './pool.ts';
+import { registerRows } from './registers.ts';
 import { rtlRows } from './rtl.ts';
 import { scatterGatherRows } from './scatter-gather.ts';
 import { startupRows } from './startup.ts';
@@ -31,6 +33,8 @@ export const rows: readonly Row[] = [
   ...forwardRows,
   ...garbageRows,
   ...nvmeRows,
+  ...registerRows,
+  ...interruptRows,
   ...rtlRows,
   ...startupRows,
   ...vfioRows,
