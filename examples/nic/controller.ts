@@ -58,19 +58,19 @@ export class Controller {
 
   /** Sets up everything that comes before the rings ("Software Initialization Sequence"). */
   configure(loopback: boolean): void {
-    const registers = this.#registers;
     const forced = loopback ? CONTROL.forceSpeed | CONTROL.forceDuplex | CONTROL.speed1000 : 0;
-    registers.write32(REGISTER.control, CONTROL.fullDuplex | CONTROL.setLinkUp | forced);
-    registers.write32(
-      REGISTER.controlExtended,
-      CONTROL_EXTENDED.relaxedOrderingDisable | CONTROL_EXTENDED.driverLoaded | CONTROL_EXTENDED.clearPending,
-    );
-    registers.write32(
-      REGISTER.interruptVectors,
+    const { relaxedOrderingDisable, driverLoaded, clearPending } = CONTROL_EXTENDED;
+    const vectors =
       ((RECEIVE_VECTOR | VECTOR.valid) << VECTOR.receiveShift) |
-        ((TRANSMIT_VECTOR | VECTOR.valid) << VECTOR.transmitShift),
-    );
-    registers.write32(REGISTER.interruptAutoClear, CAUSE.receive | CAUSE.transmit);
+      ((TRANSMIT_VECTOR | VECTOR.valid) << VECTOR.transmitShift);
+    this.#registers
+      .sequence([
+        ['write32', REGISTER.control, CONTROL.fullDuplex | CONTROL.setLinkUp | forced],
+        ['write32', REGISTER.controlExtended, relaxedOrderingDisable | driverLoaded | clearPending],
+        ['write32', REGISTER.interruptVectors, vectors],
+        ['write32', REGISTER.interruptAutoClear, CAUSE.receive | CAUSE.transmit],
+      ])
+      .run();
   }
 
   /** Turns on receive and transmit. The rings exist by then. */

@@ -111,11 +111,17 @@ export class ControllerRegisters {
    */
   async enable({ depth, submissions, completions }: QueuePair): Promise<void> {
     const bar = this.#bar;
-    bar.write32(REGISTER.adminQueueAttributes, depth | (depth << 16));
-    bar.write64LoHi(REGISTER.adminSubmissionQueue, submissions.dmaAddress);
-    bar.write64LoHi(REGISTER.adminCompletionQueue, completions.dmaAddress);
     const page = (Math.log2(this.pageSize) - 12) << CONFIGURATION.pageSizeShift;
-    bar.write32(REGISTER.configuration, CONFIGURATION.enable | CONFIGURATION.entrySizes | page);
+    bar
+      .sequence([
+        ['write32', REGISTER.adminQueueAttributes, depth | (depth << 16)],
+        ['write32', REGISTER.adminSubmissionQueue, submissions.low],
+        ['write32', REGISTER.adminSubmissionQueue + 4, submissions.high],
+        ['write32', REGISTER.adminCompletionQueue, completions.low],
+        ['write32', REGISTER.adminCompletionQueue + 4, completions.high],
+        ['write32', REGISTER.configuration, CONFIGURATION.enable | CONFIGURATION.entrySizes | page],
+      ])
+      .run();
     await this.#until('start', this.#transitionTime, (status) => {
       if ((status & STATUS.fatal) !== 0) throw this.#fatal();
       return (status & STATUS.ready) !== 0;

@@ -15,6 +15,8 @@ import {
   type Column,
   type DmaDevice,
   DmaError,
+  type RegisterSequence,
+  type RegisterStep,
 } from '../../lib/index.ts';
 import {
   CHANNEL,
@@ -51,6 +53,8 @@ export interface Run {
 export const DESCRIPTOR_COUNT = DESCRIPTOR_PAGE / DESCRIPTOR_BYTES;
 /** Milliseconds that an engine has to become idle; it finishes the descriptor it is at. */
 const HALT_TIME = 500;
+/** The step of `#stepsOfStart` whose value differs from transfer to transfer. */
+const ADJACENT_STEP = 0;
 
 export class Engine {
   readonly way: Way;
@@ -62,6 +66,8 @@ export class Engine {
   readonly #descriptors: ArrayOf<typeof Descriptor>;
   readonly #poll: Column;
   readonly #polls: boolean;
+  /** The accesses that start a transfer. They differ in one value alone. */
+  #starting: RegisterSequence | undefined;
   #started = 0;
   /** What the status has had since the start. */
   #status = 0;
@@ -107,22 +113,33 @@ export class Engine {
     this.#started = runs.length;
     this.#status = 0;
     this.#poll.store(0, 0);
-    const write = (register: number, value: number) => this.#registers.write32(this.#at + register, value);
-    // What an earlier transfer left must not end this one.
-    this.#registers.read32(this.#at + CHANNEL.statusReadClear);
-    this.#registers.write32(this.#descriptorsAt + DESCRIPTORS.low, low);
-    this.#registers.write32(this.#descriptorsAt + DESCRIPTORS.high, high);
-    this.#registers.write32(
-      this.#descriptorsAt + DESCRIPTORS.adjacent,
-      Math.min(runs.length - 1, MAX_ADJACENT),
-    );
-    if (this.#polls) {
-      const word = this.#memory.dmaAddress + BigInt(DESCRIPTOR_PAGE);
-      write(CHANNEL.pollLow, Number(word & 0xffff_ffffn));
-      write(CHANNEL.pollHigh, Number(word >> 32n));
-    }
-    write(CHANNEL.interruptEnable, this.#polls ? 0 : STATUS_NOTED);
-    write(CHANNEL.control, (CONTROL.run | STATUS_NOTED | (this.#polls ? CONTROL.pollWriteback : 0)) >>> 0);
+    this.#starting ??= this.#registers.sequence(this.#stepsOfStart());
+    this.#starting.set(ADJACENT_STEP, Math.min(runs.length - 1, MAX_ADJACENT));
+    this.#starting.run();
+  }
+
+  #stepsOfStart(): RegisterStep[] {
+    const at = this.#at;
+    const { low, high, dmaAddress } = this.#memory;
+    const word = dmaAddress + BigInt(DESCRIPTOR_PAGE);
+    const polling: readonly RegisterStep[] = [
+      ['write32', at + CHANNEL.pollLow, Number(word & 0xffff_ffffn)],
+      ['write32', at + CHANNEL.pollHigh, Number(word >> 32n)],
+    ];
+    return [
+      ['write32', this.#descriptorsAt + DESCRIPTORS.adjacent],
+      // What an earlier transfer left must not end this one.
+      ['read32', at + CHANNEL.statusReadClear],
+      ['write32', this.#descriptorsAt + DESCRIPTORS.low, low],
+      ['write32', this.#descriptorsAt + DESCRIPTORS.high, high],
+      ...(this.#polls ? polling : []),
+      ['write32', at + CHANNEL.interruptEnable, this.#polls ? 0 : STATUS_NOTED],
+      [
+        'write32',
+        at + CHANNEL.control,
+        CONTROL.run | STATUS_NOTED | (this.#polls ? CONTROL.pollWriteback : 0),
+      ],
+    ];
   }
 
   /** Whether the word in memory says that the device may be done: in poll mode, without a register access. */
