@@ -23,6 +23,7 @@ export function prepareMapped(
 /** The error of an access that failed. */
 type ErrorOf = (errno: number, access: Access) => DmaError;
 
+/** A sequence whose accesses the addon makes. */
 export class MappedSequence extends RegisterSequence {
   // Ordinary fields, as CONTRIBUTING.md allows for what is called in a driver's loop.
   private readonly native: MmioFunctions;

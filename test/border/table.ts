@@ -168,7 +168,7 @@ const sequenceCalls: Readonly<Record<string, Arguments>> = {
   get64: at(1),
   run: none,
 };
-const sequenceInternals = ['fill', 'failed', 'failure', 'setOther'];
+const sequenceInternals = ['fill', 'errorOf', 'failed', 'failure', 'setOther'];
 const syncs = { syncForCpu: at(0, 64, undefined), syncForDevice: at(0, 64, undefined) };
 const words = { load32: at(0), load64: at(0) };
 const mapping = () => new Uint8Array(5000);

@@ -23,6 +23,7 @@ const FUZZ = `
     interruptCreate: 'interruptClose', uioInterruptCreate: 'interruptClose',
     fileWindowOpen: 'fileWindowClose', windowFromRegion: 'fileWindowClose', windowPastEnd: 'fileWindowClose', vfioBarOpen: 'fileWindowClose',
     vfioContainerOpen: 'vfioContainerClose', vfioDeviceOpen: 'vfioDeviceClose',
+    ioasCreate: 'ioasClose', ioasDeviceOpen: 'vfioDeviceClose',
   };
   const numbers = [0, 1, 2, 3, 4, 7, 8, 9, 16, 24, 48, 64, 100, 4095, 4096, 8192, 16384, 65536, 2 ** 20, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32,
     2 ** 40, 2 ** 52, 2 ** 53 - 1, 2 ** 53, 2 ** 63, 2 ** 64, 1e308, -1, -0, -4096, 0.5, NaN, Infinity, -Infinity];
