@@ -90,6 +90,7 @@ export { describePci, listPci, type PciDescription } from './pci/list.ts';
 export { type OpenPciOptions, openPci } from './pci/open.ts';
 export type { ResetKind, ResetReport } from './pci/reset.ts';
 export type { ExpansionRom } from './pci/rom.ts';
+export { disableSriov, enableSriov, readSriov, type Sriov, type SriovOptions } from './pci/sriov.ts';
 export type {
   ConfigAccess,
   OpenedFunction,
@@ -100,6 +101,7 @@ export type {
   RomAccess,
 } from './pci/transport.ts';
 export { type OpenPciUnsafeOptions, openPciUnsafe } from './pci/unsafe/open.ts';
+export { type ExportBarOptions, exportBar } from './pci/vfio/export-bar.ts';
 export { Registers } from './registers/registers.ts';
 export type { RegisterSequence, RegisterStep } from './registers/sequence.ts';
 export { dmaRmb, dmaWmb, mb } from './rings/barriers.ts';

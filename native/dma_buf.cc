@@ -14,6 +14,8 @@
 
 #include "addon.h"
 #include "ioctl.h"
+#include "mmio.h"
+#include "vfio_device.h"
 
 namespace userdma {
 namespace {
@@ -46,6 +48,22 @@ napi_value Import(Call& call) {
   if (fstatfs(fd.get(), &facts) != 0) return call.Return(-errno);
   if (facts.f_type != DMA_BUF_MAGIC) return call.Return(-ENOTTY);
   return call.Return(Own(call, std::move(fd)));
+}
+
+/**
+ * dmaBufOfWindow(window, offset, size): a handle of registers, bytes [offset, offset + size) of an MMIO
+ * window. -EOPNOTSUPP, -ENOTTY: this kernel, or the window, cannot.
+ */
+napi_value OfWindow(Call& call) {
+  const MmioWindow* window = call.addon->windows.Get(call.GetHandle(0));
+  if (window == nullptr) return call.Return(-EBADF);
+  uint64_t offset, size;
+  if (!call.Unsigned(1, Call::kMaxSafeInteger, &offset) || !call.Unsigned(2, Call::kMaxSafeInteger, &size)) {
+    return call.Return(-EINVAL);
+  }
+  if (size == 0 || offset > window->size || size > window->size - offset) return call.Return(-EINVAL);
+  Fd fd(ExportRegisters(*window, offset, size));
+  return call.Return(fd ? Own(call, std::move(fd)) : fd.get());
 }
 
 /** Reads the pieces from a Float64Array that JavaScript keeps, and checks each number. */
@@ -162,6 +180,7 @@ napi_value Close(Call& call) {
 
 void InitDmaBuf(napi_env env, napi_value exports) {
   Export<Import>(env, exports, "dmaBufImport");
+  Export<OfWindow>(env, exports, "dmaBufOfWindow");
   Export<UdmabufCreate>(env, exports, "udmabufCreate");
   Export<HeapAllocate>(env, exports, "dmaHeapAllocate");
   Export<Size>(env, exports, "dmaBufSize");

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "ioctl.h"
 #include "iommufd_abi.h"
 #include "mapped_memory.h"
+#include "mmio.h"
 #include "region.h"
 #include "vfio_device.h"
 
@@ -24,6 +26,7 @@ namespace userdma {
 namespace {
 
 constexpr uint64_t kAccess = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+constexpr size_t kTokenSize = 16;      // a UUID
 constexpr uint32_t kMaxRanges = 4096;  // far beyond what any system reserves
 
 /**
@@ -90,10 +93,10 @@ napi_value Close(Call& call) {
 }
 
 /**
- * ioasDeviceOpen(ioas, descriptor): handle of a device (vfio_device.h) that is attached to the IOAS. The
- * descriptor is one of /dev/vfio/devices/vfioN. The device owns it from the call on, and closes it on
- * failure. If the binding fails, the result is -errno. If the attaching or a later step fails, it is
- * -errno - 1000.
+ * ioasDeviceOpen(ioas, descriptor, token): handle of a device (vfio_device.h) that is attached to the IOAS.
+ * The descriptor is one of /dev/vfio/devices/vfioN. The device owns it from the call on, and closes it on
+ * failure. `token` is an ArrayBuffer of 16 bytes, or undefined. If the binding fails, the result is -errno.
+ * If the attaching or a later step fails, it is -errno - 1000.
  */
 napi_value DeviceOpen(Call& call) {
   uint64_t descriptor;
@@ -102,8 +105,17 @@ napi_value DeviceOpen(Call& call) {
   std::shared_ptr<Ioas> ioas = call.addon->ioases.Share(call.GetHandle(0));
   if (ioas == nullptr) return call.Return(-EBADF);
   VfioBindIommufd bind = {};
-  bind.argsz = sizeof bind;
+  bind.argsz = offsetof(VfioBindIommufd, token);  // what every kernel takes
   bind.iommufd = ioas->iommufd->get();
+  napi_valuetype kind = napi_undefined;
+  if (napi_typeof(call.env, call[2], &kind) == napi_ok && kind != napi_undefined) {
+    void* token = nullptr;
+    size_t length = 0;
+    if (!call.Buffer(2, &token, &length) || length != kTokenSize) return call.Return(-EINVAL);
+    bind.argsz = sizeof bind;
+    bind.flags = kVfioBindToken;
+    bind.token = reinterpret_cast<uintptr_t>(token);
+  }
   if (const int error = Ioctl(file.get(), kVfioBindIommufd, &bind); error < 0) return call.Return(error);
   VfioAttachIommufdPt attach = {};
   attach.argsz = sizeof attach;
@@ -151,17 +163,23 @@ uint32_t MapFlags(uint64_t access) {
          ((access & VFIO_DMA_MAP_FLAG_WRITE) != 0 ? kIommuMapWriteable : 0);
 }
 
-/** IOMMU_IOAS_MAP_FILE of bytes of a memfd. 0 or -errno; -ENOTTY: this kernel does not have the call. */
-int MapFile(const Ioas& ioas, uint64_t iova, const MappedMemory& memory, uint64_t access) {
+/** IOMMU_IOAS_MAP_FILE. 0 or -errno; -ENOTTY: this kernel does not have the call. */
+int MapDescriptor(const Ioas& ioas, uint64_t iova, int fd, uint64_t start, uint64_t size, uint64_t access) {
   IommuIoasMapFile map = {};
   map.size = sizeof map;
   map.flags = MapFlags(access);
   map.ioas_id = ioas.id;
-  map.fd = memory.region->fd.get();
-  map.start = static_cast<uint64_t>(memory.start - memory.region->base);
-  map.length = memory.size;
+  map.fd = fd;
+  map.start = start;
+  map.length = size;
   map.iova = iova;
   return Ioctl(ioas.iommufd->get(), kIommuIoasMapFile, &map);
+}
+
+/** The same, of bytes of a memfd. */
+int MapFile(const Ioas& ioas, uint64_t iova, const MappedMemory& memory, uint64_t access) {
+  const auto start = static_cast<uint64_t>(memory.start - memory.region->base);
+  return MapDescriptor(ioas, iova, memory.region->fd.get(), start, memory.size, access);
 }
 
 /** IOMMU_IOAS_MAP. 0 or -errno. */
@@ -200,6 +218,38 @@ napi_value Map(Call& call) {
   if (error < 0) {
     ioas->mappings.erase(place.first);
     return call.Return(error);
+  }
+  place.first->second = {memory.size, std::move(memory.held)};
+  return call.Return(0);
+}
+
+/**
+ * ioasMapWindow(ioas, iova, window, offset, size, flags): 0. As ioasMap, for registers. The kernel cuts the
+ * device off when the registers cease to answer, and the mapping has to be made again when they do. The addon
+ * holds their mapping in this process, which keeps their function open. -EOPNOTSUPP: this kernel cannot.
+ * -EFAULT: memory decode is off.
+ */
+napi_value MapWindow(Call& call) {
+  Ioas* ioas = call.addon->ioases.Get(call.GetHandle(0));
+  if (ioas == nullptr) return call.Return(-EBADF);
+  uint64_t iova, access, offset;
+  MappedMemory memory;
+  if (!call.Unsigned(1, Call::kMaxSafeInteger, &iova) || !call.Unsigned(5, kAccess, &access) || access == 0) {
+    return call.Return(-EINVAL);
+  }
+  if (const int error = WindowMemory(call, 2, &memory)) return call.Return(error);
+  const MmioWindow* window = call.addon->windows.Get(call.GetHandle(2));
+  if (!call.Unsigned(3, Call::kMaxSafeInteger, &offset)) return call.Return(-EINVAL);
+  const auto place = ioas->mappings.try_emplace(iova);
+  if (!place.second) return call.Return(-EEXIST);
+  const Fd buffer(ExportRegisters(*window, offset, memory.size));
+  int error = buffer.get();
+  if (error >= 0) error = MapDescriptor(*ioas, iova, buffer.get(), 0, memory.size, access);
+  if (error < 0) {
+    ioas->mappings.erase(place.first);
+    // The arguments are right, so -EINVAL is of a kernel whose iommufd takes files of memory only.
+    if (error == -ENODEV) return call.Return(-EFAULT);
+    return call.Return(error == -ENOTTY || error == -EINVAL ? -EOPNOTSUPP : error);
   }
   place.first->second = {memory.size, std::move(memory.held)};
   return call.Return(0);
@@ -247,6 +297,7 @@ void InitIommufd(napi_env env, napi_value exports) {
   Export<DeviceOpen>(env, exports, "ioasDeviceOpen");
   Export<Info>(env, exports, "ioasInfo");
   Export<Map>(env, exports, "ioasMap");
+  Export<MapWindow>(env, exports, "ioasMapWindow");
   Export<Unmap>(env, exports, "ioasUnmap");
 }
 

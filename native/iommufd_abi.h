@@ -22,6 +22,26 @@ constexpr unsigned long kIommuIoasMapFile = IommufdRequest(0x8f);
 constexpr unsigned long kVfioBindIommufd = VfioRequest(18);
 constexpr unsigned long kVfioAttachIommufdPt = VfioRequest(19);
 
+/**
+ * VFIO_DEVICE_FEATURE with VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_BUF: registers of a BAR as a
+ * dma-buf (Linux 6.19). The result is its descriptor.
+ */
+constexpr unsigned long kVfioDeviceFeature = VfioRequest(17);
+constexpr uint32_t kVfioFeatureGetDmaBuf = 1u << 16 | 11;
+
+/** struct vfio_device_feature with its data: struct vfio_device_feature_dma_buf of one range. */
+struct VfioFeatureDmaBuf {
+  uint32_t argsz;
+  uint32_t flags;
+  uint32_t region_index;
+  uint32_t open_flags;
+  uint32_t dma_buf_flags;
+  uint32_t nr_ranges;
+  uint64_t offset;
+  uint64_t length;
+};
+static_assert(sizeof(VfioFeatureDmaBuf) == 40);
+
 /** Flags of a mapping. */
 constexpr uint32_t kIommuMapFixedIova = 1 << 0;
 constexpr uint32_t kIommuMapWriteable = 1 << 1;
@@ -92,14 +112,18 @@ struct IommuIoasUnmap {
 };
 static_assert(sizeof(IommuIoasUnmap) == 24);
 
-/** The structure before Linux 6.17, which added a token at its end. */
+/** A flag of VfioBindIommufd: there is a token. */
+constexpr uint32_t kVfioBindToken = 1 << 0;
+
+/** Linux 6.17 added the token. A kernel before it takes the structure only if the token is 0. */
 struct VfioBindIommufd {
   uint32_t argsz;
   uint32_t flags;
   int32_t iommufd;
   uint32_t out_devid;
+  uint64_t token;  // the address of 16 bytes
 };
-static_assert(sizeof(VfioBindIommufd) == 16);
+static_assert(sizeof(VfioBindIommufd) == 24);
 
 /** The structure before Linux 6.15, which added a PASID at its end. */
 struct VfioAttachIommufdPt {

@@ -35,6 +35,7 @@ struct MmioWindow {
   std::vector<MmioArea> areas;     // disjoint; empty if nothing can be mapped (an I/O port BAR)
   std::shared_ptr<const Fd> file;  // the VFIO device; nullptr: only the areas answer
   uint64_t file_offset = 0;        // of the window's first byte in `file`
+  uint32_t region = 0;             // of the VFIO device, i.e. the number of the BAR
   std::vector<MmioReserved> reserved;
   uint64_t reserved_start = 0;  // of the first of them
   uint64_t reserved_end = 0;    // of the last; 0 if there are none

@@ -1,4 +1,4 @@
-// VFIO containers and groups, type1v2 IOMMU (drivers/vfio/{container,group,vfio_iommu_type1}.c).
+// VFIO containers and groups, type1v2 IOMMU or none (drivers/vfio/{container,group,vfio_iommu_type1}.c).
 //
 // The order of opening is: container, group, status, attach, set IOMMU. Ranges, mappings and devices
 // exist only after that. A group returns the descriptor of a device; vfio_device.cc adopts it.
@@ -21,14 +21,21 @@ namespace {
 constexpr uint64_t kMaxGroup = 0x7fffffff;
 constexpr uint64_t kAccess = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
 
-/** vfioContainerOpen(): handle. -EOPNOTSUPP another API version, or no type1v2. */
+/**
+ * vfioContainerOpen(iommu): handle. `iommu` is VFIO_TYPE1v2_IOMMU or VFIO_NOIOMMU_IOMMU. -EOPNOTSUPP another
+ * API version, or the kernel does not offer that.
+ */
 napi_value ContainerOpen(Call& call) {
+  uint64_t iommu;
+  if (!call.Unsigned(0, VFIO_NOIOMMU_IOMMU, &iommu)) return call.Return(-EINVAL);
+  if (iommu != VFIO_TYPE1v2_IOMMU && iommu != VFIO_NOIOMMU_IOMMU) return call.Return(-EINVAL);
   Fd fd(open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC));
   if (!fd) return call.Return(-errno);
   if (IoctlNumber(fd.get(), VFIO_GET_API_VERSION, 0) != VFIO_API_VERSION) return call.Return(-EOPNOTSUPP);
-  if (IoctlNumber(fd.get(), VFIO_CHECK_EXTENSION, VFIO_TYPE1v2_IOMMU) <= 0) return call.Return(-EOPNOTSUPP);
+  if (IoctlNumber(fd.get(), VFIO_CHECK_EXTENSION, iommu) <= 0) return call.Return(-EOPNOTSUPP);
   auto container = std::make_shared<VfioContainer>();
   container->fd = std::move(fd);
+  container->iommu = static_cast<uint32_t>(iommu);
   const Handle handle = call.addon->containers.Add(std::move(container));
   return call.Return(handle == 0 ? -EMFILE : static_cast<int64_t>(handle));
 }
@@ -50,13 +57,17 @@ int OpenGroup(const Call& call, VfioContainer** container, int* group) {
   return 0;
 }
 
-/** vfioGroupOpen(container, group): 0. Opens /dev/vfio/`group`; the container keeps the descriptor. */
+/**
+ * vfioGroupOpen(container, group): 0. Opens /dev/vfio/`group`, or /dev/vfio/noiommu-`group`; the container
+ * keeps the descriptor.
+ */
 napi_value GroupOpen(Call& call) {
   VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
   uint64_t number;
   if (!call.Unsigned(1, kMaxGroup, &number)) return call.Return(-EINVAL);
-  Fd fd(open(("/dev/vfio/" + std::to_string(number)).c_str(), O_RDWR | O_CLOEXEC));
+  const char* const folder = container->iommu == VFIO_NOIOMMU_IOMMU ? "/dev/vfio/noiommu-" : "/dev/vfio/";
+  Fd fd(open((folder + std::to_string(number)).c_str(), O_RDWR | O_CLOEXEC));
   if (!fd) return call.Return(-errno);
   container->groups[static_cast<uint32_t>(number)] = std::move(fd);
   return call.Return(0);
@@ -95,7 +106,7 @@ napi_value GroupAttach(Call& call) {
 napi_value SetIommu(Call& call) {
   const VfioContainer* container = call.addon->containers.Get(call.GetHandle(0));
   if (container == nullptr) return call.Return(-EBADF);
-  return call.Return(Ioctl(container->fd.get(), VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU));
+  return call.Return(Ioctl(container->fd.get(), VFIO_SET_IOMMU, container->iommu));
 }
 
 /** vfioGroupHeld(group): 1 if a container of this environment has the group, else 0. */

@@ -1,4 +1,5 @@
-// A VFIO container: one I/O address space of the IOMMU, and the groups whose functions see it.
+// A VFIO container: one I/O address space of the IOMMU, and the groups whose functions see it. Without an
+// IOMMU it has no address space.
 #pragma once
 
 #include <cstdint>
@@ -19,6 +20,7 @@ struct VfioContainer {
   /** Declared first, so that it is released last, after the kernel has released its own hold. */
   HeldMemory held;
   Fd fd;
+  uint32_t iommu = 0;             // VFIO_TYPE1v2_IOMMU; VFIO_NOIOMMU_IOMMU maps nothing, and has other nodes
   std::map<uint32_t, Fd> groups;  // by group number, attached or not
 };
 

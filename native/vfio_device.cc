@@ -9,6 +9,7 @@
 // first asks for all of them, without eventfds, and then arms them one by one.
 #include "vfio_device.h"
 
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@
 
 #include "addon.h"
 #include "interrupt.h"
+#include "ioctl.h"
 #include "iommufd_abi.h"
 #include "mmio.h"
 #include "vfio_container.h"
@@ -280,6 +282,7 @@ napi_value BarOpen(Call& call) {
   window.size = region->size;
   window.file = device->file;
   window.file_offset = region->offset;
+  window.region = static_cast<uint32_t>(region - device->regions.data());
   if (const int error = MapAreas(device->file->get(), *region, &window)) return call.Return(error);
   const Handle handle = AddWindow(*call.addon, std::move(window));
   if (handle == 0) return call.Return(-EMFILE);
@@ -414,6 +417,19 @@ int64_t AdoptDevice(Addon& addon, Fd descriptor, std::shared_ptr<void> space) {
   }
   const Handle handle = addon.devices.Add(std::move(device));
   return handle == 0 ? -EMFILE : static_cast<int64_t>(handle);
+}
+
+int ExportRegisters(const MmioWindow& window, uint64_t offset, uint64_t size) {
+  if (window.file == nullptr) return -EOPNOTSUPP;
+  VfioFeatureDmaBuf feature = {};
+  feature.argsz = sizeof feature;
+  feature.flags = kVfioFeatureGetDmaBuf;
+  feature.region_index = window.region;
+  feature.open_flags = O_RDWR | O_CLOEXEC;
+  feature.nr_ranges = 1;
+  feature.offset = offset;
+  feature.length = size;
+  return IoctlNumber(window.file->get(), kVfioDeviceFeature, &feature);
 }
 
 void InitVfioDevice(napi_env env, napi_value exports) {

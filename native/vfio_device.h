@@ -40,4 +40,12 @@ struct VfioDevice {
  */
 int64_t AdoptDevice(Addon& addon, Fd descriptor, std::shared_ptr<void> space = nullptr);
 
+struct MmioWindow;
+
+/**
+ * A dma-buf of registers: bytes [offset, offset + size) of a window, whole pages. The descriptor, or -errno:
+ * -ENOTTY the kernel does not know it (before Linux 6.19), -EOPNOTSUPP the window or its driver cannot.
+ */
+int ExportRegisters(const MmioWindow& window, uint64_t offset, uint64_t size);
+
 }  // namespace userdma

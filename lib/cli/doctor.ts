@@ -14,13 +14,13 @@ export function doctor(options: DoctorOptions & { json: boolean }): void {
   console.log(json ? toJson(diagnosis) : render(diagnosis));
 }
 
-function render({ machine, problems, ways }: Diagnosis): string {
+function render({ machine, problems, ways, opening }: Diagnosis): string {
   const works = Object.entries(ways).map(
     ([way, usable]) => `${usable ? pc.green('yes') : pc.dim('no ')} ${way}`,
   );
   const found = problems.map((problem, index) => renderProblem(problem, index, machine.root)).join('\n\n');
   return [
-    table(['', ''], facts(machine)).trimStart(),
+    table(['', ''], [...facts(machine), ...howItOpens(opening)]).trimStart(),
     `${pc.bold('What works now')}\n  ${works.join('\n  ')}`,
     problems.length === 0 ? pc.green('No problem was found.') : `${pc.bold('Problems')}\n${found}`,
   ].join('\n\n');
@@ -32,6 +32,13 @@ function renderProblem({ what, command, asRoot, advice }: Problem, index: number
     lines.push(`   ${pc.cyan(command)}${asRoot && !root ? pc.dim('   (as root)') : ''}`);
   if (advice !== undefined) lines.push(`   ${advice}`);
   return lines.join('\n');
+}
+
+function howItOpens(opening: Diagnosis['opening']): [string, string][] {
+  if (opening === undefined) return [];
+  const { iommu, numaNode } = opening;
+  const node = numaNode === undefined ? '' : `, memory of NUMA node ${numaNode}`;
+  return [['opens through', `${iommu}${node}`]];
 }
 
 function facts(machine: Machine): [string, string][] {
@@ -51,6 +58,10 @@ function facts(machine: Machine): [string, string][] {
   const pools = machine.hugePages.map(
     (pool) => `${pool.free} of ${pool.reserved} free, ${bytes(pool.pageSize)} each`,
   );
+  const without: [string, string][] =
+    machine.noIommuGroups.length === 0
+      ? []
+      : [['VFIO without IOMMU', machine.noIommuGroups.map((group) => `noiommu-${group}`).join(' ')]];
   const limit =
     memlock === undefined ? 'unknown' : memlock.limit === Infinity ? 'no limit' : bytes(memlock.limit);
   return [
@@ -63,10 +74,12 @@ function facts(machine: Machine): [string, string][] {
     ],
     ['VFIO devices', list(machine.vfioDevices.map(({ node, state }) => `${basename(node)} (${state})`))],
     ['iommufd', nodes.iommufd],
+    ...without,
     ['udmabuf', nodes.udmabuf],
     ['dma-heaps', list(machine.dmaHeaps)],
     ['UIO', list(machine.uio)],
     ['u-dma-buf', list(machine.uDmaBufs)],
+    ['NUMA nodes', list(machine.numaNodes.map(String))],
     ['locked memory', limit],
     ['huge pages', pools.join('; ') || 'none'],
     ['lockdown', machine.lockdown ?? 'not built in'],

@@ -7,7 +7,9 @@ import { type BindOptions, type Bound, bindPci, unbindPci } from '../pci/bind.ts
 import { answers, ConfigSpace } from '../pci/config-space.ts';
 import { DEVICES, readFacts } from '../pci/facts.ts';
 import { describePci, listPci, type PciDescription } from '../pci/list.ts';
+import { disableSriov, enableSriov, readSriov } from '../pci/sriov.ts';
 import { bytes, hex, hexdump, table, toJson } from './output.ts';
+import { wholeNumber } from './whole-number.ts';
 
 export function list({ json, root = '' }: { json: boolean; root?: string }): void {
   const functions = listPci(root);
@@ -152,6 +154,24 @@ export function unbind(
   for (const { address, driver, former } of done) {
     console.log(`${address}: ${former ?? 'no driver'} -> ${driver ?? 'no driver'}`);
   }
+}
+
+export async function sriov(
+  address: string,
+  count: string | undefined,
+  { json, root = '' }: { json: boolean; root?: string },
+): Promise<void> {
+  const fn = found(address, root);
+  const wanted = count === undefined ? undefined : wholeNumber('the number of virtual functions', count);
+  if (wanted === 0) await disableSriov(fn.address, { root });
+  else if (wanted !== undefined) await enableSriov(fn.address, wanted, { root });
+  const now = readSriov(fn.address, { root });
+  if (json) {
+    console.log(toJson(now ?? null));
+    return;
+  }
+  console.log(`${fn.address}: ${now?.numVfs ?? 0} of ${now?.totalVfs ?? 0} virtual functions`);
+  for (const one of now?.virtualFunctions ?? []) console.log(one);
 }
 
 function found(text: string, root: string): PciDescription {

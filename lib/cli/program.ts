@@ -103,6 +103,17 @@ function program(isJson: boolean): Command {
     );
 
   userdma
+    .command('sriov <BDF> [count]')
+    .description('show the virtual functions of a function, or create so many; 0 removes them')
+    .addOption(json)
+    .addOption(root)
+    .action(
+      run(async (bdf: string, count: string | undefined, options: Common) =>
+        (await import('./functions.ts')).sriov(bdf, count, options),
+      ),
+    );
+
+  userdma
     .command('reset <BDF>')
     .description('reset a function that is bound to vfio-pci')
     .option('--hot', 'its bus or slot, with every function on it', false)

@@ -1,9 +1,10 @@
 /** The state of a machine for this library: its parts, its problems, and the ways that work now. */
 import { checkOptions, checkText, whole } from '../arguments.ts';
+import { nearestNode } from '../memory/numa.ts';
 import { parseAddress } from '../pci/address.ts';
 import { readFacts } from '../pci/facts.ts';
 import { type Machine, readMachine } from './machine.ts';
-import { functionProblems, machineProblems, type Needs, type Problem } from './problems.ts';
+import { functionProblems, interfaceOf, machineProblems, type Needs, type Problem } from './problems.ts';
 
 /** What the program needs, and where to look. */
 export interface DoctorOptions extends Partial<Needs> {
@@ -13,11 +14,21 @@ export interface DoctorOptions extends Partial<Needs> {
   readonly root?: string;
 }
 
+/** How a function would be opened. */
+export interface Opening {
+  /** The interface that gives its device an address space. */
+  readonly iommu: 'iommufd' | 'container';
+  /** The NUMA node of its memory, on a machine with several. */
+  readonly numaNode?: number;
+}
+
 /** What `diagnoseMachine` and `diagnosePci` found. */
 export interface Diagnosis {
   readonly machine: Machine;
   /** The problems, in the order in which they should be solved. */
   readonly problems: readonly Problem[];
+  /** How `openPci` would open the function that was asked for; undefined if it cannot. */
+  readonly opening?: Opening;
   /** The ways that would work now: real devices by VFIO, boards by UIO and u-dma-buf, the simulation. */
   readonly ways: Readonly<Record<'vfio' | 'uio' | 'u-dma-buf' | 'simulation', boolean>>;
 }
@@ -45,11 +56,14 @@ export function diagnoseMachine(options: DoctorOptions = {}): Diagnosis {
   const usable = machine.platform === 'linux' && machine.addon === undefined;
   const openable = [machine.nodes.vfio, machine.nodes.iommufd].includes('usable');
   const nodes = [...machine.vfioGroups, ...machine.vfioDevices].some(({ state }) => state === 'usable');
+  const iommu = problems.length > 0 ? undefined : interfaceOf(facts, machine);
+  const node = facts === undefined ? undefined : nearestNode(facts.numaNode, root);
   return {
     machine,
     problems,
+    ...(iommu !== undefined && { opening: { iommu, ...(node !== undefined && { numaNode: node }) } }),
     ways: {
-      vfio: usable && openable && (facts === undefined ? nodes : problems.length === 0),
+      vfio: usable && openable && machine.groups > 0 && (facts === undefined ? nodes : problems.length === 0),
       uio: usable && machine.uio.length > 0,
       'u-dma-buf': usable && machine.uDmaBufs.length > 0,
       simulation: true,

@@ -6,7 +6,9 @@ import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { listFolder, readText } from '../files.ts';
 import { type Memlock, readMemlock } from '../iommu/memlock.ts';
+import { memoryNodes } from '../memory/numa.ts';
 import { loadAddon } from '../native/load.ts';
+import { iommuGroups } from '../pci/facts.ts';
 
 /** A node of /dev: it does not exist, this user may not open it, or this user may open it. */
 export type NodeState = 'absent' | 'forbidden' | 'usable';
@@ -56,6 +58,10 @@ export interface Machine {
   readonly dmaHeaps: readonly string[];
   readonly uDmaBufs: readonly string[];
   readonly uio: readonly string[];
+  /** The NUMA nodes that have memory; none if the kernel does not know nodes. */
+  readonly numaNodes: readonly number[];
+  /** Functions that VFIO hands out without an IOMMU: the numbers of their groups, /dev/vfio/noiommu-N. */
+  readonly noIommuGroups: readonly number[];
   /** Bytes that are locked, and bytes that may be locked. */
   readonly memlock: Memlock | undefined;
   /** The pool of the default size comes first. */
@@ -83,7 +89,7 @@ export function readMachine(root = ''): Machine {
     root: process.getuid?.() === 0,
     sysfs: existsSync(`${root}/sys/bus`),
     iommus: listFolder(`${root}/sys/class/iommu`),
-    groups: listFolder(`${root}/sys/kernel/iommu_groups`).length,
+    groups: iommuGroups(root).length,
     lockdown: /\[(\w+)\]/.exec(readText(`${root}/sys/kernel/security/lockdown`) ?? '')?.[1],
     secureBoot: secureBoot(root),
     nodes: {
@@ -102,6 +108,11 @@ export function readMachine(root = ''): Machine {
     dmaHeaps: listFolder(`${root}/dev/dma_heap`),
     uDmaBufs: listFolder(`${root}/sys/class/u-dma-buf`),
     uio: listFolder(`${root}/sys/class/uio`),
+    numaNodes: memoryNodes(root),
+    noIommuGroups: listFolder(`${root}/dev/vfio`).flatMap((name) => {
+      const number = /^noiommu-(\d+)$/.exec(name)?.[1];
+      return number === undefined ? [] : [Number(number)];
+    }),
     memlock: readMemlock('VmLck', root),
     hugePages: hugePages(root),
     ...addon,

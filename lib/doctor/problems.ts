@@ -3,7 +3,7 @@ import { ownershipRemedy } from '../device-node.ts';
 import { whyNoAddon } from '../native/processor.ts';
 import { whichElse } from '../pci/absent.ts';
 import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
-import type { Machine } from './machine.ts';
+import type { Machine, NodeState } from './machine.ts';
 
 /** One thing that keeps something from working, and the command that ends it. */
 export interface Problem {
@@ -61,6 +61,7 @@ function kernelProblems(machine: Machine): Problem[] {
   if (machine.iommus.length === 0 && machine.groups === 0) return [iommuOff(machine)];
   const { vfio, iommufd } = machine.nodes;
   if (vfio === 'absent' && iommufd === 'absent') return [noVfio(machine)];
+  if (iommufd === 'usable' && machine.vfioDevices.length > 0) return [];
   if (vfio === 'forbidden') return [forbidden('/dev/vfio/vfio', 'chmod 0666 /dev/vfio/vfio')];
   if (vfio === 'absent' && iommufd === 'forbidden') return [forbidden('/dev/iommu', giveAway('/dev/iommu'))];
   if (confined === 'container') return [];
@@ -177,12 +178,26 @@ export function functionProblems(facts: FunctionFacts, machine: Machine): Proble
       },
     ];
   }
-  const nodes = [
-    ...machine.vfioGroups.map(({ group: number, state }) => ({ node: `/dev/vfio/${number}`, state })),
-    ...machine.vfioDevices,
-  ];
+  if (interfaceOf(facts, machine) !== undefined) return [];
   const path = machine.nodes.vfio === 'absent' ? facts.node : `/dev/vfio/${group}`;
-  if (path === undefined || nodes.find(({ node }) => node === path)?.state !== 'forbidden') return [];
+  if (path === undefined || stateOf(path, machine) !== 'forbidden') return [];
   const advice = `for good: npx userdma bind ${address} --user NAME --persist`;
   return [{ ...forbidden(path, giveAway(path), address), advice }];
+}
+
+/** The interface that `openPci` would choose: the first of the two whose nodes this user may open. */
+export function interfaceOf(
+  facts: FunctionFacts | undefined,
+  machine: Machine,
+): 'iommufd' | 'container' | undefined {
+  if (facts?.group === undefined) return undefined;
+  const { vfio, iommufd } = machine.nodes;
+  const usable = (path: string | undefined) => path !== undefined && stateOf(path, machine) === 'usable';
+  if (iommufd === 'usable' && usable(facts.node)) return 'iommufd';
+  return vfio === 'usable' && usable(`/dev/vfio/${facts.group}`) ? 'container' : undefined;
+}
+
+function stateOf(path: string, { vfioGroups, vfioDevices }: Machine): NodeState | undefined {
+  const groups = vfioGroups.map(({ group, state }) => ({ node: `/dev/vfio/${group}`, state }));
+  return [...groups, ...vfioDevices].find(({ node }) => node === path)?.state;
 }

@@ -6,18 +6,21 @@
  *          /dev/vfio/devices/vfioN   --- the functions that see it
  *
  * Differences from type1: the number of mappings has no limit; the IOAS and its mappings stay when the last device
- * leaves; memory of a memfd is mapped by its file. Registers of functions cannot be mapped, because iommufd does not
- * accept memory that a driver has mapped.
+ * leaves; memory of a memfd is mapped by its file. Registers of a function are mapped as a dma-buf (Linux 6.19). The
+ * kernel ends such a mapping when the registers cease to answer, so it is made again when they do.
  */
 import { DmaError, errnoName } from '../errors.ts';
 import type { Handle } from '../native/addon.ts';
 import type { IoasInfo, IommufdFunctions } from '../native/iommufd.ts';
-import type { IovaRange } from './address-space.ts';
+import { VFIO_MAP } from '../native/vfio.ts';
+import type { Access } from './access.ts';
+import type { IovaRange, MmioWindow } from './address-space.ts';
 import { usableRanges } from './usable-ranges.ts';
-import { VfioAddressSpace, type VfioMemoryFunctions } from './vfio.ts';
+import { noRegistersOfVfio, VfioAddressSpace, type VfioMemoryFunctions } from './vfio.ts';
+import { VfioWindow } from './vfio-window.ts';
 
 type IoasFunctions = VfioMemoryFunctions &
-  Pick<IommufdFunctions, 'ioasInfo' | 'ioasMap' | 'ioasUnmap' | 'ioasClose'>;
+  Pick<IommufdFunctions, 'ioasInfo' | 'ioasMap' | 'ioasMapWindow' | 'ioasUnmap' | 'ioasClose'>;
 
 const WORDS = { map: 'IOMMU_IOAS_MAP', unmap: 'IOMMU_IOAS_UNMAP', counter: 'VmPin' } as const;
 
@@ -28,6 +31,8 @@ export class IommufdAddressSpace extends VfioAddressSpace {
   readonly ranges: readonly IovaRange[];
   readonly #native: IoasFunctions;
   readonly #ioas: Handle;
+  /** The mappings of registers by IOVA: functions that end their renewal. */
+  readonly #windows = new Map<number, () => void>();
 
   /**
    * @param ioas with a device attached; this object owns it from here on, unless the constructor throws
@@ -50,9 +55,30 @@ export class IommufdAddressSpace extends VfioAddressSpace {
     this.ranges = usableRanges(info.ranges, reserved, this.pageSize);
   }
 
+  /** While the registers are mapped, the kernel keeps their function open, even after the program has closed it. */
+  mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {
+    if (!(window instanceof VfioWindow)) {
+      if (this.closed) this.checkPlace(iova, size);
+      throw noRegistersOfVfio();
+    }
+    this.checkPlace(iova, size);
+    const map = (): number =>
+      this.#native.ioasMapWindow(this.#ioas, iova, window.handle, offset, size, VFIO_MAP[access]);
+    const result = map();
+    if (result === EOPNOTSUPP) throw noRegisters();
+    if (result < 0) throw this.windowError(result, iova, window, offset, size);
+    const end = window.onAnswer(() => {
+      this.#native.ioasUnmap(this.#ioas, iova, size);
+      map();
+    });
+    this.#windows.set(iova, end);
+  }
+
   close(): void {
     if (this.closed) return;
     this.closed = true;
+    for (const end of this.#windows.values()) end();
+    this.#windows.clear();
     this.#native.ioasClose(this.#ioas);
   }
 
@@ -75,7 +101,17 @@ export class IommufdAddressSpace extends VfioAddressSpace {
 
   protected unmapRange(iova: number, size: number): number {
     if (this.misaligned(iova, size) !== undefined) return EINVAL;
-    return this.#native.ioasUnmap(this.#ioas, iova, size);
+    const result = this.#native.ioasUnmap(this.#ioas, iova, size);
+    if (this.#windows.size > 0 && result >= 0) this.#forgetWindows(iova, size);
+    return result;
+  }
+
+  #forgetWindows(iova: number, size: number): void {
+    for (const [start, end] of this.#windows) {
+      if (start < iova || start >= iova + size) continue;
+      end();
+      this.#windows.delete(start);
+    }
   }
 
   #divides({ alignment }: IoasInfo): boolean {
@@ -83,4 +119,13 @@ export class IommufdAddressSpace extends VfioAddressSpace {
   }
 }
 
+function noRegisters(): DmaError {
+  return new DmaError('EREMOTEIO', 'this kernel maps no registers of a function through iommufd', {
+    syscall: 'VFIO_DEVICE_FEATURE_DMA_BUF',
+    remedy:
+      "open the function that does the DMA with iommu: 'container', or use Linux 6.19 or newer with CONFIG_VFIO_PCI_DMABUF",
+  });
+}
+
 const EINVAL = -22;
+const EOPNOTSUPP = -95;

@@ -10,7 +10,7 @@ import { VFIO_MAP, type VfioFunctions } from '../native/vfio.ts';
 import type { Access } from './access.ts';
 import type { IovaRange, MmioWindow } from './address-space.ts';
 import { usableRanges } from './usable-ranges.ts';
-import { VfioAddressSpace, type VfioMemoryFunctions } from './vfio.ts';
+import { noRegistersOfVfio, VfioAddressSpace, type VfioMemoryFunctions } from './vfio.ts';
 import { VfioWindow } from './vfio-window.ts';
 
 type Type1Functions = VfioMemoryFunctions &
@@ -57,9 +57,7 @@ export class Type1AddressSpace extends VfioAddressSpace {
   mapWindow(iova: number, window: MmioWindow, offset: number, size: number, access: Access): void {
     if (!(window instanceof VfioWindow)) {
       if (this.closed) this.checkPlace(iova, size);
-      throw new DmaError('EREMOTEIO', 'these are not the registers of a function behind VFIO', {
-        remedy: 'open both functions through VFIO, or simulate both',
-      });
+      throw noRegistersOfVfio();
     }
     this.checkPlace(iova, size);
     const { handle } = window;

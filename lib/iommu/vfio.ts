@@ -218,6 +218,12 @@ export abstract class VfioAddressSpace implements AddressSpace {
   }
 }
 
+export function noRegistersOfVfio(): DmaError {
+  return new DmaError('EREMOTEIO', 'these are not the registers of a function behind VFIO', {
+    remedy: 'open both functions through VFIO, or simulate both',
+  });
+}
+
 /** True if the end of the buffer may move while the device uses it. */
 function isResizable(buffer: ArrayBufferLike): boolean {
   return (buffer as { readonly resizable?: boolean } | undefined)?.resizable === true;

@@ -14,6 +14,7 @@ import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import { detach } from './detach.ts';
 import { checkHugePages, type HugePages, noHugePages, pageKind } from './hugepages.ts';
+import { checkNode, memoryNodes } from './numa.ts';
 import { PageRuns } from './page-runs.ts';
 import type { MemorySource } from './source.ts';
 
@@ -21,6 +22,11 @@ import type { MemorySource } from './source.ts';
 export interface MemfdMemoryOptions {
   /** Default false. */
   readonly hugepages?: HugePages;
+  /**
+   * The NUMA node that the memory comes from while it has room. Afterwards it comes from others. Default: the kernel
+   * decides.
+   */
+  readonly numaNode?: number;
 }
 
 /** The place of an allocation in a file. */
@@ -63,6 +69,8 @@ export function memfdMemoryOf(buffer: ArrayBufferLike): MemfdMemory | undefined 
 export class MemfdMemory implements MemorySource {
   readonly name: 'memfd' | 'hugetlb';
   readonly pageSize: number;
+  /** The NUMA node that the memory prefers; undefined if it prefers none. */
+  readonly numaNode: number | undefined;
   readonly #addon: Addon;
   readonly #kind: boolean | number;
   readonly #mayFallBack: boolean;
@@ -75,12 +83,16 @@ export class MemfdMemory implements MemorySource {
 
   /** @throws DmaError ENOSYS the addon cannot be loaded · EINVAL not a kind of pages */
   constructor(options: MemfdMemoryOptions = {}) {
-    checkOptions<MemfdMemoryOptions>(options, 'MemfdMemory', { hugepages: checkHugePages });
+    checkOptions<MemfdMemoryOptions>(options, 'MemfdMemory', {
+      hugepages: checkHugePages,
+      numaNode: checkNode,
+    });
     const { hugepages = false } = options;
     this.#addon = loadAddon();
     this.#kind = pageKind(hugepages);
     this.#mayFallBack = hugepages === 'prefer';
     this.name = hugepages ? 'hugetlb' : 'memfd';
+    this.numaNode = options.numaNode;
     this.pageSize = this.#addon.pageSize();
     opened.add(this);
   }
@@ -187,10 +199,10 @@ export class MemfdMemory implements MemorySource {
   /** Adds a region with at least `pages` contiguous free pages. */
   #grow(pages: number): Region {
     const wanted = Math.max(pages * this.pageSize, REGION_SIZE);
-    let handle = this.#addon.regionCreate(wanted, this.#kind);
+    let handle = this.#createRegion(wanted, this.#kind);
     if (this.#mayFallBack && (handle === ENOMEM || handle === ENODEV)) {
       const reason = noHugePages(wanted, this.#kind, handle);
-      handle = this.#addon.regionCreate(wanted, false);
+      handle = this.#createRegion(wanted, false);
       if (handle >= 0) this.#fallBack(reason);
     }
     if (handle < 0) throw this.#refused(wanted, handle);
@@ -198,6 +210,14 @@ export class MemfdMemory implements MemorySource {
     const region = { handle, pages: total, runs: new PageRuns(total) };
     this.#regions.push(region);
     return region;
+  }
+
+  /** On a machine of one node there is nothing to choose, and the kernel may not know nodes. */
+  #createRegion(bytes: number, kind: boolean | number): Handle {
+    const node = this.numaNode;
+    return node === undefined || memoryNodes().length < 2
+      ? this.#addon.regionCreate(bytes, kind)
+      : this.#addon.regionCreate(bytes, kind, node);
   }
 
   #fallBack(reason: DmaError): void {

@@ -20,6 +20,7 @@ import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import type { AddressedMemory } from './addressed.ts';
 import { detach } from './detach.ts';
+import { checkNode, memoryNodes } from './numa.ts';
 import { PageRuns } from './page-runs.ts';
 import { physicalAddresses } from './pagemap.ts';
 
@@ -30,6 +31,11 @@ export interface PhysicalHugepagesOptions {
    * anywhere.
    */
   readonly below?: bigint;
+  /**
+   * The NUMA node that the pages come from while it has some reserved. Default: the kernel decides. A function's node
+   * is `describePci(address).numaNode`.
+   */
+  readonly numaNode?: number;
 }
 
 /** A part of one region that has no gap in physical memory. */
@@ -59,6 +65,7 @@ export class PhysicalHugepages implements AddressedMemory {
   /** Ordered by address, the highest first. */
   #zones: Zone[] = [];
   readonly #live = new Map<ArrayBuffer, Place>();
+  readonly #node: number | undefined;
   #quarantined = 0;
   #closed = false;
 
@@ -67,8 +74,12 @@ export class PhysicalHugepages implements AddressedMemory {
    * @throws DmaError ENOMEM none is reserved, or none below · EPERM not root · ENOSYS addon not built
    */
   constructor(options: PhysicalHugepagesOptions = {}) {
-    checkOptions<PhysicalHugepagesOptions>(options, 'PhysicalHugepages', { below: checkedLater });
+    checkOptions<PhysicalHugepagesOptions>(options, 'PhysicalHugepages', {
+      below: checkedLater,
+      numaNode: checkNode,
+    });
     const { below = BigInt(Number.MAX_SAFE_INTEGER) } = options;
+    this.#node = memoryNodes().length > 1 ? options.numaNode : undefined;
     this.#native = loadAddon();
     this.pageSize = this.#native.pageSize();
     this.#grow(1, limitOf(below));
@@ -162,7 +173,7 @@ export class PhysicalHugepages implements AddressedMemory {
     const unfit: Handle[] = [];
     try {
       for (;;) {
-        const region = this.#native.regionCreate(pages * this.pageSize, true);
+        const region = this.#native.regionCreate(pages * this.pageSize, true, this.#node);
         if (region < 0) throw refused(region, pages * this.pageSize, limit, unfit.length);
         unfit.push(region);
         const zones = this.#zonesOf(region);

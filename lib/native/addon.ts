@@ -20,9 +20,10 @@ export interface RegionFunctions {
   /**
    * A zeroed, populated region of `bytes`, rounded up to whole pages: ordinary pages, huge pages of the system's
    * default size (true), or pages of so many bytes. -ENOMEM: there is not that much memory, or too few huge pages are
-   * reserved. -ENODEV: the system has no huge pages of this size.
+   * reserved. -ENODEV: the system has no huge pages of this size. The pages come from the NUMA node `node` while it has
+   * some, and if the system allows that choice.
    */
-  regionCreate(bytes: number, hugePages: boolean | number): Handle;
+  regionCreate(bytes: number, hugePages: boolean | number, node?: number): Handle;
   /** Bytes of the region, after rounding. */
   regionSize(region: Handle): number;
   /** The memfd, for making a udmabuf of it. The region keeps owning it. */

@@ -8,6 +8,11 @@ export interface DmaBufFunctions {
   /** Takes a dma-buf, with a descriptor of its own in addition to `fd`. -EBADF: not open. -ENOTTY: not a dma-buf. */
   dmaBufImport(fd: number): Handle;
   /**
+   * Registers, bytes [offset, offset + size) of a window of the mmio functions that VFIO opened; whole pages
+   * (VFIO_DEVICE_FEATURE_DMA_BUF). -EOPNOTSUPP, -ENOTTY: the kernel, or the window, cannot.
+   */
+  dmaBufOfWindow(window: Handle, offset: number, size: number): Handle;
+  /**
    * UDMABUF_CREATE_LIST. `device` is an open /dev/udmabuf; `pieces` has three numbers for each piece, which are the
    * memfd, the offset in it and the bytes. -EINVAL also: over a limit of the driver, more than 65,536, or not whole
    * pages.

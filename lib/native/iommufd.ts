@@ -22,16 +22,30 @@ export interface IommufdFunctions {
   ioasClose(ioas: Handle): number;
   /**
    * A device of the vfio functions, attached to the address space. `descriptor` is one of /dev/vfio/devices/vfioN.
-   * The device owns it from the call on, and it is closed on failure. If the binding (VFIO_DEVICE_BIND_IOMMUFD)
-   * fails, the result is -errno. If a later step fails, it is -errno - NOT_ATTACHED.
+   * The device owns it from the call on, and it is closed on failure. `token` is the 16 bytes of the UUID of a
+   * physical function and its virtual ones. If the binding (VFIO_DEVICE_BIND_IOMMUFD) fails, the result is -errno.
+   * If a later step fails, it is -errno - NOT_ATTACHED.
    */
-  ioasDeviceOpen(ioas: Handle, descriptor: number): Handle;
+  ioasDeviceOpen(ioas: Handle, descriptor: number, token?: ArrayBuffer): Handle;
   ioasInfo(ioas: Handle): IoasInfo | number;
   /** As vfioMap. Memory of a memfd region is mapped by its file (IOMMU_IOAS_MAP_FILE) if the kernel can do that. */
   ioasMap(
     ioas: Handle,
     iova: number,
     buffer: ArrayBufferLike,
+    offset: number,
+    size: number,
+    flags: number,
+  ): number;
+  /**
+   * As vfioMapWindow. If the registers cease to answer (memory decode or power is off, a reset), the kernel cuts the
+   * device off for good: unmap and map again when they answer. -EOPNOTSUPP: this kernel cannot (before Linux 6.19, or
+   * without CONFIG_VFIO_PCI_DMABUF).
+   */
+  ioasMapWindow(
+    ioas: Handle,
+    iova: number,
+    window: Handle,
     offset: number,
     size: number,
     flags: number,

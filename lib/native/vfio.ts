@@ -21,6 +21,9 @@ export const VFIO_CONFIG_REGION = 7;
 /** VFIO_PCI_*_IRQ_INDEX */
 export const VFIO_IRQ = { intx: 0, msi: 1, msix: 2, error: 3, request: 4 } as const;
 
+/** VFIO_TYPE1v2_IOMMU, and VFIO_NOIOMMU_IOMMU: a container that maps nothing. */
+export const VFIO_IOMMU = { type1: 3, none: 8 } as const;
+
 /** VFIO_GROUP_FLAGS_VIABLE */
 export const VFIO_GROUP_VIABLE = 1;
 
@@ -28,11 +31,11 @@ export const VFIO_GROUP_VIABLE = 1;
 export const VFIO_MAP = { read: 1, write: 2, 'read-write': 3 } as const;
 
 export interface VfioFunctions {
-  /** -EOPNOTSUPP: another API version, or no type1v2 IOMMU. */
-  vfioContainerOpen(): Handle;
+  /** @param iommu of VFIO_IOMMU. -EOPNOTSUPP: another API version, or the kernel does not offer it. */
+  vfioContainerOpen(iommu: number): Handle;
   /** Its groups close first. The kernel drops every mapping when no device of theirs is open any more. */
   vfioContainerClose(container: Handle): number;
-  /** Opens /dev/vfio/`group`. The container keeps the descriptor. */
+  /** Opens /dev/vfio/`group`, or /dev/vfio/noiommu-`group`. The container keeps the descriptor. */
   vfioGroupOpen(container: Handle, group: number): number;
   /**
    * Takes the group out of the container, and closes it when no device of it is open. -EINVAL: it is not in the
@@ -42,7 +45,7 @@ export interface VfioFunctions {
   /** VFIO_GROUP_FLAGS_*. */
   vfioGroupStatus(container: Handle, group: number): number;
   vfioGroupAttach(container: Handle, group: number): number;
-  /** Chooses type1v2; needs an attached group. */
+  /** Chooses what the container was opened for; needs an attached group. */
   vfioSetIommu(container: Handle): number;
   /** -EOPNOTSUPP: the kernel does not tell IOVA ranges (before Linux 5.4). */
   vfioIommuInfo(container: Handle): Type1Info | number;

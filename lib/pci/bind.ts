@@ -9,7 +9,7 @@ import { argumentError, checkBoolean, checkOptions, checkText, type OptionChecks
 import { DmaError, type ErrnoName, errnoName } from '../errors.ts';
 import { readText } from '../files.ts';
 import { noFunction } from './absent.ts';
-import { DEVICES, type FunctionFacts, isVfioDriver, readFacts } from './facts.ts';
+import { DEVICES, type FunctionFacts, isVfioDriver, nodeOf, readFacts } from './facts.ts';
 import { usesOf } from './use.ts';
 
 /** Options of `bindPci` and `unbindPci`. */
@@ -18,7 +18,7 @@ export interface BindOptions {
   readonly driver?: string;
   /** Bind the function although this machine uses it. */
   readonly force?: boolean;
-  /** The user, by name or number, who becomes the owner of the node of the IOMMU group. */
+  /** The user, by name or number, who becomes the owner of the nodes: of the IOMMU group, and of the function. */
   readonly user?: string;
   /** Bind the function again at every boot, through a udev rule. */
   readonly persist?: boolean;
@@ -83,8 +83,12 @@ function take(facts: FunctionFacts, driver: string, root: string): void {
   give(facts, driver, root);
   if (readFacts(address, root).driver !== driver) {
     takeBack(address, former, root);
+    const without = isVfioDriver(driver) && facts.group === undefined;
     throw new DmaError('EIO', `${driver} did not take ${address}; it is back with ${former ?? 'no driver'}`, {
-      remedy: 'the kernel log (dmesg) may say why',
+      remedy: without
+        ? 'it has no IOMMU: switch that on, or, for openPciUnsafe, VFIO without one: ' +
+          'echo 1 > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode'
+        : 'the kernel log (dmesg) may say why',
     });
   }
   if (!isVfioDriver(former)) write(memory(address, root), `${former ?? ''}\n`);
@@ -172,13 +176,16 @@ function probe(address: string, root: string): void {
 
 function ownNode({ address, group, driver }: FunctionFacts, owner: number, root: string): void {
   if (driver?.startsWith('uio')) return;
-  const node = `${root}/dev/vfio/${group}`;
-  try {
-    chownSync(node, owner, -1);
-  } catch (error) {
-    throw group === undefined
-      ? new DmaError('ENODEV', `${address} has no IOMMU group, so there is no node to give away`)
-      : writeError(node, error);
+  // The node of the function itself (iommufd) is there once VFIO has it, in kernels that have such nodes.
+  const own = nodeOf(address, root);
+  for (const node of [`/dev/vfio/${group}`, ...(own === undefined ? [] : [own])]) {
+    try {
+      chownSync(root + node, owner, -1);
+    } catch (error) {
+      throw group === undefined
+        ? new DmaError('ENODEV', `${address} has no IOMMU group, so there is no node to give away`)
+        : writeError(root + node, error);
+    }
   }
 }
 
@@ -213,7 +220,12 @@ function persist(
   const match = `ACTION=="add", SUBSYSTEM=="pci", KERNEL=="${address}"`;
   const lines = [
     `${match}, ATTR{driver_override}="${driver}", RUN+="/bin/sh -c '${script}'"`,
-    ...(user === undefined ? [] : [`SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="${user}"`]),
+    ...(user === undefined
+      ? []
+      : [
+          `SUBSYSTEM=="vfio", KERNEL=="${group}", OWNER="${user}"`,
+          `SUBSYSTEM=="vfio-dev", KERNELS=="${address}", OWNER="${user}"`,
+        ]),
   ];
   write(rule(address, root), `${lines.join('\n')}\n`);
 }

@@ -23,6 +23,11 @@ export interface FunctionFacts {
   readonly driver: string | undefined;
   /** The number of its IOMMU group, which is also the name of the group's node in /dev/vfio. */
   readonly group: number | undefined;
+  /**
+   * The number of the group that VFIO made for it because no IOMMU is there: its node is /dev/vfio/noiommu-N, and
+   * `group` is undefined.
+   */
+  readonly noIommuGroup: number | undefined;
   /** All functions of the group, this one included, by address. */
   readonly members: readonly GroupMember[];
   /**
@@ -36,6 +41,14 @@ export interface FunctionFacts {
   readonly vfio: boolean;
   /** True if /dev/iommu exists. */
   readonly iommufd: boolean;
+  /** The NUMA node nearest to it; -1 if the kernel does not know. */
+  readonly numaNode: number;
+  /** The address of the physical function, if this one is a virtual function (SR-IOV). */
+  readonly physicalFunction: string | undefined;
+  /** The driver of the physical function. */
+  readonly physicalDriver: string | undefined;
+  /** True if it can have virtual functions. */
+  readonly hasVirtualFunctions: boolean;
   /** The node of the function itself, /dev/vfio/devices/vfioN; undefined if the kernel only has nodes of groups. */
   readonly node: string | undefined;
 }
@@ -47,23 +60,29 @@ export const DEVICES = '/sys/bus/pci/devices';
 export function readFacts(text: string, root = ''): FunctionFacts {
   const address = parseAddress(text);
   const functions = listFolder(root + DEVICES);
-  const group = groupOf(address, root);
+  const number = groupOf(address, root);
+  const isMadeByVfio = number !== undefined && withoutIommu(number, root);
+  const group = isMadeByVfio ? undefined : number;
+  const physicalFunction = linkName(`${root}${DEVICES}/${address}/physfn`);
   return {
     address,
     exists: functions.includes(address),
     sysfs: existsSync(`${root}/sys/bus/pci`),
     driver: driverOf(address, root),
     group,
+    noIommuGroup: isMadeByVfio ? number : undefined,
     members: group === undefined ? [] : groupMembers(group, root),
     // A getter, because it reads a link of every function of the machine and only error messages need it.
     get similar() {
       return functions.filter((other) => oneApart(other, address) || isVfioDriver(driverOf(other, root)));
     },
-    iommu:
-      listFolder(`${root}/sys/class/iommu`).length > 0 ||
-      listFolder(`${root}/sys/kernel/iommu_groups`).length > 0,
+    iommu: listFolder(`${root}/sys/class/iommu`).length > 0 || iommuGroups(root).length > 0,
     vfio: existsSync(`${root}/dev/vfio/vfio`),
     iommufd: existsSync(`${root}/dev/iommu`),
+    numaNode: Number(readText(`${root}${DEVICES}/${address}/numa_node`)?.trim() || -1),
+    physicalFunction,
+    physicalDriver: physicalFunction === undefined ? undefined : driverOf(physicalFunction, root),
+    hasVirtualFunctions: existsSync(`${root}${DEVICES}/${address}/sriov_totalvfs`),
     node: nodeOf(address, root),
   };
 }
@@ -84,6 +103,18 @@ export function holders(node: string, root = ''): string[] {
 export function nodeOf(address: string, root = ''): string | undefined {
   const name = listFolder(`${root}${DEVICES}/${address}/vfio-dev`)[0];
   return name === undefined ? undefined : `/dev/vfio/devices/${name}`;
+}
+
+/** The numbers of the groups that an IOMMU has. */
+export function iommuGroups(root = ''): number[] {
+  return listFolder(`${root}/sys/kernel/iommu_groups`)
+    .map(Number)
+    .filter((number) => !withoutIommu(number, root));
+}
+
+/** VFIO makes such groups when `vfio.enable_unsafe_noiommu_mode` is set (drivers/vfio/group.c). */
+function withoutIommu(group: number, root: string): boolean {
+  return readText(`${root}/sys/kernel/iommu_groups/${group}/name`)?.trim() === 'vfio-noiommu';
 }
 
 function groupMembers(group: number, root: string): GroupMember[] {

@@ -72,6 +72,7 @@ export class Resets {
     const decode = decodeBits(this.#transport.bars);
     const { command } = this.#config;
     if ((command & decode) !== decode) this.#config.command = command | decode;
+    this.#transport.wasReset?.();
     const { armed } = this.#interrupts;
     for (const interrupt of armed) interrupt.unmask();
     const { address } = this.#transport;

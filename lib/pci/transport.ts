@@ -79,6 +79,8 @@ export interface PciTransport {
    *   hold · EAGAIN busy · EIO it failed, but the functions may have been reset · ENODEV closed, or gone
    */
   hotReset(): readonly string[];
+  /** The function was reset, and decodes its registers again: other devices that they are lent to reach them again. */
+  wasReset?(): void;
   /** True if the kernel (VFIO) restores configuration space when the function comes back from D3hot. */
   readonly restoresConfiguration: boolean;
   /** Report events to `events` from now on. This does not keep the process alive. To be called once. */
@@ -131,17 +133,27 @@ export function isDescriptor(target: unknown): target is PciDescriptor {
 export interface OpenOptions {
   /**
    * The interface of the kernel through which the device gets an address space: 'iommufd' (/dev/iommu, Linux 6.6
-   * or newer) or 'container' (/dev/vfio/vfio). Default: the container, or iommufd if the kernel has no container.
+   * or newer) or 'container' (/dev/vfio/vfio). Default: the first that works, and iommufd comes first.
    * `PciFunction.domain.name` tells which one is in use (`iommufd` or `type1`). A function that joins a domain
    * uses the interface of that domain.
    */
   readonly iommu?: 'iommufd' | 'container';
+  /**
+   * The token (a UUID) of a physical function with virtual ones, if all of them are bound to vfio-pci. The physical
+   * function is opened with a token first, and each virtual function is opened with the same one.
+   */
+  readonly vfToken?: string;
   /**
    * Allocate memory from huge pages (vfio only). Default false. With true or a size, allocations throw DmaError
    * ENOMEM if too few huge pages are reserved, and ENODEV if the machine has none of that size. With 'prefer',
    * the library then uses ordinary pages, and one process warning (USERDMA_HUGEPAGES) tells so.
    */
   readonly hugepages?: HugePages;
+  /**
+   * The NUMA node that memory comes from while it has room (vfio only). Default: the node of the device, if the
+   * machine has several. The first function of a domain decides.
+   */
+  readonly numaNode?: number;
   /**
    * How much the library bounces, and when. The default copybreak is measured on hardware, and is 32 KiB in the
    * simulation.

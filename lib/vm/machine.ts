@@ -53,6 +53,8 @@ export interface Machine {
   readonly parameters?: readonly string[];
   /** QEMU's `-m`. Default 1G. */
   readonly memory?: string;
+  /** NUMA nodes, each with the same share of 1 GiB. The processor is on the first. Default: none. */
+  readonly nodes?: number;
   /** Whether guest programs may talk to QEMU's monitor (QMP), by the virtio port `userdma.monitor`. Default false. */
   readonly monitor?: boolean;
 }
@@ -102,6 +104,13 @@ function clockArguments({ clock }: Machine, accel: string): string[] {
   return clock === 'jumps' && accel === 'tcg' ? ['-icount', 'shift=2,sleep=off'] : [];
 }
 
+function numaArguments({ nodes = 0 }: Machine): string[] {
+  return Array.from({ length: nodes }, (_, node) => [
+    ...['-object', `memory-backend-ram,id=node${node},size=${1024 / nodes}M`],
+    ...['-numa', `node,nodeid=${node},memdev=node${node}${node === 0 ? ',cpus=0' : ''}`],
+  ]).flat();
+}
+
 /** QEMU's arguments for `machine`. `accel` is tcg unless the caller was told that KVM works here. */
 export function qemuArguments(machine: Machine, files: BootFiles, accel: string): string[] {
   const { cpu, machine: board } = architectureOf(machine);
@@ -110,6 +119,7 @@ export function qemuArguments(machine: Machine, files: BootFiles, accel: string)
     ...['-nodefaults', '-machine', onBoard === undefined ? board : `${board},${onBoard}`, '-accel', accel],
     ...clockArguments(machine, accel),
     ...['-cpu', machine.cpu ?? cpu, '-smp', '1', '-m', machine.memory ?? '1G'],
+    ...numaArguments(machine),
     ...['-display', 'none', '-monitor', 'none', '-no-reboot'],
     ...['-kernel', files.kernel, '-initrd', files.initrd, '-append', kernelCommandLine(machine)],
     ...['-serial', `file:${files.console}`],
@@ -120,7 +130,7 @@ export function qemuArguments(machine: Machine, files: BootFiles, accel: string)
       ...(disk === undefined ? [] : ['-drive', driveOption(disk, image ?? diskImage(files.share, disk))]),
       ...['-device', qemu],
     ]),
-    ...['-device', 'virtio-serial-pci', '-chardev', 'stdio,id=output,signal=off'],
+    ...['-device', `virtio-serial-pci,${ROOT_BUS}`, '-chardev', 'stdio,id=output,signal=off'],
     ...['-device', 'virtserialport,chardev=output,name=userdma.output'],
     ...(machine.monitor ? monitor(files.share) : []),
     ...share(files.root ?? '/', 'host', 'readonly=on,multidevs=remap'),
@@ -129,10 +139,13 @@ export function qemuArguments(machine: Machine, files: BootFiles, accel: string)
   ];
 }
 
+/** Named, because QEMU would take the bus of another host bridge if there is one. */
+const ROOT_BUS = 'bus=pcie.0';
+
 function share(path: string, tag: string, options: string): string[] {
   return [
-    '-virtfs',
-    `local,path=${path.replaceAll(',', ',,')},mount_tag=${tag},security_model=none,${options}`,
+    ...['-fsdev', `local,id=${tag},path=${path.replaceAll(',', ',,')},security_model=none,${options}`],
+    ...['-device', `virtio-9p-pci,fsdev=${tag},mount_tag=${tag},${ROOT_BUS}`],
   ];
 }
 

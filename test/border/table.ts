@@ -44,8 +44,8 @@ export const EXPORTS: Readonly<Record<string, Readonly<Record<string, Arguments>
     DmaDevice: () => [{ name: 'device', memory: physicalMemory(), ...streaming() }],
     DmaError: at('EINVAL', 'text', { remedy: 'do', syscall: 'ioctl', cause: undefined }),
     DmaHeapMemory: (world) => [{ heap: 'system', root: world.root }],
-    MemfdMemory: () => [{ hugepages: false }],
-    PhysicalHugepages: () => [{ below: 2 ** 32 }],
+    MemfdMemory: () => [{ hugepages: false, numaNode: 0 }],
+    PhysicalHugepages: () => [{ below: 2 ** 32, numaNode: 0 }],
     RingIndex: () => [16, { bits: 16 }],
     dmaRmb: none,
     dmaWmb: none,
@@ -53,6 +53,10 @@ export const EXPORTS: Readonly<Record<string, Readonly<Record<string, Arguments>
     dmaBitMask: at(32),
     dmaHeaps: (world) => [{ root: world.root }],
     exportDmaBuf: (world) => [world.fn.dma.allocCoherent(4096).bytes, {}],
+    readSriov: (world) => ['ffff:ff:1f.7', { root: world.root }],
+    enableSriov: (world) => ['ffff:ff:1f.7', 2, { root: world.root }],
+    disableSriov: (world) => ['ffff:ff:1f.7', { root: world.root }],
+    exportBar: (world) => [world.fn.bar(0), { offset: 0, size: 4096 }],
     findPci: (world) => [0x1234, 0x5678, world.root],
     // An address that no machine has: a wrong root means this machine's own /sys.
     bindPci: (world) => [
@@ -70,6 +74,8 @@ export const EXPORTS: Readonly<Record<string, Readonly<Record<string, Arguments>
       {
         fallback: () => sim.simulate(new PlainModel()),
         hugepages: false,
+        numaNode: 0,
+        vfToken: '00000000-0000-4000-8000-000000000000',
         streaming: streaming(),
         debug: debugOptions(),
         domain: undefined,

@@ -1,6 +1,7 @@
 /** Where the edu driver is tested: the simulation, or the devices the virtual machine offers. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { isTranslated, openFunction } from '../hardware.ts';
 import { design, missing, TARGETS, type Target } from '../rtl/designs.ts';
 import { eduModel } from '../rtl/models.ts';
 
@@ -31,8 +32,8 @@ function hardware(
     name: `vfio ${address}, ${dmaBits} bits`,
     dmaBits,
     ...worth,
-    translated: true,
-    open: () => openPci(address),
+    translated: isTranslated(address),
+    open: () => openFunction(address),
   };
 }
 
@@ -78,7 +79,11 @@ export const worlds: readonly EduWorld[] =
   narrow === undefined
     ? simulations
     : [
-        hardware(narrow, 28, { transfers: 60, factorials: 1000, allocations: 10_000 }),
+        hardware(narrow, isTranslated(narrow) ? 28 : 40, {
+          transfers: 60,
+          factorials: 1000,
+          allocations: 10_000,
+        }),
         ...(wide === undefined
           ? []
           : [hardware(wide, 40, { transfers: 10, factorials: 100, allocations: 500 })]),

@@ -48,6 +48,7 @@ export const cells: readonly Cell[] = [
   { machines: ['pcie'], kernel: 'bookworm' },
   { machines: ['iommufd', 'iommufd-edu'], kernel: 'own' },
   { machines: ['iommufd-pcie'], kernel: 'own' },
+  { machines: ['noiommu', 'sriov', 'numa'], kernel: 'own' },
   // Newer kernels and QEMUs.
   { machines: ['intel'], kernel: 'trixie-backports', qemu: 'trixie' },
   { machines: ['pcie'], kernel: 'trixie-backports', qemu: 'trixie' },
@@ -60,6 +61,7 @@ export const cells: readonly Cell[] = [
   // Arm, with pages of both sizes.
   { machines: ['arm64', 'arm64-pcie'], architecture: 'arm64' },
   { machines: ['arm64-16k', 'arm64-16k-pcie'], architecture: 'arm64', pages: 16_384 },
+  { machines: ['sriov'], kernel: 'own', qemu: 'trixie' },
   // Node.js in the guest.
   { machines: ['intel'], node: '22' },
   { machines: ['intel'], node: '24' },

@@ -50,7 +50,7 @@ const TOOLS = `
     const page = addon.pageSize();
     const region = make('regionCreate', 'regionRevoke', 'region', 16 * page, false);
     const memory = get('regionCarve', 'memory', region, 0, 4 * page);
-    const container = make('vfioContainerOpen', 'vfioContainerClose', 'container');
+    const container = make('vfioContainerOpen', 'vfioContainerClose', 'container', 3);
     for (const group of [7, 8]) {
       get('vfioGroupOpen', 'groupOpen' + group, container, group);
       get('vfioGroupStatus', 'groupStatus' + group, container, group);
@@ -101,16 +101,29 @@ const TOOLS = `
     get('vfioUnmap', 'unmapPart', container, 0x10000, page);
     get('vfioUnmap', 'unmap', container, 0x10000, 2 * page);
     get('vfioMap', 'mapAgain', container, 0x10000, memory, 0, 4 * page, 2); // left for the close
+    const without = make('vfioContainerOpen', 'vfioContainerClose', 'containerWithout', 8);
+    get('vfioGroupOpen', 'groupOpen10', without, 10);
+    get('vfioGroupAttach', 'groupAttach10', without, 10);
+    get('vfioSetIommu', 'noIommu', without);
+    make('vfioDeviceOpen', 'vfioDeviceClose', 'device10', without, 10, '0000:00:05.0');
+    get('vfioMap', 'mapWithout', without, 0x10000, memory, page, page, 3);
     const ioas = make('ioasCreate', 'ioasClose', 'ioas', -1);
     let node0 = -1;
     try { node0 = fs.openSync('/dev/vfio/devices/vfio0', 'r+'); } catch {}
     make('ioasDeviceOpen', 'vfioDeviceClose', 'ioasDevice', ioas, node0);
+    let node1 = -1;
+    try { node1 = fs.openSync('/dev/vfio/devices/vfio1', 'r+'); } catch {}
+    make('ioasDeviceOpen', 'vfioDeviceClose', 'ioasDeviceWithToken', ioas, node1, new ArrayBuffer(16));
     get('ioasInfo', 'ioasInfo', ioas);
     get('ioasMap', 'ioasMap', ioas, 0x10000, memory, page, page, 3);
     get('ioasMap', 'ioasMapNext', ioas, 0x10000 + page, memory, 0, 2 * page, 1);
     get('ioasMap', 'ioasMapTwice', ioas, 0x10000, memory, page, page, 3);
     get('ioasMap', 'ioasMapForeign', ioas, 0x100000, foreign, offset, page, 2);
     get('ioasMap', 'ioasMapNothing', ioas, 0x200000, memory, 0, page, 0);
+    get('ioasMapWindow', 'ioasMapWindow', ioas, 0x400000, bars[2], page, 2 * page, 3);
+    get('ioasMapWindow', 'ioasMapPorts', ioas, 0x500000, bars[1], 0, 64, 3);
+    make('dmaBufOfWindow', 'dmaBufClose', 'registers', bars[2], 0, page);
+    get('dmaBufOfWindow', 'noRegisters', bars[1], 0, page);
     get('ioasUnmap', 'ioasUnmapCut', ioas, 0x10000, 2 * page);
     get('ioasUnmap', 'ioasUnmapNone', ioas, 0x300000, page);
     get('ioasUnmap', 'ioasUnmapForeign', ioas, 0x100000, page);

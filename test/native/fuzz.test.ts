@@ -19,7 +19,7 @@ const FUZZ = `
   /** What closes what a function makes; the handle of a VFIO group is its number. */
   const CLOSES = {
     regionCreate: 'regionRevoke', uDmaBufOpen: 'regionRevoke',
-    dmaBufImport: 'dmaBufClose', udmabufCreate: 'dmaBufClose', dmaHeapAllocate: 'dmaBufClose',
+    dmaBufImport: 'dmaBufClose', dmaBufOfWindow: 'dmaBufClose', udmabufCreate: 'dmaBufClose', dmaHeapAllocate: 'dmaBufClose',
     interruptCreate: 'interruptClose', uioInterruptCreate: 'interruptClose',
     fileWindowOpen: 'fileWindowClose', windowFromRegion: 'fileWindowClose', windowPastEnd: 'fileWindowClose', vfioBarOpen: 'fileWindowClose',
     vfioContainerOpen: 'vfioContainerClose', vfioDeviceOpen: 'vfioDeviceClose',
@@ -60,7 +60,7 @@ const FUZZ = `
     make('interruptCreate', () => {});
     make('dmaHeapAllocate', heaps[1], 8192);
     make('uDmaBufOpen', '/dev/fake-udmabuf0', 1 << 20, false, false);
-    const container = make('vfioContainerOpen');
+    const container = make('vfioContainerOpen', 3);
     if (addon.vfioGroupOpen(container, 7) === 0) { addon.vfioGroupAttach(container, 7); addon.vfioSetIommu(container); }
     const device = make('vfioDeviceOpen', container, 7, '0000:00:02.0');
     make('vfioBarOpen', device, 0);

@@ -2,6 +2,7 @@
 import { simulateE1000e } from '../../examples/nic/model.ts';
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import type { SimulateOptions } from '../../lib/sim/index.ts';
+import { openFunction } from '../hardware.ts';
 
 export interface NicWorld {
   readonly name: string;
@@ -31,4 +32,4 @@ export const worlds: readonly NicWorld[] =
         simulation('direct ', 2, { iommu: false }),
         simulation('incoherent ', 0, { coherent: false }),
       ]
-    : [{ name: `vfio ${address}`, takesTime: false, packets: 3000, open: () => openPci(address) }];
+    : [{ name: `vfio ${address}`, takesTime: false, packets: 3000, open: () => openFunction(address) }];

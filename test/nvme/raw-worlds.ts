@@ -1,6 +1,7 @@
 /** Where a controller is driven by hand: the model in every kind of simulated machine, or QEMU's in the virtual machine. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
+import { openFunction } from '../hardware.ts';
 
 export interface RawWorld {
   readonly name: string;
@@ -35,6 +36,6 @@ export const rawWorlds: readonly RawWorld[] =
           name: `QEMU's at ${address}`,
           simulated: false,
           qemu: Number.parseInt(process.env.USERDMA_TEST_QEMU ?? '7', 10),
-          open: () => openPci(address),
+          open: () => openFunction(address),
         },
       ];

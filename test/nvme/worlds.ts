@@ -4,6 +4,7 @@ import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { type Fault, NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 import { deviceOrSkip } from '../absent.ts';
+import { isTranslated, openFunction } from '../hardware.ts';
 
 export interface NvmeWorld {
   readonly name: string;
@@ -27,11 +28,11 @@ function hardware(first: string): NvmeWorld {
   return {
     name: `vfio ${first}`,
     rounds: 4,
-    translated: true,
+    translated: isTranslated(first),
     logged: true,
-    open: (options) => openPci(first, options),
-    openWatched: () => ({ fn: openPci(first, { debug: { print: false } }) }),
-    openLarge: async () => openPci(deviceOrSkip('USERDMA_TEST_NVME_LARGE')),
+    open: (options) => openFunction(first, options),
+    openWatched: () => ({ fn: openFunction(first, { debug: { print: false } }) }),
+    openLarge: async () => openFunction(deviceOrSkip('USERDMA_TEST_NVME_LARGE')),
   };
 }
 

@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
+import { openFunction } from '../hardware.ts';
 import { afterEach, assert, beforeEach, describe, it } from '../harness.ts';
 import { until } from '../until.ts';
 
@@ -19,7 +20,7 @@ interface FailingWorld {
 const address = process.env.USERDMA_TEST_NIC_INJECTED;
 
 function newWorld(): FailingWorld {
-  if (address !== undefined) return { open: () => openPci(address), fail: () => inject(address) };
+  if (address !== undefined) return { open: () => openFunction(address), fail: () => inject(address) };
   const source = simulate(new EduModel());
   return { open: () => openPci(source), fail: () => source.reportError() };
 }

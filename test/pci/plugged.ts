@@ -1,6 +1,7 @@
 /** An edu device that can be pulled out: simulated, or in a slot of the virtual machine. */
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
+import { openFunction } from '../hardware.ts';
 import { holdings } from '../vm/holdings.ts';
 import { type Pluggable, pullOut, putBack } from '../vm/hotplug.ts';
 import { Monitor } from '../vm/monitor.ts';
@@ -49,7 +50,7 @@ async function hardware(where: string): Promise<PluggedWorld> {
   };
   return {
     name: `vfio ${where}`,
-    open: (options) => openPci(where, options),
+    open: (options) => openFunction(where, options),
     pullOut: () => pullOut(monitor, device),
     putBack: () => putBack(monitor, device),
     held: holdings,

@@ -1,6 +1,7 @@
 /** The functions that PCI itself is tested on: those of the virtual machine, or simulated ones of the same kind. */
 import { openPci, type PciFunction } from '../../lib/index.ts';
 import { type DeviceModel, EduModel, simulate } from '../../lib/sim/index.ts';
+import { openFunction } from '../hardware.ts';
 import { assert } from '../harness.ts';
 import { nicLike, nvmeLike, TRIGGER } from './models.ts';
 
@@ -37,7 +38,7 @@ function choose(
 ): TestFunction {
   const address = process.env[variable];
   return hardware
-    ? { name: `${name} at ${String(address)}`, open: () => openPci(address!), interrupt: raise, repeats }
+    ? { name: `${name} at ${String(address)}`, open: () => openFunction(address!), interrupt: raise, repeats }
     : {
         name: `simulated ${name}`,
         repeats: false,
@@ -91,7 +92,7 @@ export const bridged = choose(
 /** That one and its neighbour, on one bus. */
 export async function openNeighbours(): Promise<[PciFunction, PciFunction]> {
   const { USERDMA_TEST_EDU_BRIDGED: first, USERDMA_TEST_EDU_NEIGHBOUR: second } = process.env;
-  if (hardware) return [await openPci(first!), await openPci(second!)];
+  if (hardware) return [await openFunction(first!), await openFunction(second!)];
   const source = simulate(new EduModel(), { address: '0000:05:01.0' });
   const { group } = source;
   const other = simulate(new EduModel(), { address: '0000:05:02.0', group });

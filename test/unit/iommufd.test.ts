@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { IommufdAddressSpace } from '../../lib/iommu/iommufd.ts';
+import { VfioWindow } from '../../lib/iommu/vfio-window.ts';
 import { nodeOf, readFacts } from '../../lib/pci/facts.ts';
 import { addressOf } from '../../lib/pci/vfio/descriptor.ts';
 import { diagnose } from '../../lib/pci/vfio/diagnose.ts';
@@ -108,6 +109,7 @@ describe('addresses of an IOAS', () => {
     vfioPageOffset: () => 0,
     ioasInfo: () => ({ alignment, ranges }),
     ioasMap: () => 0,
+    ioasMapWindow: () => 0,
     ioasUnmap: () => 0,
     ioasClose: () => 0,
   });
@@ -132,5 +134,38 @@ describe('addresses of an IOAS', () => {
     expect(space.unchanged).toBe(false);
     kernel.ioasInfo = () => ({ alignment: 8192n, ranges: [0n, 0xfffffn] });
     expect(space.unchanged).toBe(false);
+  });
+
+  it('of registers are mapped again when the registers answer again, until they are unmapped', () => {
+    const kernel = native(4096n, [0n, 0xfffffn]);
+    const calls: string[] = [];
+    const mapWindow = (_: number, iova: number) => calls.push(`map ${iova}`) && 0;
+    const unmap = (_: number, iova: number, size: number) => calls.push(`unmap ${iova}`) && size;
+    const space = new IommufdAddressSpace({ ...kernel, ioasMapWindow: mapWindow, ioasUnmap: unmap }, 1, 4096);
+    const window = new VfioWindow(8192, 5);
+    expect(window.isRevocable).toBe(false);
+    space.mapWindow(0x1000, window, 0, 4096, 'read');
+    space.mapWindow(0x4000, window, 4096, 4096, 'read-write');
+    window.answer();
+    const renewed = ['unmap 4096', 'map 4096', 'unmap 16384', 'map 16384'];
+    expect(calls.splice(0)).toEqual(['map 4096', 'map 16384', ...renewed]);
+    space.unmap(0x1000, 4096);
+    window.answer();
+    expect(calls.splice(0)).toEqual(['unmap 4096', 'unmap 16384', 'map 16384']);
+    space.close();
+    window.answer();
+    expect([calls, window.isRevocable]).toEqual([[], false]);
+  });
+
+  it('of registers are refused with the reason', () => {
+    const refuse = (result: number, window: object = new VfioWindow(8192, 5)) => {
+      const kernel = { ...native(4096n, [0n, 0xfffffn]), ioasMapWindow: () => result };
+      const space = new IommufdAddressSpace(kernel, 1, 4096);
+      return errorOf(() => space.mapWindow(0x1000, window as VfioWindow, 0, 4096, 'read'));
+    };
+    expect(refuse(-95).message).toMatch(/no registers.*iommu: 'container'.*CONFIG_VFIO_PCI_DMABUF/);
+    expect(refuse(-95).code).toBe('EREMOTEIO');
+    expect(refuse(-14).message).toMatch(/does not answer.*memory decode/);
+    expect(refuse(0, { size: 8192 }).code).toBe('EREMOTEIO');
   });
 });

@@ -15,7 +15,7 @@ import { VfioTransport } from '../../lib/pci/vfio/transport.ts';
 
 const DEVICE = 1;
 /** A group in which this program holds every function. */
-const OWN_GROUP = { release: () => {}, close: () => {}, elsewhere: () => undefined };
+const OWN_GROUP = { translates: true, release: () => {}, close: () => {}, elsewhere: () => undefined };
 const EINVAL = -22;
 const EMFILE = -24;
 const ENOSPC = -28;

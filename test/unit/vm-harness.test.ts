@@ -84,7 +84,7 @@ describe('a machine', () => {
     const args = qemuArguments(arm64, { ...files, root: '/r' }, 'tcg');
     assert.equal(args[args.indexOf('-machine') + 1], 'virt,gic-version=3,iommu=smmuv3');
     assert.equal(args[args.indexOf('-cpu') + 1], 'neoverse-n1');
-    assert.ok(args.some((arg) => arg.startsWith('local,path=/r,mount_tag=host,')));
+    assert.ok(args.some((arg) => arg.startsWith('local,id=host,path=/r,')));
     assert.match(args[args.indexOf('-append') + 1]!, /^console=ttyAMA0 (?!.*intel_iommu)/);
   });
 
@@ -156,8 +156,9 @@ describe('files of the harness', () => {
     const other = ['no-vfio', ['vm/no-vfio/b.test.js']];
     // The machine with a kernel of our own and without a container runs the shared files too.
     const own = ['iommufd-edu', ['edu/c.test.js']];
-    assert.deepEqual(names([]), [['intel', ['vm/a.test.js', 'edu/c.test.js']], own, other]);
-    assert.deepEqual(names(['edu']), [['intel', ['edu/c.test.js']], own]);
+    const without = ['noiommu', ['edu/c.test.js']];
+    assert.deepEqual(names([]), [['intel', ['vm/a.test.js', 'edu/c.test.js']], own, without, other]);
+    assert.deepEqual(names(['edu']), [['intel', ['edu/c.test.js']], own, without]);
     // A machine for another processor runs when it is named, and has the files of another folder.
     const arm64 = ['arm64', ['vm/a.test.js', 'edu/c.test.js']];
     assert.deepEqual(names(['arm64']), [arm64]);

@@ -36,6 +36,12 @@ const wideEdu: Device = {
   variable: 'USERDMA_TEST_EDU_WIDE',
 };
 
+/** The same device; edu at 0x10.0 takes addresses of up to 40 bits. Huge pages lie above what 28 bits reach. */
+function wide(device: Device): Device {
+  const isFirst = device.variable === 'USERDMA_TEST_EDU';
+  return isFirst ? { ...device, qemu: `${device.qemu},dma_mask=0xffffffffff` } : device;
+}
+
 /** The same device, for tests that bind its driver themselves. */
 function undriven({ driver, ...device }: Device): Device {
   return device;
@@ -319,7 +325,72 @@ export const machines: readonly Machine[] = [
     modules: [],
     devices: expressDevices,
     monitor: true,
-    shared: ['nvme', 'nic', 'pci'],
+    shared: ['nvme', 'nic', 'pci', 'virtio-blk', 'vm/pcie'],
+  },
+  {
+    // A disk that divides itself into virtual functions.
+    name: 'sriov',
+    iommu: 'intel',
+    clock: 'host',
+    kernel: 'own',
+    modules: [],
+    devices: [
+      edu,
+      rootPort(4),
+      { qemu: 'nvme-subsys,id=subsys0' },
+      {
+        qemu:
+          'nvme,id=sriov,serial=sriov,subsys=subsys0,bus=port4,max_ioqpairs=10,msix_qsize=6,' +
+          'sriov_max_vfs=4,sriov_vq_flexible=8,sriov_vi_flexible=4',
+        address: '0000:01:00.0',
+        driver: 'vfio-pci',
+        variable: 'USERDMA_TEST_SRIOV',
+      },
+      { qemu: 'nvme-ns,drive=shared,bus=sriov,nsid=1', disk: 'shared' },
+      rootPort(5),
+      {
+        // From QEMU 8 on.
+        qemu: 'igb,bus=port5',
+        address: '0000:02:00.0',
+        driver: 'vfio-pci',
+        variable: 'USERDMA_TEST_IGB',
+      },
+    ],
+    shared: [],
+  },
+  {
+    // Two nodes of memory. One edu device is nearest to the second one, behind a host bridge of its own.
+    name: 'numa',
+    iommu: 'intel',
+    clock: 'jumps',
+    kernel: 'own',
+    nodes: 2,
+    parameters: ['hugepages=0:8,1:8'],
+    modules: [],
+    devices: [
+      edu,
+      { qemu: 'pxb-pcie,id=host1,bus_nr=0x40,numa_node=1,bus=pcie.0' },
+      { qemu: 'pcie-root-port,id=far,bus=host1,chassis=40,slot=40' },
+      {
+        qemu: 'edu,bus=far,dma_mask=0xffffffffff',
+        address: '0000:41:00.0',
+        driver: 'vfio-pci',
+        variable: 'USERDMA_TEST_EDU_FAR',
+      },
+    ],
+    shared: [],
+  },
+  {
+    // No IOMMU, and VFIO all the same. Its functions get huge pages, whose physical addresses the library knows.
+    name: 'noiommu',
+    iommu: 'none',
+    clock: 'host',
+    kernel: 'own',
+    parameters: ['vfio.enable_unsafe_noiommu_mode=1', 'hugepages=96'],
+    modules: [],
+    devices: expressDevices.map(wide),
+    monitor: true,
+    shared: ['nvme', 'nic', 'edu'],
   },
   oracle('translated', []),
   oracle('28-bit', []),

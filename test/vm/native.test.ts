@@ -1,6 +1,6 @@
 /** The native VFIO functions with arguments nobody should pass: a negative number each, and everything still works. */
 import { loadAddon } from '../../lib/native/load.ts';
-import { VFIO_CONFIG_REGION } from '../../lib/native/vfio.ts';
+import { VFIO_CONFIG_REGION, VFIO_IOMMU } from '../../lib/native/vfio.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../harness.ts';
 import { device, groupOf } from './devices.ts';
 
@@ -19,7 +19,7 @@ describe('native VFIO functions', () => {
   let open = 0;
 
   beforeAll(() => {
-    container = native.vfioContainerOpen();
+    container = native.vfioContainerOpen(VFIO_IOMMU.type1);
     assert.equal(native.vfioGroupOpen(container, group), 0);
     assert.equal(native.vfioGroupAttach(container, group), 0);
     assert.equal(native.vfioSetIommu(container), 0);

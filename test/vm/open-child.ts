@@ -9,15 +9,15 @@ import { openVfio } from '../../lib/pci/vfio/open.ts';
 // While it may still be read: the checkout can be in a folder that nobody else may enter.
 loadAddon();
 
-const iommu = process.env.USERDMA_TEST_IOMMU as 'iommufd' | undefined;
-const [address = '', uid = ''] = process.argv.slice(2);
+const [address = '', uid = '', iommu] = process.argv.slice(2) as [string, string, 'iommufd' | undefined];
 process.setgroups!([]);
 process.setgid!(Number(uid));
 process.setuid!(Number(uid));
 
-const result: { code?: string; message?: string; small?: boolean } = {};
+const result: { code?: string; message?: string; small?: boolean; domain?: string } = {};
 try {
   const { transport, dma } = openVfio(address, iommu === undefined ? {} : { iommu });
+  result.domain = dma.domain!.name;
   try {
     dma.allocCoherent(128 * 1024);
   } catch (error) {

@@ -5,7 +5,7 @@ import { basename } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { openPci } from '../../lib/index.ts';
 import { loadAddon } from '../../lib/native/load.ts';
-import { VFIO_GROUP_VIABLE } from '../../lib/native/vfio.ts';
+import { VFIO_GROUP_VIABLE, VFIO_IOMMU } from '../../lib/native/vfio.ts';
 import { openVfio } from '../../lib/pci/vfio/open.ts';
 import { afterEach, assert, describe, it } from '../harness.ts';
 import { device, groupOf, ownDescriptors, refuses } from './devices.ts';
@@ -57,6 +57,24 @@ function armsMsix(address: string): void {
   dma.close();
 }
 
+describe('a kernel without iommufd', () => {
+  it('takes the container, and says what iommufd needs where it is asked for', () => {
+    const address = device('USERDMA_TEST_EDU');
+    const { transport, dma } = openVfio(address);
+    assert.equal(dma.domain!.name, 'type1');
+    transport.close();
+    dma.close();
+    if (existsSync('/dev/iommu')) return;
+    refuses(
+      () => openVfio(address, { iommu: 'iommufd' }),
+      'ENODEV',
+      'modprobe iommufd',
+      'Linux 6.6',
+      "iommu: 'container'",
+    );
+  });
+});
+
 describe('a function that was never master', () => {
   const address = device('USERDMA_TEST_EDU');
 
@@ -105,7 +123,7 @@ describe('opening', () => {
     const sibling = device('USERDMA_TEST_SIBLING');
     const { message } = refuses(() => openVfio(edu), 'EPERM', 'not viable', `${sibling} (virtio-pci)`);
     const native = loadAddon();
-    const container = native.vfioContainerOpen();
+    const container = native.vfioContainerOpen(VFIO_IOMMU.type1);
     assert.equal(native.vfioGroupOpen(container, groupOf(edu)), 0);
     assert.equal(native.vfioGroupStatus(container, groupOf(edu)) & VFIO_GROUP_VIABLE, 0);
     assert.equal(native.vfioGroupAttach(container, groupOf(edu)), -1);

@@ -27,7 +27,7 @@ describe('a function behind an IOMMU', () => {
   };
 
   it('is not opened around it, whoever drives it', async () => {
-    await refused('EBUSY', 'vfio-pci');
+    await refused('EPERM', 'vfio-pci', 'behind an IOMMU', 'openPci');
     bind(address, undefined);
     await refused('EPERM', 'translates', 'type DMA', 'openPci');
   });

@@ -66,8 +66,7 @@ export class ResourceMappings implements MappingOwner {
     if ((attributes & DMA_ATTR.REQUIRE_COHERENT) !== 0 && !coherent) throw notCoherent(name);
     const window = source?.window;
     if (window === undefined) throw noRegisters();
-    checkGranules(window, offset, size, operations.granule);
-    checkReserved(window, offset, size, accessFor(bits) === 'read');
+    checkRegisters(window, offset, size, operations.granule, accessFor(bits) === 'read');
     if (!operations.reachesRegisters) throw unreachableRegisters();
     const range = reserveOrThrow(operations, size, limit);
     try {
@@ -112,6 +111,18 @@ export class ResourceMappings implements MappingOwner {
   close(): void {
     this.table.revoke();
   }
+}
+
+/** @throws DmaError EINVAL not whole granules inside the registers · EPERM a part of them is the host's */
+export function checkRegisters(
+  window: MmioWindow,
+  offset: number,
+  size: number,
+  granule: number,
+  readOnly: boolean,
+): void {
+  checkGranules(window, offset, size, granule);
+  checkReserved(window, offset, size, readOnly);
 }
 
 function checkGranules(window: MmioWindow, offset: number, size: number, granule: number): void {

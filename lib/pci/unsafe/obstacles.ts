@@ -4,7 +4,7 @@ import { DmaError } from '../../errors.ts';
 import { readText } from '../../files.ts';
 import { GENERIC_PCI_DRIVER } from '../../uio/rearm.ts';
 import { noFunction } from '../absent.ts';
-import { DEVICES, type FunctionFacts } from '../facts.ts';
+import { DEVICES, type FunctionFacts, isVfioDriver } from '../facts.ts';
 
 /**
  * The first obstacle, or undefined.
@@ -12,8 +12,17 @@ import { DEVICES, type FunctionFacts } from '../facts.ts';
  */
 export function obstacle(facts: FunctionFacts, root = ''): DmaError | undefined {
   if (!facts.exists) return noFunction(facts);
+  if (facts.noIommuGroup !== undefined) return undefined;
+  if (facts.group !== undefined && isVfioDriver(facts.driver)) return forOpenPci(facts);
   if (facts.driver !== undefined && facts.driver !== GENERIC_PCI_DRIVER) return taken(facts, facts.driver);
   return translated(facts.address, root);
+}
+
+/** VFIO runs without an IOMMU only for functions that have none. This one is behind one, whether it translates or not. */
+function forOpenPci({ address }: FunctionFacts): DmaError {
+  return new DmaError('EPERM', `${address} is bound to vfio-pci, and behind an IOMMU`, {
+    remedy: 'use openPci, which is the safe way and needs no root',
+  });
 }
 
 function taken({ address }: FunctionFacts, driver: string): DmaError {

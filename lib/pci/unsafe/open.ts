@@ -12,6 +12,7 @@ import type { PciFunction } from '../function.ts';
 import { openPci } from '../open.ts';
 import { OPEN_CHECKS } from '../open-options.ts';
 import type { OpenedFunction, OpenOptions } from '../transport.ts';
+import { openNoIommu } from './noiommu.ts';
 import { obstacle } from './obstacles.ts';
 import { SysfsTransport } from './transport.ts';
 
@@ -40,8 +41,13 @@ const MEMORY = 'pass { memory }, e.g. of openUDmaBuf or new PhysicalHugepages()'
  * wherever there is an IOMMU. This function is for boards without one, and for devices that are trusted with
  * everything.
  *
- * At first bus mastering is off, memory decode is on, no interrupt is armed, and masks are 32-bit. The function
- * has INTx if it is bound to uio_pci_generic, and no interrupt if no driver is bound to it. It never has MSI.
+ * At first bus mastering is off, memory decode is on, no interrupt is armed, and masks are 32-bit. The driver that
+ * the function is bound to decides what else it has:
+ *
+ * - vfio-pci, where VFIO runs without an IOMMU (`vfio.enable_unsafe_noiommu_mode=1`): all interrupts, all resets, and
+ *   notifications, as with `openPci`
+ * - uio_pci_generic: INTx
+ * - none: no interrupt
  *
  * @param address `domain:bus:device.function`, e.g. `0000:01:00.0`
  * @throws DmaError EINVAL malformed address · ENODEV absent · EBUSY bound to another driver · EPERM behind an
@@ -57,17 +63,19 @@ export async function openPciUnsafe(address: string, options: OpenPciUnsafeOptio
     root: checkText,
   });
   checkAddressedMemory(options.memory, 'option memory of openPciUnsafe');
-  return openPci({ open: () => openSysfs(parseAddress(address), options) });
+  return openPci({ open: () => openUnsafe(parseAddress(address), options) });
 }
 
-function openSysfs(
+function openUnsafe(
   address: string,
   { memory, cache, streaming, debug, root = '' }: OpenPciUnsafeOptions,
 ): OpenedFunction {
   const native = loadAddon();
-  const blocked = obstacle(readFacts(address, root), root);
+  const facts = readFacts(address, root);
+  const blocked = obstacle(facts, root);
   if (blocked !== undefined) throw blocked;
-  const transport = new SysfsTransport(native, address, root);
+  const transport =
+    facts.noIommuGroup === undefined ? new SysfsTransport(native, address, root) : openNoIommu(native, facts);
   try {
     const options: DirectDeviceOptions = {
       copyMany: native.copyBatch,

@@ -33,7 +33,8 @@ const NO_INTERRUPTS: InterruptAccess = {
   limit: () => 0,
   enable: (kind) => {
     throw new DmaError('EINVAL', `no ${kind} without a kernel driver that hands it out`, {
-      remedy: 'bind the function to uio_pci_generic, or poll',
+      remedy:
+        'bind the function to vfio-pci where VFIO runs without an IOMMU, to uio_pci_generic for INTx, or poll',
     });
   },
   disable: () => {},
@@ -109,7 +110,7 @@ export class SysfsTransport implements PciTransport {
   hotReset(): never {
     if (this.#closed) throw closedError(this.address);
     throw new DmaError('EOPNOTSUPP', `${this.address} cannot be reset with its bus from here`, {
-      remedy: 'open it through VFIO, or reset the function alone',
+      remedy: 'open it through VFIO, with or without an IOMMU, or reset the function alone',
     });
   }
 

@@ -8,14 +8,14 @@
  */
 import { DmaError } from '../../errors.ts';
 import { Type1AddressSpace } from '../../iommu/type1.ts';
-import type { HugePages } from '../../memory/hugepages.ts';
-import { MemfdMemory } from '../../memory/memfd.ts';
+import { MemfdMemory, type MemfdMemoryOptions } from '../../memory/memfd.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
-import { VFIO_GROUP_VIABLE } from '../../native/vfio.ts';
+import { VFIO_GROUP_VIABLE, VFIO_IOMMU } from '../../native/vfio.ts';
 import { type FunctionFacts, holders } from '../facts.ts';
 import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError, type OpenStep, openError } from './diagnose.ts';
 import { type Target, VfioDomain } from './domain.ts';
+import { tokenError } from './vf-token.ts';
 
 /** The native functions return this for a function that is not in the group. */
 const ENODEV = -19;
@@ -45,13 +45,13 @@ export class ContainerDomain extends VfioDomain {
    * Makes a new container and attaches the group of a function. @throws DmaError as `openPci`; nothing stays open
    * then
    */
-  static create(native: Addon, facts: FunctionFacts, hugepages: HugePages): ContainerDomain {
-    const container = step(facts, 'open /dev/vfio/vfio', native.vfioContainerOpen());
+  static create(native: Addon, facts: FunctionFacts, options: MemfdMemoryOptions): ContainerDomain {
+    const container = step(facts, 'open /dev/vfio/vfio', native.vfioContainerOpen(VFIO_IOMMU.type1));
     let memory: MemfdMemory | undefined;
     try {
       attach(native, facts, container, (errno) => openError(facts, 'VFIO_GROUP_SET_CONTAINER', errno, []));
       step(facts, 'VFIO_SET_IOMMU', native.vfioSetIommu(container));
-      memory = new MemfdMemory({ hugepages });
+      memory = new MemfdMemory(options);
       const space = new Type1AddressSpace(native, container, bridgeRanges());
       return new ContainerDomain(native, container, facts.group!, space, memory);
     } catch (error) {
@@ -61,19 +61,22 @@ export class ContainerDomain extends VfioDomain {
     }
   }
 
-  openDevice({ facts, descriptor }: Target): Handle {
+  openDevice({ facts, descriptor, vfToken }: Target): Handle {
     if (descriptor !== undefined) throw noDescriptor(facts);
     const group = facts.group!;
+    const name = vfToken === undefined ? facts.address : `${facts.address} vf_token=${vfToken}`;
     const isNew = !this.#groups.has(group);
     if (isNew) this.#addGroup(facts);
     try {
-      let opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
+      let opened = this.#native.vfioDeviceOpen(this.#container, group, name);
       if (opened === ENODEV && !isNew) {
         // The function was plugged in again: the kernel has made a new group with the old number.
         this.leaveGroup(group);
         this.#addGroup(facts);
-        opened = this.#native.vfioDeviceOpen(this.#container, group, facts.address);
+        opened = this.#native.vfioDeviceOpen(this.#container, group, name);
       }
+      const refused = tokenError(facts, opened, vfToken, 'VFIO_GROUP_GET_DEVICE_FD');
+      if (refused !== undefined) throw refused;
       return step(facts, 'VFIO_GROUP_GET_DEVICE_FD', opened);
     } catch (error) {
       if (isNew) this.leaveGroup(group);

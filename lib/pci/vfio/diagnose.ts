@@ -112,7 +112,7 @@ export function bindCommands(address: string, driver: string | undefined): strin
 /** A hint for machines without this hardware: the same driver runs there in a simulation. */
 const OR_SIMULATE = '; openPci(simulate(model)) needs none of this';
 
-function noGroup({ address, iommu }: FunctionFacts): DmaError {
+function noGroup({ address, iommu, noIommuGroup }: FunctionFacts): DmaError {
   if (iommu) {
     return new DmaError('ENODEV', `${address} is behind no IOMMU, although this machine runs one`, {
       remedy:
@@ -120,10 +120,12 @@ function noGroup({ address, iommu }: FunctionFacts): DmaError {
         OR_SIMULATE,
     });
   }
+  const unsafe = noIommuGroup === undefined ? '' : '; openPciUnsafe opens it through VFIO without an IOMMU';
   return new DmaError('ENODEV', `${address} has no IOMMU group: the IOMMU is off`, {
     remedy:
       'switch it on in the firmware setup (Intel VT-d, AMD-Vi, or SMMU) and, on Intel, boot with intel_iommu=on ' +
       'on the kernel command line (amd_iommu=off must not be there)' +
+      unsafe +
       OR_SIMULATE,
   });
 }
@@ -154,12 +156,10 @@ function noType1(syscall: string): DmaError {
   });
 }
 
-function noNode({ address, group }: FunctionFacts, node: string, syscall: string): DmaError {
+function noNode({ address }: FunctionFacts, node: string, syscall: string): DmaError {
   return new DmaError('ENODEV', `${address}: the node ${node} of its IOMMU group is missing`, {
     syscall,
-    remedy:
-      `in a container, pass --device=${node} --device=/dev/vfio/vfio; where /dev/vfio/noiommu-${group} is there ` +
-      'instead, the kernel runs VFIO without an IOMMU, which cannot map memory',
+    remedy: `in a container, pass --device=${node} --device=/dev/vfio/vfio`,
   });
 }
 

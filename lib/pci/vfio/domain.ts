@@ -10,6 +10,7 @@
 import { IommuDomain } from '../../dma/operations/domain.ts';
 import { DmaError } from '../../errors.ts';
 import type { HugePages } from '../../memory/hugepages.ts';
+import type { MemfdMemory } from '../../memory/memfd.ts';
 import type { Handle } from '../../native/addon.ts';
 import type { FunctionFacts } from '../facts.ts';
 
@@ -21,6 +22,8 @@ export interface Target {
   readonly facts: FunctionFacts;
   /** The open node of the function, if the caller passed one in; the domain's device owns it from then on. */
   readonly descriptor?: number | undefined;
+  /** The token of the physical function and its virtual ones, a UUID. */
+  readonly vfToken?: string | undefined;
 }
 
 /** A domain that can open devices through VFIO. */
@@ -48,6 +51,7 @@ export abstract class VfioDomain extends IommuDomain {
 export interface DomainWish {
   readonly domain?: IommuDomain | undefined;
   readonly hugepages: HugePages;
+  readonly numaNode?: number | undefined;
   /** Undefined: either interface. */
   readonly iommu?: IommuInterface | undefined;
 }
@@ -69,13 +73,19 @@ export function checkWanted(address: string, domain: IommuDomain, wish: DomainWi
 }
 
 /** @throws DmaError EINVAL the domain uses another interface than the caller wants, or memory without huge pages */
-export function checkWish(address: string, domain: VfioDomain, { hugepages, iommu }: DomainWish): void {
+export function checkWish(address: string, domain: VfioDomain, wish: DomainWish): void {
+  const { hugepages, iommu, numaNode } = wish;
   if (iommu !== undefined && iommu !== domain.interface) {
     throw new DmaError('EINVAL', `${address}: the domain is of ${domain.interface}, not of ${iommu}`, {
       remedy: 'leave the option iommu out, or close the other functions of the domain first',
     });
   }
   const { memory } = domain;
+  if (numaNode !== undefined && (memory as MemfdMemory).numaNode !== numaNode) {
+    throw new DmaError('EINVAL', `${address}: the memory of the domain is not of NUMA node ${numaNode}`, {
+      remedy: 'ask for it where the first function of the domain is opened',
+    });
+  }
   if (hugepages === false || hugepages === 'prefer' || memory.name === 'hugetlb') return;
   throw new DmaError('EINVAL', `${address}: the memory of the domain is not of huge pages`, {
     remedy: 'ask for them where the first function of the domain is opened',

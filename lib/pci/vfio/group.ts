@@ -11,6 +11,8 @@ const opened = new Map<number, VfioGroup>();
 
 /** An opened VFIO group. */
 export class VfioGroup {
+  /** An IOMMU translates the addresses of its devices. */
+  readonly translates: boolean = true;
   readonly domain: VfioDomain;
   readonly #number: number;
   readonly #functions = new Set<string>();

@@ -11,8 +11,7 @@
 import { openNode } from '../../device-node.ts';
 import type { DmaError } from '../../errors.ts';
 import { IommufdAddressSpace } from '../../iommu/iommufd.ts';
-import type { HugePages } from '../../memory/hugepages.ts';
-import { MemfdMemory } from '../../memory/memfd.ts';
+import { MemfdMemory, type MemfdMemoryOptions } from '../../memory/memfd.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { NOT_ATTACHED } from '../../native/iommufd.ts';
 import type { FunctionFacts } from '../facts.ts';
@@ -20,6 +19,7 @@ import { bridgeRanges } from './bridge-ranges.ts';
 import { domainError } from './diagnose.ts';
 import { bindError, contextError, noIommufd, noNode } from './diagnose-iommufd.ts';
 import { type Target, VfioDomain } from './domain.ts';
+import { tokenBytes, tokenError } from './vf-token.ts';
 
 /**
  * A function to be opened, and the iommufd that the caller passed in, if any. The caller keeps owning that
@@ -55,14 +55,14 @@ export class IommufdDomain extends VfioDomain {
    * A new address space that the device of a function sees. @throws DmaError as `openPci`; nothing stays open
    * then
    */
-  static create(native: Addon, target: IommufdTarget, hugepages: HugePages): IommufdDomain {
+  static create(native: Addon, target: IommufdTarget, options: MemfdMemoryOptions): IommufdDomain {
     const ioas = native.ioasCreate(target.iommufd ?? -1);
     if (ioas < 0) throw contextError(target.facts, ioas, target.iommufd !== undefined);
     let device: Handle | undefined;
     let memory: MemfdMemory | undefined;
     try {
       device = openDevice(native, ioas, target, (errno) => bindError(target.facts, errno, 'attach'));
-      memory = new MemfdMemory({ hugepages });
+      memory = new MemfdMemory(options);
       const space = new IommufdAddressSpace(native, ioas, native.pageSize(), bridgeRanges());
       return new IommufdDomain(native, ioas, device, space, memory);
     } catch (error) {
@@ -97,11 +97,14 @@ export class IommufdDomain extends VfioDomain {
 function openDevice(
   native: Addon,
   ioas: Handle,
-  { facts, descriptor }: Target,
+  { facts, descriptor, vfToken }: Target,
   refusal: (errno: number) => DmaError,
 ): Handle {
-  const device = native.ioasDeviceOpen(ioas, descriptor ?? openFunctionNode(facts));
+  const token = vfToken === undefined ? undefined : tokenBytes(vfToken);
+  const device = native.ioasDeviceOpen(ioas, descriptor ?? openFunctionNode(facts), token);
   if (device >= 0) return device;
+  const refused = tokenError(facts, device, vfToken, 'VFIO_DEVICE_BIND_IOMMUFD');
+  if (refused !== undefined) throw refused;
   throw device <= -NOT_ATTACHED ? refusal(device + NOT_ATTACHED) : bindError(facts, device, 'bind');
 }
 

@@ -9,7 +9,9 @@
  * device is stopped, or the mappings are gone, before the other one ends.
  */
 import { createHardwareDevice } from '../../debug/create.ts';
-import type { HugePages } from '../../memory/hugepages.ts';
+import type { DmaError } from '../../errors.ts';
+import type { MemfdMemoryOptions } from '../../memory/memfd.ts';
+import { nearestNode } from '../../memory/numa.ts';
 import type { Addon } from '../../native/addon.ts';
 import { loadAddon } from '../../native/load.ts';
 import { parseAddress } from '../address.ts';
@@ -31,7 +33,7 @@ import { VfioTransport } from './transport.ts';
  */
 export function openVfio(
   target: string | PciDescriptor,
-  { hugepages = false, streaming, debug, domain: wanted, iommu }: OpenOptions = {},
+  { hugepages = false, streaming, debug, domain: wanted, iommu, vfToken, numaNode }: OpenOptions = {},
 ): OpenedFunction {
   const passed = isDescriptor(target) ? { descriptor: target.fd, iommufd: target.iommufd } : {};
   const address = isDescriptor(target) ? addressOf(target) : parseAddress(target);
@@ -39,11 +41,11 @@ export function openVfio(
   const facts = readFacts(address);
   const obstacle = diagnose(facts);
   if (obstacle !== undefined) throw obstacle;
-  const opening: IommufdTarget = { facts, ...passed };
-  const wish = { domain: wanted, hugepages, iommu };
-  const { group, device } = VfioGroup.enter(opening, wish, () =>
-    newDomain(native, opening, hugepages, iommu),
-  );
+  const opening: IommufdTarget = { facts, vfToken, ...passed };
+  const wish = { domain: wanted, hugepages, iommu, numaNode };
+  const node = numaNode ?? nearestNode(facts.numaNode);
+  const memory = { hugepages, ...(node === undefined ? {} : { numaNode: node }) };
+  const { group, device } = VfioGroup.enter(opening, wish, () => newDomain(native, opening, memory, iommu));
   let transport: VfioTransport | undefined;
   try {
     transport = new VfioTransport(native, device, address, group);
@@ -64,20 +66,24 @@ export function openVfio(
 }
 
 /**
- * The one place that chooses how a function's device gets an address space. It chooses iommufd if the caller asks
- * for it, or if the kernel has no container. Otherwise it chooses the container, until iommufd has been proven on
- * as many machines.
+ * The one place that chooses how a function's device gets an address space. If the caller leaves the choice open, it
+ * is the first that works: iommufd, or else the container. A function whose group is in use is so for both.
  */
 function newDomain(
   native: Addon,
   target: IommufdTarget,
-  hugepages: HugePages,
+  memory: MemfdMemoryOptions,
   iommu: IommuInterface | undefined,
 ): VfioDomain {
   const { facts, descriptor } = target;
-  const container = (): VfioDomain => ContainerDomain.create(native, facts, hugepages);
-  if (iommu === 'container' && descriptor === undefined) return container();
-  if (iommu === 'iommufd' || descriptor !== undefined) return IommufdDomain.create(native, target, hugepages);
-  if (facts.vfio || !facts.iommufd || facts.node === undefined) return container();
-  return IommufdDomain.create(native, target, hugepages);
+  const container = (): VfioDomain => ContainerDomain.create(native, facts, memory);
+  const iommufd = (): VfioDomain => IommufdDomain.create(native, target, memory);
+  if (iommu === 'iommufd' || descriptor !== undefined) return iommufd();
+  if (iommu === 'container' || !facts.iommufd || facts.node === undefined) return container();
+  try {
+    return iommufd();
+  } catch (error) {
+    if (!facts.vfio || (error as DmaError).code === 'EBUSY') throw error;
+    return container();
+  }
 }

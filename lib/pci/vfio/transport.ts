@@ -7,7 +7,7 @@ import { VFIO_CONFIG_REGION, VFIO_ROM_REGION } from '../../native/vfio.ts';
 import { type Bar, type BarInfo, decodeBits, reservedBytes } from '../bar.ts';
 import type { MsixCapability } from '../capabilities/standard.ts';
 import { answers, ConfigSpace } from '../config-space.ts';
-import { PCI_BAR, PCI_BARS, PCI_HEADER } from '../header.ts';
+import { PCI_BAR, PCI_BARS, PCI_COMMAND, PCI_HEADER } from '../header.ts';
 import { MappedBar } from '../mapped-bar.ts';
 import {
   type ConfigAccess,
@@ -22,7 +22,7 @@ import { VfioInterrupts } from './interrupts.ts';
 import { VfioNotifications } from './notifications.ts';
 
 /** The part of the group that the transport needs. */
-export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close' | 'elsewhere'>;
+export type GroupOfFunction = Pick<VfioGroup, 'release' | 'close' | 'elsewhere' | 'translates'>;
 
 /** The transport of a function that is opened through VFIO. */
 export class VfioTransport implements PciTransport {
@@ -39,6 +39,9 @@ export class VfioTransport implements PciTransport {
   readonly #native: Addon;
   readonly #device: Handle;
   readonly #group: GroupOfFunction;
+  readonly #windows: VfioWindow[] = [];
+  /** False from the time on that registers that are lent to other devices ceased to answer. */
+  #answered = true;
   #notifications: VfioNotifications | undefined;
   #events: FunctionEvents | undefined;
   #closed = false;
@@ -62,6 +65,7 @@ export class VfioTransport implements PciTransport {
     this.config = new VfioConfig(native, device, address, {
       gone: () => this.#gone,
       leave: () => this.leave(),
+      written: () => this.#checkWindows(),
     });
     const { msix } = new ConfigSpace(this.config);
     this.bars = Array.from({ length: PCI_BARS }, (_, index) => this.#openBar(index, msix));
@@ -115,6 +119,22 @@ export class VfioTransport implements PciTransport {
     this.#events = events;
     VfioTransport.#open.set(this.address, this);
     this.#notifications = new VfioNotifications(this.#native, this.#device, events);
+  }
+
+  wasReset(): void {
+    for (const window of this.#windows) window.answer();
+  }
+
+  /** Configuration space was written: registers may have ceased to answer, or answer again. */
+  #checkWindows(): void {
+    if (!this.#windows.some((window) => window.isRevocable)) {
+      this.#answered = true;
+      return;
+    }
+    const { command, powerManagement } = new ConfigSpace(this.config);
+    const answers = (command & PCI_COMMAND.memory) !== 0 && (powerManagement?.state ?? 'D0') === 'D0';
+    if (answers && !this.#answered) this.wasReset();
+    this.#answered = answers;
   }
 
   /** The kernel stops the device when its file closes. The removal of the device waits until then. */
@@ -181,7 +201,9 @@ export class VfioTransport implements PciTransport {
       this.#native.mmioReserve(window, start, Math.min(end, size) - start, readable);
     }
     const info = this.#barInfo(index, size, reserved);
-    const forDma = info.kind === 'memory' ? new VfioWindow(size, window, reserved) : undefined;
+    const reachable = info.kind === 'memory' && this.#group.translates;
+    const forDma = reachable ? new VfioWindow(size, window, reserved) : undefined;
+    if (forDma !== undefined) this.#windows.push(forDma);
     return new MappedBar(info, this.#native, window, forDma);
   }
 
@@ -206,10 +228,12 @@ export class VfioTransport implements PciTransport {
   }
 }
 
-/** The state of a device that may be going, and how to say that it is gone. */
+/** What the transport wants to know of accesses, and what it tells: the state of a device that may be going. */
 interface Going {
   gone(): DmaError | undefined;
   leave(): void;
+  /** Configuration space was written. */
+  written(): void;
 }
 
 class VfioConfig implements ConfigAccess {
@@ -233,6 +257,7 @@ class VfioConfig implements ConfigAccess {
 
   write(offset: number, width: 1 | 2 | 4, value: number): void {
     this.#checked(this.#native.vfioRegionWrite(this.#device, VFIO_CONFIG_REGION, offset, width, value));
+    this.#going.written();
   }
 
   #checked(result: number): number {

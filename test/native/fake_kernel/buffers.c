@@ -25,7 +25,7 @@ static int new_file(const char* kind, uint64_t size, int flags) {
   return fk_open_object(object, size, flags);
 }
 
-static int new_dma_buf(uint64_t size, int flags) {
+int fk_new_dma_buf(uint64_t size, int flags) {
   if (size > 1ull << 40) return -ENOMEM;
   const int fd = new_file("dma-buf", size, flags);
   return fd < 0 ? -errno : fd;
@@ -56,13 +56,13 @@ static int udmabuf_create(const struct udmabuf_create_list* list) {
       return -EINVAL;
     size += item->size;
   }
-  return new_dma_buf(size, (list->flags & UDMABUF_FLAGS_CLOEXEC) != 0 ? O_CLOEXEC : 0);
+  return fk_new_dma_buf(size, (list->flags & UDMABUF_FLAGS_CLOEXEC) != 0 ? O_CLOEXEC : 0);
 }
 
 static int heap_allocate(struct dma_heap_allocation_data* data) {
   const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
   if (data->fd != 0 || data->heap_flags != 0 || data->len == 0 || data->len > 1ull << 40) return -EINVAL;
-  const int fd = new_dma_buf((data->len + page - 1) / page * page, (int)data->fd_flags);
+  const int fd = fk_new_dma_buf((data->len + page - 1) / page * page, (int)data->fd_flags);
   if (fd < 0) return fd;
   data->fd = (uint32_t)fd;
   return 0;
@@ -87,7 +87,7 @@ static int node_ioctl(unsigned long request, void* argument) {
       return fields[2] > NODE_BYTES || fields[1] > NODE_BYTES - fields[2] ? -EINVAL : 0;
     case 10: {  // EXPORT: flags, size, offset, address, fd
       if (fields[2] > NODE_BYTES || fields[1] > NODE_BYTES - fields[2]) return -EINVAL;
-      const int fd = new_dma_buf(fields[1], (int)fields[0]);
+      const int fd = fk_new_dma_buf(fields[1], (int)fields[0]);
       if (fd < 0) return fd;
       fields[3] = NODE_ADDRESS + fields[2];
       memcpy(fields + 4, &fd, sizeof fd);

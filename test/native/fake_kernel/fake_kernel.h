@@ -76,6 +76,9 @@ bool fk_fails(const void* caller);
 void fk_set_failure(long nth);
 long fk_allocations(void);
 
+/** buffers.c: a descriptor of a new dma-buf, or -errno. */
+int fk_new_dma_buf(uint64_t size, int flags);
+
 /** vfio.c: mappings for DMA, over all containers. */
 int fk_dma_mappings(void);
 

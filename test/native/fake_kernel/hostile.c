@@ -46,8 +46,8 @@ int fk_hostile(unsigned long request, void* argument, size_t size, int result) {
   const unsigned type = (request >> 8) & 0xff;
   const unsigned which = request & 0xff;
   // Not a descriptor that the faithful answer has in it: the kernel made it, and only the addon can close it.
-  const bool descriptor =
-      type == 'H' || (type == 'U' && which == 10) || (type == ';' && which == 106) || type == 'u';
+  const bool descriptor = type == 'H' || (type == 'U' && which == 10) ||
+                          (type == ';' && (which == 106 || which == 117)) || type == 'u';
   if (!descriptor && size >= 8 && one_in(3)) {
     for (unsigned changes = 1 + number() % 3; changes > 0; changes--) {
       const uint64_t value = odd();

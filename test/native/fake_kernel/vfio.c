@@ -2,7 +2,7 @@
 // drivers/vfio/pci/vfio_pci_core.c answer them, for these functions:
 //
 //   group 7: 0000:00:02.0    group 8: 0000:00:03.0    group 9: not viable, since Linux has another function
-//   of it
+//   of it                    group 10: 0000:00:05.0, without an IOMMU
 //
 // Each has BAR 0 of 16 KiB, of which the kernel maps [0, 4 KiB) and [8 KiB, 16 KiB); BAR 1 of 64 I/O ports;
 // BAR 2 of 64 KiB, mapped all over; BAR 4 of 8 KiB that may be read only, which no PCI function has and
@@ -19,7 +19,7 @@
 
 #include "fake_kernel.h"
 
-enum { KINDS = 5, MAX_VECTORS = 16, MAX_MAPPINGS = 1024, GROUPS = 3, FIRST_GROUP = 7 };
+enum { KINDS = 5, MAX_VECTORS = 16, MAX_MAPPINGS = 1024, GROUPS = 4, FIRST_GROUP = 7, NO_IOMMU = 10 };
 
 struct mapping {
   uint64_t iova, size;
@@ -28,7 +28,8 @@ struct mapping {
 struct container {
   struct object object;
   bool iommu;
-  int groups;  // attached
+  bool without;  // its groups have no IOMMU
+  int groups;    // attached
   int mappings;
   struct mapping mapping[MAX_MAPPINGS];
 };
@@ -78,8 +79,10 @@ static int vfio_open(const char* path, int flags) {
   }
   int number;
   char rest;
-  if (sscanf(path, "/dev/vfio/%d%c", &number, &rest) != 1) return -2;
+  const bool without = sscanf(path, "/dev/vfio/noiommu-%d%c", &number, &rest) == 1;
+  if (!without && sscanf(path, "/dev/vfio/%d%c", &number, &rest) != 1) return -2;
   if (number < FIRST_GROUP || number >= FIRST_GROUP + GROUPS) return errno = ENOENT, -1;
+  if (without != (number == NO_IOMMU)) return errno = ENOENT, -1;
   if (open_groups[number - FIRST_GROUP] != NULL) return errno = EBUSY, -1;
   struct group* const group = new_object(sizeof *group, "group");
   group->number = number;
@@ -161,16 +164,19 @@ static int container_ioctl(struct container* container, unsigned long request, v
     case VFIO_GET_API_VERSION:
       return VFIO_API_VERSION;
     case VFIO_CHECK_EXTENSION:
-      return (uintptr_t)argument == VFIO_TYPE1_IOMMU || (uintptr_t)argument == VFIO_TYPE1v2_IOMMU;
+      return (uintptr_t)argument == VFIO_TYPE1_IOMMU || (uintptr_t)argument == VFIO_TYPE1v2_IOMMU ||
+             (uintptr_t)argument == VFIO_NOIOMMU_IOMMU;
     case VFIO_SET_IOMMU:
-      if (container->groups == 0 || container->iommu || (uintptr_t)argument != VFIO_TYPE1v2_IOMMU)
-        return -EINVAL;
+      if (container->groups == 0 || container->iommu) return -EINVAL;
+      if ((uintptr_t)argument != (container->without ? VFIO_NOIOMMU_IOMMU : VFIO_TYPE1v2_IOMMU))
+        return -ENODEV;
       container->iommu = true;
       return 0;
     default:
       break;
   }
   if (!container->iommu) return -EINVAL;
+  if (container->without) return -ENOTTY;
   switch (request) {
     case VFIO_IOMMU_GET_INFO:
       return iommu_info(container, argument);
@@ -186,7 +192,7 @@ static int container_ioctl(struct container* container, unsigned long request, v
 // Groups
 
 static int device_open(struct group* group, const char* name) {
-  static const char* const names[GROUPS] = {"0000:00:02.0", "0000:00:03.0", "0000:00:04.0"};
+  static const char* const names[GROUPS] = {"0000:00:02.0", "0000:00:03.0", "0000:00:04.0", "0000:00:05.0"};
   if (fk_check_memory((uintptr_t)name, strlen(name) + 1) != 0) return -EFAULT;
   if (group->container == NULL || !group->container->iommu) return -EINVAL;
   if (strcmp(name, names[group->number - FIRST_GROUP]) != 0) return -ENODEV;
@@ -215,7 +221,11 @@ static int group_ioctl(struct group* group, unsigned long request, void* argumen
       if (found == NULL || strcmp(found->kind, "container") != 0) return -EBADF;
       if (group->container != NULL) return -EINVAL;
       if (group->number == 9) return -EPERM;
+      if (((struct container*)found)->groups > 0 &&
+          ((struct container*)found)->without != (group->number == NO_IOMMU))
+        return -EPERM;
       group->container = (struct container*)found;
+      group->container->without = group->number == NO_IOMMU;
       group->container->groups++;
       found->descriptors++;
       return 0;
@@ -334,10 +344,17 @@ static int hot_reset(const struct vfio_pci_hot_reset* reset) {
   return owned[0] && owned[1] ? 0 : -EPERM;
 }
 
-/** VFIO_DEVICE_BIND_IOMMUFD: argsz, flags, iommufd, out_devid. */
+/** VFIO_DEVICE_BIND_IOMMUFD: argsz, flags, iommufd, out_devid; the address of a token, which any function
+ * takes. */
 static int bind_iommufd(struct device* device, uint32_t* words) {
   struct object* const found = fk_object((int)words[2]);
-  if (words[0] < 16 || words[1] != 0 || device->group != NULL || device->iommufd != NULL) return -EINVAL;
+  if (words[0] < 16 || words[1] > 1 || device->group != NULL || device->iommufd != NULL) return -EINVAL;
+  if (words[1] == 1) {
+    if (words[0] < 24) return -EINVAL;
+    uint64_t token;
+    memcpy(&token, words + 4, sizeof token);
+    if (fk_check_memory(token, 16) != 0) return -EFAULT;
+  }
   if (found == NULL || strcmp(found->kind, "iommufd") != 0) return -EBADF;
   device->iommufd = found;
   found->descriptors++;
@@ -353,10 +370,28 @@ static int attach(struct device* device, const uint32_t* words) {
   return error;
 }
 
+/**
+ * VFIO_DEVICE_FEATURE with VFIO_DEVICE_FEATURE_DMA_BUF: argsz, flags, region, flags of the descriptor, 0,
+ * number of ranges; offset, length. A BAR that is mapped has one.
+ */
+static int registers_as_dma_buf(const uint32_t* words) {
+  static const uint64_t sizes[] = {16384, 0, 65536};
+  uint64_t range[2];
+  if (words[0] < 40 || words[1] != ((1u << 16) | 11)) return -ENOTTY;
+  if (fk_check_memory((uintptr_t)words, 40) != 0) return -EFAULT;
+  if (words[2] >= 3 || sizes[words[2]] == 0) return -ENODEV;
+  if (words[4] != 0 || words[5] != 1) return -EINVAL;
+  memcpy(range, words + 6, sizeof range);
+  if (range[1] == 0 || ((range[0] | range[1]) & (page_size() - 1)) != 0) return -EINVAL;
+  if (range[0] > sizes[words[2]] || range[1] > sizes[words[2]] - range[0]) return -EINVAL;
+  return fk_new_dma_buf(range[1], (int)words[3] & O_CLOEXEC);
+}
+
 static int device_ioctl(struct device* device, unsigned long request, void* argument) {
   if (request == _IO(VFIO_TYPE, VFIO_BASE + 18)) return bind_iommufd(device, argument);
   if (device->group == NULL && device->iommufd == NULL) return -EINVAL;
   if (request == _IO(VFIO_TYPE, VFIO_BASE + 19)) return attach(device, argument);
+  if (request == _IO(VFIO_TYPE, VFIO_BASE + 17)) return registers_as_dma_buf(argument);
   switch (request) {
     case VFIO_DEVICE_GET_INFO: {
       struct vfio_device_info* const info = argument;

@@ -1,5 +1,6 @@
 /** A machine whose kernel has not loaded VFIO: the error says what to load and bind. */
 import { loadAddon } from '../../../lib/native/load.ts';
+import { VFIO_IOMMU } from '../../../lib/native/vfio.ts';
 import { openVfio } from '../../../lib/pci/vfio/open.ts';
 import { assert, describe, it } from '../../harness.ts';
 import { device, refuses } from '../devices.ts';
@@ -10,6 +11,6 @@ describe('a machine without VFIO', () => {
   });
 
   it('has no container to open', () => {
-    assert.ok(loadAddon().vfioContainerOpen() < 0);
+    assert.ok(loadAddon().vfioContainerOpen(VFIO_IOMMU.type1) < 0);
   });
 });

@@ -1,0 +1,38 @@
+/** Which node of memory a function gets, from files of /sys. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { memoryNodes, nearestNode } from '../../lib/memory/numa.ts';
+
+let root: string;
+beforeEach(() => {
+  root = mkdtempSync(join(tmpdir(), 'userdma-numa-'));
+  mkdirSync(`${root}/sys/devices/system/node`, { recursive: true });
+});
+afterEach(() => rmSync(root, { recursive: true }));
+
+const nodes = (text: string) => writeFileSync(`${root}/sys/devices/system/node/has_memory`, text);
+
+describe('nodes of memory', () => {
+  it('are listed as the kernel lists them', () => {
+    expect(memoryNodes(root)).toEqual([]);
+    for (const [text, list] of [
+      ['0\n', [0]],
+      ['0-1\n', [0, 1]],
+      ['0,2-4,7\n', [0, 2, 3, 4, 7]],
+      ['\n', []],
+      ['x\n', []],
+    ] as const) {
+      nodes(text);
+      expect(memoryNodes(root)).toEqual(list);
+    }
+  });
+
+  it('are chosen only where there is a choice, and the node has memory', () => {
+    nodes('0\n');
+    expect(nearestNode(0, root)).toBeUndefined();
+    nodes('0,2\n');
+    expect([-1, 0, 1, 2].map((node) => nearestNode(node, root))).toEqual([undefined, 0, undefined, 2]);
+  });
+});
