@@ -390,7 +390,7 @@ export const machines: readonly Machine[] = [
     modules: [],
     devices: expressDevices.map(wide),
     monitor: true,
-    shared: ['nvme', 'nic', 'edu'],
+    shared: ['nvme', 'edu'],
   },
   oracle('translated', []),
   oracle('28-bit', []),
