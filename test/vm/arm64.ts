@@ -12,7 +12,7 @@ const suite = 'bookworm';
 /** A shell, the programs that tests start, and the libraries of Node.js. */
 const packages = [
   ...['busybox-static', 'dash', 'coreutils', 'grep', 'mount', 'util-linux', 'kmod'],
-  ...['e2fsprogs', 'pciutils', 'udev', 'libstdc++6'],
+  ...['e2fsprogs', 'pciutils', 'procps', 'udev', 'libstdc++6'],
 ];
 
 /** The folder of the root. */

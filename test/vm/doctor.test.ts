@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import type { Diagnosis } from '../../lib/doctor/doctor.ts';
 import { bindPci } from '../../lib/pci/bind.ts';
-import { afterAll, assert, describe, it } from '../harness.ts';
+import { whyAbsent } from '../absent.ts';
+import { afterAll, assert, describe, it, skip } from '../harness.ts';
 import { device } from './devices.ts';
 import { asUser, command, diagnose, env, MAIN, shell } from './doctor.ts';
 
@@ -92,6 +93,8 @@ describe('doctor in a machine with one thing wrong', () => {
     ['glibc 2.99 or later', 'libc.so.6', 'GLIBC_2.99'],
   ] as const) {
     it(`an addon for another libc: ${libc}`, () => {
+      const reason = whyAbsent('compiler');
+      if (reason !== undefined) skip(reason);
       const addon = addonWanting(library, version);
       const named = diagnose([edu], ['env', `USERDMA_ADDON=${addon}`]);
       const typed = command(named, 'addon');

@@ -209,6 +209,7 @@ function absent(devices: readonly Device[]): Record<string, string> {
   const variables = devices.flatMap(({ variable }) => variable ?? []);
   return {
     'dma-heap': "Debian's kernel for arm64 has no dma-heap",
+    compiler: 'the root for arm64 has no compiler',
     'slot-button': 'a port shares the group of what is plugged into it, and VFIO takes its interrupts along',
     ...Object.fromEntries(
       variables.map((variable) => [variable, 'an SMMUv3 serves no function behind a conventional bridge']),
