@@ -29,7 +29,7 @@ export type { RegisterSource } from './dma/streaming/resource.ts';
 export type { StreamingOptions } from './dma/streaming/streaming.ts';
 export { DMA_ATTR } from './dma/words/attributes.ts';
 export { dmaBitMask } from './dma/words/mask.ts';
-export { type Diagnosis, type DoctorOptions, diagnoseMachine } from './doctor/doctor.ts';
+export { type Diagnosis, type DoctorOptions, diagnoseMachine, type Opening } from './doctor/doctor.ts';
 export type { Machine, NodeState } from './doctor/machine.ts';
 export type { Problem } from './doctor/problems.ts';
 export { type Check, selfTest } from './doctor/self-test.ts';

@@ -225,6 +225,7 @@ describe('opening a transport', () => {
         return 0;
       },
       vfioBarOpen: () => 1,
+      mmioFrame: () => new ArrayBuffer(24),
       vfioDeviceClose: () => 0,
     } as unknown as Addon;
     const transport = new VfioTransport(native, DEVICE, '0000:00:10.0', OWN_GROUP);

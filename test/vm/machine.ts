@@ -187,7 +187,7 @@ const expressDevices: readonly Device[] = [
     disk: 'vblk0',
   },
   rootPort(11),
-  // QEMU 11 refuses it.
+  // QEMU 10 and newer refuse it.
   nvme('nvme2', 11, 9, 'USERDMA_TEST_NVME_LARGE', 10),
 ];
 
