@@ -9,7 +9,7 @@
  * device is stopped, or the mappings are gone, before the other one ends.
  */
 import { createHardwareDevice } from '../../debug/create.ts';
-import type { DmaError } from '../../errors.ts';
+import { DmaError } from '../../errors.ts';
 import type { MemfdMemoryOptions } from '../../memory/memfd.ts';
 import { nearestNode } from '../../memory/numa.ts';
 import type { Addon } from '../../native/addon.ts';
@@ -83,7 +83,7 @@ function newDomain(
   try {
     return iommufd();
   } catch (error) {
-    if (!facts.vfio || (error as DmaError).code === 'EBUSY') throw error;
+    if (!(error instanceof DmaError) || error.code === 'EBUSY' || !facts.vfio) throw error;
     return container();
   }
 }
