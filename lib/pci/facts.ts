@@ -99,10 +99,13 @@ export function holders(node: string, root = ''): string[] {
     .map((pid) => (Number(pid) === process.pid ? 'this process' : `${commandOf(pid, root)} (pid ${pid})`));
 }
 
-/** The node through which a function is opened without its group. */
+/** The node through which a function is opened without its group, in kernels that have such nodes. */
 export function nodeOf(address: string, root = ''): string | undefined {
-  const name = listFolder(`${root}${DEVICES}/${address}/vfio-dev`)[0];
-  return name === undefined ? undefined : `/dev/vfio/devices/${name}`;
+  const folder = `${root}${DEVICES}/${address}/vfio-dev`;
+  const name = listFolder(folder)[0];
+  // Without CONFIG_VFIO_DEVICE_CDEV the kernel has the folder, and no number of a node in it.
+  const exists = name !== undefined && existsSync(`${folder}/${name}/dev`);
+  return exists ? `/dev/vfio/devices/${name}` : undefined;
 }
 
 /** The numbers of the groups that an IOMMU has. */

@@ -47,6 +47,11 @@ describe('a machine whose kernel has no container', () => {
     expect(nodeOf(EDU, root)).toBe('/dev/vfio/devices/vfio7');
     expect(diagnose(facts)).toBeUndefined();
   });
+
+  it('has no such node without the number of one', () => {
+    mkdirSync(`${root}/sys/bus/pci/devices/${EDU}/vfio-dev/vfio7`, { recursive: true });
+    expect(nodeOf(EDU, root)).toBeUndefined();
+  });
 });
 
 describe('a descriptor', () => {
