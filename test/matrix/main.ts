@@ -130,8 +130,10 @@ function writeTable(): void {
   writeFileSync(DOCUMENT, withTable(readFileSync(DOCUMENT, 'utf8'), cells, readResults()));
 }
 
-let failed = 0;
-for (const cell of has('table') ? [] : cells.filter(isWanted)) {
+const wanted = cells.filter(isWanted);
+if (wanted.length === 0) console.log(`matrix: no cell has all of these: ${words.join(' ')}`);
+let failed = wanted.length === 0 ? 1 : 0;
+for (const cell of has('table') ? [] : wanted) {
   const before = readResults().get(keyOf(cell));
   if (before?.failed === 0 && !has('again')) continue;
   console.log(`matrix: ${keyOf(cell)}`);
