@@ -14,7 +14,7 @@ import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import { detach } from './detach.ts';
 import { checkHugePages, type HugePages, noHugePages, pageKind } from './hugepages.ts';
-import { checkNode, memoryNodes } from './numa.ts';
+import { checkNode, wantedNode } from './numa.ts';
 import { PageRuns } from './page-runs.ts';
 import type { MemorySource } from './source.ts';
 
@@ -71,6 +71,7 @@ export class MemfdMemory implements MemorySource {
   readonly pageSize: number;
   /** The NUMA node that the memory prefers; undefined if it prefers none. */
   readonly numaNode: number | undefined;
+  readonly #node: number | undefined;
   readonly #addon: Addon;
   readonly #kind: boolean | number;
   readonly #mayFallBack: boolean;
@@ -93,6 +94,7 @@ export class MemfdMemory implements MemorySource {
     this.#mayFallBack = hugepages === 'prefer';
     this.name = hugepages ? 'hugetlb' : 'memfd';
     this.numaNode = options.numaNode;
+    this.#node = wantedNode(options.numaNode);
     this.pageSize = this.#addon.pageSize();
     opened.add(this);
   }
@@ -199,10 +201,10 @@ export class MemfdMemory implements MemorySource {
   /** Adds a region with at least `pages` contiguous free pages. */
   #grow(pages: number): Region {
     const wanted = Math.max(pages * this.pageSize, REGION_SIZE);
-    let handle = this.#createRegion(wanted, this.#kind);
+    let handle = this.#addon.regionCreate(wanted, this.#kind, this.#node);
     if (this.#mayFallBack && (handle === ENOMEM || handle === ENODEV)) {
       const reason = noHugePages(wanted, this.#kind, handle);
-      handle = this.#createRegion(wanted, false);
+      handle = this.#addon.regionCreate(wanted, false, this.#node);
       if (handle >= 0) this.#fallBack(reason);
     }
     if (handle < 0) throw this.#refused(wanted, handle);
@@ -210,14 +212,6 @@ export class MemfdMemory implements MemorySource {
     const region = { handle, pages: total, runs: new PageRuns(total) };
     this.#regions.push(region);
     return region;
-  }
-
-  /** On a machine of one node there is nothing to choose, and the kernel may not know nodes. */
-  #createRegion(bytes: number, kind: boolean | number): Handle {
-    const node = this.numaNode;
-    return node === undefined || memoryNodes().length < 2
-      ? this.#addon.regionCreate(bytes, kind)
-      : this.#addon.regionCreate(bytes, kind, node);
   }
 
   #fallBack(reason: DmaError): void {

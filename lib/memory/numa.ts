@@ -27,6 +27,11 @@ export function nearestNode(node: number, root = ''): number | undefined {
   return nodes.length > 1 && nodes.includes(node) ? node : undefined;
 }
 
+/** The node to ask the kernel for. On a machine of one there is nothing to choose, and the kernel may not know nodes. */
+export function wantedNode(node: number | undefined): number | undefined {
+  return node !== undefined && memoryNodes().length > 1 ? node : undefined;
+}
+
 /** A node of this machine that has memory. */
 export function checkNode(node: unknown, what: string): void {
   const nodes = memoryNodes();

@@ -20,7 +20,7 @@ import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
 import type { AddressedMemory } from './addressed.ts';
 import { detach } from './detach.ts';
-import { checkNode, memoryNodes } from './numa.ts';
+import { checkNode, wantedNode } from './numa.ts';
 import { PageRuns } from './page-runs.ts';
 import { physicalAddresses } from './pagemap.ts';
 
@@ -79,7 +79,7 @@ export class PhysicalHugepages implements AddressedMemory {
       numaNode: checkNode,
     });
     const { below = BigInt(Number.MAX_SAFE_INTEGER) } = options;
-    this.#node = memoryNodes().length > 1 ? options.numaNode : undefined;
+    this.#node = wantedNode(options.numaNode);
     this.#native = loadAddon();
     this.pageSize = this.#native.pageSize();
     this.#grow(1, limitOf(below));
