@@ -53,14 +53,13 @@ function describe(address: string, names: PciNames, root: string): PciDescriptio
   const vendorId = number('vendor');
   const deviceId = number('device');
   const classCode = number('class');
-  const { driver, group } = readFacts(address, root);
-  const node = number('numa_node');
+  const { driver, group, numaNode } = readFacts(address, root);
   return {
     ...{ address, vendorId, deviceId, classCode, driver, group },
     className: names.classOf(classCode),
     vendorName: names.vendor(vendorId),
     deviceName: names.device(vendorId, deviceId),
-    numaNode: node >= 0 ? node : undefined,
+    numaNode: numaNode >= 0 ? numaNode : undefined,
     bars: barsOf(folder),
   };
 }

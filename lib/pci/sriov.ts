@@ -2,7 +2,6 @@
  * Virtual functions (SR-IOV): the kernel creates and removes them when it is told their number
  * (Documentation/ABI/testing/sysfs-bus-pci: sriov_numvfs). The driver of the physical function does the work.
  */
-import { existsSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { argumentError, checkOptions, checkText, describe } from '../arguments.ts';
@@ -93,14 +92,12 @@ export async function disableSriov(address: string, options: SriovOptions = {}):
 function physical(text: string, { root = '' }: SriovOptions): FunctionFacts {
   const facts = readFacts(text, root);
   if (!facts.exists) throw noFunction(facts);
-  const folder = `${root}${DEVICES}/${facts.address}`;
-  if (existsSync(`${folder}/sriov_numvfs`)) return facts;
-  const parent = linkTarget(`${folder}/physfn`);
+  if (facts.hasVirtualFunctions) return facts;
   throw new DmaError('EOPNOTSUPP', `${facts.address} has no virtual functions`, {
     remedy:
-      parent === undefined
+      facts.physicalFunction === undefined
         ? 'use a function with the capability SR-IOV (userdma show), in a kernel with CONFIG_PCI_IOV'
-        : `it is one itself, of ${basename(parent)}`,
+        : `it is one itself, of ${facts.physicalFunction}`,
   });
 }
 
