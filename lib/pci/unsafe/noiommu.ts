@@ -10,6 +10,7 @@ import { DmaError, errnoName } from '../../errors.ts';
 import type { Addon, Handle } from '../../native/addon.ts';
 import { VFIO_IOMMU } from '../../native/vfio.ts';
 import { type FunctionFacts, holders } from '../facts.ts';
+import { tooManyFiles } from '../vfio/diagnose.ts';
 import { type GroupOfFunction, VfioTransport } from '../vfio/transport.ts';
 
 /** @throws DmaError EACCES not root · EBUSY open already · ENODEV gone · EMFILE; nothing stays open then */
@@ -18,7 +19,7 @@ export function openNoIommu(native: Addon, facts: FunctionFacts): VfioTransport 
   const node = `/dev/vfio/noiommu-${group}`;
   const step = (syscall: string, result: number): number => {
     if (result >= 0) return result;
-    throw openError(facts.address, node, syscall, result);
+    throw openError(facts, node, syscall, result);
   };
   const container = step('open /dev/vfio/vfio', native.vfioContainerOpen(VFIO_IOMMU.none));
   let device: Handle | undefined;
@@ -44,10 +45,10 @@ function groupOf(native: Addon, container: Handle): GroupOfFunction {
   };
 }
 
-function openError(address: string, node: string, syscall: string, errno: number): DmaError {
+function openError(facts: FunctionFacts, node: string, syscall: string, errno: number): DmaError {
   const code = errnoName(errno);
   const fail = (reason: typeof code, what: string, remedy: string): DmaError =>
-    new DmaError(reason, `${address}: ${what}`, { syscall, remedy });
+    new DmaError(reason, `${facts.address}: ${what}`, { syscall, remedy });
   switch (code) {
     case 'EACCES':
     case 'EPERM':
@@ -62,7 +63,7 @@ function openError(address: string, node: string, syscall: string, errno: number
       return fail(code, `it is open already (${node})${who}`, 'close it there first');
     }
     case 'EMFILE':
-      return fail(code, 'this process has too many open files', 'close some, or raise the limit (ulimit -n)');
+      return tooManyFiles(facts, syscall);
     case 'EOPNOTSUPP':
       return fail(
         code,

@@ -5,6 +5,7 @@
 import { ownershipRemedy } from '../../device-node.ts';
 import { DmaError, errnoName } from '../../errors.ts';
 import { type FunctionFacts, holders, nodeOf } from '../facts.ts';
+import { tooManyFiles } from './diagnose.ts';
 
 const OR_CONTAINER = "; or open it with iommu: 'container'";
 
@@ -24,7 +25,8 @@ export function noNode({ address }: FunctionFacts): DmaError {
 }
 
 /** IOMMU_IOAS_ALLOC, or opening /dev/iommu before it, failed. @param passed whether the caller passed the iommufd in */
-export function contextError({ address }: FunctionFacts, errno: number, passed: boolean): DmaError {
+export function contextError(facts: FunctionFacts, errno: number, passed: boolean): DmaError {
+  const { address } = facts;
   const code = errnoName(errno);
   if (passed) {
     return new DmaError(
@@ -45,10 +47,7 @@ export function contextError({ address }: FunctionFacts, errno: number, passed: 
         remedy: ownershipRemedy('/dev/iommu', 'KERNEL=="iommu"'),
       });
     case 'EMFILE':
-      return new DmaError(code, `${address}: this process has too many open files`, {
-        syscall: 'open /dev/iommu',
-        remedy: 'close some, or raise the limit with ulimit -n',
-      });
+      return tooManyFiles(facts, 'open /dev/iommu');
     default:
       return new DmaError(code, `${address}: iommufd has no address space to give (${code})`, {
         syscall: 'IOMMU_IOAS_ALLOC',

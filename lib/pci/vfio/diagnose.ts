@@ -52,12 +52,7 @@ export function openError(
       remedy: permissionRemedy(node),
     });
   }
-  if (code === 'EMFILE') {
-    return new DmaError(code, `${facts.address}: this process has too many open files`, {
-      ...about,
-      remedy: 'close some, or raise the limit with ulimit -n',
-    });
-  }
+  if (code === 'EMFILE') return tooManyFiles(facts, about.syscall);
   if (code === 'EBUSY') {
     const who = held.length > 0 ? `: held by ${held.join(', ')}` : '';
     return new DmaError(code, `${facts.address}: IOMMU group ${facts.group} (${node}) is in use${who}`, {
@@ -84,6 +79,13 @@ export function openError(
   return new DmaError(code, `${facts.address}: ${about.syscall} failed with ${code}`, {
     ...about,
     remedy: 'the kernel log (dmesg) may say why',
+  });
+}
+
+export function tooManyFiles({ address }: FunctionFacts, syscall: string): DmaError {
+  return new DmaError('EMFILE', `${address}: this process has too many open files`, {
+    syscall,
+    remedy: 'close some, or raise the limit with ulimit -n',
   });
 }
 
