@@ -3,17 +3,9 @@
  * own inside a folder, so the system's are not touched and no root is needed. The mirror is the one the system uses.
  */
 import { execFileSync } from 'node:child_process';
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { basename, join } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { cachedFolder } from './cache.ts';
 import { HarnessError } from './harness-error.ts';
 
 /** A mirror as apt's sources describe it. */
@@ -134,10 +126,7 @@ export function unpack(files: readonly string[], root: string): void {
   }
 }
 
-/**
- * The folder `name` of the cache, filled once by `fill`, which gets an apt that sees `suite`. A folder that could not be
- * filled is not kept.
- */
+/** The folder `name` of the cache, filled once by `fill`, which gets an apt that sees `suite`. */
 export function fetched(
   cache: string,
   name: string,
@@ -145,20 +134,9 @@ export function fetched(
   fill: (apt: PrivateApt, root: string) => void,
   architecture?: string,
 ): string {
-  const root = join(cache, name);
-  if (existsSync(root)) return root;
-  mkdirSync(cache, { recursive: true });
-  const work = mkdtempSync(join(cache, 'fetch-'));
-  try {
-    const unfinished = join(work, basename(name));
-    mkdirSync(unfinished);
-    fill(new PrivateApt(work, suite, systemMirror(), architecture), unfinished);
-    // Another process may have been faster: then its folder stays.
-    if (!existsSync(root)) renameSync(unfinished, root);
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
-  return root;
+  return cachedFolder(cache, name, (root, work) => {
+    fill(new PrivateApt(work, suite, systemMirror(), architecture), root);
+  });
 }
 
 /** Why fetching failed, in one line. */

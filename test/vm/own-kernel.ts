@@ -9,10 +9,8 @@ import {
   copyFileSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -20,6 +18,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { onPath } from '../../lib/programs.ts';
 import { PrivateApt, reason, systemMirror } from '../../lib/vm/apt.ts';
+import { cachedFolder } from '../../lib/vm/cache.ts';
 import { HarnessError } from '../../lib/vm/harness-error.ts';
 import { imageVersion, type Kernel } from '../../lib/vm/kernel.ts';
 
@@ -29,52 +28,36 @@ const suites = ['trixie-backports', 'trixie'];
 const metaPackage = 'linux-source';
 const tools = ['make', 'gcc', 'flex', 'bison', 'bc', 'xz', 'cpio'];
 
-function folderOf(cache: string, config: string): string {
-  return join(cache, `own-kernel-${createHash('sha256').update(config).digest('hex').slice(0, 12)}`);
-}
-
-/** An older build of it may lack what modules are built with. */
-function isComplete(folder: string): boolean {
-  return existsSync(headersOf(folder));
+function folderOf(config: string): string {
+  return `own-kernel-${createHash('sha256').update(config).digest('hex').slice(0, 12)}`;
 }
 
 /** Whether it was built already. @param config path of the configuration */
 export function hasOwnKernel(cache: string, config: string): boolean {
-  return isComplete(folderOf(cache, readFileSync(config, 'utf8')));
+  return existsSync(join(cache, folderOf(readFileSync(config, 'utf8'))));
 }
 
 /** The kernel in the cache, or one that is built now. @param config path of the configuration */
 export function ownKernel(cache: string, config: string): Kernel {
   const text = readFileSync(config, 'utf8');
-  const folder = folderOf(cache, text);
-  if (!isComplete(folder)) build(cache, folder, text);
+  const folder = cachedFolder(cache, folderOf(text), (made, work) => build(made, work, text));
   const image = join(folder, 'bzImage');
   return { version: imageVersion(image), image, modules: folder };
 }
 
-function build(cache: string, folder: string, config: string): void {
+function build(made: string, work: string, config: string): void {
   checkTools();
-  mkdirSync(cache, { recursive: true });
-  const work = mkdtempSync(join(cache, 'build-'));
-  try {
-    const sources = fetchSources(work);
-    console.error('vm: building a kernel for the virtual machine (ten minutes or so, once) ...');
-    const out = join(work, 'out');
-    make(sources, out, work, ['tinyconfig']);
-    writeFileSync(join(out, '.config'), `${readFileSync(join(out, '.config'), 'utf8')}\n${config}`);
-    make(sources, out, work, ['olddefconfig']);
-    checkConfig(config, readFileSync(join(out, '.config'), 'utf8'));
-    make(sources, out, work, [`-j${availableParallelism()}`, 'bzImage', 'modules']);
-    const made = join(work, 'made');
-    mkdirSync(made);
-    copyFileSync(join(out, 'arch/x86/boot/bzImage'), join(made, 'bzImage'));
-    copyFileSync(join(out, 'modules.builtin'), join(made, 'modules.builtin'));
-    keepHeaders(sources, out, work, headersOf(made));
-    rmSync(folder, { recursive: true, force: true });
-    renameSync(made, folder);
-  } finally {
-    rmSync(work, { recursive: true, force: true });
-  }
+  const sources = fetchSources(work);
+  console.error('vm: building a kernel for the virtual machine (ten minutes or so, once) ...');
+  const out = join(work, 'out');
+  make(sources, out, work, ['tinyconfig']);
+  writeFileSync(join(out, '.config'), `${readFileSync(join(out, '.config'), 'utf8')}\n${config}`);
+  make(sources, out, work, ['olddefconfig']);
+  checkConfig(config, readFileSync(join(out, '.config'), 'utf8'));
+  make(sources, out, work, [`-j${availableParallelism()}`, 'bzImage', 'modules']);
+  copyFileSync(join(out, 'arch/x86/boot/bzImage'), join(made, 'bzImage'));
+  copyFileSync(join(out, 'modules.builtin'), join(made, 'modules.builtin'));
+  keepHeaders(sources, out, work, headersOf(made));
 }
 
 /** What modules are built with: headers, configuration and the programs of the build, 70 MB. */
