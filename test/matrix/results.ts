@@ -1,24 +1,15 @@
 /** The results of cells, one a line, the newest last. */
 import { existsSync, readFileSync } from 'node:fs';
+import type { BootResult } from '../vm/results.ts';
 
 export const RESULTS = 'test/matrix/results.jsonl';
 
-export interface CellResult {
+/** The sum of the boots of a cell; a field of text has what they had, with commas. */
+export interface CellResult extends Omit<BootResult, 'machine' | 'failures'> {
   /** Which cell it is of. */
   readonly key: string;
-  readonly architecture: string;
-  readonly linux: string;
-  readonly qemu: string;
-  readonly iommu: string;
-  readonly node: string;
-  readonly passed: number;
-  readonly failed: number;
-  readonly skipped: number;
-  readonly seconds: number;
   /** Names of the tests that failed. */
   readonly failures: readonly string[];
-  /** Of each skipped test. */
-  readonly reasons: readonly string[];
   readonly date: string;
   /** With a + where files were changed. */
   readonly commit: string;
