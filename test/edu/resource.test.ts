@@ -8,8 +8,8 @@ import {
   type StreamingMapping,
 } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
-import { isTranslated } from '../hardware.ts';
-import { afterEach, assert, beforeEach, describe, it, skip } from '../harness.ts';
+import { describeWith } from '../absent.ts';
+import { afterEach, assert, beforeEach, it } from '../harness.ts';
 import { PAGE } from '../page.ts';
 
 const LIVENESS = 0x04;
@@ -23,13 +23,7 @@ const IDENTIFICATION = Uint8Array.of(0xed, 0x00, 0x00, 0x01);
 const narrow = process.env.USERDMA_TEST_EDU;
 const wide = process.env.USERDMA_TEST_EDU_WIDE;
 
-const isApart = narrow !== undefined && !isTranslated(narrow);
-
-function skipped(name: string): void {
-  describe(name, () => it('can run', () => skip('without an IOMMU nothing leads DMA to registers')));
-}
-
-(isApart ? skipped : describe)(`peer to peer, ${narrow === undefined ? 'simulated' : 'through VFIO'}`, () => {
+describeWith('iommu', `peer to peer, ${narrow === undefined ? 'simulated' : 'through VFIO'}`, () => {
   let edu: Edu;
   let peer: PciFunction;
 

@@ -391,6 +391,7 @@ export const machines: readonly Machine[] = [
     modules: [],
     devices: expressDevices.map(wide),
     monitor: true,
+    absent: { iommu: 'no IOMMU keeps a device to what is mapped, or leads its DMA to registers' },
     shared: ['nvme', 'edu'],
   },
   oracle('translated', []),
