@@ -5,7 +5,7 @@
 
 import type { ConfigAccess, OpenedFunction, PciSource, PciTransport } from '../../lib/pci/transport.ts';
 import type { BarDescription, DeviceModel, SimulatedSource } from '../../lib/sim/index.ts';
-import type { Random } from '../nvme/random.ts';
+import type { Random } from '../random.ts';
 
 const POINTER = 0x34;
 const STATUS = 0x06;

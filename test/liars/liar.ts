@@ -4,7 +4,7 @@
  * also ignores registers that the driver writes. How much it lies of what is drawn once; it is honest while `lying` is false.
  */
 import type { DeviceModel, Width } from '../../lib/sim/index.ts';
-import type { Random } from '../nvme/random.ts';
+import type { Random } from '../random.ts';
 import { WrappedModel, wholeAddress } from './wrap.ts';
 
 /** One lie in so many answers; 0: never. */

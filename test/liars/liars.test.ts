@@ -8,7 +8,7 @@
 import { describe, expect, it } from 'vitest';
 import { type OpenPciOptions, openPci, type PciFunction } from '../../lib/index.ts';
 import { type SimulateOptions, simulate } from '../../lib/sim/index.ts';
-import { eachOf, Random } from '../nvme/random.ts';
+import { eachOf, Random } from '../random.ts';
 import { impossibleBars, withLyingConfig } from './config.ts';
 import { Liar } from './liar.ts';
 import { type Loaded, mayFail, type Suspect, suspects } from './suspects.ts';

@@ -18,7 +18,7 @@ import { XdmaModel } from '../../examples/xdma/model.ts';
 import { DmaError, type PciFunction } from '../../lib/index.ts';
 import { type DeviceModel, EduModel, NvmeModel } from '../../lib/sim/index.ts';
 import { expectFrame, fill, receive, transmit } from '../nic/traffic.ts';
-import type { Random } from '../nvme/random.ts';
+import type { Random } from '../random.ts';
 
 /** A driver that was loaded. */
 export interface Loaded {

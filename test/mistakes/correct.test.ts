@@ -4,6 +4,7 @@
  */
 import { randomInt } from 'node:crypto';
 import { assert, describe, it } from '../harness.ts';
+import { Random } from '../random.ts';
 import { type Below, CorrectEdu } from './correct-driver.ts';
 import { WORLDS, type World } from './worlds.ts';
 
@@ -17,17 +18,6 @@ const MILLISECONDS_PER_RUN = 2000;
 /** Runs until the function is closed and opened again. */
 const RUNS_PER_OPENING = 250;
 
-/** Mulberry32. */
-function generator(from: number): Below {
-  let state = from;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  };
-}
-
 const RUNS: readonly ((edu: CorrectEdu, below: Below) => Promise<void>)[] = [
   (edu, below) => edu.throughPage(below),
   (edu, below) => edu.lent(below),
@@ -40,7 +30,8 @@ const RUNS: readonly ((edu: CorrectEdu, below: Below) => Promise<void>)[] = [
 
 /** One opening of the function. */
 async function session(world: World, runs: number, from: number): Promise<void> {
-  const below = generator(from);
+  const random = new Random(from);
+  const below: Below = (limit) => random.below(limit);
   const where = `${world.name}, seed ${seed}`;
   // Half of the time what is not very short is mapped in place, where that is possible.
   const streaming = below(2) === 0 ? { copybreak: 256 } : {};

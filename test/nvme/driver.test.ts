@@ -7,8 +7,8 @@ import { NvmeError } from '../../examples/nvme/status.ts';
 import { DmaError } from '../../lib/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 import { afterEach, assert, describe, it } from '../harness.ts';
+import { eachOf, Random } from '../random.ts';
 import { until } from '../until.ts';
-import { eachOf, Random } from './random.ts';
 import { start, worlds } from './worlds.ts';
 
 const KIB = 1024;

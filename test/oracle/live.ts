@@ -1,6 +1,7 @@
 /** What a sequence takes to be alive, in the slots of one kind. */
+
+import type { Random } from '../random.ts';
 import type { Part } from './protocol.ts';
-import type { Random } from './random.ts';
 
 export interface LiveSlot {
   readonly slot: number;

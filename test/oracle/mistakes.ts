@@ -1,7 +1,7 @@
 /** Mistakes that both the kernel's drivers and the library's can make. Each leaves nothing behind but its reports. */
 import { DMA_ATTR } from '../../lib/index.ts';
+import type { Random } from '../random.ts';
 import type { Request } from './protocol.ts';
-import type { Random } from './random.ts';
 import type { Setting } from './settings.ts';
 
 export interface Mistake {

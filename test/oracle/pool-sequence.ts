@@ -1,6 +1,7 @@
 /** The part of a sequence that makes pools, and takes and frees their blocks. */
+
+import type { Random } from '../random.ts';
 import type { Request } from './protocol.ts';
-import type { Random } from './random.ts';
 
 const POOLS = 6;
 const BLOCKS = 512;

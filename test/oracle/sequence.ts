@@ -7,10 +7,10 @@
  * then write what they do not own, too, so that it shows which bytes each sync copies.
  */
 import { DMA_ATTR } from '../../lib/index.ts';
+import { Random } from '../random.ts';
 import { Live } from './live.ts';
 import { PoolSequence } from './pool-sequence.ts';
 import { BUFFER_SIZE, BUFFERS, type Operation, type Part, type Request } from './protocol.ts';
-import { Random } from './random.ts';
 import type { Setting } from './settings.ts';
 
 const TO_DEVICE = 1;
@@ -142,7 +142,7 @@ export class Sequence {
     if (slot === undefined || part === undefined) return;
     const dir = random.below(3);
     const attrs = this.#attributes();
-    this.#ask({ op: 'fill', ...part, value: random.seed() });
+    this.#ask({ op: 'fill', ...part, value: seedOf(random) });
     this.#ask({ op: 'map', slot, ...part, dir, attrs, arg: random.below(2) });
     this.#mappings.add({ slot, dir, attrs, parts: [part], written: false });
     if (dir !== FROM_DEVICE) this.#ask({ op: 'deviceHash', slot, offset: 0, size: part.size });
@@ -165,7 +165,7 @@ export class Sequence {
     const dir = random.below(3);
     const attrs = this.#attributes();
     const size = parts.reduce((sum, part) => sum + part.size, 0);
-    for (const part of parts) this.#ask({ op: 'fill', ...part, value: random.seed() });
+    for (const part of parts) this.#ask({ op: 'fill', ...part, value: seedOf(random) });
     this.#ask({ op: 'mapList', slot, parts, dir, attrs });
     this.#lists.add({ slot, dir, attrs, parts, written: false });
     if (dir !== FROM_DEVICE) this.#ask({ op: 'deviceHash', slot, offset: 0, size });
@@ -198,7 +198,7 @@ export class Sequence {
     const single = kind === this.#mappings;
     const range = single ? this.#range(size) : { offset: 0, size };
     if (dir !== TO_DEVICE) {
-      this.#ask({ op: 'deviceWrite', slot, ...range, value: random.seed() });
+      this.#ask({ op: 'deviceWrite', slot, ...range, value: seedOf(random) });
       kind.write(slot);
     }
     this.#sync(kind, slot, 'Cpu', range);
@@ -217,7 +217,7 @@ export class Sequence {
     for (let i = random.between(1, 3); i > 0; i--) {
       if (random.chance(0.5)) this.#fill(slot, parts, this.#range(size));
       if (random.chance(0.5))
-        this.#ask({ op: 'deviceWrite', slot, ...this.#range(size), value: random.seed() });
+        this.#ask({ op: 'deviceWrite', slot, ...this.#range(size), value: seedOf(random) });
       const range = kind === this.#mappings ? this.#range(size) : whole;
       this.#sync(kind, slot, random.pick(['Cpu', 'Device'] as const), range);
     }
@@ -236,7 +236,7 @@ export class Sequence {
 
   #fill(slot: number, parts: readonly Part[], range: { offset: number; size: number }): void {
     for (const part of cut(parts, range))
-      this.#ask({ op: 'fill', slot, ...part, value: this.#random.seed() });
+      this.#ask({ op: 'fill', slot, ...part, value: seedOf(this.#random) });
   }
 
   #unmap(slot: number): void {
@@ -286,4 +286,9 @@ function cut(parts: readonly Part[], { offset, size }: { offset: number; size: n
     start += part.size;
   }
   return pieces;
+}
+
+/** What bytes are made from (bytes.ts). */
+function seedOf(random: Random): bigint {
+  return BigInt(random.below(2 ** 32));
 }

@@ -2,24 +2,15 @@ import { randomInt } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
 import { AddressIndex, distanceTo } from '../../lib/debug/address-index.ts';
 import { ByteRanges } from '../../lib/debug/byte-ranges.ts';
+import { Random } from '../random.ts';
 
 const SIZE = 200;
-
-/** Mulberry32. */
-function generator(from: number): (limit: number) => number {
-  let state = from;
-  return (limit) => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) % limit;
-  };
-}
 
 describe('ranges of bytes', () => {
   it('are a set of bytes, whatever is added and removed', () => {
     const seed = randomInt(2 ** 31);
-    const below = generator(seed);
+    const random = new Random(seed);
+    const below = (limit: number): number => random.below(limit);
     const ranges = new ByteRanges();
     const expected = new Array<boolean>(SIZE).fill(false);
     for (let step = 0; step < 3000; step++) {
@@ -79,7 +70,8 @@ function sizeOf(below: (limit: number) => number): number {
 describe('an index of addresses', () => {
   it('finds all that touch a range, of any size', () => {
     const seed = randomInt(2 ** 31);
-    const below = generator(seed);
+    const random = new Random(seed);
+    const below = (limit: number): number => random.below(limit);
     const index = new AddressIndex<Range>();
     const live: Range[] = [];
     for (let step = 0; step < 2000; step++) {

@@ -15,7 +15,7 @@ import { openPci, type PciFunction } from '../../lib/index.ts';
 import { NvmeModel, type SimulateOptions, simulate } from '../../lib/sim/index.ts';
 import { bench, clean, cores, loopback, pattern } from '../axi-dma/bench.ts';
 import { expectFrame, fill } from '../nic/traffic.ts';
-import { Random } from '../nvme/random.ts';
+import { Random } from '../random.ts';
 
 const ROUNDS = Number(process.env.USERDMA_TEST_RUNS ?? 200);
 const FIRST_SEED = new Random().seed;

@@ -5,7 +5,7 @@ import type { Namespace } from '../../examples/nvme/namespace.ts';
 import { openPci } from '../../lib/index.ts';
 import { FaultInjector, NvmeModel, type SimulatedSource, simulate } from '../../lib/sim/index.ts';
 import { expectNoDmaErrors } from '../../lib/testing/index.ts';
-import { Random } from '../nvme/random.ts';
+import { Random } from '../random.ts';
 
 const LIVES = 150;
 const DEEDS = 40;

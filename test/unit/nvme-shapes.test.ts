@@ -6,7 +6,7 @@ import { Namespace } from '../../examples/nvme/namespace.ts';
 import { openPci } from '../../lib/index.ts';
 import { EduModel, NvmeModel, type NvmeOptions, simulate, type Width } from '../../lib/sim/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
-import { Random } from '../nvme/random.ts';
+import { Random } from '../random.ts';
 
 const MIB = 2 ** 20;
 

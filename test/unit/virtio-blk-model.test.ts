@@ -16,7 +16,7 @@ import {
   simulate,
   type Width,
 } from '../../lib/sim/index.ts';
-import { Random } from '../nvme/random.ts';
+import { Random } from '../random.ts';
 
 const SECTOR = 512;
 /** Where the model is notified. */

@@ -4,7 +4,7 @@ import { DmaError, openPci } from '../../lib/index.ts';
 import { EduModel, simulate } from '../../lib/sim/index.ts';
 import { checkDmaAfterEach } from '../../lib/testing/index.ts';
 import { afterEach, assert, describe, it } from '../harness.ts';
-import { type Extent, eachOf, Random } from '../nvme/random.ts';
+import { type Extent, eachOf, Random } from '../random.ts';
 import { type VirtioBlkWorld, worlds } from './worlds.ts';
 
 const SECTOR = 512;

@@ -5,8 +5,8 @@ import { Kernel, memoryRanges } from '../../oracle/kernel.ts';
 import { KernelLog } from '../../oracle/kernel-log.ts';
 import { Library } from '../../oracle/library.ts';
 import { mistakesOf } from '../../oracle/mistakes.ts';
-import { Random } from '../../oracle/random.ts';
 import { settingsOf } from '../../oracle/settings.ts';
+import { Random } from '../../random.ts';
 
 const setting = settingsOf(process.env.USERDMA_VM!).at(-1)!;
 const seed = Number(process.env.USERDMA_TEST_SEED ?? randomInt(2 ** 31));

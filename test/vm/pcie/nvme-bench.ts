@@ -18,7 +18,7 @@ import { measure } from '../../../examples/nvme/load.ts';
 import { table } from '../../../lib/cli/output.ts';
 import { openPci } from '../../../lib/index.ts';
 import { median } from '../../bench/judge.ts';
-import { Random } from '../../nvme/random.ts';
+import { Random } from '../../random.ts';
 import { giveToLinux, takeFromLinux } from './linux-disk.ts';
 
 const address = process.env.USERDMA_TEST_NVME!;

@@ -4,7 +4,7 @@ import { NvmeController, type NvmeOptions } from '../../../examples/nvme/control
 import type { Namespace } from '../../../examples/nvme/namespace.ts';
 import { openPci } from '../../../lib/index.ts';
 import { assert, describe, it } from '../../harness.ts';
-import { type Extent, eachOf, Random } from '../../nvme/random.ts';
+import { type Extent, eachOf, Random } from '../../random.ts';
 import { device } from '../devices.ts';
 import { giveToLinux, readBlockDevice, takeFromLinux, writeBlockDevice } from './linux-disk.ts';
 

@@ -2,7 +2,7 @@
 import { VirtioBlk } from '../../../examples/virtio-blk/driver.ts';
 import { openPci } from '../../../lib/index.ts';
 import { assert, describe, it } from '../../harness.ts';
-import { type Extent, eachOf, Random } from '../../nvme/random.ts';
+import { type Extent, eachOf, Random } from '../../random.ts';
 import { device } from '../devices.ts';
 import { giveToLinux, readBlockDevice, takeFromLinux, writeBlockDevice } from './linux-disk.ts';
 

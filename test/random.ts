@@ -1,4 +1,4 @@
-/** Random bytes, numbers and ways to cut a disk into pieces, all of them from one seed. */
+/** Random numbers, bytes and ways to cut a disk into pieces, all of them from one seed. */
 import { createCipheriv, createHash, randomInt } from 'node:crypto';
 
 /** A run of blocks. */
@@ -24,6 +24,19 @@ export class Random {
     x = Math.imul(x ^ (x >>> 15), x | 1);
     x ^= x + Math.imul(x ^ (x >>> 7), x | 61);
     return Math.floor((((x ^ (x >>> 14)) >>> 0) / 2 ** 32) * limit);
+  }
+
+  /** A whole number, both ends inclusive. */
+  between(least: number, most: number): number {
+    return least + this.below(most - least + 1);
+  }
+
+  chance(probability: number): boolean {
+    return this.below(1_000_000) < probability * 1_000_000;
+  }
+
+  pick<T>(values: readonly T[]): T {
+    return values[this.below(values.length)]!;
   }
 
   bytes(length: number): Buffer {
