@@ -39,6 +39,21 @@ export function refuses(action: () => unknown, code: ErrnoName, ...words: (strin
   assert.fail(`${code} expected, nothing was thrown`);
 }
 
+/** As `refuses`, of a promise. */
+export async function rejects(
+  promise: Promise<unknown>,
+  code: ErrnoName,
+  ...words: (string | RegExp)[]
+): Promise<DmaError> {
+  let outcome = (): void => {};
+  await promise.catch((error: unknown) => {
+    outcome = () => {
+      throw error;
+    };
+  });
+  return refuses(outcome, code, ...words);
+}
+
 function literal(text: string): RegExp {
   return new RegExp(text.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'));
 }
