@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { memoryNodes, nearestNode } from '../../lib/memory/numa.ts';
+import { describePci } from '../../lib/pci/list.ts';
 
 let root: string;
 beforeEach(() => {
@@ -34,5 +35,20 @@ describe('nodes of memory', () => {
     expect(nearestNode(0, root)).toBeUndefined();
     nodes('0,2\n');
     expect([-1, 0, 1, 2].map((node) => nearestNode(node, root))).toEqual([undefined, 0, undefined, 2]);
+  });
+
+  it('of a function are told if the kernel knows one', () => {
+    const folder = `${root}/sys/bus/pci/devices/0000:00:10.0`;
+    mkdirSync(folder, { recursive: true });
+    const nodeOf = () => describePci('0000:00:10.0', root)!.numaNode;
+    expect(nodeOf()).toBeUndefined();
+    for (const [text, node] of [
+      ['-1\n', undefined],
+      ['0\n', 0],
+      ['3\n', 3],
+    ] as const) {
+      writeFileSync(`${folder}/numa_node`, text);
+      expect(nodeOf()).toBe(node);
+    }
   });
 });
