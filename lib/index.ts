@@ -93,6 +93,7 @@ export type { ExpansionRom } from './pci/rom.ts';
 export { disableSriov, enableSriov, readSriov, type Sriov, type SriovOptions } from './pci/sriov.ts';
 export type {
   ConfigAccess,
+  IommuInterface,
   OpenedFunction,
   OpenOptions,
   PciDescriptor,

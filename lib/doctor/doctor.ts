@@ -3,6 +3,7 @@ import { checkOptions, checkText, whole } from '../arguments.ts';
 import { nearestNode } from '../memory/numa.ts';
 import { parseAddress } from '../pci/address.ts';
 import { readFacts } from '../pci/facts.ts';
+import type { IommuInterface } from '../pci/transport.ts';
 import { type Machine, readMachine } from './machine.ts';
 import { functionProblems, interfaceOf, machineProblems, type Needs, type Problem } from './problems.ts';
 
@@ -17,7 +18,7 @@ export interface DoctorOptions extends Partial<Needs> {
 /** How a function would be opened. */
 export interface Opening {
   /** The interface that gives its device an address space. */
-  readonly iommu: 'iommufd' | 'container';
+  readonly iommu: IommuInterface;
   /** The NUMA node of its memory, on a machine with several. */
   readonly numaNode?: number;
 }

@@ -3,6 +3,7 @@ import { ownershipRemedy } from '../device-node.ts';
 import { whyNoAddon } from '../native/processor.ts';
 import { whichElse } from '../pci/absent.ts';
 import { type FunctionFacts, isVfioDriver } from '../pci/facts.ts';
+import type { IommuInterface } from '../pci/transport.ts';
 import type { Machine, NodeState } from './machine.ts';
 
 /** One thing that keeps something from working, and the command that ends it. */
@@ -186,10 +187,7 @@ export function functionProblems(facts: FunctionFacts, machine: Machine): Proble
 }
 
 /** The interface that `openPci` would choose: the first of the two whose nodes this user may open. */
-export function interfaceOf(
-  facts: FunctionFacts | undefined,
-  machine: Machine,
-): 'iommufd' | 'container' | undefined {
+export function interfaceOf(facts: FunctionFacts | undefined, machine: Machine): IommuInterface | undefined {
   if (facts?.group === undefined) return undefined;
   const { vfio, iommufd } = machine.nodes;
   const usable = (path: string | undefined) => path !== undefined && stateOf(path, machine) === 'usable';

@@ -69,7 +69,8 @@ export class IommufdAddressSpace extends VfioAddressSpace {
     if (result < 0) throw this.windowError(result, iova, window, offset, size);
     const end = window.onAnswer(() => {
       this.#native.ioasUnmap(this.#ioas, iova, size);
-      map();
+      const again = map();
+      if (again < 0) warnNotRenewed(this.windowError(again, iova, window, offset, size), iova, size);
     });
     this.#windows.set(iova, end);
   }
@@ -117,6 +118,12 @@ export class IommufdAddressSpace extends VfioAddressSpace {
   #divides({ alignment }: IoasInfo): boolean {
     return this.pageSize % Number(alignment) === 0;
   }
+}
+
+/** Nobody asked for the renewal, so there is no caller to throw to; the device's next access is a fault. */
+function warnNotRenewed({ code, message }: DmaError, iova: number, size: number): void {
+  const what = `the mapping of registers at 0x${iova.toString(16)}, ${size} bytes, ended when they ceased to answer and cannot be made again`;
+  process.emitWarning(`${what}: ${message}`, { code: 'USERDMA_REGISTERS_UNMAPPED', detail: code });
 }
 
 function noRegisters(): DmaError {

@@ -129,6 +129,12 @@ export function isDescriptor(target: unknown): target is PciDescriptor {
   return typeof target === 'object' && target !== null && 'fd' in target;
 }
 
+/**
+ * Interfaces of the kernel through which VFIO gives a device an address space: an IOAS of /dev/iommu, or a container of
+ * /dev/vfio/vfio.
+ */
+export type IommuInterface = 'iommufd' | 'container';
+
 /** Options of every way to open a function. */
 export interface OpenOptions {
   /**
@@ -137,7 +143,7 @@ export interface OpenOptions {
    * `PciFunction.domain.name` tells which one is in use (`iommufd` or `type1`). A function that joins a domain
    * uses the interface of that domain.
    */
-  readonly iommu?: 'iommufd' | 'container';
+  readonly iommu?: IommuInterface;
   /**
    * The token (a UUID) of a physical function with virtual ones, if all of them are bound to vfio-pci. The physical
    * function is opened with a token first, and each virtual function is opened with the same one.

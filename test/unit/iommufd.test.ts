@@ -1,4 +1,5 @@
 /** iommufd without a kernel that has it: which interface is chosen, which function a descriptor is of, and the errors. */
+import { once } from 'node:events';
 import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -160,6 +161,28 @@ describe('addresses of an IOAS', () => {
     space.close();
     window.answer();
     expect([calls, window.isRevocable]).toEqual([[], false]);
+  });
+
+  it('of registers warn if they cannot be made again', async () => {
+    const results = [0, -14];
+    const kernel = {
+      ...native(4096n, [0n, 0xfffffn]),
+      ioasMapWindow: () => results.shift() ?? 0,
+      ioasUnmap: () => 0,
+    };
+    const space = new IommufdAddressSpace(kernel, 1, 4096);
+    const window = new VfioWindow(8192, 5);
+    space.mapWindow(0x1000, window, 0, 4096, 'read');
+    const warned = once(process, 'warning');
+    window.answer();
+    const [warning] = (await warned) as [Error & { code: string }];
+    expect(warning.code).toBe('USERDMA_REGISTERS_UNMAPPED');
+    expect(warning.message).toMatch(
+      /at 0x1000, 4096 bytes.*cannot be made again: .*does not answer.*memory decode/,
+    );
+    // The mapping may still be removed, and is renewed the next time.
+    window.answer();
+    expect([results, space.unmap(0x1000, 4096)]).toEqual([[], 0]);
   });
 
   it('of registers are refused with the reason', () => {

@@ -13,9 +13,7 @@ import type { HugePages } from '../../memory/hugepages.ts';
 import type { MemfdMemory } from '../../memory/memfd.ts';
 import type { Handle } from '../../native/addon.ts';
 import type { FunctionFacts } from '../facts.ts';
-
-/** Interfaces of the kernel through which VFIO gives a device an address space. */
-export type IommuInterface = 'iommufd' | 'container';
+import type { IommuInterface } from '../transport.ts';
 
 /** A function to be opened. */
 export interface Target {

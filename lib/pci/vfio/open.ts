@@ -16,11 +16,17 @@ import type { Addon } from '../../native/addon.ts';
 import { loadAddon } from '../../native/load.ts';
 import { parseAddress } from '../address.ts';
 import { readFacts } from '../facts.ts';
-import { isDescriptor, type OpenedFunction, type OpenOptions, type PciDescriptor } from '../transport.ts';
+import {
+  type IommuInterface,
+  isDescriptor,
+  type OpenedFunction,
+  type OpenOptions,
+  type PciDescriptor,
+} from '../transport.ts';
 import { ContainerDomain } from './container.ts';
 import { addressOf } from './descriptor.ts';
 import { diagnose } from './diagnose.ts';
-import type { IommuInterface, VfioDomain } from './domain.ts';
+import type { VfioDomain } from './domain.ts';
 import { VfioGroup } from './group.ts';
 import { IommufdDomain, type IommufdTarget } from './iommufd.ts';
 import { KernelLog } from './kernel-log.ts';
