@@ -1,7 +1,5 @@
 /** A device of the virtual machine that is pulled out and put back. */
-import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
-import { whyAbsent } from '../absent.ts';
 import { until } from '../until.ts';
 import type { Monitor } from './monitor.ts';
 
@@ -27,24 +25,14 @@ const PATIENCE = 1000;
 /** Milliseconds between two looks. */
 const LOOK = 5;
 
-/**
- * As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. Where the
- * button is not heard while VFIO holds the group, the kernel is told to remove the device first.
- */
-export async function pullOut(monitor: Monitor, { address, id }: Pluggable): Promise<void> {
+/** As somebody does who presses the button of the slot: the kernel asks the driver for the device, and waits. */
+export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
   monitor.forgetEvents();
-  if (whyAbsent('slot-button') !== undefined) await remove(address);
   await monitor.execute('device_del', { id });
   // Now and then the event arrives only with the answer to the next command: so there is one.
   const isGone = async () =>
     (await monitor.event('DEVICE_DELETED', id, PATIENCE)) || !(await monitor.knows(id));
   await until(isGone, `${id} leaves its slot`, LOOK);
-}
-
-/** The kernel waits for the driver: not in this thread. */
-function remove(address: string): Promise<void> {
-  const child = spawn('/bin/sh', ['-c', `echo 1 > ${PCI}/devices/${address}/remove`], { stdio: 'ignore' });
-  return new Promise((resolve, reject) => child.on('error', reject).on('exit', () => resolve()));
 }
 
 /** Back into its slot, and to vfio-pci. */
