@@ -10,9 +10,11 @@ import { DmaError, type DmaReport } from '../../lib/index.ts';
 import type { Fault } from '../../lib/sim/index.ts';
 import { describeWith, whyAbsent } from '../absent.ts';
 import { assert, it } from '../harness.ts';
+import { PAGE as SYSTEM_PAGE } from '../page.ts';
 import { copyDeviceMemory, differences } from './device-memory.ts';
 import { start, worlds } from './worlds.ts';
 
+/** Bytes of a page of the controller. */
 const PAGE = 4096;
 const BLOCK = 512;
 /** Bytes of addresses that the wild commands go over. */
@@ -93,9 +95,9 @@ async function withScene(
   }
 }
 
-/** The first whole page after it. */
+/** The first whole page of the system after it. */
 function inside(address: bigint): bigint {
-  return (address | 0xfffn) + 1n;
+  return (address | BigInt(SYSTEM_PAGE - 1)) + 1n;
 }
 
 function pointer(prp1: bigint, prp2 = 0n): DataPointer {

@@ -9,6 +9,10 @@ import { edu, nic, nvme, real } from './worlds.ts';
 const counted = (interrupt: Interrupt, count: number): Promise<void> =>
   until(() => interrupt.count >= count, `interrupt ${count} arrives`);
 
+/** With the interrupt controller of Arm Linux 7 can, and 6.12 cannot. */
+const addsVectors =
+  process.arch !== 'arm64' || Number.parseInt(process.env.USERDMA_TEST_LINUX ?? '', 10) >= 7;
+
 const soon = (): { signal: AbortSignal } => ({ signal: AbortSignal.timeout(20_000) });
 
 describe(`MSI-X of ${nvme.name}`, () => {
@@ -89,14 +93,18 @@ describe(`MSI-X of ${nvme.name}`, () => {
   });
 
   if (real) {
-    it('takes of the system what is armed and the first', () => {
+    it('takes of the system what is armed and the first, or all where the kernel cannot add any', () => {
       const taken = (): number => readdirSync(`/sys/bus/pci/devices/${fn.address}/msi_irqs`).length;
-      fn.interrupts.msix(63);
-      assert.equal(taken(), 2);
-      fn.interrupts.msix(31);
-      assert.equal(taken(), 3);
-      fn.interrupts.msix(0);
-      assert.equal(taken(), 3);
+      const all = fn.interrupts.limit('msix');
+      const vectors: readonly [number, number][] = [
+        [63, 2],
+        [31, 3],
+        [0, 3],
+      ];
+      for (const [vector, count] of vectors) {
+        fn.interrupts.msix(vector);
+        assert.equal(taken(), addsVectors ? count : all);
+      }
     });
   }
 });
