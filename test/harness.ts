@@ -49,7 +49,7 @@ async function vitestApi(): Promise<TestApi> {
  * Milliseconds until a test of the guest is given up, so that what follows it still runs. Where the clock jumps, a
  * deadline says nothing of the time that passed: there the machine's own limit ends everything.
  */
-const DEADLINE = process.env.USERDMA_TEST_CLOCK === 'host' ? 600_000 : undefined;
+const DEADLINE = process.env.USERDMA_TEST_CLOCK === 'host' ? 300_000 : undefined;
 
 const nodeApi: TestApi = {
   describe: (name, body) => void node.describe(name, body),

@@ -83,7 +83,7 @@ async function runInGuest(cell: Cell, folder: string): Promise<BootResult[]> {
   const chosen = {
     ...{ MACHINE: cell.machines!.join(','), KERNEL: cell.kernel, QEMU: cell.qemu, IOMMU: cell.iommu },
     ...{ NODE: cell.node, RESULTS: results },
-    LIMIT: process.env.USERDMA_VM_LIMIT ?? '2400',
+    LIMIT: process.env.USERDMA_VM_LIMIT ?? '1200',
   };
   const variables = Object.entries(chosen).flatMap(([name, value]) =>
     value === undefined ? [] : [[`USERDMA_VM_${name}`, value]],
