@@ -1,4 +1,5 @@
 /** A device of the virtual machine that is pulled out and put back. */
+import { spawn } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { until } from '../until.ts';
 import type { Monitor } from './monitor.ts';
@@ -33,6 +34,18 @@ export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void
   const isGone = async () =>
     (await monitor.event('DEVICE_DELETED', id, PATIENCE)) || !(await monitor.knows(id));
   await until(isGone, `${id} leaves its slot`, LOOK);
+}
+
+/** Taken by a program: the kernel asks the driver for the device, and waits, not in this thread. */
+export function remove(address: string): Promise<void> {
+  const child = spawn('/bin/sh', ['-c', `echo 1 > ${PCI}/devices/${address}/remove`], { stdio: 'ignore' });
+  return new Promise((resolve, reject) => child.on('error', reject).on('exit', () => resolve()));
+}
+
+/** Found again by the kernel, and given to vfio-pci. */
+export async function findAgain(address: string): Promise<void> {
+  writeFileSync(`${PCI}/rescan`, '1');
+  await bindVfio(address);
 }
 
 /** Back into its slot, and to vfio-pci. */
