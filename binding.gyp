@@ -37,7 +37,7 @@
     'target_name': 'bench_comparators',
     'conditions': [
       ['OS=="linux"', {
-        'sources': ['test/bench/comparators.cc'],
+        'sources': ['test/bench/comparators.cc', 'test/bench/wakeups.cc'],
       }, {
         'type': 'none',
       }],

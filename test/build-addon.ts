@@ -25,7 +25,9 @@ function addonPath(root: string): string {
 
 function nativeSources(root: string): string[] {
   const native = join(root, 'native');
-  const tests = ['access/access_probe.cc', 'bench/comparators.cc'].map((name) => join(root, 'test', name));
+  const tests = ['access/access_probe.cc', 'bench/comparators.cc', 'bench/wakeups.cc'].map((name) =>
+    join(root, 'test', name),
+  );
   // The folder itself: its time tells of files that went.
   const all = (folder: string) => [folder, ...readdirSync(folder).map((name) => join(folder, name))];
   const kernel = join(root, 'test', 'native', 'fake_kernel');

@@ -5,6 +5,9 @@ import type { InterruptAccess, InterruptKind } from './access.ts';
 import { Vectors } from './vectors.ts';
 import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
 
+/** `then` of it is a microtask without the AsyncResource that `queueMicrotask` of Node.js makes: a third of a wait. */
+const SETTLED = Promise.resolve();
+
 /** Options of `intx`. */
 export interface IntxOptions {
   /**
@@ -27,8 +30,9 @@ export class Interrupt {
   readonly #access: InterruptAccess;
   readonly #autoUnmask: boolean;
   readonly #onClose: (interrupt: Interrupt) => void;
-  readonly #waiters = new Set<Waiter>();
-  readonly #listeners = new Set<(count: number) => void>();
+  #waiters = new Set<Waiter>();
+  /** Copied when it changes, so that a delivery goes through those that there were when it began. */
+  #listeners: readonly ((count: number) => void)[] = [];
   #count = 0;
   #deliveries = 0;
   #pending = 0;
@@ -36,6 +40,7 @@ export class Interrupt {
   #closed = false;
   /** What the system was told last. */
   #ref = false;
+  readonly #tellRef = (): void => this.#updateRef();
   #failure: DmaError | undefined;
 
   /** @internal */
@@ -104,7 +109,7 @@ export class Interrupt {
           this.#waiters.delete(waiter);
           // Code that awaits the promise runs first. If it waits again, as a driver does in its loop, the vector
           // still keeps the process alive, and there is nothing to tell the system.
-          queueMicrotask(() => this.#updateRef());
+          void SETTLED.then(this.#tellRef);
           if (this.#waiters.size === 0) this.#access.setWaiting?.(this.kind, this.vector, false);
         },
       });
@@ -138,10 +143,10 @@ export class Interrupt {
     // An interrupt that neither a listener nor a wait received has left the line masked. Unmask it, so that the
     // device can interrupt again.
     if (this.#pending > 0) this.#told();
-    this.#listeners.add(listener);
+    if (!this.#listeners.includes(listener)) this.#listeners = [...this.#listeners, listener];
     this.#updateRef();
     return () => {
-      this.#listeners.delete(listener);
+      this.#listeners = this.#listeners.filter((other) => other !== listener);
       this.#updateRef();
     };
   }
@@ -172,7 +177,7 @@ export class Interrupt {
     this.#closed = true;
     clearImmediate(this.#unmasking);
     this.#access.disable(this.kind, this.vector);
-    this.#listeners.clear();
+    this.#listeners = [];
     for (const waiter of [...this.#waiters]) waiter.reject(this.#closedError());
     this.#onClose(this);
   }
@@ -186,13 +191,20 @@ export class Interrupt {
     if (this.#closed) return;
     this.#count += count;
     this.#deliveries++;
-    if (this.#waiters.size === 0) this.#pending += count;
-    if (this.#waiters.size > 0 || this.#listeners.size > 0) this.#told();
-    for (const waiter of [...this.#waiters]) waiter.resolve(count);
+    const waiters = this.#waiters;
+    const listeners = this.#listeners;
+    if (waiters.size > 0 || listeners.length > 0) this.#told();
+    if (waiters.size > 0) {
+      // A wait that begins meanwhile is for the next interrupt.
+      this.#waiters = new Set();
+      for (const waiter of waiters) waiter.resolve(count);
+    } else {
+      this.#pending += count;
+    }
     // Each listener is independent: if one throws, the others are still called. A listener that another one removed
     // is not called.
-    for (const listener of [...this.#listeners]) {
-      if (!this.#listeners.has(listener)) continue;
+    for (const listener of listeners) {
+      if (this.#listeners !== listeners && !this.#listeners.includes(listener)) continue;
       try {
         listener(count);
       } catch (error) {
@@ -219,13 +231,13 @@ export class Interrupt {
   /** No interrupt will come any more. */
   #fail(error: DmaError): void {
     this.#failure = error;
-    this.#listeners.clear();
+    this.#listeners = [];
     for (const waiter of [...this.#waiters]) waiter.reject(error);
     this.#updateRef();
   }
 
   #updateRef(): void {
-    const ref = this.#waiters.size > 0 || this.#listeners.size > 0;
+    const ref = this.#waiters.size > 0 || this.#listeners.length > 0;
     if (this.#closed || ref === this.#ref) return;
     this.#ref = ref;
     this.#access.setRef(this.kind, this.vector, ref);

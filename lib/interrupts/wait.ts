@@ -94,7 +94,7 @@ export class Waiter {
 
   #end(): void {
     const { signal } = this.#parts;
-    clearTimeout(this.#timer);
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
     if (signal !== undefined) removeAbortAction(signal, this.#onAbort);
     this.#parts.onEnd();
   }

@@ -4,7 +4,6 @@
 // nanoseconds` that runs `count` rounds of it between two looks at the clock. V8 is not in the loop.
 #include <linux/vfio.h>
 #include <napi.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -17,8 +16,9 @@
 #include <ctime>
 #include <memory>
 #include <random>
-#include <thread>
 #include <vector>
+
+#include "wakeups.h"
 
 namespace {
 
@@ -264,52 +264,6 @@ Napi::Value StoreRegisters(const Napi::CallbackInfo& info) {
   });
 }
 
-/** The times at which signals were sent and came: nanoseconds of CLOCK_MONOTONIC. */
-using Times = std::vector<double>;
-
-/** Signals the eventfd once for each time, with pauses in which the receiver falls asleep. */
-void Send(int fd, Times* sent) {
-  const uint64_t one = 1;
-  for (double& time : *sent) {
-    const timespec pause = {0, 300'000};
-    nanosleep(&pause, nullptr);
-    time = Now();
-    if (write(fd, &one, sizeof one) != sizeof one) return;
-  }
-}
-
-Napi::Value ToArray(Napi::Env env, const Times& times) {
-  auto array = Napi::Float64Array::New(env, times.size());
-  std::copy(times.begin(), times.end(), array.Data());
-  return array;
-}
-
-/** signals(fd, count): another thread signals the eventfd. The result is a function that waits for its end, and
- * returns the times. */
-Napi::Value Signals(const Napi::CallbackInfo& info) {
-  const int fd = static_cast<int>(Argument(info, 0));
-  auto sent = std::make_shared<Times>(Argument(info, 1));
-  auto thread = std::make_shared<std::thread>([fd, sent] { Send(fd, sent.get()); });
-  return Napi::Function::New(info.Env(), [sent, thread](const Napi::CallbackInfo& end) {
-    if (thread->joinable()) thread->join();
-    return ToArray(end.Env(), *sent);
-  });
-}
-
-/** wakeups(count): nanoseconds from a signal to a thread in C that waits in read(). */
-Napi::Value Wakeups(const Napi::CallbackInfo& info) {
-  Times sent(Argument(info, 0));
-  Times took(sent.size());
-  const int fd = eventfd(0, EFD_CLOEXEC | EFD_SEMAPHORE);
-  std::thread sender(Send, fd, &sent);
-  uint64_t count;
-  for (size_t i = 0; i < took.size(); i++) took[i] = read(fd, &count, sizeof count) == sizeof count ? Now() : 0;
-  sender.join();
-  close(fd);
-  for (size_t i = 0; i < took.size(); i++) took[i] -= sent[i];
-  return ToArray(info.Env(), took);
-}
-
 /** Two rings of the 82574's legacy descriptors, packets for them, a NIC that is only memory, and the
  * forwarding loop of ixy: what examples/nic does, in C. */
 class Forwarder {
@@ -484,10 +438,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   add("walkHoles", WalkHoles);
   add("mmapPair", MmapPair);
   add("store", StoreRegisters);
-  add("signals", Signals);
-  add("wakeups", Wakeups);
   add("vfioPair", VfioPair);
   add("forward", Forward);
+  InitWakeups(env, exports);
   return exports;
 }
 

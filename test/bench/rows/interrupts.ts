@@ -1,15 +1,26 @@
-/** From the signal of an eventfd, as VFIO sends it for an interrupt, to the driver's code. */
-import type { Interrupt } from '../../../lib/index.ts';
+/**
+ * From the signal of an eventfd to the driver's code. Each round has some signals to this side and some to a thread in C,
+ * and its figure is their median. Sender and receiver are on one processor, as an interrupt is handled where it arrives.
+ * A processor that sleeps in between has to wake up, and comes back with cold caches. So each row is measured on one that
+ * sleeps, and on one that another thread keeps awake. In the virtual machine VFIO sends the signals.
+ */
+import { readdirSync, readlinkSync } from 'node:fs';
+import { type Interrupt, openPci } from '../../../lib/index.ts';
 import type { InterruptAccess } from '../../../lib/interrupts/access.ts';
 import { Interrupts } from '../../../lib/interrupts/interrupt.ts';
 import { loadAddon } from '../../../lib/native/load.ts';
-import { comparators } from '../comparators.ts';
+import { VFIO_IRQ } from '../../../lib/native/vfio.ts';
+import { comparators, type Source } from '../comparators.ts';
 import { QUICK } from '../measure.ts';
-import type { Outcome, Row } from '../row.ts';
+import type { Outcome, Row, Target } from '../row.ts';
 
-const SIGNALS = QUICK ? 500 : 4000;
-/** Until the code is optimised. */
-const WARM_UP = SIGNALS / 4;
+const ROUNDS = QUICK ? 3 : 20;
+const SIGNALS = 200;
+/** Rounds that are not counted: until the code is optimised. */
+const WARM_UP = QUICK ? 1 : 5;
+const EVENTFD: Source = [SIGNALS, 300];
+
+type Came = (count: number) => void;
 
 /** The vectors of a function whose device is the program: each is an eventfd of the addon. */
 class Eventfds implements InterruptAccess {
@@ -19,7 +30,7 @@ class Eventfds implements InterruptAccess {
   limit(): number {
     return 1;
   }
-  enable(_kind: unknown, _vector: number, deliver: (count: number) => void): void {
+  enable(_kind: unknown, _vector: number, deliver: Came): void {
     this.handle = this.#native.interruptCreate(deliver);
   }
   disable(): void {
@@ -35,59 +46,149 @@ class Eventfds implements InterruptAccess {
   }
 }
 
-/** Calls `came` with the number of interrupts, until `signal.aborted`. */
-type Receive = (
-  interrupt: Interrupt,
-  came: (count: number) => void,
-  signal: AbortSignal,
-) => Promise<void> | void;
+/** The two ways in which a driver gets interrupts. They end when the interrupt is closed. */
+const WAYS = {
+  listener: (interrupt: Interrupt, came: Came) => void interrupt.listen(came),
+  wait: async (interrupt: Interrupt, came: Came) => {
+    try {
+      for (;;) came(await interrupt.wait());
+    } catch {
+      // The row closed the interrupt.
+    }
+  },
+} as const;
+type Way = keyof typeof WAYS;
 
-/** @param receive how the driver gets its interrupts */
-async function latencies(receive: Receive): Promise<Float64Array> {
-  const access = new Eventfds();
-  const interrupt = new Interrupts(access).msi(0);
-  const times = new Float64Array(SIGNALS);
-  const end = new AbortController();
-  let done = 0;
-  const all = new Promise<void>((resolve) => {
-    const came = (count: number): void => {
-      times.fill(Number(process.hrtime.bigint()), done, done + count);
-      done += count;
-      if (done === SIGNALS) resolve();
-    };
-    void receive(interrupt, came, end.signal);
-  });
-  const sent = comparators().signals(access.fd, SIGNALS);
-  await all;
-  end.abort();
-  interrupt.close();
-  const starts = sent();
-  return times.map((time, i) => time - starts[i]!);
+/** The times at which the signals of a round came. */
+class Arrivals {
+  readonly #times = new Float64Array(SIGNALS);
+  #done = 0;
+  #end = (): void => {};
+  readonly came: Came = (count) => {
+    this.#times.fill(Number(process.hrtime.bigint()), this.#done, this.#done + count);
+    this.#done += count;
+    if (this.#done === SIGNALS) this.#end();
+  };
+
+  /** One round: nanoseconds from each signal. @param fd the eventfd, where this process signals it */
+  async round(source: Source, fd = -1): Promise<Float64Array> {
+    this.#done = 0;
+    const all = new Promise<void>((resolve) => {
+      this.#end = resolve;
+    });
+    const sent = comparators().signals(fd, ...source);
+    await all;
+    const starts = sent();
+    return this.#times.map((time, i) => time - starts[i]!);
+  }
 }
 
-function row(name: string, receive: Receive): Row {
+const at = (of: readonly number[], share: number): number =>
+  of.toSorted((a, b) => a - b)[Math.floor(share * (of.length - 1))]!;
+
+async function inTurns(
+  label: string,
+  source: Source,
+  ours: () => Float64Array | Promise<Float64Array>,
+): Promise<Outcome> {
+  const own: number[][] = [];
+  const theirs: number[][] = [];
+  for (let round = -WARM_UP; round < ROUNDS; round++) {
+    const mine = [...(await ours())];
+    const others = [...comparators().wakeups(...source)];
+    if (round < 0) continue;
+    own.push(mine);
+    theirs.push(others);
+  }
+  const medians = (of: number[][]) => of.map((round) => at(round, 0.5));
+  const microseconds = (of: number[][], share: number) => at(of.flat(), share) / 1000;
   return {
-    name: `interrupts: eventfd to ${name}`,
-    targets: [{ ratio: 2 }],
-    async run(): Promise<Outcome> {
-      const ours = (await latencies(receive)).subarray(WARM_UP);
-      const theirs = comparators().wakeups(SIGNALS).subarray(WARM_UP);
-      const p99 = (of: Float64Array) => of.slice().sort()[Math.floor(0.99 * of.length)]! / 1000;
-      return {
-        ours: { label: name, rounds: [...ours] },
-        theirs: { label: 'C thread in read()', rounds: [...theirs] },
-        counts: { 'p99, us': p99(ours), 'p99 of C, us': p99(theirs) },
-      };
+    ours: { label, rounds: medians(own) },
+    theirs: { label: 'C thread in read()', rounds: medians(theirs) },
+    counts: {
+      'p10, us': microseconds(own, 0.1),
+      'p10 of C, us': microseconds(theirs, 0.1),
+      'p99, us': microseconds(own, 0.99),
+      'p99 of C, us': microseconds(theirs, 0.99),
     },
   };
 }
 
-export const interruptRows: readonly Row[] = [
-  row('listener', (interrupt, came) => void interrupt.listen(came)),
-  row('wait', async (interrupt, came, signal) => {
-    while (!signal.aborted) {
-      const count = await interrupt.wait().catch(() => 0);
-      if (!signal.aborted) came(count);
+async function toWay(way: Way): Promise<Outcome> {
+  const access = new Eventfds();
+  using interrupt = new Interrupts(access).msi(0);
+  const arrivals = new Arrivals();
+  WAYS[way](interrupt, arrivals.came);
+  return await inTurns(way, EVENTFD, () => arrivals.round(EVENTFD, access.fd));
+}
+
+/** What Node.js takes without the library's own part. */
+async function toCallback(): Promise<Outcome> {
+  const access = new Eventfds();
+  const arrivals = new Arrivals();
+  access.enable(undefined, 0, arrivals.came);
+  try {
+    return await inTurns('callback', EVENTFD, () => arrivals.round(EVENTFD, access.fd));
+  } finally {
+    access.disable();
+  }
+}
+
+const toLibuv = (): Promise<Outcome> =>
+  inTurns('libuv alone', EVENTFD, () => comparators().loopWakeups(...EVENTFD));
+
+function rowOf(awake: boolean, to: string, targets: readonly Target[], measure: () => Promise<Outcome>): Row {
+  return {
+    name: `interrupts: eventfd to ${to}, ${awake ? 'awake' : 'asleep'}`,
+    targets,
+    run: () => {
+      comparators().keepTo(awake);
+      return measure();
+    },
+  };
+}
+
+/** The descriptor of the function that is open. */
+function deviceFd(): number {
+  const fd = readdirSync('/proc/self/fd').find((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`) === 'anon_inode:[vfio-device]';
+    } catch {
+      return false; // the descriptor of the listing itself
     }
-  }),
+  });
+  if (fd === undefined) throw new Error('no function is open through VFIO');
+  return Number(fd);
+}
+
+async function byVfio(way: Way): Promise<Outcome> {
+  const address = process.env.USERDMA_TEST_EDU;
+  if (address === undefined) throw new Error('no function: run it with `npm run vm`');
+  await using fn = await openPci(address);
+  // On an emulated processor a wake takes longer than the pause of the other rows.
+  const source: Source = [SIGNALS, 5000, deviceFd(), VFIO_IRQ.msi];
+  // A vector signals one eventfd, so the two sides arm it in turn.
+  return await inTurns(way, source, async () => {
+    using interrupt = fn.interrupts.msi(0);
+    const arrivals = new Arrivals();
+    WAYS[way](interrupt, arrivals.came);
+    return await arrivals.round(source);
+  });
+}
+
+export const interruptRows: readonly Row[] = [
+  ...[true, false].flatMap((awake) => [
+    rowOf(awake, 'listener', [{ ratio: 2 }], () => toWay('listener')),
+    rowOf(awake, 'wait', [{ ratio: 2 }], () => toWay('wait')),
+    rowOf(awake, 'callback of the addon', [], toCallback),
+    rowOf(awake, 'libuv alone', [], toLibuv),
+  ]),
+  ...(['listener', 'wait'] as const).map(
+    (way): Row => ({
+      name: `vfio: interrupt to ${way}`,
+      world: 'vm',
+      targets: [{ ratio: 2 }],
+      run: () => byVfio(way),
+    }),
+  ),
 ];
