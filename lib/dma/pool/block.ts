@@ -75,7 +75,7 @@ const LONGEST_LOOP = 256;
 // These are not exported: V8 folds a module's own constants, but loads imported ones.
 const REVOKED = -2;
 /** Each pool has a mark for its allocated blocks, this or below, so that one comparison tells that a block is its. */
-const HELD = -3;
+const HELD = -4;
 const LOWEST = -(2 ** 30);
 
 /** The link of no block. */
@@ -99,7 +99,7 @@ export class PoolBlock implements DmaPoolBlock {
   /** The offset in the chunk. */
   declare readonly at: number;
   declare readonly index: number;
-  /** The index of the next free block, or the pool's END, or its mark, or REVOKED. All but indices are negative. */
+  /** The index of the next free block, or the pool's END, or its mark, or STACKED (stack.ts), or REVOKED. All but indices are negative. */
   declare link: number;
   declare view: Uint8Array<ArrayBuffer> | undefined;
   declare address: bigint | undefined;

@@ -168,17 +168,20 @@ export class DmaPool {
    * @param into an array, used over and over: its first `count` elements become the blocks
    * @param count at most the length of the array, which is the default
    * @returns false, and nothing is allocated, where `alloc` would return null
-   * @throws DmaError EINVAL array or count · and as `alloc`; then nothing is allocated
+   * @throws DmaError EINVAL array or count · EBUSY the array of another batch calls this (a Proxy, or one with getters) ·
+   *   and as `alloc`; then nothing is allocated
    */
   allocMany(into: (DmaPoolBlock | undefined)[], count: number = into?.length): boolean {
     checkBatch(into, Array.isArray(into), count);
-    if (count > this.#stack.count && !this.#restock(count)) return false;
+    const stack = this.#stack;
+    if (stack.busy) throw this.#inBatch();
+    if (count > stack.count && !this.#restock(count)) return false;
     try {
-      this.#stack.take(into as PoolBlock[], count, this.#mark);
+      stack.take(into as PoolBlock[], count, this.#mark);
     } catch {
-      throw this.#unwritable(into, count);
+      throw this.#unwritable(into, stack);
     }
-    this.#active += count;
+    this.#changed(stack, count);
     return true;
   }
 
@@ -186,16 +189,17 @@ export class DmaPool {
    * Free many blocks at once, all or none (rte_mempool_put_bulk).
    * @param blocks an array whose first `count` elements are the blocks
    * @throws DmaError EINVAL array or count, or one of the blocks is not a block of this pool, was freed before, or
-   *   stands there twice; then none is freed · ENODEV the pool is destroyed
+   *   stands there twice; then none is freed · EBUSY as `allocMany` · ENODEV the pool is destroyed
    */
   freeMany(blocks: readonly (DmaPoolBlock | undefined)[], count: number = blocks?.length): void {
     checkBatch(blocks, Array.isArray(blocks), count);
-    const bad = this.#stack.give(blocks as readonly PoolBlock[], count, this.#mark);
-    if (bad >= 0) {
-      const block = blocks[bad] as PoolBlock;
-      throw this.refuse('released-twice', block, this.#refusal(block));
-    }
-    this.#freed(count);
+    const stack = this.#stack;
+    if (stack.busy) throw this.#inBatch();
+    const bad = stack.give(blocks as readonly PoolBlock[], count, this.#mark);
+    this.#changed(stack, bad < 0 ? -count : 0);
+    if (bad < 0) return;
+    const block = blocks[bad] as PoolBlock;
+    throw this.refuse('released-twice', block, this.#refusal(block));
   }
 
   /**
@@ -206,25 +210,28 @@ export class DmaPool {
    */
   allocIndices(into: BlockIndices, count: number = into?.length): boolean {
     checkBatch(into, areIndices(into), count);
-    if (count > this.#stack.count && !this.#restock(count)) return false;
+    const stack = this.#stack;
+    if (stack.busy) throw this.#inBatch();
+    if (count > stack.count && !this.#restock(count)) return false;
     try {
-      this.#stack.takeIndices(into, count, this.#mark);
+      stack.takeIndices(into, count, this.#mark);
     } catch {
-      throw this.#unwritable(into, count);
+      throw this.#unwritable(into, stack);
     }
-    this.#active += count;
+    this.#changed(stack, count);
     return true;
   }
 
   /** As `freeMany`, by index. @throws DmaError as `freeMany` */
   freeIndices(indices: BlockIndices, count: number = indices?.length): void {
     checkBatch(indices, areIndices(indices), count);
-    const bad = this.#stack.giveIndices(indices, count, this.#mark);
-    if (bad >= 0) {
-      const block = this.block(indices[bad]!) as PoolBlock;
-      throw this.refuse('released-twice', block, this.#refusal(block));
-    }
-    this.#freed(count);
+    const stack = this.#stack;
+    if (stack.busy) throw this.#inBatch();
+    const bad = stack.giveIndices(indices, count, this.#mark);
+    this.#changed(stack, bad < 0 ? -count : 0);
+    if (bad < 0) return;
+    const block = this.block(indices[bad]!) as PoolBlock;
+    throw this.refuse('released-twice', block, this.#refusal(block));
   }
 
   /**
@@ -252,10 +259,12 @@ export class DmaPool {
    *
    * If blocks are still allocated, the device may still use them. So all memory stays mapped until the device is
    * closed, as the kernel leaks it on purpose. The pool ends in both cases.
-   * @throws DmaError EBUSY blocks are still allocated; the message says how many and where · ENODEV destroyed before
+   * @throws DmaError EBUSY blocks are still allocated; the message says how many and where; or the array of a batch calls
+   *   this, and then the pool does not end · ENODEV destroyed before
    */
   destroy(): void {
     if (this.#end !== undefined) throw this.#gone();
+    if (this.#stack.busy) throw this.#inBatch();
     const busy = this.#active === 0 ? undefined : this.#busy();
     const chunks = this.#chunks;
     this.#revoke('destroyed');
@@ -294,7 +303,8 @@ export class DmaPool {
   abandon(error: DmaError): void {
     this.#left = error;
     this.#top = END;
-    this.#stack.count = 0;
+    // A batch that is under way does so at its end.
+    if (!this.#stack.busy) this.#stack.count = 0;
     // `free` finds no allocated block any more, so that it adds none to the list, without a check of its own.
     this.#freeMark = NO_MARK;
   }
@@ -351,21 +361,39 @@ export class DmaPool {
   }
 
   /** The array of a batch, for example a frozen one, threw when a block was written to it. */
-  #unwritable(into: unknown, count: number): DmaError {
-    this.#stack.putBack(count);
+  #unwritable(into: unknown, stack: BlockStack): DmaError {
+    for (const block of stack.takenBefore()) {
+      if (block.link === this.#mark) stack.push(block);
+      // The program has freed the block meanwhile, which nobody had counted as allocated.
+      else this.#active++;
+    }
+    this.#changed(stack, 0);
     return argumentError('the batch', into, 'pass an array that can be written');
   }
 
-  /** A batch was freed. */
-  #freed(count: number): void {
-    this.#active -= count;
-    if (this.#left !== undefined) this.#stack.count = 0;
+  /**
+   * A batch allocated so many blocks, or freed them if `change` is negative. Its array may have run code of the program.
+   * @throws DmaError ENODEV the pool has ended meanwhile
+   */
+  #changed(stack: BlockStack, change: number): void {
+    if (stack !== this.#stack) {
+      stack.revoke();
+      throw this.#gone();
+    }
+    this.#active += change;
+    if (this.#left !== undefined) stack.count = 0;
+  }
+
+  #inBatch(): DmaError {
+    return new DmaError('EBUSY', `pool '${this.name}' is in the middle of a batch`, {
+      remedy: 'do not use the pool in a getter or a Proxy of the array of a batch',
+    });
   }
 
   /** Put blocks into the empty list of `alloc`. False if there is still no free block. */
   #refill(): boolean {
     const stack = this.#stack;
-    if (stack.count === 0) return this.#growIfPossible();
+    if (stack.count === 0 || stack.busy) return this.#growIfPossible();
     for (let moved = Math.min(stack.count, LOT); moved > 0; moved--) {
       const block = stack.pop();
       block.link = this.#top;

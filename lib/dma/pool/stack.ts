@@ -6,7 +6,8 @@
  *      alloc, free  <-> list  -- restocked when too few are here -->  stack <->  allocMany, freeMany
  *                        <------ when the list is empty ------------              allocIndices, freeIndices
  *
- * A batch is all or nothing: if one block cannot be freed, none is. The loops take four blocks a turn, because V8 does not
+ * A batch is all or nothing: if one block cannot be freed, none is. The array of a batch can run code of the program, if it
+ * is a Proxy or has getters. So the stack is busy meanwhile, and the pool leaves a busy stack alone. The loops take four blocks a turn, because V8 does not
  * unroll loops, and a turn costs as much as half a block.
  */
 import type { PoolBlock } from './block.ts';
@@ -14,13 +15,15 @@ import type { PoolBlock } from './block.ts';
 /** Memory for the indices of blocks. */
 export type BlockIndices = number[] | Int32Array | Uint32Array;
 
-/** The link of a block in the stack. It is no mark of an allocated block. */
-const STACKED = -1;
+/** The link of a block in the stack. No other block has it. */
+const STACKED = -3;
 
 /** A stack of free blocks of one pool. */
 export class BlockStack {
   /** The number of blocks in the stack. */
   count = 0;
+  /** True while a batch reads or writes the array of the program. */
+  busy = false;
   /**
    * The first `count` elements are the free blocks. The one that was freed last is the last. It is as long as there
    * are blocks, because V8 writes beyond the end of an array more slowly, and remembers that it had to.
@@ -49,8 +52,12 @@ export class BlockStack {
     return this.#blocks[this.#indices[--this.count]!]!;
   }
 
-  /** Allocate `count` blocks. There must be as many. @param mark the link of an allocated block */
+  /**
+   * Allocate `count` blocks. There must be as many. If the array throws, the stack stays busy until `takenBefore`.
+   * @param mark the link of an allocated block
+   */
   take(into: PoolBlock[], count: number, mark: number): void {
+    this.busy = true;
     const blocks = this.#blocks;
     const indices = this.#indices;
     let left = this.count;
@@ -72,10 +79,12 @@ export class BlockStack {
       into[i] = block;
     }
     this.count = left;
+    this.busy = false;
   }
 
   /** As `take`, by index. */
   takeIndices(into: BlockIndices, count: number, mark: number): void {
+    this.busy = true;
     const blocks = this.#blocks;
     const indices = this.#indices;
     let left = this.count;
@@ -97,6 +106,7 @@ export class BlockStack {
       into[i] = index;
     }
     this.count = left;
+    this.busy = false;
   }
 
   /**
@@ -106,97 +116,108 @@ export class BlockStack {
    * @returns -1, or the place of the first value that is no allocated block of the pool; then nothing was freed
    */
   give(from: readonly PoolBlock[], count: number, mark: number): number {
+    this.busy = true;
     const indices = this.#indices;
     const held = this.count;
-    let i = 0;
+    let done = 0;
     try {
-      for (; i + 4 <= count; i += 4) {
-        const first = from[i]!;
-        if (first.link !== mark) return this.#undo(i, mark);
+      for (; done + 4 <= count; done++) {
+        const first = from[done]!;
+        if (first.link !== mark) return this.#undo(done, mark);
         first.link = STACKED;
-        indices[held + i] = first.index;
-        const second = from[i + 1]!;
-        if (second.link !== mark) return this.#undo(i + 1, mark);
+        indices[held + done] = first.index;
+        const second = from[++done]!;
+        if (second.link !== mark) return this.#undo(done, mark);
         second.link = STACKED;
-        indices[held + i + 1] = second.index;
-        const third = from[i + 2]!;
-        if (third.link !== mark) return this.#undo(i + 2, mark);
+        indices[held + done] = second.index;
+        const third = from[++done]!;
+        if (third.link !== mark) return this.#undo(done, mark);
         third.link = STACKED;
-        indices[held + i + 2] = third.index;
-        const fourth = from[i + 3]!;
-        if (fourth.link !== mark) return this.#undo(i + 3, mark);
+        indices[held + done] = third.index;
+        const fourth = from[++done]!;
+        if (fourth.link !== mark) return this.#undo(done, mark);
         fourth.link = STACKED;
-        indices[held + i + 3] = fourth.index;
+        indices[held + done] = fourth.index;
       }
-      for (; i < count; i++) {
-        const block = from[i]!;
-        if (block.link !== mark) return this.#undo(i, mark);
+      for (; done < count; done++) {
+        const block = from[done]!;
+        if (block.link !== mark) return this.#undo(done, mark);
         block.link = STACKED;
-        indices[held + i] = block.index;
+        indices[held + done] = block.index;
       }
     } catch {
-      // One of these four has no fields, for example undefined. Asking each value first would cost a fifth of the loop.
-      return this.#undoUpTo(from, i, mark);
+      // The array threw, or has a value without fields, for example undefined. Asking each would cost a fifth of the loop.
+      return this.#undo(done, mark);
     }
     this.count = held + count;
+    this.busy = false;
     return -1;
   }
 
   /** As `give`, by index. */
   giveIndices(from: BlockIndices, count: number, mark: number): number {
+    this.busy = true;
     const blocks = this.#blocks;
     const total = blocks.length;
     const indices = this.#indices;
     const held = this.count;
-    let i = 0;
-    for (; i + 4 <= count; i += 4) {
-      const first = from[i]!;
-      const second = from[i + 1]!;
-      const third = from[i + 2]!;
-      const fourth = from[i + 3]!;
-      if (!isIndex(first, total) || blocks[first]!.link !== mark) return this.#undo(i, mark);
-      blocks[first]!.link = STACKED;
-      indices[held + i] = first;
-      if (!isIndex(second, total) || blocks[second]!.link !== mark) return this.#undo(i + 1, mark);
-      blocks[second]!.link = STACKED;
-      indices[held + i + 1] = second;
-      if (!isIndex(third, total) || blocks[third]!.link !== mark) return this.#undo(i + 2, mark);
-      blocks[third]!.link = STACKED;
-      indices[held + i + 2] = third;
-      if (!isIndex(fourth, total) || blocks[fourth]!.link !== mark) return this.#undo(i + 3, mark);
-      blocks[fourth]!.link = STACKED;
-      indices[held + i + 3] = fourth;
-    }
-    for (; i < count; i++) {
-      const index = from[i]!;
-      if (!isIndex(index, total) || blocks[index]!.link !== mark) return this.#undo(i, mark);
-      blocks[index]!.link = STACKED;
-      indices[held + i] = index;
+    let done = 0;
+    try {
+      for (; done + 4 <= count; done++) {
+        const first = from[done]!;
+        if (!isIndex(first, total) || blocks[first]!.link !== mark) return this.#undo(done, mark);
+        blocks[first]!.link = STACKED;
+        indices[held + done] = first;
+        const second = from[++done]!;
+        if (!isIndex(second, total) || blocks[second]!.link !== mark) return this.#undo(done, mark);
+        blocks[second]!.link = STACKED;
+        indices[held + done] = second;
+        const third = from[++done]!;
+        if (!isIndex(third, total) || blocks[third]!.link !== mark) return this.#undo(done, mark);
+        blocks[third]!.link = STACKED;
+        indices[held + done] = third;
+        const fourth = from[++done]!;
+        if (!isIndex(fourth, total) || blocks[fourth]!.link !== mark) return this.#undo(done, mark);
+        blocks[fourth]!.link = STACKED;
+        indices[held + done] = fourth;
+      }
+      for (; done < count; done++) {
+        const index = from[done]!;
+        if (!isIndex(index, total) || blocks[index]!.link !== mark) return this.#undo(done, mark);
+        blocks[index]!.link = STACKED;
+        indices[held + done] = index;
+      }
+    } catch {
+      return this.#undo(done, mark);
     }
     this.count = held + count;
+    this.busy = false;
     return -1;
   }
 
-  /** `take` of `count` blocks threw: they are free again. */
-  putBack(count: number): void {
-    for (let i = this.count - count; i < this.count; i++) this.#blocks[this.#indices[i]!]!.link = STACKED;
+  /** `take` threw: remove the blocks that it had allocated. @returns these blocks, the last one first */
+  takenBefore(): PoolBlock[] {
+    const taken: PoolBlock[] = [];
+    for (; this.count > 0; this.count--) {
+      const block = this.#blocks[this.#indices[this.count - 1]!]!;
+      if (block.link === STACKED) break;
+      taken.unshift(block);
+    }
+    this.busy = false;
+    return taken;
+  }
+
+  /** The pool has ended during a batch, which has marked blocks since. */
+  revoke(): void {
+    for (const block of this.#blocks) block.revoke();
   }
 
   /** The first `done` blocks of a batch are allocated again. @returns `done` */
   #undo(done: number, mark: number): number {
     const end = this.count + done;
     for (let i = this.count; i < end; i++) this.#blocks[this.#indices[i]!]!.link = mark;
+    this.busy = false;
     return done;
-  }
-
-  /** As `#undo`, of the blocks before the first value from `at` on that was not freed. @returns its place */
-  #undoUpTo(from: readonly unknown[], at: number, mark: number): number {
-    this.#undo(at, mark);
-    for (let place = at; ; place++) {
-      const block = this.#blocks[this.#indices[this.count + place]!];
-      if (block === undefined || block !== from[place]) return place;
-      block.link = mark;
-    }
   }
 }
 
