@@ -15,7 +15,7 @@ import { Controller, RECEIVE_VECTOR, TRANSMIT_VECTOR } from './controller.ts';
 import { type Packet, PacketPool } from './packet.ts';
 import { ReceiveRing } from './receive-ring.ts';
 import { CAUSE, E1000E_DEVICE, INTEL } from './registers.ts';
-import type { Receiver, Transmitter } from './ring.ts';
+import { checkDescriptors, type Receiver, type Transmitter } from './ring.ts';
 import { Counters, type Statistics } from './statistics.ts';
 import { TransmitRing } from './transmit-ring.ts';
 
@@ -58,6 +58,7 @@ export class E1000e implements Receiver, Transmitter {
    */
   constructor(fn: PciFunction, options: E1000eOptions = {}) {
     const { descriptors = 256, packets = 2 * descriptors + 256, loopback = false } = options;
+    checkDescriptors(descriptors);
     const { vendorId, deviceId } = fn.config;
     if (vendorId !== INTEL || deviceId !== E1000E_DEVICE) {
       const id = `${vendorId.toString(16).padStart(4, '0')}:${deviceId.toString(16).padStart(4, '0')}`;

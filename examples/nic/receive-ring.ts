@@ -10,7 +10,7 @@ import { type CoherentBuffer, type DmaDevice, DmaError } from '../../lib/index.t
 import { countDone } from './done.ts';
 import { BUFFER_SHIFT, LONGEST_FRAME, type Packet, type PacketPool, SHORTEST_FRAME } from './packet.ts';
 import { DESCRIPTOR, DONE, END_OF_PACKET, RECEIVE_ERRORS, REGISTER, ReceiveDescriptor } from './registers.ts';
-import { checkDescriptors, type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
+import { type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
 
 // V8 treats a module's own constants as constants, but loads imported ones from memory.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
@@ -39,9 +39,8 @@ export class ReceiveRing implements Receiver {
   #failure: DmaError | undefined;
   #dropped = 0;
 
-  /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */
+  /** @param count of descriptors, checked @throws DmaError ENOMEM, ENOSPC no memory */
   constructor(dma: DmaDevice, registers: Doorbell, pool: PacketPool, count: number) {
-    checkDescriptors(count);
     this.#registers = registers;
     this.#pool = pool;
     this.#entries = count;

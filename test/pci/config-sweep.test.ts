@@ -45,7 +45,7 @@ const EXPECTED: readonly Expected[] = [
       // Blocking of prefixes.
       'Express 0x29': [0x80],
       // Newer ones have the bits for reports of errors.
-      ...(qemuVersion() >= 11 ? { 'Express 0x08': [0xef, 0x70] } : {}),
+      ...(qemuVersion() >= 10 ? { 'Express 0x08': [0xef, 0x70] } : {}),
     },
     simulation: { ...PARITY, ...EXPRESS_OPTIONS },
   },

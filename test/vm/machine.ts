@@ -403,7 +403,7 @@ export const machines: readonly Machine[] = [
     devices: expressDevices.map(wide),
     monitor: true,
     absent: { iommu: 'no IOMMU keeps a device to what is mapped, or leads its DMA to registers' },
-    shared: ['nvme', 'edu'],
+    shared: ['nvme', 'nic', 'edu'],
   },
   oracle('translated', []),
   oracle('28-bit', []),

@@ -154,7 +154,7 @@ describe('virtual functions', () => {
 });
 
 describe('virtual functions of a network card', () => {
-  const VFS = 7;
+  const VFS = 8;
   const address = (): string => deviceOrSkip('USERDMA_TEST_IGB');
 
   it('are opened with the token, and have registers and interrupts of their own', async () => {
