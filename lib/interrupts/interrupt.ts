@@ -5,7 +5,7 @@ import type { InterruptAccess, InterruptKind } from './access.ts';
 import { Vectors } from './vectors.ts';
 import { nameOf, refuseWait, timedOut, Waiter, type WaitOptions } from './wait.ts';
 
-/** `then` of it is a microtask without the AsyncResource that `queueMicrotask` of Node.js makes: a third of a wait. */
+/** Its `then` is a microtask that is cheaper than one of `queueMicrotask`, for which Node.js makes an AsyncResource. */
 const SETTLED = Promise.resolve();
 
 /** Options of `intx`. */
@@ -30,7 +30,8 @@ export class Interrupt {
   readonly #access: InterruptAccess;
   readonly #autoUnmask: boolean;
   readonly #onClose: (interrupt: Interrupt) => void;
-  #waiters = new Set<Waiter>();
+  /** Undefined if no call waits. */
+  #waiters: Set<Waiter> | undefined;
   /** Copied when it changes, so that a delivery goes through those that there were when it began. */
   #listeners: readonly ((count: number) => void)[] = [];
   #count = 0;
@@ -106,13 +107,14 @@ export class Interrupt {
         timeout,
         lateError: (after) => timedOut(this, after, this.#access.explainSilence?.()),
         onEnd: () => {
-          this.#waiters.delete(waiter);
+          if (this.#waiters?.delete(waiter) && this.#waiters.size === 0) this.#waiters = undefined;
           // Code that awaits the promise runs first. If it waits again, as a driver does in its loop, the vector
           // still keeps the process alive, and there is nothing to tell the system.
           void SETTLED.then(this.#tellRef);
-          if (this.#waiters.size === 0) this.#access.setWaiting?.(this.kind, this.vector, false);
+          if (this.#waiters === undefined) this.#access.setWaiting?.(this.kind, this.vector, false);
         },
       });
+      this.#waiters ??= new Set();
       this.#waiters.add(waiter);
       this.#updateRef();
       this.#access.setWaiting?.(this.kind, this.vector, true);
@@ -178,7 +180,7 @@ export class Interrupt {
     clearImmediate(this.#unmasking);
     this.#access.disable(this.kind, this.vector);
     this.#listeners = [];
-    for (const waiter of [...this.#waiters]) waiter.reject(this.#closedError());
+    for (const waiter of this.#takeWaiters()) waiter.reject(this.#closedError());
     this.#onClose(this);
   }
 
@@ -187,20 +189,25 @@ export class Interrupt {
     this.close();
   }
 
+  get #isHeard(): boolean {
+    return this.#waiters !== undefined || this.#listeners.length > 0;
+  }
+
+  /** The waits that end now. A wait that begins meanwhile is for the next interrupt. */
+  #takeWaiters(): Iterable<Waiter> {
+    const waiters = this.#waiters ?? [];
+    this.#waiters = undefined;
+    return waiters;
+  }
+
   #deliver(count: number): void {
     if (this.#closed) return;
     this.#count += count;
     this.#deliveries++;
-    const waiters = this.#waiters;
     const listeners = this.#listeners;
-    if (waiters.size > 0 || listeners.length > 0) this.#told();
-    if (waiters.size > 0) {
-      // A wait that begins meanwhile is for the next interrupt.
-      this.#waiters = new Set();
-      for (const waiter of waiters) waiter.resolve(count);
-    } else {
-      this.#pending += count;
-    }
+    if (this.#isHeard) this.#told();
+    if (this.#waiters === undefined) this.#pending += count;
+    else for (const waiter of this.#takeWaiters()) waiter.resolve(count);
     // Each listener is independent: if one throws, the others are still called. A listener that another one removed
     // is not called.
     for (const listener of listeners) {
@@ -232,12 +239,12 @@ export class Interrupt {
   #fail(error: DmaError): void {
     this.#failure = error;
     this.#listeners = [];
-    for (const waiter of [...this.#waiters]) waiter.reject(error);
+    for (const waiter of this.#takeWaiters()) waiter.reject(error);
     this.#updateRef();
   }
 
   #updateRef(): void {
-    const ref = this.#waiters.size > 0 || this.#listeners.length > 0;
+    const ref = this.#isHeard;
     if (this.#closed || ref === this.#ref) return;
     this.#ref = ref;
     this.#access.setRef(this.kind, this.vector, ref);

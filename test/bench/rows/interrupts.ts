@@ -5,7 +5,7 @@
  * sleeps, and on one that another thread keeps awake. In the virtual machine VFIO sends the signals.
  */
 import { readdirSync, readlinkSync } from 'node:fs';
-import { type Interrupt, openPci } from '../../../lib/index.ts';
+import { type Interrupt, openPci, type PciFunction } from '../../../lib/index.ts';
 import type { InterruptAccess } from '../../../lib/interrupts/access.ts';
 import { Interrupts } from '../../../lib/interrupts/interrupt.ts';
 import { loadAddon } from '../../../lib/native/load.ts';
@@ -134,8 +134,8 @@ async function toCallback(): Promise<Outcome> {
   }
 }
 
-const toLibuv = (): Promise<Outcome> =>
-  inTurns('libuv alone', EVENTFD, () => comparators().loopWakeups(...EVENTFD));
+const toLibuv = (source: Source): Promise<Outcome> =>
+  inTurns('libuv alone', source, () => comparators().loopWakeups(...source));
 
 function rowOf(awake: boolean, to: string, targets: readonly Target[], measure: () => Promise<Outcome>): Row {
   return {
@@ -161,34 +161,41 @@ function deviceFd(): number {
   return Number(fd);
 }
 
-async function byVfio(way: Way): Promise<Outcome> {
+/** @param to what is measured, of the function and of signals by VFIO */
+async function byVfio(to: (fn: PciFunction, source: Source) => Promise<Outcome>): Promise<Outcome> {
   const address = process.env.USERDMA_TEST_EDU;
   if (address === undefined) throw new Error('no function: run it with `npm run vm`');
   await using fn = await openPci(address);
   // On an emulated processor a wake takes longer than the pause of the other rows.
-  const source: Source = [SIGNALS, 5000, deviceFd(), VFIO_IRQ.msi];
-  // A vector signals one eventfd, so the two sides arm it in turn.
-  return await inTurns(way, source, async () => {
-    using interrupt = fn.interrupts.msi(0);
-    const arrivals = new Arrivals();
-    WAYS[way](interrupt, arrivals.came);
-    return await arrivals.round(source);
-  });
+  return await to(fn, [SIGNALS, 1500, deviceFd(), VFIO_IRQ.msi]);
 }
+
+const vfioRow = (name: string, targets: readonly Target[], to: Parameters<typeof byVfio>[0]): Row => ({
+  name: `vfio: interrupt to ${name}`,
+  world: 'vm',
+  targets,
+  run: () => byVfio(to),
+});
+
+const vfioRowOf = (way: Way): Row =>
+  vfioRow(way, [{ ratio: 2 }], (fn, source) =>
+    // A vector signals one eventfd, so the two sides arm it in turn.
+    inTurns(way, source, async () => {
+      using interrupt = fn.interrupts.msi(0);
+      const arrivals = new Arrivals();
+      WAYS[way](interrupt, arrivals.came);
+      return await arrivals.round(source);
+    }),
+  );
 
 export const interruptRows: readonly Row[] = [
   ...[true, false].flatMap((awake) => [
     rowOf(awake, 'listener', [{ ratio: 2 }], () => toWay('listener')),
     rowOf(awake, 'wait', [{ ratio: 2 }], () => toWay('wait')),
     rowOf(awake, 'callback of the addon', [], toCallback),
-    rowOf(awake, 'libuv alone', [], toLibuv),
+    rowOf(awake, 'libuv alone', [], () => toLibuv(EVENTFD)),
   ]),
-  ...(['listener', 'wait'] as const).map(
-    (way): Row => ({
-      name: `vfio: interrupt to ${way}`,
-      world: 'vm',
-      targets: [{ ratio: 2 }],
-      run: () => byVfio(way),
-    }),
-  ),
+  vfioRowOf('listener'),
+  vfioRowOf('wait'),
+  vfioRow('libuv alone', [], (_, source) => toLibuv(source)),
 ];
