@@ -6,6 +6,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { Edu } from '../../examples/edu/driver.ts';
 import { type HugePages, MemfdMemory, openPci } from '../../lib/index.ts';
 import type { Type1Info } from '../../lib/native/vfio.ts';
+import { skipWithout } from '../absent.ts';
 import { awake } from '../edu/awake.ts';
 import { afterAll, assert, describe, it } from '../harness.ts';
 import { owned } from '../owned.ts';
@@ -77,6 +78,7 @@ describe('memory from huge pages', () => {
   }
 
   it('is mapped in huge pages by the IOMMU: one mapping, and hardly a page table', () => {
+    skipWithout('page tables');
     writeFileSync(RESERVED, '4');
     assert.equal(free(), 4);
     const ordinary = costOfMapping(false);
