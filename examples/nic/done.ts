@@ -11,6 +11,7 @@ import { DESCRIPTOR, DONE } from './registers.ts';
 
 // V8 treats a module's own constants as constants, but loads imported ones from memory.
 const { words: WORDS, state: STATE } = DESCRIPTOR;
+const REPORTED = DONE;
 
 /**
  * @param words the ring, in the byte order of this processor
@@ -36,5 +37,5 @@ export function countDone(words: Int32Array, first: number, entries: number, lim
 /** @param slot wraps around once */
 function isDone(words: Int32Array, slot: number, entries: number): boolean {
   const element = slot < entries ? slot : slot - entries;
-  return (Atomics.load(words, element * WORDS + STATE) & DONE) !== 0;
+  return (Atomics.load(words, element * WORDS + STATE) & REPORTED) !== 0;
 }

@@ -55,23 +55,26 @@ export class Packet {
   }
 }
 
-/** The free packets, by index. An index is a small integer, which V8 stores without a write barrier. */
+/**
+ * The free packets, by index. An index is a small integer, which V8 stores without a write barrier. Fields are
+ * declared, as in a packet.
+ */
 export class PacketPool {
   /** All packets of the pool, by index. */
-  readonly packets: readonly Packet[];
+  declare readonly packets: readonly Packet[];
   /**
    * Bits 0 to 31 of the address of the first buffer, as a signed number, for which V8 needs no object. The other
    * buffers follow it. Bits 32 to 63 are equal for all of them, because their memory is aligned to its size, rounded
    * up to a power of two.
    */
-  readonly low: number;
-  readonly high: number;
+  declare readonly low: number;
+  declare readonly high: number;
   /**
    * The first `available` elements are the free packets. The one that came back last is used first. Rings take and
    * put packets here.
    */
-  readonly free: number[];
-  available: number;
+  declare readonly free: number[];
+  declare available: number;
   readonly #memory: CoherentBuffer;
 
   /** @throws DmaError EINVAL count · ENOMEM, ENOSPC no memory */

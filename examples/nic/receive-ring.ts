@@ -14,7 +14,10 @@ import { type Doorbell, LOT, notRunning, type Receiver } from './ring.ts';
 
 // V8 treats a module's own constants as constants, but loads imported ones from memory.
 const { words: WORDS, addressLow: ADDRESS, length: LENGTH, state: STATE } = DESCRIPTOR;
+// V8 checks products for overflow, and shifts not.
+const TO_WORDS = Math.log2(WORDS);
 const SHIFT = BUFFER_SHIFT;
+const TAIL = REGISTER.receiveTail;
 // A packet has one descriptor. The device drops packets longer than standard frames (RCTL.LPE off), and standard ones
 // fit a buffer. The ring checks the device nevertheless: it drops a length beyond the buffer, and one that no ring
 // would send.
@@ -44,7 +47,7 @@ export class ReceiveRing implements Receiver {
     this.#registers = registers;
     this.#pool = pool;
     this.#entries = count;
-    this.#slots = new Array<number>(count).fill(0);
+    this.#slots = Array.from({ length: count }, () => 0);
     this.#lot = Math.min(LOT, count / 4);
     this.#memory = dma.allocCoherent(count * ReceiveDescriptor.size);
     this.#words = new Int32Array(this.#memory.buffer, this.#memory.bytes.byteOffset, count * WORDS);
@@ -57,7 +60,7 @@ export class ReceiveRing implements Receiver {
 
   /** True if a packet is there. */
   get ready(): boolean {
-    if (!this.#running) throw this.#failure ?? notRunning('receive');
+    if (!this.#running) throw this.#refusal(0);
     return countDone(this.#words, this.#next, this.#entries, 1) > 0;
   }
 
@@ -90,22 +93,23 @@ export class ReceiveRing implements Receiver {
   }
 
   receive(batch: Packet[], max: number = batch.length): number {
-    if (!this.#running) throw this.#failure ?? notRunning('receive');
-    if (max >>> 0 !== max) throw badCount(max);
+    // V8 makes one comparison of `=== true`, and a dozen instructions of a question for any true value.
+    if (this.#running !== true || max >>> 0 !== max) throw this.#refusal(max);
     const words = this.#words;
-    const entries = this.#entries;
     const slots = this.#slots;
+    // V8 knows that a length is a small integer. It would check a field in each turn.
+    const entries = slots.length;
     const pool = this.#pool;
     const { packets, free, low } = pool;
     let { available } = pool;
     // Math.min would convert to doubles.
     let limit = available < max ? available : max;
     if (limit >= entries) limit = entries - 1;
-    const ready = countDone(words, this.#next, entries, limit);
     let slot = this.#next;
+    const ready = countDone(words, slot, entries, limit);
     let received = 0;
     for (let i = 0; i < ready; i++) {
-      const at = slot * WORDS;
+      const at = slot << TO_WORDS;
       const length = words[at + LENGTH]! & 0xffff;
       // One comparison checks both ends: without its sign, a negative number is a large one.
       if ((words[at + STATE]! & JUDGED) === GOOD && (length - SHORTEST) >>> 0 <= LENGTHS) {
@@ -117,15 +121,14 @@ export class ReceiveRing implements Receiver {
         slots[slot] = fresh;
         // The upper half of the address is the same for all.
         words[at + ADDRESS] = low + (fresh << SHIFT);
-      } else {
-        this.#dropped++;
       }
       words[at + STATE] = 0;
-      slot = slot + 1 === entries ? 0 : slot + 1;
+      if (++slot === entries) slot = 0;
     }
     pool.available = available;
     this.#next = slot;
     this.#kept += ready;
+    this.#dropped += ready - received;
     // If there is nothing more to do, there is time for the doorbell.
     if (this.#kept >= this.#lot || (ready < max && this.#kept > 0)) this.#giveBack();
     return received;
@@ -150,15 +153,17 @@ export class ReceiveRing implements Receiver {
     this.#memory[Symbol.dispose]();
   }
 
+  /** Why no packets are received: the ring does not run, or `max` is no count. */
+  #refusal(max: number): DmaError {
+    if (!this.#running) return this.#failure ?? notRunning('receive');
+    return new DmaError('EINVAL', `${String(max)} packets are wanted`, {
+      remedy: 'pass a whole number from 0',
+    });
+  }
+
   /** Gives the device all refilled descriptors but the last. */
   #giveBack(): void {
     this.#kept = 0;
-    this.#registers.write32(REGISTER.receiveTail, this.#next === 0 ? this.#entries - 1 : this.#next - 1);
+    this.#registers.write32(TAIL, this.#next === 0 ? this.#entries - 1 : this.#next - 1);
   }
-}
-
-function badCount(max: number): DmaError {
-  return new DmaError('EINVAL', `${String(max)} packets are wanted`, {
-    remedy: 'pass a whole number from 0',
-  });
 }

@@ -89,8 +89,8 @@ function forwardRow(batchSize: number, targets: Row['targets']): Row {
 }
 
 export const forwardRows: readonly Row[] = [
-  forwardRow(USUAL_BATCH, [{ time: 20 }, { ratio: 2.5 }]),
-  forwardRow(1, []),
+  forwardRow(USUAL_BATCH, [{ time: 18 }, { ratio: 2.5 }]),
+  forwardRow(1, [{ time: 35 }]),
   quietRow('packets forwarded', () => {
     const run = forwarding(USUAL_BATCH);
     return (count) => run(count / USUAL_BATCH);
