@@ -22,6 +22,9 @@ const SMALL_PAGES = 32;
 const LARGE = SMALL_PAGES + 1;
 /** The bytes of a new `held`. */
 const FEW_HELD = 4096;
+/** `held` is a table of 2^COLUMN_BITS columns. */
+const COLUMN_BITS = 4;
+const COLUMN = 2 ** COLUMN_BITS - 1;
 /** Marks those bytes, so that a byte in the middle of an allocation never looks like the start of one. */
 const DIGIT = 0x80;
 
@@ -40,8 +43,12 @@ export class Buddy {
   /** Highest level of each order. */
   declare private readonly summit: Int32Array;
   declare private readonly bits: Int32Array;
-  /** By the number of pages up to the last one of the span, because the highest pages are allocated first. */
+  /**
+   * By the number of pages up to the last one of the span, because the highest pages are allocated first. Column by
+   * column: blocks are aligned, so most of them start in the same column, which is small enough for a cache.
+   */
   declare private held: Uint8Array;
+  declare private rows: number;
 
   /** A span of 2^top pages (top <= 20). None of them is usable at first: `open` makes pages usable. */
   constructor(top: number) {
@@ -64,6 +71,7 @@ export class Buddy {
     }
     this.bits = new Int32Array(words);
     this.held = new Uint8Array(Math.min(2 ** top, FEW_HELD));
+    this.rows = this.held.length >>> COLUMN_BITS;
   }
 
   /** Free the pages [first, end) for the first time. Ranges come in ascending order. */
@@ -187,41 +195,50 @@ export class Buddy {
    * @param place the number of pages between its first page and the last one of the span
    */
   hold(place: number, pages: number): void {
-    this.held[place] = pages;
+    this.held[(place & COLUMN) * this.rows + (place >>> COLUMN_BITS)] = pages;
   }
 
   /** Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size there. */
   drop(place: number, pages: number): boolean {
-    if (this.held[place] !== pages) return false;
-    this.held[place] = 0;
+    const row = place >>> COLUMN_BITS;
+    const index = (place & COLUMN) * this.rows + row;
+    if (row >= this.rows || this.held[index] !== pages) return false;
+    this.held[index] = 0;
     return true;
   }
 
   /** `hold` for more than SMALL_PAGES. */
   holdLarge(place: number, pages: number): void {
-    this.held[place] = LARGE;
-    this.held[place - 1] = DIGIT | (pages & 0x7f);
-    this.held[place - 2] = DIGIT | ((pages >>> 7) & 0x7f);
-    this.held[place - 3] = DIGIT | (pages >>> 14);
+    this.hold(place, LARGE);
+    this.hold(place - 1, DIGIT | (pages & 0x7f));
+    this.hold(place - 2, DIGIT | ((pages >>> 7) & 0x7f));
+    this.hold(place - 3, DIGIT | (pages >>> 14));
   }
 
   /** `drop` for more than SMALL_PAGES. */
   dropLarge(place: number, pages: number): boolean {
-    const held = this.held;
-    if (held[place] !== LARGE) return false;
+    if (this.heldAt(place) !== LARGE) return false;
     const digits =
-      (held[place - 1]! & 0x7f) | ((held[place - 2]! & 0x7f) << 7) | ((held[place - 3]! & 0x7f) << 14);
-    if (digits !== pages) return false;
-    held[place] = 0;
-    return true;
+      (this.heldAt(place - 1) & 0x7f) |
+      ((this.heldAt(place - 2) & 0x7f) << 7) |
+      ((this.heldAt(place - 3) & 0x7f) << 14);
+    return digits === pages && this.drop(place, LARGE);
+  }
+
+  private heldAt(place: number): number {
+    const row = place >>> COLUMN_BITS;
+    return row < this.rows ? this.held[(place & COLUMN) * this.rows + row]! : 0;
   }
 
   /** `held` grows where pages are taken, not at each `hold`: most of those are of addresses that magazines had. */
   private reach(place: number): void {
-    if (place < this.held.length) return;
-    const larger = new Uint8Array(Math.min(this.last + 1, 2 ** (32 - Math.clz32(place))));
-    larger.set(this.held);
-    this.held = larger;
+    const { held, rows } = this;
+    if (place < held.length) return;
+    this.held = new Uint8Array(Math.min(this.last + 1, 2 ** (32 - Math.clz32(place))));
+    this.rows = this.held.length >>> COLUMN_BITS;
+    for (let column = 0; column <= COLUMN; column++) {
+      this.held.set(held.subarray(column * rows, (column + 1) * rows), column * this.rows);
+    }
   }
 
   /** Takes free block `block` of order `from`, keeps `target` of `order` inside it, and frees the rest. */
