@@ -23,8 +23,11 @@ interface Block<T> {
 export class PageTable<T> {
   readonly #pageSize: number;
   readonly #blocks = new Map<number, Block<T>>();
-  /** A leaf that became empty, kept for the next use: a lone mapping that comes and goes allocates no leaf. */
-  #spare: Leaf<T> | undefined;
+  /**
+   * The number of the one block whose leaf may be empty, -1 if there is none: a lone mapping that comes and goes
+   * allocates nothing.
+   */
+  #empty = -1;
 
   constructor(pageSize: number) {
     this.#pageSize = pageSize;
@@ -53,6 +56,7 @@ export class PageTable<T> {
       const pages = Math.min(PAGES_PER_BLOCK - slot, end - page);
       page += pages;
       if (pages === PAGES_PER_BLOCK) {
+        if (number === this.#empty) this.#empty = -1;
         this.#blocks.set(number, { whole: value, leaf: undefined });
         continue;
       }
@@ -70,22 +74,38 @@ export class PageTable<T> {
       const pages = Math.min(PAGES_PER_BLOCK - slot, end - page);
       page += pages;
       const leaf = this.#blocks.get(number)?.leaf;
-      if (leaf !== undefined) {
-        fill(leaf.slots, undefined, slot, slot + pages);
-        leaf.used -= pages;
+      if (leaf === undefined) {
+        this.#blocks.delete(number);
+        continue;
       }
-      if (leaf !== undefined && leaf.used > 0) continue;
-      this.#blocks.delete(number);
-      this.#spare = leaf ?? this.#spare;
+      fill(leaf.slots, undefined, slot, slot + pages);
+      leaf.used -= pages;
+      if (leaf.used > 0) continue;
+      this.#takeEmpty();
+      this.#empty = number;
     }
   }
 
   #leaf(number: number): Leaf<T> {
     const found = this.#blocks.get(number)?.leaf;
-    if (found !== undefined) return found;
-    const leaf = this.#spare ?? { slots: new Array<T | undefined>(PAGES_PER_BLOCK).fill(undefined), used: 0 };
-    this.#spare = undefined;
+    if (found !== undefined) {
+      if (number === this.#empty) this.#empty = -1;
+      return found;
+    }
+    const leaf = this.#takeEmpty() ?? {
+      slots: new Array<T | undefined>(PAGES_PER_BLOCK).fill(undefined),
+      used: 0,
+    };
     this.#blocks.set(number, { whole: undefined, leaf });
+    return leaf;
+  }
+
+  /** Removes the block with the empty leaf. */
+  #takeEmpty(): Leaf<T> | undefined {
+    if (this.#empty < 0) return undefined;
+    const leaf = this.#blocks.get(this.#empty)?.leaf;
+    this.#blocks.delete(this.#empty);
+    this.#empty = -1;
     return leaf;
   }
 }

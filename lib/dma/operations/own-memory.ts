@@ -3,7 +3,7 @@
  * chunks of pools. It has an address already, so that mapping it is arithmetic.
  *
  *      view that we made      --- a stamp on the view ---------->  address           (a few ns)
- *      any other view of it   --- its buffer, a WeakMap -------->  region + offset   (tens of ns: `.buffer` is a call)
+ *      any other view of it   --- its buffer, a Map ------------>  region + offset   (tens of ns: `.buffer` is a call)
  *      device address         --- two levels of Int32Array ----->  region            (a few ns)
  */
 import { DEVICE_READS, DEVICE_WRITES } from '../../direction.ts';
@@ -121,7 +121,7 @@ export class OwnMemory {
   /** Bytes, a power of two. Every address and span here is a multiple of it. */
   readonly granule: number;
   private readonly shift: number;
-  private readonly byBuffer = new WeakMap<ArrayBufferLike, OwnRegion>();
+  private readonly byBuffer = new Map<ArrayBufferLike, OwnRegion>();
   /** The region of each number in the page table. The number 0 stands for no region. */
   private readonly regions: (OwnRegion | undefined)[] = [undefined];
   private readonly freeIndices: number[] = [];
