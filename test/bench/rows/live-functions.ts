@@ -109,4 +109,5 @@ export const liveFunctionRows: readonly Row[] = [
   armedRow(1e5, 3),
   openedRow(1e2, [{ ratio: 2 }]),
   openedRow(1e3, [{ ratio: 2 }]),
+  openedRow(1e4, [{ ratio: 2 }]),
 ];
