@@ -70,7 +70,7 @@ export class Buddy {
       this.summit[order] = level;
     }
     this.bits = new Int32Array(words);
-    this.held = new Uint8Array(Math.min(2 ** top, FEW_HELD));
+    this.held = new Uint8Array(Math.min(2 ** Math.max(top, COLUMN_BITS), FEW_HELD));
     this.rows = this.held.length >>> COLUMN_BITS;
   }
 

@@ -92,6 +92,26 @@ describe('Buddy', () => {
     expect(buddy.drop(7, 3)).toBe(false);
   });
 
+  it('knows its allocations however few pages it has', () => {
+    for (let top = 0; top <= 13; top++) {
+      const buddy = new Buddy(top);
+      buddy.open(0, 2 ** top);
+      const places: number[] = [];
+      const take = (): number => buddy.take(0, 1, buddy.last);
+      for (let page = take(); page >= 0; page = take()) {
+        const place = 2 ** top - 1 - page;
+        buddy.hold(place, 1 + (place % 3));
+        places.push(place);
+      }
+      expect(places.length).toBe(2 ** top);
+      for (const place of places) {
+        expect(buddy.drop(place, 4)).toBe(false);
+        expect(buddy.drop(place, 1 + (place % 3)), `${place} of 2^${top}`).toBe(true);
+        expect(buddy.drop(place, 1 + (place % 3))).toBe(false);
+      }
+    }
+  });
+
   it('remembers a page wherever it is, also after lower ones were taken', () => {
     const buddy = whole(20);
     const pages = [buddy.last, 2 ** 20 - 5000, 2 ** 19, 77, 0].map((last) => buddy.take(0, 1, last));
