@@ -245,7 +245,13 @@ function arm64(flavour: 'arm64' | 'arm64-16k'): Machine[] {
       ...{ name: `${flavour}-pcie`, folder: 'pcie', clock: 'host', modules: expressModules, monitor: true },
       parameters,
       ...{ devices: expressDevices.filter((device) => !conventional.includes(device)) },
-      ...{ absent: absent(conventional), shared: ['nvme', 'nic', 'pci', 'virtio-blk'] },
+      absent: {
+        ...absent(conventional),
+        ...(flavour === 'arm64-16k'
+          ? { 'page-of-registers': "a page is all registers of QEMU's disk, with the table of interrupts" }
+          : {}),
+      },
+      shared: ['nvme', 'nic', 'pci', 'virtio-blk'],
     },
   ];
 }
