@@ -192,7 +192,8 @@ export class OwnMemory {
   addressOf(view: ArrayBufferView): bigint | undefined {
     const stamp = (view as Stamped | undefined)?.[STAMP];
     if (stamp !== undefined && stamp.view === view && stamp.region.owner === this) {
-      if (stamp.view.length === 0) return undefined;
+      // This is the view of the stamp. V8 has looked at the kind of `view` already, and would look at that of `stamp.view`.
+      if ((view as Uint8Array).length === 0) return undefined;
       stamp.bigAddress ??= BigInt(stamp.address);
       return stamp.bigAddress;
     }
