@@ -46,24 +46,24 @@ function watched(Pool: typeof DmaPool) {
 
     override allocMany(into: (DmaPoolBlock | undefined)[], count: number = into?.length): boolean {
       const allocated = super.allocMany(into, count);
-      for (let i = 0; allocated && i < count; i++) this.sites.taken(into[i] as PoolBlock);
+      if (allocated) for (const block of this.moved(count)) this.sites.taken(block);
       return allocated;
     }
 
     override freeMany(blocks: readonly (DmaPoolBlock | undefined)[], count: number = blocks?.length): void {
       super.freeMany(blocks, count);
-      for (let i = 0; i < count; i++) this.sites.freed(blocks[i] as PoolBlock);
+      for (const block of this.moved(count)) this.sites.freed(block);
     }
 
     override allocIndices(into: BlockIndices, count: number = into?.length): boolean {
       const allocated = super.allocIndices(into, count);
-      for (let i = 0; allocated && i < count; i++) this.sites.taken(this.blocks[into[i]!]!);
+      if (allocated) for (const block of this.moved(count)) this.sites.taken(block);
       return allocated;
     }
 
     override freeIndices(indices: BlockIndices, count: number = indices?.length): void {
       super.freeIndices(indices, count);
-      for (let i = 0; i < count; i++) this.sites.freed(this.blocks[indices[i]!]!);
+      for (const block of this.moved(count)) this.sites.freed(block);
     }
 
     protected override prepare(unit: Uint8Array): void {

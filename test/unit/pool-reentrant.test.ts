@@ -98,7 +98,7 @@ const WAYS: Record<string, (place: number, action: () => void) => DmaPoolBlock[]
   },
 };
 
-describe.each(Object.entries(WAYS))('a batch by %s that calls its pool', (_name, batch) => {
+describe.each(Object.entries(WAYS))('a batch by %s that calls its pool', (name, batch) => {
   it.each(PLACES)('at place %i is refused each further batch, and destroy', (place) => {
     const kept = batchOf(4);
     let refused: unknown[] = [];
@@ -115,13 +115,16 @@ describe.each(Object.entries(WAYS))('a batch by %s that calls its pool', (_name,
     expectWhole([...kept, ...held]);
   });
 
-  it.each(PLACES)('at place %i can allocate and free single blocks', (place) => {
+  it.each(PLACES)('at place %i can allocate single blocks, and free them while the batch frees', (place) => {
     const kept = batchOf(4);
     const single = pool.alloc()!;
     const more: DmaPoolBlock[] = [];
     const held = batch(place, () => {
-      pool.free(single);
-      pool.free(kept.pop()!);
+      // A batch that allocates has blocks that are not counted yet.
+      const refused = codes([() => pool.free(single), () => pool.free(kept.at(-1)!)]);
+      expect(refused).toEqual(name.startsWith('free') ? [undefined, undefined] : ['EBUSY', 'EBUSY']);
+      if (refused[0] === undefined) kept.pop();
+      else more.push(single);
       // The second one is taken from the list, and the others would be from the stack of the batch.
       for (let i = 0; i < BLOCKS; i++) {
         const block = pool.alloc();
@@ -138,10 +141,11 @@ describe.each(Object.entries(WAYS))('a batch by %s that calls its pool', (_name,
     const thrown = codes([
       () =>
         batch(place, () => {
-          pool.free(single);
+          codes([() => pool.free(single)]);
           throw new RangeError('of the program');
         }),
     ]);
+    if (!name.startsWith('free')) pool.free(single);
     expect(thrown[0]).toMatch(/EINVAL|of the program|released/);
     // `freeMany` and `freeIndices` have freed none of their own.
     const added = pool.stats().active - active + 1;
@@ -162,6 +166,15 @@ describe.each(Object.entries(WAYS))('a batch by %s that calls its pool', (_name,
     expect(codes([() => pool.alloc()])).toEqual(['ENODEV']);
   });
 
+  it.each(PLACES)('at place %i can close the device and throw, and then holds nothing', (place) => {
+    const closing = (): void => {
+      dma.close();
+      throw new RangeError('of the program');
+    };
+    expect(codes([() => batch(place, closing)])).toEqual(['ENODEV']);
+    expect(pool.stats().active).toBe(0);
+  });
+
   it.each(PLACES)('at place %i allocates nothing more once the device is gone', (place) => {
     const kept = batchOf(4);
     const held = batch(place, () => pool.abandon(new DmaError('ENODEV', 'gone', { remedy: 'none' })));
@@ -172,4 +185,87 @@ describe.each(Object.entries(WAYS))('a batch by %s that calls its pool', (_name,
     pool.freeMany([...kept, ...held]);
     pool.destroy();
   });
+});
+
+describe.each(['allocMany', 'allocIndices'])(
+  'an array of %s that frees what it is given, and throws',
+  (way) => {
+    it.each(PLACES)('at place %i leaves each block there once', (place) => {
+      const given: DmaPoolBlock[] = [];
+      const more: DmaPoolBlock[] = [];
+      const into = new Proxy(new Array<number & DmaPoolBlock>(COUNT), {
+        set(_target, key, value) {
+          given.push(way === 'allocMany' ? value : pool.block(value));
+          if (key !== String(place)) return true;
+          for (const block of given) codes([() => pool.free(block)]);
+          more.push(pool.alloc()!);
+          throw new RangeError('of the program');
+        },
+      });
+      const kept = batchOf(4);
+      pool.free(pool.alloc()!);
+      expect(codes([() => (way === 'allocMany' ? pool.allocMany(into) : pool.allocIndices(into))])).toEqual([
+        'EINVAL',
+      ]);
+      expectWhole([...kept, ...more]);
+    });
+  },
+);
+
+describe('a poisoned pool whose arrays tell another thing each time they are read', () => {
+  /** Reads as `first` once, and as `later` from then on. */
+  function changing<T>(first: readonly T[], later: readonly T[]): T[] {
+    const read = new Set<string | symbol>();
+    return new Proxy([...first], {
+      get(target, key, receiver) {
+        if (typeof key === 'symbol' || !/^\d+$/.test(key)) return Reflect.get(target, key, receiver);
+        const known = read.has(key);
+        read.add(key);
+        return (known ? later : first)[Number(key)];
+      },
+    });
+  }
+
+  /** Takes what is written, and always reads as `other`. */
+  function telling<T>(array: T[], other: T): T[] {
+    return new Proxy(array, {
+      get: (target, key) => (/^\d+$/.test(String(key)) ? other : Reflect.get(target, key)),
+    });
+  }
+
+  beforeEach(() => {
+    pool = dma.createPool('poisoned', { size: 64, blocks: BLOCKS, grow: false, poison: true });
+  });
+
+  it('poisons the blocks that it freed, and no others', () => {
+    for (const way of ['freeMany', 'freeIndices']) {
+      const [kept, freed] = [batchOf(COUNT), batchOf(COUNT)];
+      for (const { bytes } of kept) bytes.fill(1);
+      if (way === 'freeMany') pool.freeMany(changing(freed, kept));
+      else {
+        const indices = [freed, kept].map((blocks) => blocks.map(({ index }) => index));
+        pool.freeIndices(changing(indices[0]!, indices[1]!));
+      }
+      for (const { bytes } of kept) expect(bytes.every((byte) => byte === 1)).toBe(true);
+      expectPoisoned(kept);
+    }
+  });
+
+  it('examines the blocks that it allocated, and no others', () => {
+    const kept = batchOf(COUNT);
+    for (const { bytes } of kept) bytes.fill(1);
+    const blocks = new Array<DmaPoolBlock>(COUNT);
+    const indices = new Array<number>(COUNT).fill(0);
+    expect(pool.allocMany(telling(blocks, kept[0]!))).toBe(true);
+    expect(pool.allocIndices(telling(indices, kept[0]!.index))).toBe(true);
+    expect(kept[0]!.bytes[0]).toBe(1);
+    expectPoisoned([...kept, ...blocks, ...indices.map((index) => pool.block(index))]);
+  });
+
+  /** Frees `held`, and allocates every block: none has another content than a free one. */
+  function expectPoisoned(held: readonly DmaPoolBlock[]): void {
+    expect(pool.stats().active).toBe(held.length);
+    pool.freeMany(held);
+    pool.freeMany(batchOf(BLOCKS));
+  }
 });

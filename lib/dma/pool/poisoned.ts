@@ -28,32 +28,28 @@ export class PoisonedPool extends DmaPool {
 
   override allocMany(into: (DmaPoolBlock | undefined)[], count: number = into?.length): boolean {
     const allocated = super.allocMany(into, count);
-    if (allocated) this.#examine(into.slice(0, count) as PoolBlock[]);
+    if (allocated) this.#examine(this.moved(count).reverse());
     return allocated;
   }
 
   override freeMany(blocks: readonly (DmaPoolBlock | undefined)[], count: number = blocks?.length): void {
     super.freeMany(blocks, count);
-    for (let i = 0; i < count; i++) (blocks[i] as PoolBlock).fill(FREED);
+    for (const block of this.moved(count)) block.fill(FREED);
   }
 
   override allocIndices(into: BlockIndices, count: number = into?.length): boolean {
     const allocated = super.allocIndices(into, count);
-    if (allocated) this.#examine(this.#byIndex(into, count));
+    if (allocated) this.#examine(this.moved(count).reverse());
     return allocated;
   }
 
   override freeIndices(indices: BlockIndices, count: number = indices?.length): void {
     super.freeIndices(indices, count);
-    for (const block of this.#byIndex(indices, count)) block.fill(FREED);
+    for (const block of this.moved(count)) block.fill(FREED);
   }
 
   protected override prepare(unit: Uint8Array): void {
     unit.fill(FREED);
-  }
-
-  #byIndex(indices: BlockIndices, count: number): PoolBlock[] {
-    return Array.from({ length: count }, (_, i) => this.blocks[indices[i]!]!);
   }
 
   /** Poison blocks that were just allocated. @throws DmaError EFAULT one was spoiled; then all others are free again */

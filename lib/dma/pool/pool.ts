@@ -89,7 +89,10 @@ export class DmaPool {
   #stack = new BlockStack(this.#blocks);
   /** The link of an allocated block. */
   readonly #mark = newMark();
-  /** The same for `free`, which must not match it once the pool allocates no more. */
+  /**
+   * The same for `free`, which must not match it once the pool allocates no more, nor while a batch allocates: its blocks
+   * are not counted yet.
+   */
   #freeMark = this.#mark;
   /** The number of units that the pool asks for next. */
   #next = 1;
@@ -149,7 +152,8 @@ export class DmaPool {
 
   /**
    * Free a block (dma_pool_free).
-   * @throws DmaError EINVAL not a block of this pool, or freed before · ENODEV the pool is destroyed
+   * @throws DmaError EINVAL not a block of this pool, or freed before · EBUSY the array of an allocating batch calls this ·
+   *   ENODEV the pool is destroyed
    */
   free(block: DmaPoolBlock): void {
     const ours = block as PoolBlock;
@@ -176,6 +180,7 @@ export class DmaPool {
     const stack = this.#stack;
     if (stack.busy) throw this.#inBatch();
     if (count > stack.count && !this.#restock(count)) return false;
+    this.#freeMark = NO_MARK;
     try {
       stack.take(into as PoolBlock[], count, this.#mark);
     } catch {
@@ -213,6 +218,7 @@ export class DmaPool {
     const stack = this.#stack;
     if (stack.busy) throw this.#inBatch();
     if (count > stack.count && !this.#restock(count)) return false;
+    this.#freeMark = NO_MARK;
     try {
       stack.takeIndices(into, count, this.#mark);
     } catch {
@@ -325,6 +331,14 @@ export class DmaPool {
   /** The pool calls this for each unit before it first allocates the blocks of the unit. @internal */
   protected prepare(_unit: Uint8Array): void {}
 
+  /**
+   * The blocks of the batch that has just ended. The array of the program may tell another thing when it is read again.
+   * @internal
+   */
+  protected moved(count: number): PoolBlock[] {
+    return this.#stack.moved(count);
+  }
+
   /** Take an allocated block out of the pool for ever. @internal */
   protected discard(block: PoolBlock): void {
     block.revoke();
@@ -350,8 +364,9 @@ export class DmaPool {
     }
   }
 
-  /** Free a block after `abandon`. @throws DmaError the block cannot be freed */
+  /** Free a block after `abandon`. @throws DmaError the block cannot be freed, or not now */
   #freeAbandoned(block: DmaPoolBlock): void {
+    if (this.#stack.busy) throw this.#inBatch();
     const ours = block as PoolBlock;
     if (this.#left === undefined || ours?.link !== this.#mark) {
       throw this.refuse('released-twice', ours, this.#refusal(block));
@@ -362,11 +377,7 @@ export class DmaPool {
 
   /** The array of a batch, for example a frozen one, threw when a block was written to it. */
   #unwritable(into: unknown, stack: BlockStack): DmaError {
-    for (const block of stack.takenBefore()) {
-      if (block.link === this.#mark) stack.push(block);
-      // The program has freed the block meanwhile, which nobody had counted as allocated.
-      else this.#active++;
-    }
+    stack.untake();
     this.#changed(stack, 0);
     return argumentError('the batch', into, 'pass an array that can be written');
   }
@@ -381,7 +392,8 @@ export class DmaPool {
       throw this.#gone();
     }
     this.#active += change;
-    if (this.#left !== undefined) stack.count = 0;
+    if (this.#left === undefined) this.#freeMark = this.#mark;
+    else stack.count = 0;
   }
 
   #inBatch(): DmaError {

@@ -29,6 +29,8 @@ export class BlockStack {
    * are blocks, because V8 writes beyond the end of an array more slowly, and remembers that it had to.
    */
   readonly #indices: number[] = [];
+  /** Where the indices of the last batch begin. They stay there until the next one. */
+  #moved = 0;
   /** All blocks of the pool, by index. */
   readonly #blocks: readonly PoolBlock[];
 
@@ -53,7 +55,7 @@ export class BlockStack {
   }
 
   /**
-   * Allocate `count` blocks. There must be as many. If the array throws, the stack stays busy until `takenBefore`.
+   * Allocate `count` blocks. There must be as many. If the array throws, the stack stays busy until `untake`.
    * @param mark the link of an allocated block
    */
   take(into: PoolBlock[], count: number, mark: number): void {
@@ -78,7 +80,7 @@ export class BlockStack {
       block.link = mark;
       into[i] = block;
     }
-    this.count = left;
+    this.count = this.#moved = left;
     this.busy = false;
   }
 
@@ -105,7 +107,7 @@ export class BlockStack {
       blocks[index]!.link = mark;
       into[i] = index;
     }
-    this.count = left;
+    this.count = this.#moved = left;
     this.busy = false;
   }
 
@@ -149,6 +151,7 @@ export class BlockStack {
       // The array threw, or has a value without fields, for example undefined. Asking each would cost a fifth of the loop.
       return this.#undo(done, mark);
     }
+    this.#moved = held;
     this.count = held + count;
     this.busy = false;
     return -1;
@@ -190,21 +193,26 @@ export class BlockStack {
     } catch {
       return this.#undo(done, mark);
     }
+    this.#moved = held;
     this.count = held + count;
     this.busy = false;
     return -1;
   }
 
-  /** `take` threw: remove the blocks that it had allocated. @returns these blocks, the last one first */
-  takenBefore(): PoolBlock[] {
-    const taken: PoolBlock[] = [];
-    for (; this.count > 0; this.count--) {
-      const block = this.#blocks[this.#indices[this.count - 1]!]!;
+  /** `take` threw: the blocks that it had allocated are free again. */
+  untake(): void {
+    for (let i = this.count - 1; i >= 0; i--) {
+      const block = this.#blocks[this.#indices[i]!]!;
       if (block.link === STACKED) break;
-      taken.unshift(block);
+      block.link = STACKED;
     }
     this.busy = false;
-    return taken;
+  }
+
+  /** The blocks of the batch that has just ended, in its order if it freed them, or the last one first. */
+  moved(count: number): PoolBlock[] {
+    const indices = this.#indices.slice(this.#moved, this.#moved + count);
+    return indices.map((index) => this.#blocks[index]!);
   }
 
   /** The pool has ended during a batch, which has marked blocks since. */
