@@ -54,6 +54,8 @@ export class RegisterSequence {
   readonly #registers: Registers;
   /** For each step: the largest value of a write of up to 32 bits, otherwise -1. */
   private readonly limits: Float64Array;
+  /** The number of steps at the start that are writes of 32 bits: their values need no limit. */
+  private readonly plain: number;
   /** @internal */
   protected made = 0;
 
@@ -69,6 +71,8 @@ export class RegisterSequence {
     this.limits = Float64Array.from(accesses, ({ width, write }) =>
       write && width < 8 ? 2 ** (8 * width) - 1 : -1,
     );
+    const other = accesses.findIndex(({ name }) => name !== 'write32');
+    this.plain = other < 0 ? accesses.length : other;
   }
 
   /** @internal The first values. */
@@ -92,8 +96,12 @@ export class RegisterSequence {
    */
   set(index: number, value: number): void {
     // Most values are right and not negative: V8 can put this much of it into the loop of a driver.
-    const right = typeof index === 'number' && typeof value === 'number' && value >>> 0 === value;
-    if (right && value <= this.limits[index]!) this.words[2 * index] = value;
+    const right =
+      typeof index === 'number' &&
+      typeof value === 'number' &&
+      index >>> 0 === index &&
+      value >>> 0 === value;
+    if (right && (index < this.plain || value <= this.limits[index]!)) this.words[2 * index] = value;
     else this.setOther(index, value);
   }
 

@@ -172,6 +172,34 @@ for (const world of worlds) {
       );
     });
 
+    it('takes only values that fit, of 32-bit writes before another one', () => {
+      const sequence = fn.bar(0).sequence([
+        ['write32', LIVENESS, 1],
+        ['write32', LIVENESS, 2],
+        ['write8', LIVENESS, 3],
+      ]);
+      for (const index of [-1, 3, 0.5, 1.5, Number.NaN, undefined, '1', 1n, null] as number[])
+        assert.equal(
+          codeOf(() => sequence.set(index, 1)),
+          'EINVAL',
+          String(index),
+        );
+      for (const value of [2 ** 32, -(2 ** 31) - 1, 0.5, Number.NaN, undefined, '1', 1n, null] as number[])
+        assert.equal(
+          codeOf(() => sequence.set(1, value)),
+          'EINVAL',
+          String(value),
+        );
+      assert.equal(
+        codeOf(() => sequence.set(2, 256)),
+        'EINVAL',
+      );
+      assert.deepEqual([sequence.get(0), sequence.get(1), sequence.get(2)], [1, 2, 3]);
+      sequence.set(0, 2 ** 32 - 1);
+      sequence.set(1, -1);
+      assert.deepEqual([sequence.get(0), sequence.get(1), sequence.get(2)], [2 ** 32 - 1, 2 ** 32 - 1, 3]);
+    });
+
     it('stops at the first access that fails, and says which one it was', () => {
       const bar = fn.bar(0);
       const sequence = bar.sequence([
