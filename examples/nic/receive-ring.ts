@@ -108,27 +108,33 @@ export class ReceiveRing implements Receiver {
     let slot = this.#next;
     const ready = countDone(words, slot, entries, limit);
     let received = 0;
-    for (let i = 0; i < ready; i++) {
-      const at = slot << TO_WORDS;
-      const length = words[at + LENGTH]! & 0xffff;
-      // One comparison checks both ends: without its sign, a negative number is a large one.
-      if ((words[at + STATE]! & JUDGED) === GOOD && (length - SHORTEST) >>> 0 <= LENGTHS) {
-        const packet = packets[slots[slot]!]!;
-        packet.length = length;
-        packet.held = true;
-        batch[received++] = packet;
-        const fresh = free[--available]!;
-        slots[slot] = fresh;
-        // The upper half of the address is the same for all.
-        words[at + ADDRESS] = low + (fresh << SHIFT);
+    let i = 0;
+    try {
+      for (; i < ready; i++) {
+        const at = slot << TO_WORDS;
+        const length = words[at + LENGTH]! & 0xffff;
+        // One comparison checks both ends: without its sign, a negative number is a large one.
+        if ((words[at + STATE]! & JUDGED) === GOOD && (length - SHORTEST) >>> 0 <= LENGTHS) {
+          const packet = packets[slots[slot]!]!;
+          batch[received] = packet;
+          received++;
+          packet.length = length;
+          packet.held = true;
+          const fresh = free[--available]!;
+          slots[slot] = fresh;
+          // The upper half of the address is the same for all.
+          words[at + ADDRESS] = low + (fresh << SHIFT);
+        }
+        words[at + STATE] = 0;
+        if (++slot === entries) slot = 0;
       }
-      words[at + STATE] = 0;
-      if (++slot === entries) slot = 0;
+    } finally {
+      // If the batch cannot be written, for example because it is frozen, the packets that are not in it stay here.
+      pool.available = available;
+      this.#next = slot;
+      this.#kept += i;
+      this.#dropped += i - received;
     }
-    pool.available = available;
-    this.#next = slot;
-    this.#kept += ready;
-    this.#dropped += ready - received;
     // If there is nothing more to do, there is time for the doorbell.
     if (this.#kept >= this.#lot || (ready < max && this.#kept > 0)) this.#giveBack();
     return received;

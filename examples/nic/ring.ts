@@ -14,7 +14,8 @@ export interface Receiver {
    * to `transmit` or free it. Never waits.
    * @param max the number of wanted packets; default: the length of the batch
    * @returns the number of packets; 0 if none has come, or no packet of the pool is free
-   * @throws DmaError EINVAL max · ENODEV closed, or the device is gone
+   * @throws DmaError EINVAL max · ENODEV closed, or the device is gone · TypeError the batch cannot be written; the packets
+   *   that are in it are the caller's
    */
   receive(batch: Packet[], max?: number): number;
 }

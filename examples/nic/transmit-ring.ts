@@ -118,11 +118,11 @@ export class TransmitRing implements Transmitter {
       const packet = batch[place];
       // With `packet?.held` V8 would look at the kind of the object twice.
       if (packet === undefined || packet === null || packet.held !== true || packet.pool !== pool) {
-        throw this.#refuse(batch, from, place);
+        throw this.#refuse(batch, from, place, packet);
       }
       const { length, index } = packet;
       if ((length | 0) !== length || length < SHORTEST || length > LONGEST) {
-        throw this.#refuse(batch, from, place);
+        throw this.#refuse(batch, from, place, packet);
       }
       packet.held = false;
       slots[slot] = index;
@@ -212,9 +212,18 @@ export class TransmitRing implements Transmitter {
   }
 
   /** No packet of the batch was announced to the device. The caller gets back those before the bad one. */
-  #refuse(batch: readonly Packet[], from: number, bad: number): DmaError {
-    for (let place = from; place < bad; place++) batch[place]!.held = true;
-    const packet = batch[bad];
+  #refuse(batch: readonly Packet[], from: number, bad: number, packet: Packet | null | undefined): DmaError {
+    // The bad one is judged first: it may be one of those before.
+    const error = this.#refusal(batch, from, bad, packet);
+    let slot = this.#tail;
+    for (let place = from; place < bad; place++) {
+      this.#pool.packets[this.#slots[slot]!]!.held = true;
+      if (++slot === this.#entries) slot = 0;
+    }
+    return error;
+  }
+
+  #refusal(batch: readonly Packet[], from: number, bad: number, packet: Packet | null | undefined): DmaError {
     if (packet === undefined || packet === null) return outside(batch, from, bad + 1 - from);
     if (!packet.held) return notHeld(packet);
     if (packet.pool !== this.#pool) {
