@@ -99,7 +99,10 @@ export class PoolBlock implements DmaPoolBlock {
   /** The offset in the chunk. */
   declare readonly at: number;
   declare readonly index: number;
-  /** The index of the next free block, or the pool's END, or its mark, or STACKED (stack.ts), or REVOKED. All but indices are negative. */
+  /**
+   * The index of the next free block, or the pool's END, or its mark, or STACKED (stack.ts), or REVOKED. All but indices
+   * are negative.
+   */
   declare link: number;
   declare view: Uint8Array<ArrayBuffer> | undefined;
   declare address: bigint | undefined;

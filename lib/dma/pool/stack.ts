@@ -7,8 +7,8 @@
  *                        <------ when the list is empty ------------              allocIndices, freeIndices
  *
  * A batch is all or nothing: if one block cannot be freed, none is. The array of a batch can run code of the program, if it
- * is a Proxy or has getters. So the stack is busy meanwhile, and the pool leaves a busy stack alone. The loops take four blocks a turn, because V8 does not
- * unroll loops, and a turn costs as much as half a block.
+ * is a Proxy or has getters. So the stack is busy meanwhile, and the pool leaves a busy stack alone. The loops take four
+ * blocks a turn, because V8 does not unroll loops, and a turn costs as much as half a block.
  */
 import type { PoolBlock } from './block.ts';
 
