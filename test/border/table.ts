@@ -380,7 +380,7 @@ export const SUBJECTS: Readonly<Record<string, Subject>> = {
       stats: none,
       destroy: none,
     },
-    internal: ['refuse', 'out', 'blockAt', 'revoke', 'abandon', 'prepare', 'discard'],
+    internal: ['refuse', 'out', 'blockAt', 'revoke', 'abandon', 'prepare', 'discard', 'moved'],
   },
   block: {
     debugged: true,
