@@ -48,7 +48,8 @@ export const cells: readonly Cell[] = [
   { machines: ['pcie'], kernel: 'bookworm' },
   { machines: ['iommufd', 'iommufd-edu'], kernel: 'own' },
   { machines: ['iommufd-pcie'], kernel: 'own' },
-  { machines: ['noiommu', 'sriov', 'numa'], kernel: 'own' },
+  { machines: ['noiommu'], kernel: 'own' },
+  { machines: ['sriov', 'numa'], kernel: 'own' },
   // Newer kernels and QEMUs.
   { machines: ['intel'], kernel: 'trixie-backports', qemu: 'trixie' },
   { machines: ['pcie'], kernel: 'trixie-backports', qemu: 'trixie' },
