@@ -200,10 +200,8 @@ export class Buddy {
 
   /** Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size there. */
   drop(place: number, pages: number): boolean {
-    const row = place >>> COLUMN_BITS;
-    const index = (place & COLUMN) * this.rows + row;
-    if (row >= this.rows || this.held[index] !== pages) return false;
-    this.held[index] = 0;
+    if (this.heldAt(place) !== pages) return false;
+    this.hold(place, 0);
     return true;
   }
 
@@ -227,7 +225,7 @@ export class Buddy {
 
   private heldAt(place: number): number {
     const row = place >>> COLUMN_BITS;
-    return row < this.rows ? this.held[(place & COLUMN) * this.rows + row]! : 0;
+    return row < this.rows ? this.held[(place & COLUMN) * this.rows + row]! : -1;
   }
 
   /** `held` grows where pages are taken, not at each `hold`: most of those are of addresses that magazines had. */

@@ -92,6 +92,10 @@ describe('Buddy', () => {
     expect(buddy.drop(7, 3)).toBe(false);
   });
 
+  it('has no allocation where nothing was taken yet, of no size', () => {
+    for (const pages of [0, 1, 33]) expect(whole(20).drop(10_000, pages)).toBe(false);
+  });
+
   it('knows its allocations however few pages it has', () => {
     for (let top = 0; top <= 13; top++) {
       const buddy = new Buddy(top);
