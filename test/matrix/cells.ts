@@ -47,7 +47,7 @@ export const cells: readonly Cell[] = [
   {
     machines: ['intel'],
     kernel: 'bookworm',
-    note: "Debian's Linux 6.1 has no udmabuf and no dma-heaps, and does not count page tables of the IOMMU: their tests fail",
+    note: "Debian's Linux 6.1 has no udmabuf and no dma-heaps, and does not count page tables of the IOMMU: their tests are skipped",
   },
   { machines: ['pcie'], kernel: 'bookworm' },
   { machines: ['iommufd', 'iommufd-edu'], kernel: 'own' },

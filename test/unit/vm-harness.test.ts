@@ -92,7 +92,7 @@ describe('a machine', () => {
     vi.stubEnv('USERDMA_VM_IOMMU', 'amd');
     vi.stubEnv('USERDMA_VM_CPU', 'EPYC');
     const of = (name: string) => {
-      const machine = withChoices(machines.find((candidate) => candidate.name === name)!);
+      const machine = withChoices(machines.find((candidate) => candidate.name === name)!, '6.12.95');
       return [machine.iommu, machine.cpu];
     };
     assert.deepEqual(
@@ -105,6 +105,14 @@ describe('a machine', () => {
     );
     vi.stubEnv('USERDMA_VM_IOMMU', 'nothing');
     assert.throws(() => of('intel'), /USERDMA_VM_IOMMU=nothing: there are intel, intel-scalable, amd/);
+  });
+
+  it("lacks what Debian's Linux 6.1 lacks, and no other kernel", () => {
+    const lacks = (linux: string) => Object.keys(withChoices(machines[0]!, linux).absent ?? {});
+    assert.deepEqual(lacks('6.1.0-50-amd64'), ['udmabuf', 'dma-heap', 'page tables']);
+    for (const linux of ['6.12.95+deb12-amd64', '6.1.0-userdma', '6.10.0-1-amd64', '7.3.4-userdma']) {
+      assert.deepEqual(lacks(linux), [], linux);
+    }
   });
 
   it('knows a device that QEMU refuses from one that it warns of', () => {

@@ -12,7 +12,7 @@ import {
   MemfdMemory,
   openPci,
 } from '../../lib/index.ts';
-import { whyAbsent } from '../absent.ts';
+import { skipWithout, whyAbsent } from '../absent.ts';
 import { afterAll, assert, beforeAll, describe, it } from '../harness.ts';
 import { PAGE } from '../page.ts';
 import { device, refuses } from './devices.ts';
@@ -67,6 +67,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   afterAll(() => edu.close());
 
   it('shows another process what the device wrote, and the device what that wrote', async () => {
+    skipWithout('udmabuf');
     const sent = Uint8Array.from({ length: 3000 }, (_, i) => (i * 7) % 251);
     await edu.write(sent);
     const before = dmaBufs();
@@ -85,6 +86,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('can be of several pieces, in the order given', () => {
+    skipWithout('udmabuf');
     const other = edu.fn.dma.allocCoherent(PAGE);
     ring.bytes.fill(1, 0, PAGE).fill(2, PAGE);
     other.bytes.fill(3);
@@ -102,6 +104,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('can be of noncoherent memory and of the memory of a pool', () => {
+    skipWithout('udmabuf');
     const buffer = edu.fn.dma.allocNoncoherent(PAGE, 'from-device');
     const pool = edu.fn.dma.createPool('blocks', { size: 64, align: 64 });
     const block = pool.alloc()!;
@@ -116,6 +119,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('keeps its pages when they are freed: the device that is given memory then gets others', async () => {
+    skipWithout('udmabuf');
     const doomed = edu.fn.dma.allocCoherent(PAGE);
     const address = doomed.dmaAddress;
     doomed.bytes.fill(0x55);
@@ -132,6 +136,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('keeps them too when another process has it and this one has closed it', () => {
+    skipWithout('udmabuf');
     const doomed = edu.fn.dma.allocCoherent(PAGE);
     doomed.bytes.fill(0x77);
     const dmaBuf = exportDmaBuf(doomed.buffer);
@@ -144,6 +149,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('keeps them, cleared, where the kernel makes huge pages of memfds, of which no part can be replaced', () => {
+    skipWithout('udmabuf');
     withSetting(SHMEM_HUGE, 'never', 'always', () => {
       const memory = new MemfdMemory();
       const doomed = memory.allocate(2 * PAGE);
@@ -172,6 +178,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('is refused beyond the limits of the driver, which the error names', () => {
+    skipWithout('udmabuf');
     withParameter('list_limit', 2, () => {
       const pages = [ring.bytes.subarray(0, PAGE), ring.bytes.subarray(PAGE)];
       exportDmaBuf(pages).close();
@@ -191,6 +198,7 @@ describe('a dma-buf of the memory that a device has mapped', () => {
   });
 
   it('is refused to a user without permission, with the udev rule', () => {
+    skipWithout('udmabuf');
     asNobody(() => {
       refuses(() => exportDmaBuf(ring.buffer), 'EACCES', 'KERNEL=="udmabuf", OWNER=');
       if (whyAbsent('dma-heap') === undefined)

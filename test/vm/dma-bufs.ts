@@ -1,18 +1,12 @@
 /** How many dma-bufs and descriptors there are, and the kernel's heap where it has one. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { DmaHeapMemory } from '../../lib/index.ts';
-import { whyAbsent } from '../absent.ts';
-import { skip } from '../harness.ts';
+import { skipWithout } from '../absent.ts';
 
 /** Memory of the heap `system`. Ends the test that calls it where the machine's kernel has no heaps. */
 export function heapMemory(): DmaHeapMemory {
-  needsHeap();
+  skipWithout('dma-heap');
   return new DmaHeapMemory();
-}
-
-export function needsHeap(): void {
-  const reason = whyAbsent('dma-heap');
-  if (reason !== undefined) skip(reason);
 }
 
 /** Targets of the descriptors of this process. */

@@ -2,10 +2,11 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
 import { DMA_ATTR, DmaDevice, DmaHeapMemory, dmaHeaps, openPci } from '../../lib/index.ts';
 import { loadAddon } from '../../lib/native/load.ts';
+import { skipWithout } from '../absent.ts';
 import { assert, describe, it } from '../harness.ts';
 import { PAGE } from '../page.ts';
 import { device, refuses } from './devices.ts';
-import { descriptors, dmaBufs, heapMemory, needsHeap } from './dma-bufs.ts';
+import { descriptors, dmaBufs, heapMemory } from './dma-bufs.ts';
 import { openSpace } from './space.ts';
 
 const EBADF = -9;
@@ -43,7 +44,7 @@ describe('memory that a driver of the kernel has mapped', () => {
 
 describe('a heap of the kernel', () => {
   it('is one of those that the system has', () => {
-    needsHeap();
+    skipWithout('dma-heap');
     assert.ok(dmaHeaps().includes('system'));
     refuses(() => new DmaHeapMemory({ heap: 'nothing' }), 'ENODEV', '/dev/dma_heap/nothing', 'system');
     for (const heap of ['', '.', '..', '../udmabuf', 'a\0b', 7, null]) {
@@ -81,6 +82,7 @@ describe('a heap of the kernel', () => {
 
 describe('the kernel, behind our checks', () => {
   it('refuses with a bare EINVAL what we explain', () => {
+    skipWithout('udmabuf');
     const native = loadAddon();
     const udmabuf = openSync('/dev/udmabuf', 'r+');
     const region = native.regionCreate(2 * PAGE, false);
@@ -108,7 +110,7 @@ describe('the kernel, behind our checks', () => {
     const native = loadAddon();
     const functions = native as unknown as Record<string, (...args: unknown[]) => unknown>;
     const names = ['dmaBufImport', 'dmaBufMap', 'dmaBufSync', 'dmaHeapAllocate', 'udmabufCreate'];
-    needsHeap();
+    skipWithout('dma-heap');
     const heap = openSync('/dev/dma_heap/system', 'r+');
     const dmaBuf = native.dmaHeapAllocate(heap, 1);
     assert.equal(native.dmaBufSize(dmaBuf), PAGE);

@@ -90,8 +90,10 @@ const showOutput = (text: string) => void process.stdout.write(text);
 async function runCommand(command: readonly string[]): Promise<number> {
   if (command.length === 0) throw new HarnessError('nothing to run; example: npm run vm -- npm start -- edu');
   // What a person starts by hand, measurements too, has the host's time.
-  const machine: Machine = { ...withChoices(namedMachines()?.[0] ?? defaultMachine), clock: 'host' };
-  const job = { ...prepare(machine), machine, command, limit: timeLimit(), print: showOutput };
+  const chosen = namedMachines()?.[0] ?? defaultMachine;
+  const host = prepare(chosen);
+  const machine: Machine = { ...withChoices(chosen, host.linux), clock: 'host' };
+  const job = { ...host, machine, command, limit: timeLimit(), print: showOutput };
   const outcome = await run(job);
   if (outcome.kind !== 'exited') console.error(explain(outcome));
   return exitStatus(outcome);
@@ -129,7 +131,7 @@ function testCommand(node: string, { clock }: Machine, files: readonly string[])
 
 async function runSuite(host: Host, suite: Suite, print: Job['print']): Promise<Counts> {
   const { files } = suite;
-  const machine = withChoices(suite.machine);
+  const machine = withChoices(suite.machine, host.linux);
   print(`vm: ${files.length} test file${files.length === 1 ? '' : 's'} on machine ${machine.name}\n`);
   let report: ReportLine[] = [];
   const collect = (share: string) => {
