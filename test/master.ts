@@ -1,9 +1,9 @@
 /** A device without registers, whose bus the test drives. */
-import type { DeviceBus, DeviceModel } from '../lib/sim/index.ts';
+import type { BarDescription, DeviceBus, DeviceModel } from '../lib/sim/index.ts';
 
 export class Master implements DeviceModel {
   readonly config = { vendorId: 0x1af4, deviceId: 0x0001 };
-  readonly bars = [];
+  readonly bars: readonly BarDescription[] = [];
   bus!: DeviceBus;
 
   attach(bus: DeviceBus): void {

@@ -21,7 +21,7 @@ function kernelOf(library: Library, spoil: (request: Request, response: Response
   const isThere = ({ op, slot = 0, buffer = 0 }: Request): boolean => {
     if (op === 'poolAlloc' || op === 'poolDestroy') return pools.has(slot);
     if (op === 'poolFree') return library.holdsBlock(buffer);
-    const needs = /^(unmap|sync|device|free)/.test(op);
+    const needs = /^(unmap|sync|device|free|reach)/.test(op);
     return !needs || library.holds(slot);
   };
   const answer = (request: Request): Response => {
@@ -62,6 +62,10 @@ const lies: readonly (readonly [string, Setting, Operation, (response: Response)
   ['a byte that the device sees', inPlace, 'deviceHash', first((value) => value ^ 1n)],
   ['a block elsewhere in its page', bounced, 'poolAlloc', first((address) => address + 16n)],
   ['memory that is not aligned', bounced, 'alloc', first((address) => address + 1n)],
+  ['registers beyond the mask', inPlace, 'mapResource', first((address) => address + 2n ** 64n)],
+  ['registers that are not aligned', inPlace, 'mapResource', first((address) => address + 4096n)],
+  ['registers that cannot be mapped', inPlace, 'mapResource', () => ({ ...NOTHING, error: -12 })],
+  ['another register', inPlace, 'reach', first((offset) => offset + 4096n)],
   ['another required mask', bounced, 'readLimits', first((mask) => mask * 2n + 1n)],
   [
     'a list that did not merge',

@@ -9,6 +9,7 @@ import {
   compareMappings,
   compareMasks,
   compareMemory,
+  compareResources,
   type Difference,
   explainFailure,
   type State,
@@ -128,6 +129,8 @@ export class Comparison {
           );
         }
         return compareLists(request, kernel, library, state);
+      case 'mapResource':
+        return compareResources(request, kernel, library, state);
       case 'alloc':
         return compareMemory(request, kernel, library, state);
       case 'poolAlloc':
@@ -136,6 +139,10 @@ export class Comparison {
       case 'deviceHash':
         if (kernel.error === library.error && kernel.values[0] !== library.values[0])
           return [{ what: 'bytes' }];
+        return compareErrors(kernel, library);
+      case 'reach':
+        if (kernel.error === library.error && kernel.values[0] !== library.values[0])
+          return [{ what: `register: kernel ${kernel.values[0]}, library ${library.values[0]}` }];
         return compareErrors(kernel, library);
       default:
         return compareErrors(kernel, library);
@@ -190,8 +197,14 @@ export class Comparison {
 }
 
 /** Requests that make something, and those that undo it. */
-const UNDO = { map: 'unmap', mapList: 'unmapList', alloc: 'free', poolAlloc: 'poolFree' } as const;
-const BEGINS = new Set<string>(['map', 'mapList', 'alloc']);
+const UNDO = {
+  map: 'unmap',
+  mapList: 'unmapList',
+  alloc: 'free',
+  poolAlloc: 'poolFree',
+  mapResource: 'unmapResource',
+} as const;
+const BEGINS = new Set<string>(['map', 'mapList', 'alloc', 'mapResource']);
 
 /** The name of what a request is about, if that may live on one side only. */
 function placeOf({ op, slot }: Request): string | undefined {

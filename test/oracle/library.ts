@@ -16,7 +16,6 @@ import {
 } from '../../lib/index.ts';
 import type { IovaRange } from '../../lib/iommu/address-space.ts';
 import { simulate } from '../../lib/sim/index.ts';
-import { Master } from '../master.ts';
 import { fill, hash } from './bytes.ts';
 import {
   ALLOCATORS,
@@ -27,6 +26,7 @@ import {
   type Request,
   type Response,
 } from './protocol.ts';
+import { Registers, ResourceSide } from './registers.ts';
 import { type Setting, simulation } from './settings.ts';
 
 const NONE: readonly never[] = [];
@@ -44,7 +44,8 @@ type Memory = CoherentBuffer | NoncoherentBuffer;
 
 export class Library {
   readonly fn: PciFunction;
-  readonly #model: Master;
+  readonly #model: Registers;
+  readonly #resources: ResourceSide;
   readonly #buffers: readonly Uint8Array[];
   /** The memory of the device that the buffers are in, if they are. */
   readonly #held: readonly NoncoherentBuffer[];
@@ -56,9 +57,10 @@ export class Library {
   readonly #pools = new Map<number, DmaPool>();
   readonly #blocks = new Map<number, DmaPoolBlock>();
 
-  private constructor(fn: PciFunction, model: Master, { translated }: Setting) {
+  private constructor(fn: PciFunction, model: Registers, { translated }: Setting) {
     this.fn = fn;
     this.#model = model;
+    this.#resources = new ResourceSide(fn, model);
     fn.setMaster();
     const held = translated
       ? NONE
@@ -69,7 +71,7 @@ export class Library {
 
   /** @param debug whether dma-debug is on */
   static async open(setting: Setting, memory: readonly IovaRange[], debug: boolean): Promise<Library> {
-    const model = new Master();
+    const model = new Registers();
     const fn = await openPci(simulate(model, simulation(setting, memory)), {
       streaming: { copybreak: setting.copybreak, bounce: { force: setting.forced } },
       debug: debug ? { print: false } : false,
@@ -102,7 +104,8 @@ export class Library {
 
   /** Whether the mapping, the list or the memory of this slot lives. */
   holds(slot: number): boolean {
-    return this.#mappings.has(slot) || this.#lists.has(slot) || this.#memory.has(slot);
+    const kinds = [this.#mappings, this.#lists, this.#memory];
+    return kinds.some((kind) => kind.has(slot)) || this.#resources.holds(slot);
   }
 
   /** Whether this block of a pool is allocated. */
@@ -207,6 +210,12 @@ export class Library {
         this.#blocks.delete(block);
         return answer();
       }
+      case 'mapResource':
+        return this.#resources.map(request);
+      case 'unmapResource':
+        return this.#resources.unmap(request);
+      case 'reach':
+        return this.#resources.reach(request);
     }
   }
 

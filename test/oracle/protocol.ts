@@ -24,6 +24,9 @@ export const OP = {
   poolDestroy: 20,
   poolAlloc: 21,
   poolFree: 22,
+  mapResource: 23,
+  unmapResource: 24,
+  reach: 25,
 } as const;
 
 export type Operation = keyof typeof OP;
@@ -31,6 +34,9 @@ export type Operation = keyof typeof OP;
 /** The buffers that mappings are made of, and their bytes. */
 export const BUFFERS = 8;
 export const BUFFER_SIZE = 512 * 1024;
+
+/** Bytes of the registers of edu. */
+export const BAR_SIZE = 2 ** 20;
 
 /** enum dma_data_direction. */
 export const DIRECTIONS = ['bidirectional', 'to-device', 'from-device'] as const;
@@ -75,7 +81,7 @@ export interface Response {
   /** 0, or a negative errno. */
   readonly error: number;
   /**
-   * map: address, needs sync. alloc, poolAlloc: address, all bytes were 0. readLimits: required mask, longest mapping,
+   * map, mapResource: address, needs sync. reach: offset in the BAR. alloc, poolAlloc: address, all bytes were 0. readLimits: required mask, longest mapping,
    * optimal mapping, merge boundary. hash, deviceHash: the hash.
    */
   readonly values: readonly bigint[];

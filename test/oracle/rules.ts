@@ -28,6 +28,8 @@ export interface Difference {
 const EPERM = 1;
 const EIO = 5;
 const ENOMEM = 12;
+const EINVAL = 22;
+const EREMOTEIO = 121;
 const PAGE = 4096;
 const SLOT = 2048;
 
@@ -190,6 +192,41 @@ function explainLengths(parts: readonly Part[], kernel: Response, state: State):
   const total = parts.reduce((sum, { size }) => sum + size, 0);
   const hasBoundary = state.copies && BigInt(total) > state.boundary + 1n;
   return hasEdges || hasBoundary ? 'one-by-one' : undefined;
+}
+
+/** A mapping of registers: nothing is copied, so that the address keeps its offset in the page. */
+export function compareResources(
+  { offset = 0, size = 0, attrs = 0 }: Request,
+  kernel: Response,
+  library: Response,
+  state: State,
+): Difference[] {
+  if (kernel.error !== 0 || library.error !== 0) {
+    const why = explainResource({ offset, size, attrs }, library, state);
+    return compareErrors(kernel, library, why);
+  }
+  const found: Difference[] = [];
+  const order = 2n ** BigInt(Math.ceil(Math.log2(size)));
+  for (const [side, { values }] of [['kernel', kernel] as const, ['library', library] as const]) {
+    found.push(...promises(side, { address: values[0]!, size }, state.mask));
+    if (values[0]! % order !== 0n) found.push({ what: `${side}: ${values[0]} is not aligned to ${order}` });
+  }
+  const [needSync, oursNeedsSync] = [kernel.values[1], library.values[1]];
+  if (needSync !== oursNeedsSync) found.push(differ('needs sync', needSync, oursNeedsSync, 'need-sync'));
+  return found;
+}
+
+/** Why the library may refuse registers that the kernel maps, or refuse them by another code. */
+function explainResource(
+  { offset, size, attrs }: { readonly offset: number; readonly size: number; readonly attrs: number },
+  library: Response,
+  state: State,
+): string | undefined {
+  const known = Object.values(DMA_ATTR).reduce((bits, bit) => bits | bit, 0);
+  if (library.error === -EINVAL && (attrs & ~known) !== 0) return 'unknown-attributes';
+  if (library.error === -EINVAL && (offset % PAGE !== 0 || size % PAGE !== 0)) return 'whole-registers';
+  if (library.error === -EREMOTEIO && !state.translated) return 'registers-direct';
+  return undefined;
 }
 
 export function compareMemory(

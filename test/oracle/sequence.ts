@@ -11,6 +11,7 @@ import { Random } from '../random.ts';
 import { Live } from './live.ts';
 import { PoolSequence } from './pool-sequence.ts';
 import { BUFFER_SIZE, BUFFERS, type Operation, type Part, type Request } from './protocol.ts';
+import { ResourceSequence } from './resource-sequence.ts';
 import type { Setting } from './settings.ts';
 
 const TO_DEVICE = 1;
@@ -30,12 +31,15 @@ export class Sequence {
   readonly #lists = new Live(FIRST_LIST, SLOTS_OF_A_KIND);
   readonly #memory = new Live(FIRST_MEMORY, SLOTS_OF_A_KIND);
   readonly #pools: PoolSequence;
+  readonly #resources: ResourceSequence;
   #requests: Request[] = [];
 
   constructor(seed: number, setting: Setting) {
     this.#random = new Random(seed);
     this.#setting = setting;
-    this.#pools = new PoolSequence(this.#random, (request) => this.#ask(request));
+    const ask = (request: Request) => this.#ask(request);
+    this.#pools = new PoolSequence(this.#random, ask);
+    this.#resources = new ResourceSequence(this.#random, ask);
   }
 
   /** The next requests, `count` or a few more. */
@@ -61,6 +65,7 @@ export class Sequence {
     this.#endMappings();
     for (const slot of [...this.#memory.slots]) this.#free(slot);
     this.#pools.end();
+    this.#resources.end();
     return this.#requests;
   }
 
@@ -75,6 +80,7 @@ export class Sequence {
     else if (choice < 560) this.#mapList();
     else if (choice < 660) this.#use(this.#lists);
     else if (choice < 720) this.#allocate();
+    else if (choice < 760) this.#resources.act();
     else this.#pools.act();
   }
 

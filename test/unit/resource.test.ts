@@ -95,6 +95,18 @@ describe('registers that are mapped', () => {
     }
   });
 
+  it('end with the attributes that they were made with, or those of registers', () => {
+    const { dma } = world();
+    const map = (attributes: number) => dma.mapResource(bar, 0, PAGE, 'to-device', attributes);
+    map(DMA_ATTR.MMIO).unmap(DMA_ATTR.MMIO);
+    map(0).unmap(DMA_ATTR.MMIO | DMA_ATTR.SKIP_CPU_SYNC);
+    map(DMA_ATTR.PRIVILEGED).unmap(DMA_ATTR.PRIVILEGED);
+    const mapping = map(0);
+    expectCode('EINVAL', () => mapping.unmap(DMA_ATTR.PRIVILEGED));
+    const memory = dma.mapSingle(new Uint8Array(PAGE), 'to-device');
+    expectCode('EINVAL', () => memory.unmap(DMA_ATTR.MMIO));
+  });
+
   it.each([
     ['to-device', FAULT.noWrite],
     ['from-device', FAULT.noRead],

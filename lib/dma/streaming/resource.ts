@@ -75,7 +75,8 @@ export class ResourceMappings implements MappingOwner {
       operations.unreserve(range);
       throw error;
     }
-    const record = this.table.take(size, bits, attributes, 'resource');
+    // As dma_map_resource does itself: the end of the mapping may say so, too.
+    const record = this.table.take(size, bits, attributes | DMA_ATTR.MMIO, 'resource');
     record.address = range.address;
     record.range = range;
     return record;

@@ -59,7 +59,7 @@ export function checkAttributes(attributes: number): void {
  * @throws DmaError EINVAL
  */
 export function endAttributes(mapped: number, given: number): number {
-  checkMemoryAttributes(given);
+  checkAttributes(given);
   const mistaken = given & ~mapped & ~DMA_ATTR.SKIP_CPU_SYNC;
   if (mistaken !== 0) {
     throw new DmaError('EINVAL', `attributes ${given} for the end of a mapping with ${mapped}`, {

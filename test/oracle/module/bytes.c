@@ -61,7 +61,7 @@ int access(const struct request *request, bool write, struct response *response)
 	int error = 0;
 	int i;
 
-	if (!slot || slot->kind == NOTHING)
+	if (!slot || slot->kind == NOTHING || slot->kind == RESOURCE)
 		return -ENOENT;
 	if (slot->kind == LIST) {
 		for_each_sgtable_dma_sg(&slot->list, sg, i) {

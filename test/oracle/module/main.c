@@ -87,6 +87,12 @@ static int answer(const struct request *request, const struct element *elements,
 		return pool_alloc(request, response);
 	case OP_POOL_FREE:
 		return pool_free(request);
+	case OP_MAP_RESOURCE:
+		return map_resource(request, response);
+	case OP_UNMAP_RESOURCE:
+		return unmap_resource(request);
+	case OP_REACH:
+		return reach(request, response);
 	}
 	return -EOPNOTSUPP;
 }

@@ -41,6 +41,9 @@ enum operation {
 	OP_POOL_DESTROY,
 	OP_POOL_ALLOC,
 	OP_POOL_FREE,
+	OP_MAP_RESOURCE,
+	OP_UNMAP_RESOURCE,
+	OP_REACH,
 };
 
 /* How an allocation was made: the `arg` of OP_ALLOC. */
@@ -81,7 +84,7 @@ struct segment {
 };
 
 struct slot {
-	enum { NOTHING, MAPPING, LIST, MEMORY } kind;
+	enum { NOTHING, MAPPING, LIST, MEMORY, RESOURCE } kind;
 	/* Of a mapping or of memory. It stays when they have ended, for a driver that uses it once more. */
 	dma_addr_t address;
 	size_t size;
@@ -145,6 +148,11 @@ int map_list(const struct request *request, const struct element *elements, stru
 	     struct segment *segments);
 int end_list(const struct request *request);
 int sync_list(const struct request *request, bool for_device);
+
+/* registers.c */
+int map_resource(const struct request *request, struct response *response);
+int unmap_resource(const struct request *request);
+int reach(const struct request *request, struct response *response);
 
 /* memory.c */
 int allocate(const struct request *request, struct response *response);
