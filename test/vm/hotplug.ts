@@ -50,13 +50,27 @@ export async function findAgain(address: string): Promise<void> {
 
 /** Back into its slot, and to vfio-pci. */
 export async function putBack(monitor: Monitor, { address, id, properties }: Pluggable): Promise<void> {
-  await monitor.execute('device_add', { id, ...properties });
+  await until(() => isAdded(monitor, { id, ...properties }), `${id} is let into its slot`, LOOK);
   await until(
     () => existsSync(`${PCI}/devices/${address}/driver_override`),
     `${address} is there again`,
     LOOK,
   );
   await bindVfio(address);
+}
+
+/** False while the disk of the device that was pulled out is in use: QEMU lets go of it after the device has gone. */
+async function isAdded(
+  monitor: Monitor,
+  device: Readonly<Record<string, string | number>>,
+): Promise<boolean> {
+  try {
+    await monitor.execute('device_add', device);
+    return true;
+  } catch (error) {
+    if (!(error as Error).message.includes('already in use')) throw error;
+    return false;
+  }
 }
 
 /** To vfio-pci, whatever has it. */
