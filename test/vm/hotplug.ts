@@ -21,7 +21,7 @@ export const NIC: Pluggable = {
 };
 
 const PCI = '/sys/bus/pci';
-/** Milliseconds until QEMU is asked instead of waited for. */
+/** Milliseconds until a command is sent, which brings what QEMU has to say. */
 const PATIENCE = 1000;
 /** Milliseconds between two looks. */
 const LOOK = 5;
@@ -30,9 +30,13 @@ const LOOK = 5;
 export async function pullOut(monitor: Monitor, { id }: Pluggable): Promise<void> {
   monitor.forgetEvents();
   await monitor.execute('device_del', { id });
-  // Now and then the event arrives only with the answer to the next command: so there is one.
-  const isGone = async () =>
-    (await monitor.event('DEVICE_DELETED', id, PATIENCE)) || !(await monitor.knows(id));
+  // The event comes when QEMU has let go of all that the device used, which may be long after the device is no longer
+  // found. Now and then it arrives only with the answer to the next command: so there is one.
+  const isGone = async () => {
+    if (await monitor.event('DEVICE_DELETED', id, PATIENCE)) return true;
+    await monitor.execute('query-status');
+    return false;
+  };
   await until(isGone, `${id} leaves its slot`, LOOK);
 }
 
@@ -50,27 +54,13 @@ export async function findAgain(address: string): Promise<void> {
 
 /** Back into its slot, and to vfio-pci. */
 export async function putBack(monitor: Monitor, { address, id, properties }: Pluggable): Promise<void> {
-  await until(() => isAdded(monitor, { id, ...properties }), `${id} is let into its slot`, LOOK);
+  await monitor.execute('device_add', { id, ...properties });
   await until(
     () => existsSync(`${PCI}/devices/${address}/driver_override`),
     `${address} is there again`,
     LOOK,
   );
   await bindVfio(address);
-}
-
-/** False while the disk of the device that was pulled out is in use: QEMU lets go of it after the device has gone. */
-async function isAdded(
-  monitor: Monitor,
-  device: Readonly<Record<string, string | number>>,
-): Promise<boolean> {
-  try {
-    await monitor.execute('device_add', device);
-    return true;
-  } catch (error) {
-    if (!(error as Error).message.includes('already in use')) throw error;
-    return false;
-  }
 }
 
 /** To vfio-pci, whatever has it. */

@@ -56,12 +56,6 @@ export class Monitor {
     this.#events.length = 0;
   }
 
-  /** Whether there is a device with that id. */
-  async knows(device: string): Promise<boolean> {
-    const devices = await this.execute('qom-list', { path: '/machine/peripheral' });
-    return (devices as readonly { readonly name: string }[]).some(({ name }) => name === device);
-  }
-
   /** Whether QEMU reports it within so many milliseconds, of the device with that id. */
   async event(name: string, device: string, patience: number): Promise<boolean> {
     const wanted = ({ event, data }: Message): boolean => event === name && data?.device === device;
