@@ -15,18 +15,23 @@ const [bounced] = settingsOf('oracle-swiotlb') as [Setting];
 const inPlace = settingsOf('oracle-translated').at(-1)!;
 const NOTHING: Response = { error: -2, values: [0n, 0n, 0n, 0n], segments: [] };
 
+/** The kernel makes no smaller blocks. */
+function asKernel(request: Request): Request {
+  return request.op === 'poolCreate' ? { ...request, size: Math.max(16, request.size!) } : request;
+}
+
 /** A library in the place of the kernel: it answers where it has nothing, too. */
 function kernelOf(library: Library, spoil: (request: Request, response: Response) => Response): Side {
   const pools = new Set<number>();
   const isThere = ({ op, slot = 0, buffer = 0 }: Request): boolean => {
     if (op === 'poolAlloc' || op === 'poolDestroy') return pools.has(slot);
     if (op === 'poolFree') return library.holdsBlock(buffer);
-    const needs = /^(unmap|sync|device|free|reach)/.test(op);
+    const needs = /^(unmap|sync|device|free|reach|iova(?!Alloc))/.test(op);
     return !needs || library.holds(slot);
   };
   const answer = (request: Request): Response => {
     if (!isThere(request)) return NOTHING;
-    const { error, values, segments } = library.run(request);
+    const { error, values, segments } = library.run(asKernel(request));
     if (request.op === 'poolCreate' && error === 0) pools.add(request.slot!);
     if (request.op === 'poolDestroy') pools.delete(request.slot!);
     return spoil(request, { error, values: [...values, 0n, 0n, 0n, 0n], segments });
@@ -66,6 +71,8 @@ const lies: readonly (readonly [string, Setting, Operation, (response: Response)
   ['registers that are not aligned', inPlace, 'mapResource', first((address) => address + 4096n)],
   ['registers that cannot be mapped', inPlace, 'mapResource', () => ({ ...NOTHING, error: -12 })],
   ['another register', inPlace, 'reach', first((offset) => offset + 4096n)],
+  ['addresses that start elsewhere in their page', inPlace, 'iovaAlloc', first((address) => address + 1n)],
+  ['a link that fails', inPlace, 'iovaLink', () => ({ ...NOTHING, error: -12 })],
   ['another required mask', bounced, 'readLimits', first((mask) => mask * 2n + 1n)],
   [
     'a list that did not merge',

@@ -9,9 +9,11 @@ import {
   compareMappings,
   compareMasks,
   compareMemory,
+  compareReserved,
   compareResources,
   type Difference,
   explainFailure,
+  explainLink,
   type State,
 } from './rules.ts';
 import type { Setting } from './settings.ts';
@@ -77,7 +79,7 @@ export class Comparison {
     if (!this.#isOnBoth(request)) {
       this.skipped++;
       // The CPU writes on both sides: the bytes are compared again once another mapping has them.
-      if (request.op === 'fill') this.#library.run(request);
+      if (request.op === 'fill' || this.#mustEnd(request)) this.#library.run(request);
       return;
     }
     const known = request.op === 'poolCreate' && request.size! < SMALLEST_BLOCK;
@@ -87,6 +89,11 @@ export class Comparison {
     if (known) this.#tell(request, { known: 'small-blocks', what: `blocks of ${request.size} bytes` });
     for (const difference of this.#differences(asked, kernel, library)) this.#tell(request, difference);
     this.#settle(request, kernel, library);
+  }
+
+  /** Whether the library still has addresses that the kernel frees, although it has refused what was linked there. */
+  #mustEnd({ op, slot = 0 }: Request): boolean {
+    return (op === 'iovaFree' || op === 'iovaDestroy') && this.#library.holds(slot);
   }
 
   /** Whether both sides have what the request is about. */
@@ -129,6 +136,10 @@ export class Comparison {
           );
         }
         return compareLists(request, kernel, library, state);
+      case 'iovaAlloc':
+        return compareReserved(request, kernel, library, state);
+      case 'iovaLink':
+        return compareErrors(kernel, library, explainLink(request, kernel, library));
       case 'mapResource':
         return compareResources(request, kernel, library, state);
       case 'alloc':
@@ -137,11 +148,10 @@ export class Comparison {
         return failed ? compareErrors(kernel, library) : this.#compareBlocks(slot, request, kernel, library);
       case 'hash':
       case 'deviceHash':
-        if (kernel.error === library.error && kernel.values[0] !== library.values[0])
-          return [{ what: 'bytes' }];
+        if (!failed && kernel.values[0] !== library.values[0]) return [{ what: 'bytes' }];
         return compareErrors(kernel, library);
       case 'reach':
-        if (kernel.error === library.error && kernel.values[0] !== library.values[0])
+        if (!failed && kernel.values[0] !== library.values[0])
           return [{ what: `register: kernel ${kernel.values[0]}, library ${library.values[0]}` }];
         return compareErrors(kernel, library);
       default:
@@ -177,7 +187,7 @@ export class Comparison {
       this.#pools.set(slot, { kernel: new PoolPlaces(size, align), library: new PoolPlaces(size, align) });
     } else if (op === 'poolDestroy') {
       this.#pools.delete(slot);
-    } else if (BEGINS.has(op) && kernel.error === 0 && library.error !== 0) {
+    } else if ((BEGINS.has(op) || op === 'iovaLink') && kernel.error === 0 && library.error !== 0) {
       this.#onKernel.add(place!);
     } else if (op in UNDO && kernel.error !== 0 && library.error === 0) {
       this.#library.run({ ...request, op: UNDO[op as keyof typeof UNDO], arg: 0 });
@@ -203,8 +213,9 @@ const UNDO = {
   alloc: 'free',
   poolAlloc: 'poolFree',
   mapResource: 'unmapResource',
+  iovaAlloc: 'iovaFree',
 } as const;
-const BEGINS = new Set<string>(['map', 'mapList', 'alloc', 'mapResource']);
+const BEGINS = new Set<string>(['map', 'mapList', 'alloc', 'mapResource', 'iovaAlloc']);
 
 /** The name of what a request is about, if that may live on one side only. */
 function placeOf({ op, slot }: Request): string | undefined {

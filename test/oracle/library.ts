@@ -6,8 +6,6 @@
 import {
   type CoherentBuffer,
   DmaError,
-  type DmaPool,
-  type DmaPoolBlock,
   type NoncoherentBuffer,
   openPci,
   type PciFunction,
@@ -17,6 +15,8 @@ import {
 import type { IovaRange } from '../../lib/iommu/address-space.ts';
 import { simulate } from '../../lib/sim/index.ts';
 import { fill, hash } from './bytes.ts';
+import { IovaSide } from './iova.ts';
+import { PoolSide } from './pools.ts';
 import {
   ALLOCATORS,
   BUFFER_SIZE,
@@ -45,7 +45,6 @@ type Memory = CoherentBuffer | NoncoherentBuffer;
 export class Library {
   readonly fn: PciFunction;
   readonly #model: Registers;
-  readonly #resources: ResourceSide;
   readonly #buffers: readonly Uint8Array[];
   /** The memory of the device that the buffers are in, if they are. */
   readonly #held: readonly NoncoherentBuffer[];
@@ -54,13 +53,16 @@ export class Library {
   readonly #ended = new Map<number, StreamingMapping>();
   readonly #lists = new Map<number, SgMapping>();
   readonly #memory = new Map<number, Memory>();
-  readonly #pools = new Map<number, DmaPool>();
-  readonly #blocks = new Map<number, DmaPoolBlock>();
+  readonly #pools: PoolSide;
+  readonly #resources: ResourceSide;
+  readonly #iova: IovaSide;
 
   private constructor(fn: PciFunction, model: Registers, { translated }: Setting) {
     this.fn = fn;
     this.#model = model;
+    this.#pools = new PoolSide(fn.dma);
     this.#resources = new ResourceSide(fn, model);
+    this.#iova = new IovaSide(fn.dma, (part) => this.#view(part));
     fn.setMaster();
     const held = translated
       ? NONE
@@ -105,12 +107,12 @@ export class Library {
   /** Whether the mapping, the list or the memory of this slot lives. */
   holds(slot: number): boolean {
     const kinds = [this.#mappings, this.#lists, this.#memory];
-    return kinds.some((kind) => kind.has(slot)) || this.#resources.holds(slot);
+    return kinds.some((kind) => kind.has(slot)) || this.#resources.holds(slot) || this.#iova.holds(slot);
   }
 
   /** Whether this block of a pool is allocated. */
   holdsBlock(block: number): boolean {
-    return this.#blocks.has(block);
+    return this.#pools.holdsBlock(block);
   }
 
   #run(request: Request): Response {
@@ -198,24 +200,21 @@ export class Library {
         this.#memory.delete(slot);
         return answer();
       case 'poolCreate':
-        this.#pools.set(slot, dma.createPool('oracle', { size, align: offset, boundary: Number(value) }));
-        return answer();
+        return this.#pools.create(request);
       case 'poolDestroy':
-        return this.#destroyPool(slot);
+        return this.#pools.destroy(request);
       case 'poolAlloc':
-        return this.#allocBlock(request);
-      case 'poolFree': {
-        const block = request.buffer!;
-        this.#blocks.get(block)!.free();
-        this.#blocks.delete(block);
-        return answer();
-      }
+        return this.#pools.alloc(request);
+      case 'poolFree':
+        return this.#pools.free(request);
       case 'mapResource':
         return this.#resources.map(request);
       case 'unmapResource':
         return this.#resources.unmap(request);
       case 'reach':
         return this.#resources.reach(request);
+      default:
+        return this.#iova.run(request);
     }
   }
 
@@ -232,28 +231,6 @@ export class Library {
     const allocator = ALLOCATORS[arg]!;
     if (allocator === 'coherent') return dma.allocCoherent(size);
     return allocator === 'pages' ? dma.allocPages(size, direction) : dma.allocNoncoherent(size, direction);
-  }
-
-  #allocBlock({ slot = 0, buffer = 0, arg = 0 }: Request): Response {
-    const pool = this.#pools.get(slot)!;
-    const block = arg === 0 ? pool.alloc() : pool.zalloc();
-    if (block === null) return { error: -12, values: NONE, segments: NONE };
-    this.#blocks.set(buffer, block);
-    const clear = block.bytes.every((byte) => byte === 0);
-    block.bytes.fill(0x5a);
-    return answer(block.dmaAddress, clear);
-  }
-
-  #destroyPool(slot: number): Response {
-    const pool = this.#pools.get(slot)!;
-    for (const [number, block] of this.#blocks) {
-      if (block.pool !== pool) continue;
-      block.free();
-      this.#blocks.delete(number);
-    }
-    this.#pools.delete(slot);
-    pool.destroy();
-    return answer();
   }
 
   /** [offset, offset + size) of a mapping, of memory, or of a list as if its segments were one. */
@@ -284,7 +261,7 @@ export class Library {
     const list = this.#lists.get(slot);
     if (list !== undefined)
       return list.segments.map(({ dmaAddress, length }) => ({ address: dmaAddress, length }));
-    const held = this.#mappings.get(slot) ?? this.#memory.get(slot)!;
+    const held = this.#mappings.get(slot) ?? this.#memory.get(slot) ?? this.#iova.get(slot)!;
     return [{ address: held.dmaAddress, length: held.size }];
   }
 }

@@ -27,6 +27,12 @@ export const OP = {
   mapResource: 23,
   unmapResource: 24,
   reach: 25,
+  iovaAlloc: 26,
+  iovaLink: 27,
+  iovaSync: 28,
+  iovaUnlink: 29,
+  iovaFree: 30,
+  iovaDestroy: 31,
 } as const;
 
 export type Operation = keyof typeof OP;
@@ -66,7 +72,7 @@ export interface Request {
   readonly attrs?: number;
   /** map: by page. unmap and sync: although the mapping has ended. alloc: the allocator. poolAlloc: zeroed. */
   readonly arg?: number;
-  /** Mask, boundary, or the seed of bytes. */
+  /** Mask, boundary, the seed of bytes, or where iovaLink links. */
   readonly value?: bigint;
   /** Elements of mapList. */
   readonly parts?: readonly Part[];
@@ -81,7 +87,7 @@ export interface Response {
   /** 0, or a negative errno. */
   readonly error: number;
   /**
-   * map, mapResource: address, needs sync. reach: offset in the BAR. alloc, poolAlloc: address, all bytes were 0. readLimits: required mask, longest mapping,
+   * map, mapResource: address, needs sync. iovaAlloc: address. reach: offset in the BAR. alloc, poolAlloc: address, all bytes were 0. readLimits: required mask, longest mapping,
    * optimal mapping, merge boundary. hash, deviceHash: the hash.
    */
   readonly values: readonly bigint[];

@@ -28,7 +28,10 @@ export interface Difference {
 const EPERM = 1;
 const EIO = 5;
 const ENOMEM = 12;
+const EEXIST = 17;
 const EINVAL = 22;
+const EOPNOTSUPP = 95;
+const EADDRINUSE = 98;
 const EREMOTEIO = 121;
 const PAGE = 4096;
 const SLOT = 2048;
@@ -192,6 +195,32 @@ function explainLengths(parts: readonly Part[], kernel: Response, state: State):
   const total = parts.reduce((sum, { size }) => sum + size, 0);
   const hasBoundary = state.copies && BigInt(total) > state.boundary + 1n;
   return hasEdges || hasBoundary ? 'one-by-one' : undefined;
+}
+
+/** Addresses that memory is linked into: they start in their page as the first part does. */
+export function compareReserved(
+  { offset = 0, size = 0 }: Request,
+  kernel: Response,
+  library: Response,
+  state: State,
+): Difference[] {
+  if (kernel.error !== 0 || library.error !== 0) return compareErrors(kernel, library);
+  const found: Difference[] = [];
+  for (const [side, { values }] of [['kernel', kernel] as const, ['library', library] as const]) {
+    const address = values[0]!;
+    found.push(...promises(side, { address, size }, state.mask));
+    if (Number(address % BigInt(PAGE)) !== offset % PAGE) {
+      found.push({ what: `${side}: ${address} does not start as offset ${offset}` });
+    }
+  }
+  return found;
+}
+
+/** Why the two may answer a link differently. */
+export function explainLink({ attrs = 0 }: Request, kernel: Response, library: Response): string | undefined {
+  if (kernel.error === -EADDRINUSE && library.error === -EEXIST) return 'linked-twice';
+  const refused = library.error === -EPERM || library.error === -EOPNOTSUPP;
+  return refused && (attrs & DMA_ATTR.REQUIRE_COHERENT) !== 0 ? 'require-coherent' : undefined;
 }
 
 /** A mapping of registers: nothing is copied, so that the address keeps its offset in the page. */

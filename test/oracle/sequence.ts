@@ -8,7 +8,9 @@
  */
 import { DMA_ATTR } from '../../lib/index.ts';
 import { Random } from '../random.ts';
+import { IovaSequence } from './iova-sequence.ts';
 import { Live } from './live.ts';
+import { cut } from './parts.ts';
 import { PoolSequence } from './pool-sequence.ts';
 import { BUFFER_SIZE, BUFFERS, type Operation, type Part, type Request } from './protocol.ts';
 import { ResourceSequence } from './resource-sequence.ts';
@@ -32,6 +34,7 @@ export class Sequence {
   readonly #memory = new Live(FIRST_MEMORY, SLOTS_OF_A_KIND);
   readonly #pools: PoolSequence;
   readonly #resources: ResourceSequence;
+  readonly #iova: IovaSequence;
   #requests: Request[] = [];
 
   constructor(seed: number, setting: Setting) {
@@ -40,6 +43,7 @@ export class Sequence {
     const ask = (request: Request) => this.#ask(request);
     this.#pools = new PoolSequence(this.#random, ask);
     this.#resources = new ResourceSequence(this.#random, ask);
+    this.#iova = new IovaSequence(this.#random, ask, (part) => !this.#isMapped(part));
   }
 
   /** The next requests, `count` or a few more. */
@@ -66,6 +70,7 @@ export class Sequence {
     for (const slot of [...this.#memory.slots]) this.#free(slot);
     this.#pools.end();
     this.#resources.end();
+    this.#iova.end();
     return this.#requests;
   }
 
@@ -81,6 +86,7 @@ export class Sequence {
     else if (choice < 660) this.#use(this.#lists);
     else if (choice < 720) this.#allocate();
     else if (choice < 760) this.#resources.act();
+    else if (choice < 840) this.#iova.act();
     else this.#pools.act();
   }
 
@@ -126,7 +132,12 @@ export class Sequence {
     const room = BUFFER_SIZE - size;
     const offset = pages ? PAGE * random.between(0, room / PAGE) : random.between(0, room);
     const part = { buffer: random.below(BUFFERS), offset, size };
-    return this.#mappings.overlaps(part) || this.#lists.overlaps(part) ? undefined : part;
+    return this.#isMapped(part) || this.#iova.overlaps(part) ? undefined : part;
+  }
+
+  /** Whether a mapping or a list has a byte of the part. */
+  #isMapped(part: Part): boolean {
+    return this.#mappings.overlaps(part) || this.#lists.overlaps(part);
   }
 
   #sizes(): number {
@@ -279,19 +290,6 @@ export class Sequence {
     this.#ask({ op: 'free', slot });
     this.#memory.remove(slot);
   }
-}
-
-/** Bytes [offset, offset + size) of parts that lie one after the other. */
-function cut(parts: readonly Part[], { offset, size }: { offset: number; size: number }): Part[] {
-  const pieces: Part[] = [];
-  let start = 0;
-  for (const part of parts) {
-    const from = Math.max(offset, start);
-    const to = Math.min(offset + size, start + part.size);
-    if (from < to) pieces.push({ buffer: part.buffer, offset: part.offset + from - start, size: to - from });
-    start += part.size;
-  }
-  return pieces;
 }
 
 /** What bytes are made from (bytes.ts). */

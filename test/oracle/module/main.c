@@ -93,6 +93,18 @@ static int answer(const struct request *request, const struct element *elements,
 		return unmap_resource(request);
 	case OP_REACH:
 		return reach(request, response);
+	case OP_IOVA_ALLOC:
+		return iova_alloc(request, response);
+	case OP_IOVA_LINK:
+		return iova_link(request);
+	case OP_IOVA_SYNC:
+		return iova_sync(request);
+	case OP_IOVA_UNLINK:
+		return iova_unlink(request);
+	case OP_IOVA_FREE:
+		return iova_free(request);
+	case OP_IOVA_DESTROY:
+		return iova_destroy(request);
 	}
 	return -EOPNOTSUPP;
 }

@@ -44,6 +44,12 @@ enum operation {
 	OP_MAP_RESOURCE,
 	OP_UNMAP_RESOURCE,
 	OP_REACH,
+	OP_IOVA_ALLOC,
+	OP_IOVA_LINK,
+	OP_IOVA_SYNC,
+	OP_IOVA_UNLINK,
+	OP_IOVA_FREE,
+	OP_IOVA_DESTROY,
 };
 
 /* How an allocation was made: the `arg` of OP_ALLOC. */
@@ -84,7 +90,7 @@ struct segment {
 };
 
 struct slot {
-	enum { NOTHING, MAPPING, LIST, MEMORY, RESOURCE } kind;
+	enum { NOTHING, MAPPING, LIST, MEMORY, RESOURCE, IOVA } kind;
 	/* Of a mapping or of memory. It stays when they have ended, for a driver that uses it once more. */
 	dma_addr_t address;
 	size_t size;
@@ -94,6 +100,9 @@ struct slot {
 	void *memory;
 	struct page *pages;
 	u32 allocator;
+	struct dma_iova_state state;
+	/* Bytes of the state that are linked, from its first one on. */
+	size_t linked;
 };
 
 struct block {
@@ -153,6 +162,14 @@ int sync_list(const struct request *request, bool for_device);
 int map_resource(const struct request *request, struct response *response);
 int unmap_resource(const struct request *request);
 int reach(const struct request *request, struct response *response);
+
+/* iova.c */
+int iova_alloc(const struct request *request, struct response *response);
+int iova_link(const struct request *request);
+int iova_sync(const struct request *request);
+int iova_unlink(const struct request *request);
+int iova_free(const struct request *request);
+int iova_destroy(const struct request *request);
 
 /* memory.c */
 int allocate(const struct request *request, struct response *response);
