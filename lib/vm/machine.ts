@@ -7,7 +7,7 @@
  */
 
 import { type ArchitectureName, architectures } from './architecture.ts';
-import { type IommuName, iommus } from './iommu.ts';
+import { deviceOf, type IommuName, iommus } from './iommu.ts';
 
 /** A PCI device: QEMU's `-device` text and, where a test needs to find it, its address and who drives it. */
 export interface Device {
@@ -111,10 +111,13 @@ function numaArguments({ nodes = 0 }: Machine): string[] {
   ]).flat();
 }
 
-/** QEMU's arguments for `machine`. `accel` is tcg unless the caller was told that KVM works here. */
-export function qemuArguments(machine: Machine, files: BootFiles, accel: string): string[] {
+/**
+ * The arguments for `machine` of a QEMU of that version. `accel` is tcg unless the caller was told that KVM works here.
+ */
+export function qemuArguments(machine: Machine, files: BootFiles, accel: string, version: string): string[] {
   const { cpu, machine: board } = architectureOf(machine);
-  const { device: iommu, board: onBoard } = iommus[machine.iommu];
+  const { board: onBoard } = iommus[machine.iommu];
+  const iommu = deviceOf(machine.iommu, version);
   return [
     ...['-nodefaults', '-machine', onBoard === undefined ? board : `${board},${onBoard}`, '-accel', accel],
     ...clockArguments(machine, accel),

@@ -200,7 +200,8 @@ async function attempt(job: Job, refused: readonly Refusal[]): Promise<Attempt> 
       ...{ kernel: job.kernel, initrd: job.initrd, root: job.root ?? '/', folders: foldersOf(job) },
       ...{ share, console: join(share, 'console.log') },
     };
-    const ended = await runQemu(qemuArguments(job.machine, files, setting('ACCEL') ?? 'tcg'), job);
+    const args = qemuArguments(job.machine, files, setting('ACCEL') ?? 'tcg', job.qemu.version);
+    const ended = await runQemu(args, job);
     if (ended.interrupted) throw new HarnessError('interrupted');
     const seconds = (performance.now() - start) / 1000;
     job.collect?.(share);

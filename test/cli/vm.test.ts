@@ -18,7 +18,7 @@ const PLAIN: VmOptions = {
 };
 const FILES = { kernel: 'k', initrd: 'i', share: '/s', console: '/s/c' };
 const words = (options: Partial<VmOptions>) =>
-  qemuArguments(machineOf({ ...PLAIN, ...options }), FILES, 'tcg');
+  qemuArguments(machineOf({ ...PLAIN, ...options }), FILES, 'tcg', '7.2.22');
 
 describe('the machine of userdma vm', () => {
   it('has the devices, each disk behind the device that names it', () => {
@@ -39,7 +39,7 @@ describe('the machine of userdma vm', () => {
       iommu: 'virtio',
     });
     expect(machine.modules.at(-1)).toBe('nvme poll_queues=1');
-    expect(qemuArguments(machine, FILES, 'tcg').join()).toContain('allow_unsafe_interrupts=1');
+    expect(qemuArguments(machine, FILES, 'tcg', '7.2.22').join()).toContain('allow_unsafe_interrupts=1');
     expect(machine.bind).toEqual(['0000:00:10.0']);
   });
 
