@@ -124,6 +124,14 @@ describe('a machine', () => {
     assert.equal(refused('qemu: -device edu,addr=0x1: no such bus'), undefined);
   });
 
+  it('calls the scalable mode as the version of QEMU does', () => {
+    const machine = { ...machines[0]!, iommu: 'intel-scalable' as const };
+    const of = (version: string) =>
+      qemuArguments(machine, files, 'tcg', version).find((arg) => arg.startsWith('intel-iommu'));
+    for (const version of ['7.2.22', '10.0.13']) assert.match(of(version)!, /,x-scalable-mode=on,/);
+    assert.match(of('11.1.3')!, /,scalable-mode=on,/);
+  });
+
   it('survives a comma in a path', () => {
     assert.ok(
       qemuArguments(machines[0]!, files, 'tcg', '7.2.22').some((arg) =>
