@@ -200,8 +200,10 @@ export class Buddy {
 
   /** Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size there. */
   drop(place: number, pages: number): boolean {
-    if (this.heldAt(place) !== pages) return false;
-    this.hold(place, 0);
+    const row = place >>> COLUMN_BITS;
+    const at = (place & COLUMN) * this.rows + row;
+    if (row >= this.rows || this.held[at] !== pages) return false;
+    this.held[at] = 0;
     return true;
   }
 
@@ -215,12 +217,26 @@ export class Buddy {
 
   /** `drop` for more than SMALL_PAGES. */
   dropLarge(place: number, pages: number): boolean {
-    if (this.heldAt(place) !== LARGE) return false;
-    const digits =
+    return this.heldAt(place) === LARGE && this.largeAt(place) === pages && this.drop(place, LARGE);
+  }
+
+  /** The pages of all allocations, including the rounding. */
+  get pagesHeld(): number {
+    let pages = 0;
+    for (let place = 0; place < this.held.length; place++) {
+      const count = this.heldAt(place);
+      if (count === LARGE) pages += this.largeAt(place);
+      else if (count > 0 && count < LARGE) pages += 2 ** (32 - Math.clz32(count - 1));
+    }
+    return pages;
+  }
+
+  private largeAt(place: number): number {
+    return (
       (this.heldAt(place - 1) & 0x7f) |
       ((this.heldAt(place - 2) & 0x7f) << 7) |
-      ((this.heldAt(place - 3) & 0x7f) << 14);
-    return digits === pages && this.drop(place, LARGE);
+      ((this.heldAt(place - 3) & 0x7f) << 14)
+    );
   }
 
   private heldAt(place: number): number {

@@ -30,50 +30,71 @@ export class Magazines {
   private banks = 2;
   private readonly stacks = new Float64Array(MAX_BANKS * CLASSES * CAPACITY);
   private readonly depth = new Int32Array(MAX_BANKS * CLASSES);
+  declare private readonly pageSize: number;
   declare private readonly spill: Spill;
 
   /**
-   * The first stack of the highest bank within the limit: below 4 GiB, and of all banks. Negative if there is none.
+   * The first stacks of the banks within the limit, in the order in which they are asked: below 4 GiB from the highest
+   * down, then above.
    */
-  private lowTop = -CLASSES;
-  private top = -CLASSES;
-  /** First stack of the lowest bank from 4 GiB up. */
-  private highBottom = CLASSES;
+  private readonly reach = new Int32Array(MAX_BANKS);
+  /** How many of them are below 4 GiB, and how many there are. */
+  private reachLow = 0;
+  private reachAll = 0;
 
-  constructor(spill: Spill) {
+  constructor(pageSize: number, spill: Spill) {
+    this.pageSize = pageSize;
     this.spill = spill;
     this.edges.set([LOW_END, 2 ** 53]);
   }
 
-  /** Sets the highest address that later blocks may include. The banks beyond it are skipped. */
-  aim(limit: number): void {
+  /**
+   * Sets the highest address that later blocks may include. The banks beyond it are skipped. Returns true if the banks are
+   * others than before.
+   */
+  aim(limit: number): boolean {
     const edges = this.edges;
     const end = limit + 1;
     let bank = 0;
     while (edges[bank]! < end) bank++;
-    if (limit > 0 && edges[bank] !== end && this.banks < MAX_BANKS) this.insert(bank, end);
+    const changed = limit > 0 && edges[bank] !== end && this.banks < MAX_BANKS;
+    if (changed) this.insert(bank, end);
     if (edges[bank] !== end) bank--;
-    this.highBottom = (edges.indexOf(LOW_END) + 1) * CLASSES;
-    this.top = bank * CLASSES;
-    this.lowTop = Math.min(this.top, this.highBottom - CLASSES);
+    const low = Math.min(bank, edges.indexOf(LOW_END));
+    this.reachLow = low + 1;
+    this.reachAll = bank + 1;
+    for (let i = 0; i <= bank; i++) this.reach[i] = (i <= low ? low - i : bank + low + 1 - i) * CLASSES;
+    return changed;
   }
 
-  /** A block of size class `order` below 4 GiB, from the highest bank that has one; -1 if there is none. */
-  popLow(order: number): number {
-    return this.pop(this.lowTop + order, 0);
+  /** The bank of all blocks that end in (first, end], by its first stack; -1 if they are of several banks. */
+  bankOf(first: number, end: number): number {
+    const bank = this.bankUpTo(first + 1);
+    return bank === this.bankUpTo(end) ? bank : -1;
   }
 
-  /** As `popLow`, from 4 GiB up. */
-  popHigh(order: number): number {
-    return this.pop(this.top + order, this.highBottom);
+  /**
+   * A block of size class `order`, from the first bank in order that has one; -1 if there is none.
+   * @param above also from 4 GiB up
+   */
+  pop(order: number, above: boolean): number {
+    const banks = above ? this.reachAll : this.reachLow;
+    for (let i = 0; i < banks; i++) {
+      const stack = this.reach[i]! + order;
+      const depth = this.depth[stack]! - 1;
+      if (depth < 0) continue;
+      this.depth[stack] = depth;
+      return this.stacks[(stack << CAPACITY_BITS) + depth]!;
+    }
+    return -1;
   }
 
-  /** Keeps a freed block of size class `order` that ends at `end`. A full stack first spills its older half. */
-  push(iova: number, order: number, end: number): void {
-    const edges = this.edges;
-    let bank = 0;
-    while (end > edges[bank]!) bank++;
-    const stack = bank * CLASSES + order;
+  /**
+   * Keeps a freed block of size class `order`. A full stack first spills its older half.
+   * @param bank what `bankOf` said of a range around the block
+   */
+  push(iova: number, order: number, bank: number): void {
+    const stack = (bank < 0 ? this.bankOfBlock(iova, order) : bank) + order;
     let depth = this.depth[stack]!;
     if (depth === CAPACITY) depth = this.spillHalf(stack);
     this.stacks[(stack << CAPACITY_BITS) + depth] = iova;
@@ -90,14 +111,14 @@ export class Magazines {
     this.stocked = false;
   }
 
-  private pop(top: number, bottom: number): number {
-    for (let stack = top; stack >= bottom; stack -= CLASSES) {
-      const depth = this.depth[stack]! - 1;
-      if (depth < 0) continue;
-      this.depth[stack] = depth;
-      return this.stacks[(stack << CAPACITY_BITS) + depth]!;
-    }
-    return -1;
+  private bankOfBlock(iova: number, order: number): number {
+    return this.bankUpTo(iova + (this.pageSize << order));
+  }
+
+  private bankUpTo(end: number): number {
+    let bank = 0;
+    while (end > this.edges[bank]!) bank++;
+    return bank * CLASSES;
   }
 
   /** A new edge cuts a bank in two. The blocks of that bank are spilled, not sorted. */

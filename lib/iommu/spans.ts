@@ -15,14 +15,19 @@ import { type PageRange, powerOfTwoCeil } from './page-ranges.ts';
 
 const SPAN = 2 ** 32;
 /**
- * The size of the table of recently found spans. The low bits of a span's number are its index, so neighbours do not
- * collide.
+ * The last index in the table of recently found spans. The low bits of a span's number are its index, so neighbours do
+ * not collide.
  */
-const RECENT = 256;
+const RECENT = 255;
+
+/** The bank of the magazines for the blocks that end in (first, end], or -1 if they are of several banks. */
+export type BankOf = (first: number, end: number) => number;
 
 class Span extends Buddy {
   /** The address of the span divided by 4 GiB. */
   declare readonly number: number;
+  /** What BankOf says of the span, so that a free does not compare its address with the edges of the banks. */
+  bank = -1;
   /** The index in the ascending list; -1 for span 0, which is not in the list. */
   slot = -1;
 
@@ -40,6 +45,9 @@ class Span extends Buddy {
   }
 }
 
+/** Has no allocation: what is looked for and not found. */
+const NOWHERE = new Span(-1, 0);
+
 /** Whole spans [first, end) that one allocation of `bytes` took. */
 type Taken = { readonly first: number; readonly end: number; readonly bytes: number };
 
@@ -48,11 +56,13 @@ export class Spans {
   declare private readonly ranges: readonly PageRange[];
   declare private readonly pageSize: number;
   declare private readonly shift: number;
-  private low: Span | undefined = undefined;
+  declare private readonly bankOf: BankOf;
+  /** NOWHERE until an address below 4 GiB is asked for. */
+  private low: Span = NOWHERE;
   /** Touched spans above 4 GiB, ascending; and those of them in which a usable range ends. */
   private sorted: Span[] = [];
   private cutShort: Span[] = [];
-  private readonly recent: (Span | undefined)[] = new Array(RECENT).fill(undefined);
+  private readonly recent: Span[] = Array.from({ length: RECENT + 1 }, () => NOWHERE);
   /** Per order: no slot above this one has a block of the order. It may be too high, but never too low. */
   declare private readonly hint: Int32Array;
   private readonly taken: Taken[] = [];
@@ -70,8 +80,9 @@ export class Spans {
   private untouched = -1;
   private settled = false;
 
-  constructor(ranges: readonly PageRange[], pageSize: number) {
+  constructor(ranges: readonly PageRange[], pageSize: number, bankOf: BankOf) {
     this.ranges = ranges;
+    this.bankOf = bankOf;
     this.pageSize = pageSize;
     this.shift = Math.log2(pageSize);
     this.hint = new Int32Array(33 - this.shift).fill(-1);
@@ -90,15 +101,28 @@ export class Spans {
 
   /**
    * The touched span that holds `iova`. If `iova` is no address of this space, it may be any span: check its
-   * `number`.
+   * `number`. Addresses below 4 GiB go the same way, because among many live ones no processor foresees which they are.
    */
-  find(iova: number): Span | undefined {
-    return iova < SPAN ? this.low : this.findHigh(iova);
+  find(iova: number): Span {
+    const number = (iova / SPAN) | 0;
+    const span = this.recent[number & RECENT]!;
+    return span.number === number ? span : this.lookUp(number);
+  }
+
+  /** The bytes of all allocations. */
+  get used(): number {
+    const huge = this.taken.reduce((sum, { bytes }) => sum + bytes, 0);
+    return [this.low, ...this.sorted].reduce((sum, span) => sum + span.pagesHeld * this.pageSize, huge);
+  }
+
+  /** The banks have changed. */
+  assignBanks(): void {
+    for (const span of [this.low, ...this.sorted]) this.assignBank(span);
   }
 
   /** True if no block of this order is free below 4 GiB. A cheap test before takeLow. */
   lowLacks(order: number): boolean {
-    return this.low !== undefined && this.low.orders >>> order === 0;
+    return this.low.orders >>> order === 0;
   }
 
   /**
@@ -107,7 +131,7 @@ export class Spans {
    */
   takeLow(order: number, pages: number, exact: boolean): number {
     if (this.lowPage < 0) return -1;
-    this.low ??= this.populate(new Span(0, 32 - this.shift));
+    if (this.low === NOWHERE) this.low = this.populate(new Span(0, 32 - this.shift));
     const low = this.low;
     let page = exact ? low.takeExact(order, pages, this.lowPage) : low.take(order, pages, this.lowPage);
     if (page < 0 && exact) page = low.takeAtEnd(order, pages, this.lowPage);
@@ -128,13 +152,13 @@ export class Spans {
 
   /** Frees the 2^order pages at `iova`. */
   give(iova: number, order: number): void {
-    const span = this.find(iova)!;
+    const span = this.find(iova);
     this.raise(span, span.give(order, (iova >>> 0) >>> this.shift));
   }
 
   /** Frees [iova, iova + pages), which lies inside one span. */
   release(iova: number, pages: number): void {
-    const span = this.find(iova)!;
+    const span = this.find(iova);
     const page = (iova >>> 0) >>> this.shift;
     this.raise(span, span.release(page, page + pages));
   }
@@ -170,16 +194,14 @@ export class Spans {
     return true;
   }
 
-  private findHigh(iova: number): Span | undefined {
-    const number = (iova / SPAN) | 0;
-    const span = this.recent[number & (RECENT - 1)];
-    return span !== undefined && span.number === number ? span : this.lookUp(number);
+  private assignBank(span: Span): void {
+    span.bank = this.bankOf(span.base, span.base + SPAN);
   }
 
-  private lookUp(number: number): Span | undefined {
+  private lookUp(number: number): Span {
     const span = number === 0 ? this.low : this.sorted[this.slotUpTo(number)];
-    if (span?.number !== number) return undefined;
-    this.recent[number & (RECENT - 1)] = span;
+    if (span?.number !== number) return NOWHERE;
+    this.recent[number & RECENT] = span;
     return span;
   }
 
@@ -263,6 +285,7 @@ export class Spans {
   /** Opens the pages of a span that the usable ranges contain. */
   private populate(span: Span): Span {
     const { base } = span;
+    this.assignBank(span);
     for (const { start, end } of this.ranges) {
       const first = Math.max(start, base) - base;
       const past = Math.min(end, base + SPAN) - base;
@@ -304,9 +327,10 @@ export class Spans {
     const first = iova / SPAN;
     const end = first + Math.floor(bytes / SPAN);
     this.taken.push({ first, end, bytes });
-    this.recent.fill(undefined);
+    this.recent.fill(NOWHERE);
     this.renumber(this.sorted.filter(({ number }) => number < first || number >= end));
     const rest = (bytes % SPAN) / this.pageSize;
-    if (rest > 0) (this.lookUp(end) ?? this.touch(end)).claim(0, rest);
+    const last = this.lookUp(end);
+    if (rest > 0) (last === NOWHERE ? this.touch(end) : last).claim(0, rest);
   }
 }

@@ -256,6 +256,22 @@ describe('IovaAllocator: giving back', () => {
     expect(space.free(huge, 4 * GIB + 2 * PAGE)).toBe(true);
     expect(space.alloc(8 * GIB, ANY)).toBe(8 * GIB);
   });
+
+  it('a block goes to who can reach it, when masks end inside 4 GiB', () => {
+    const space = new IovaAllocator(flat(48), PAGE);
+    const narrow = space.alloc(PAGE, mask(30));
+    const wide = space.alloc(PAGE, ANY);
+    expect(space.free(narrow, PAGE) && space.free(wide, PAGE)).toBe(true);
+    expect([space.alloc(PAGE, mask(30)), space.alloc(PAGE, ANY)]).toEqual([narrow, wide]);
+  });
+
+  it('a mask that is new after many frees reaches what was freed', () => {
+    const space = new IovaAllocator([{ start: 0, end: mask(31) }], PAGE);
+    const [first, second] = [space.alloc(PAGE, mask(28)), space.alloc(PAGE, ANY)];
+    expect(space.free(second, PAGE) && space.free(first, PAGE)).toBe(true);
+    expect(space.alloc(PAGE, mask(29))).toBe(2 ** 29 - PAGE);
+    expect(space.alloc(PAGE, ANY)).toBe(second);
+  });
 });
 
 describe('IovaAllocator: bad arguments', () => {
