@@ -18,6 +18,7 @@ namespace {
 struct Step {
   volatile char* mapped;  // nullptr: reached through the file of the window
   uint64_t offset;
+  uint32_t run;  // mapped steps from this one on that differ only in their place; 0 if it is not mapped
   uint8_t width;
   bool write;
   uint8_t code;  // the width, and kWrite
@@ -49,17 +50,24 @@ int PerformSlowly(const MmioWindow& window, const Step& step, uint64_t* value) {
   return error;
 }
 
+/** Reads so many mapped registers. Returns how many answered: all, or those before the first that did not. */
 template <class T>
-bool LoadInto(const volatile char* mapped, uint64_t* value) {
-  T found;
-  if (!Load(reinterpret_cast<const volatile T*>(mapped), &found)) return false;
-  *value = found;
-  return true;
+size_t LoadRun(const Step* step, size_t count, uint64_t* value) {
+  for (size_t done = 0; done < count; done++) {
+    T found;
+    if (!Load(reinterpret_cast<const volatile T*>(step[done].mapped), &found)) return done;
+    value[done] = found;
+  }
+  return count;
 }
 
+/** As LoadRun. */
 template <class T>
-bool StoreFrom(volatile char* mapped, const uint64_t* value) {
-  return Store(reinterpret_cast<volatile T*>(mapped), static_cast<T>(*value));
+size_t StoreRun(const Step* step, size_t count, const uint64_t* value) {
+  for (size_t done = 0; done < count; done++) {
+    if (!Store(reinterpret_cast<volatile T*>(step[done].mapped), static_cast<T>(value[done]))) return done;
+  }
+  return count;
 }
 
 [[gnu::noinline]] int PerformSlowly(const MmioWindow& window, const Step& step, uint64_t* value) {
@@ -75,25 +83,25 @@ bool StoreFrom(volatile char* mapped, const uint64_t* value) {
   }
 }
 
-/** One access of a mapped register; false if the device did not answer. */
-inline bool Perform(const Step& step, uint64_t* value) {
+/** The run of mapped steps that begins at `step`. Returns how many of them were made. */
+size_t PerformRun(const Step& step, uint64_t* value) {
   switch (step.code) {
     case 1:
-      return LoadInto<uint8_t>(step.mapped, value);
+      return LoadRun<uint8_t>(&step, step.run, value);
     case 2:
-      return LoadInto<uint16_t>(step.mapped, value);
+      return LoadRun<uint16_t>(&step, step.run, value);
     case 4:
-      return LoadInto<uint32_t>(step.mapped, value);
+      return LoadRun<uint32_t>(&step, step.run, value);
     case 8:
-      return LoadInto<uint64_t>(step.mapped, value);
+      return LoadRun<uint64_t>(&step, step.run, value);
     case kWrite + 1:
-      return StoreFrom<uint8_t>(step.mapped, value);
+      return StoreRun<uint8_t>(&step, step.run, value);
     case kWrite + 2:
-      return StoreFrom<uint16_t>(step.mapped, value);
+      return StoreRun<uint16_t>(&step, step.run, value);
     case kWrite + 4:
-      return StoreFrom<uint32_t>(step.mapped, value);
+      return StoreRun<uint32_t>(&step, step.run, value);
     default:
-      return StoreFrom<uint64_t>(step.mapped, value);
+      return StoreRun<uint64_t>(&step, step.run, value);
   }
 }
 
@@ -109,6 +117,16 @@ int Prepare(const MmioWindow& window, double access, double offset, Step* step) 
   step->code = static_cast<uint8_t>(code);
   step->mapped = MappedRegister(window, step->offset);
   return CheckRegister(window, step->offset, width, step->write);
+}
+
+/** Finds the runs of steps of one kind. */
+void FindRuns(std::vector<Step>& steps) {
+  const Step* next = nullptr;
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    const bool goes_on = next != nullptr && next->code == step->code;
+    step->run = step->mapped == nullptr ? 0 : 1 + (goes_on ? next->run : 0);
+    next = &*step;
+  }
 }
 
 /** mmioSequence(window, accesses): see lib/native/addon.ts. */
@@ -131,6 +149,7 @@ napi_value Make(Call& call) {
     if (const int error = Prepare(*window, number[0], number[1], &step)) return call.Return(error);
     number += 2;
   }
+  FindRuns(sequence->steps);
   // The ArrayBuffer may outlive the environment's Addon, so it does not refer to the table.
   const std::weak_ptr<HandleTable<MmioSequence>> table = call.addon->sequences;
   const Handle own = call.addon->sequences->Add(sequence);
@@ -150,20 +169,24 @@ napi_value Run(Call& call) {
   const MmioWindow* const window = sequence == nullptr ? nullptr : call.addon->windows.Get(sequence->window);
   frame.value = 0;
   if (window == nullptr) return call.Return(-EBADF);
-  uint64_t* value = sequence->memory.data();
-  const Step* const first = sequence->steps.data();
-  const Step* const end = first + sequence->steps.size();
+  const Step* const steps = sequence->steps.data();
+  uint64_t* const values = sequence->memory.data() + 1;
+  const size_t count = sequence->steps.size();
   const bool checked = window->reserved.size() == sequence->reserved;
-  for (const Step* step = first; step != end; step++) {
+  size_t done = 0;
+  while (done < count) {
+    const Step& step = steps[done];
     int error;
-    value++;
-    if (checked && step->mapped != nullptr) {
-      error = Perform(*step, value) ? 0 : -EIO;
+    if (checked && step.run != 0) {
+      const size_t made = PerformRun(step, values + done);
+      error = made == step.run ? 0 : -EIO;
+      done += made;
     } else {
-      error = PerformSlowly(*window, *step, value);
+      error = PerformSlowly(*window, step, values + done);
+      if (error == 0) done++;
     }
     if (error == 0) continue;
-    frame.value = static_cast<uint64_t>(step - first);
+    frame.value = done;
     return call.Return(error);
   }
   return nullptr;

@@ -115,6 +115,41 @@ describeNative('a native sequence', (addon) => {
     }
   });
 
+  it('makes steps of one kind and of several in their order, and says how many before the silence', () => {
+    // The second page of the window is behind the end of its file.
+    const region = addon.regionCreate(4096, false);
+    const window = addon.fileWindowOpen(addon.regionFd(region), 0, 0, 8192, true) as number;
+    const view = new DataView(addon.regionCarve(region, 0, 4096) as ArrayBuffer);
+    for (const write of [0, WRITE]) {
+      for (const width of [1, 2, 4, 8]) {
+        const places = [0, 8, 16, 4096, 24];
+        const { values, run } = prepare(window, ...places.map((at) => [write + width, at] as const));
+        values.set([1n, 2n, 3n, 4n, 5n]);
+        for (const at of places) if (at < 4096) view.setBigUint64(at, 6n, true);
+        assert.deepEqual(run(), [EIO, 3]);
+        assert.deepEqual([...values], write === 0 ? [6n, 6n, 6n, 4n, 5n] : [1n, 2n, 3n, 4n, 5n]);
+        assert.deepEqual(
+          [0, 8, 16, 24].map((at) => view.getBigUint64(at, true)),
+          write === 0 ? [6n, 6n, 6n, 6n] : [1n, 2n, 3n, 6n],
+        );
+      }
+    }
+    // A register that is written, read, and written again.
+    const { values, run } = prepare(
+      window,
+      [WRITE + 4, 0],
+      [WRITE + 4, 0],
+      [4, 0],
+      [4, 0],
+      [WRITE + 2, 0],
+      [4, 0],
+      [WRITE + 4, 4096],
+    );
+    values.set([7n, 8n, 0n, 0n, 9n, 0n, 1n]);
+    assert.deepEqual(run(), [EIO, 6]);
+    assert.deepEqual([...values], [7n, 8n, 8n, 8n, 9n, 9n, 1n]);
+  });
+
   it('is dead with its window, also when the slot of the window is used again', () => {
     const first = open(addon);
     const { values, run } = prepare(first.window, [WRITE + 4, 0]);
