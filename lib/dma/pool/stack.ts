@@ -161,36 +161,36 @@ export class BlockStack {
   giveIndices(from: BlockIndices, count: number, mark: number): number {
     this.busy = true;
     const blocks = this.#blocks;
-    const total = blocks.length;
     const indices = this.#indices;
     const held = this.count;
     let done = 0;
     try {
       for (; done + 4 <= count; done++) {
         const first = from[done]!;
-        if (!isIndex(first, total) || blocks[first]!.link !== mark) return this.#undo(done, mark);
+        if (typeof first !== 'number' || blocks[first]!.link !== mark) return this.#undo(done, mark);
         blocks[first]!.link = STACKED;
-        indices[held + done] = first;
+        indices[held + done] = blocks[first]!.index;
         const second = from[++done]!;
-        if (!isIndex(second, total) || blocks[second]!.link !== mark) return this.#undo(done, mark);
+        if (typeof second !== 'number' || blocks[second]!.link !== mark) return this.#undo(done, mark);
         blocks[second]!.link = STACKED;
-        indices[held + done] = second;
+        indices[held + done] = blocks[second]!.index;
         const third = from[++done]!;
-        if (!isIndex(third, total) || blocks[third]!.link !== mark) return this.#undo(done, mark);
+        if (typeof third !== 'number' || blocks[third]!.link !== mark) return this.#undo(done, mark);
         blocks[third]!.link = STACKED;
-        indices[held + done] = third;
+        indices[held + done] = blocks[third]!.index;
         const fourth = from[++done]!;
-        if (!isIndex(fourth, total) || blocks[fourth]!.link !== mark) return this.#undo(done, mark);
+        if (typeof fourth !== 'number' || blocks[fourth]!.link !== mark) return this.#undo(done, mark);
         blocks[fourth]!.link = STACKED;
-        indices[held + done] = fourth;
+        indices[held + done] = blocks[fourth]!.index;
       }
       for (; done < count; done++) {
         const index = from[done]!;
-        if (!isIndex(index, total) || blocks[index]!.link !== mark) return this.#undo(done, mark);
+        if (typeof index !== 'number' || blocks[index]!.link !== mark) return this.#undo(done, mark);
         blocks[index]!.link = STACKED;
-        indices[held + done] = index;
+        indices[held + done] = blocks[index]!.index;
       }
     } catch {
+      // As in `give`; or a number is no index, so that it has no block.
       return this.#undo(done, mark);
     }
     this.#moved = held;
@@ -227,9 +227,4 @@ export class BlockStack {
     this.busy = false;
     return done;
   }
-}
-
-/** V8 compares integers here. With `>>>` it would compare floating-point numbers. */
-function isIndex(index: number, total: number): boolean {
-  return typeof index === 'number' && (index | 0) === index && index >= 0 && index < total;
 }
