@@ -21,4 +21,16 @@ namespace userdma {
  */
 std::shared_ptr<void> HoldBackingStore(const Runtime& runtime, napi_value buffer);
 
+/** Whether MoveBackingStore can be called. */
+bool CanMoveBackingStore(const Runtime& runtime);
+
+/**
+ * A new ArrayBuffer with the memory of `buffer`, which is detached. nullptr if it could not be detached.
+ * What Node.js has noted on `buffer` (e.g. that a transfer list refuses it) is not on the new one.
+ */
+napi_value MoveBackingStore(napi_env env, const Runtime& runtime, napi_value buffer);
+
+/** Anybody may detach `buffer` from here on, without a key. False if this runtime has no call for that. */
+bool ClearDetachKey(napi_env env, const Runtime& runtime, napi_value buffer);
+
 }  // namespace userdma

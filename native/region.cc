@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "addon.h"
+#include "backing_store.h"
 
 namespace userdma {
 
@@ -167,18 +168,30 @@ void FinalizeCarving(napi_env, void*, void* carving) noexcept {
   const std::shared_ptr<Carving> last = std::move(static_cast<Carving*>(carving)->self);
 }
 
+/** Zeroes the whole pages of [offset, offset + length), which are arguments 1 and 2. 0 or -errno. */
+int Zero(const Call& call, const Mapping& mapping, uint64_t* offset, uint64_t* length) {
+  const uint64_t size = mapping.size;
+  if (!call.Unsigned(1, size, offset) || !call.Unsigned(2, size, length)) return -EINVAL;
+  if (*length == 0 || *offset % PageBytes() != 0 || *length > size - *offset) return -EINVAL;
+  memset(mapping.base + *offset, 0, RoundUp(*length, PageBytes()));
+  return 0;
+}
+
 napi_value RegionCarve(Call& call) {
   std::shared_ptr<Mapping> mapping = call.addon->regions.Share(call.GetHandle(0));
   if (mapping == nullptr) return call.Return(-EBADF);
-  const uint64_t size = mapping->size;
   uint64_t offset;
   uint64_t length;
-  if (!call.Unsigned(1, size, &offset) || !call.Unsigned(2, size, &length)) return call.Return(-EINVAL);
-  if (length == 0 || offset % PageBytes() != 0 || length > size - offset) return call.Return(-EINVAL);
-  char* const start = mapping->base + offset;
-  memset(start, 0, RoundUp(length, PageBytes()));
-
+  if (const int error = Zero(call, *mapping, &offset, &length)) return call.Return(error);
   return CarveBuffer(call, std::move(mapping), offset, length);
+}
+
+napi_value RegionZero(Call& call) {
+  const Mapping* mapping = call.addon->regions.Get(call.GetHandle(0));
+  if (mapping == nullptr) return call.Return(-EBADF);
+  uint64_t offset;
+  uint64_t length;
+  return call.Return(Zero(call, *mapping, &offset, &length));
 }
 
 /**
@@ -223,16 +236,38 @@ napi_value RegionRevoke(Call& call) {
   return call.Return(0);
 }
 
-napi_value Detach(Call& call) {
+bool IsArrayBuffer(const Call& call) {
   bool is_buffer = false;
+  return napi_is_arraybuffer(call.env, call[0], &is_buffer) == napi_ok && is_buffer;
+}
+
+/** 1: argument 0 is an ArrayBuffer that may be detached from here, 0: it is detached already; or -errno. */
+int Detachable(const Call& call) {
   bool detached = false;
-  if (napi_is_arraybuffer(call.env, call[0], &is_buffer) != napi_ok || !is_buffer)
-    return call.Return(-EINVAL);
+  if (!IsArrayBuffer(call)) return -EINVAL;
   const napi_node_version* node;
-  if (napi_get_node_version(call.env, &node) != napi_ok || node->major >= 22) return call.Return(-EOPNOTSUPP);
-  if (napi_is_detached_arraybuffer(call.env, call[0], &detached) != napi_ok) return call.Return(-EINVAL);
-  if (detached) return call.Return(0);
+  if (napi_get_node_version(call.env, &node) != napi_ok || node->major >= 22) return -EOPNOTSUPP;
+  if (napi_is_detached_arraybuffer(call.env, call[0], &detached) != napi_ok) return -EINVAL;
+  return detached ? 0 : 1;
+}
+
+napi_value Detach(Call& call) {
+  const int detachable = Detachable(call);
+  if (detachable != 1) return call.Return(detachable);
   return call.Return(napi_detach_arraybuffer(call.env, call[0]) == napi_ok ? 1 : -EINVAL);
+}
+
+napi_value Renew(Call& call) {
+  const int detachable = Detachable(call);
+  if (detachable != 1) return call.Return(detachable);
+  if (!CanMoveBackingStore(call.addon->runtime)) return call.Return(-EOPNOTSUPP);
+  napi_value fresh = MoveBackingStore(call.env, call.addon->runtime, call[0]);
+  return fresh == nullptr ? call.Return(-EINVAL) : fresh;
+}
+
+napi_value Unlock(Call& call) {
+  if (!IsArrayBuffer(call)) return call.Return(-EINVAL);
+  return call.Return(ClearDetachKey(call.env, call.addon->runtime, call[0]) ? 0 : -EOPNOTSUPP);
 }
 
 }  // namespace
@@ -313,7 +348,10 @@ void InitRegion(napi_env env, napi_value exports) {
   Export<RegionCarve>(env, exports, "regionCarve");
   Export<RegionReplace>(env, exports, "regionReplace");
   Export<RegionRevoke>(env, exports, "regionRevoke");
-  Export<Detach>(env, exports, "detach");
+  Export<RegionZero, 3>(env, exports, "regionZero");
+  Export<Detach, 1>(env, exports, "detach");
+  Export<Renew, 1>(env, exports, "renew");
+  Export<Unlock, 1>(env, exports, "unlock");
 }
 
 }  // namespace userdma

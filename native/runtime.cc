@@ -29,15 +29,22 @@ bool IsOff(napi_env env, napi_value variables, const char* name) {
   return napi_get_value_bool(env, flag, &off) == napi_ok && !off;
 }
 
+template <typename Function>
+void Find(const char* name, Function* out) {
+  *out = reinterpret_cast<Function>(dlsym(RTLD_DEFAULT, name));
+}
+
 /**
  * The mangled name of a function tells which C++ library its arguments come from, but not which one its
- * result comes from. So the name of another function that takes the same type is used: if V8 was built
- * with libc++, the type is std::__1::shared_ptr there, and this name does not exist.
+ * result comes from. `New` takes the type that GetBackingStore returns: if V8 was built with libc++, the
+ * type is std::__1::shared_ptr there, and this name does not exist. Then no function of V8 is used.
  */
-GetBackingStore FindGetBackingStore() {
-  const char* const takes_it = "_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE";
-  if (dlsym(RTLD_DEFAULT, takes_it) == nullptr) return nullptr;
-  return reinterpret_cast<GetBackingStore>(dlsym(RTLD_DEFAULT, "_ZN2v811ArrayBuffer15GetBackingStoreEv"));
+void FindV8(Runtime* out) {
+  Find("_ZN2v811ArrayBuffer3NewEPNS_7IsolateESt10shared_ptrINS_12BackingStoreEE", &out->new_array_buffer);
+  if (out->new_array_buffer == nullptr) return;
+  Find("_ZN2v811ArrayBuffer15GetBackingStoreEv", &out->get_backing_store);
+  Find("_ZN2v87Isolate10GetCurrentEv", &out->current_isolate);
+  Find("_ZN2v811ArrayBuffer12SetDetachKeyENS_5LocalINS_5ValueEEE", &out->set_detach_key);
 }
 
 }  // namespace
@@ -52,7 +59,7 @@ Runtime LookAtRuntime(napi_env env) {
   runtime.libuv = has("node") && has("uv") && !has("bun") && !has("deno");
   napi_value variables = Property(env, Property(env, process, "config"), "variables");
   const bool plain_pointers = IsOff(env, variables, "v8_enable_pointer_compression");
-  if (runtime.libuv && !has("electron") && plain_pointers) runtime.get_backing_store = FindGetBackingStore();
+  if (runtime.libuv && !has("electron") && plain_pointers) FindV8(&runtime);
   napi_value exception;  // the error that a getter threw
   napi_get_and_clear_last_exception(env, &exception);
   return runtime;

@@ -12,12 +12,21 @@ namespace userdma {
 
 /** std::shared_ptr<v8::BackingStore> v8::ArrayBuffer::GetBackingStore(), see backing_store.h. */
 using GetBackingStore = std::shared_ptr<void> (*)(void* array_buffer);
+/** Local<ArrayBuffer> v8::ArrayBuffer::New(Isolate*, std::shared_ptr<BackingStore>). */
+using NewArrayBuffer = napi_value (*)(void* isolate, std::shared_ptr<void> backing_store);
+/** Isolate* v8::Isolate::GetCurrent(). */
+using CurrentIsolate = void* (*)();
+/** void v8::ArrayBuffer::SetDetachKey(Local<Value>). */
+using SetDetachKey = void (*)(void* array_buffer, napi_value key);
 
 struct Runtime {
   /** True if the functions of libuv may be called. */
   bool libuv = false;
-  /** nullptr if V8 does not export it, or if its result would have another layout than ours. */
+  /** Functions of V8. Each is nullptr if V8 does not export it, or if it uses another layout than ours. */
   GetBackingStore get_backing_store = nullptr;
+  NewArrayBuffer new_array_buffer = nullptr;
+  CurrentIsolate current_isolate = nullptr;
+  SetDetachKey set_detach_key = nullptr;
 };
 
 /** Asks `process` and the dynamic linker. A feature counts as absent unless it is known to be right. */

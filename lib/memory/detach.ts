@@ -15,7 +15,68 @@ export function detach(addon: Pick<RegionFunctions, 'detach'>, buffer: ArrayBuff
 }
 
 /**
+ * As `detach`, and returns a new buffer with the same memory. It is as a carved one is: a transfer list refuses it, and
+ * `transfer()` takes its memory. Returns undefined, and has changed nothing, if the program made detaching impossible
+ * or this runtime has no way.
+ */
+export function renew(addon: Renewing, buffer: ArrayBuffer): ArrayBuffer | undefined {
+  if (renewing === undefined) renewing = waysToRenew(addon);
+  return renewing?.(buffer);
+}
+
+/**
  * Exists on Node 22 and later. This module reads it once, so that a later patch of the prototype has no effect here.
  */
-const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size: number) => ArrayBuffer })
+const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size?: number) => ArrayBuffer })
   .transfer;
+
+type Renewing = Pick<RegionFunctions, 'renew' | 'unlock'>;
+type Renew = (buffer: ArrayBuffer) => ArrayBuffer | undefined;
+
+/** Null if this runtime has no way. */
+let renewing: Renew | null | undefined;
+
+/**
+ *      Node.js            new buffer by     kept from transfer lists by
+ *      20                 the addon         the mark
+ *      22                 transfer()        the mark
+ *      24 and later       transfer()        the mark; its key would also keep us from detaching, so the addon removes it
+ */
+function waysToRenew(addon: Renewing): Renew | null {
+  const { markAsUntransferable: mark } = process.getBuiltinModule('node:worker_threads');
+  if (transfer === undefined) {
+    if (typeof addon.renew(new ArrayBuffer(1)) === 'number') return null;
+    return (buffer) => {
+      const fresh = addon.renew(buffer);
+      if (typeof fresh === 'number') return undefined;
+      mark(fresh);
+      return fresh;
+    };
+  }
+  // In a runtime whose V8 the addon does not know, it is not known either what keeps a transfer list off.
+  if (addon.unlock(new ArrayBuffer(1)) < 0) return null;
+  const locks = isLockedBy(mark);
+  return (buffer) => {
+    let fresh: ArrayBuffer;
+    try {
+      fresh = transfer.call(buffer);
+    } catch {
+      return undefined; // the buffer was marked untransferable
+    }
+    mark(fresh);
+    if (locks) addon.unlock(fresh);
+    return fresh;
+  };
+}
+
+/** True if a marked buffer cannot be detached. */
+function isLockedBy(mark: (buffer: ArrayBuffer) => void): boolean {
+  const probe = new ArrayBuffer(1);
+  mark(probe);
+  try {
+    transfer!.call(probe, 0);
+    return false;
+  } catch {
+    return true;
+  }
+}

@@ -4,7 +4,8 @@
  *      region   [ run | run | free ........ | quarantined | run ]      each region knows its free runs of pages
  *
  * Invariants: a page belongs to at most one live ArrayBuffer. A run is not allocated again if its buffer could not be
- * detached (it was taken by `transfer()`, or marked untransferable). When a region is closed, anonymous memory takes
+ * detached (it was taken by `transfer()`, or marked untransferable). A free run may have an ArrayBuffer that rests
+ * (resting.ts), which no program has. When a region is closed, anonymous memory takes
  * its place, so that a view that is still alive reaches no memory of a device.
  */
 
@@ -12,10 +13,11 @@ import { checkArrayLength, checkOptions, checkSize } from '../arguments.ts';
 import { DmaError, errnoName } from '../errors.ts';
 import type { Addon, Handle } from '../native/addon.ts';
 import { loadAddon } from '../native/load.ts';
-import { detach } from './detach.ts';
+import { detach, renew } from './detach.ts';
 import { checkHugePages, type HugePages, noHugePages, pageKind } from './hugepages.ts';
 import { checkNode, wantedNode } from './numa.ts';
 import { PageRuns } from './page-runs.ts';
+import { RestingBuffers } from './resting.ts';
 import type { MemorySource } from './source.ts';
 
 /** Options of MemfdMemory. */
@@ -41,11 +43,14 @@ export interface MemoryFile {
 const REGION_SIZE = 2 * 1024 * 1024;
 /** Empty regions are kept for reuse, up to this many bytes. */
 const SPARE_LIMIT = 64 * 1024 * 1024;
+/** The longest run whose buffer rests when it is freed. For a longer one the buffer costs less than its zeros. */
+const RESTING_PAGES = 16;
 
 interface Region {
   readonly handle: Handle;
   readonly pages: number;
   readonly runs: PageRuns;
+  readonly resting: RestingBuffers;
 }
 
 interface Run {
@@ -115,13 +120,7 @@ export class MemfdMemory implements MemorySource {
     checkSize(size, 'the size of an allocation');
     checkArrayLength(size);
     const run = this.#take(Math.ceil(size / this.pageSize));
-    const buffer = this.#addon.regionCarve(run.region.handle, run.page * this.pageSize, size);
-    if (typeof buffer === 'number') {
-      this.#give(run);
-      throw new DmaError(errnoName(buffer), `an ArrayBuffer of ${size} bytes cannot be made`, {
-        remedy: 'ask for less at once; a runtime that refuses external buffers (Electron) cannot be used',
-      });
-    }
+    const buffer = this.#rested(run, size) ?? this.#carve(run, size);
     this.#live.set(buffer, run);
     return buffer;
   }
@@ -135,7 +134,8 @@ export class MemfdMemory implements MemorySource {
     }
     this.#live.delete(buffer);
     const stolen = buffer.byteLength === 0;
-    if (!stolen && detach(this.#addon, buffer) && this.#isOurs(run)) this.#give(run);
+    if (!stolen && (this.#rest(buffer, run) || (detach(this.#addon, buffer) && this.#isOurs(run))))
+      this.#give(run);
     else this.#quarantined += run.pages * this.pageSize;
   }
 
@@ -155,12 +155,37 @@ export class MemfdMemory implements MemorySource {
   close(): void {
     this.#closed = true;
     opened.delete(this);
-    for (const region of this.#regions) this.#addon.regionRevoke(region.handle);
+    for (const region of this.#regions) this.#revoke(region);
     for (const buffer of this.#live.keys()) detach(this.#addon, buffer);
     this.#regions = [];
     this.#live.clear();
     this.#spare = 0;
     this.#quarantined = 0;
+  }
+
+  /** The buffer that rests for a run, zeroed. */
+  #rested({ region, page }: Run, size: number): ArrayBuffer | undefined {
+    const buffer = region.resting.take(page, size);
+    if (buffer !== undefined) this.#addon.regionZero(region.handle, page * this.pageSize, size);
+    return buffer;
+  }
+
+  #carve(run: Run, size: number): ArrayBuffer {
+    const buffer = this.#addon.regionCarve(run.region.handle, run.page * this.pageSize, size);
+    if (typeof buffer !== 'number') return buffer;
+    this.#give(run);
+    throw new DmaError(errnoName(buffer), `an ArrayBuffer of ${size} bytes cannot be made`, {
+      remedy: 'ask for less at once; a runtime that refuses external buffers (Electron) cannot be used',
+    });
+  }
+
+  /** Detaches the buffer of a run, and keeps its memory in one that rests. False: nothing was done. */
+  #rest(buffer: ArrayBuffer, { region, page, pages, shared }: Run): boolean {
+    if (shared || pages > RESTING_PAGES) return false;
+    const fresh = renew(this.#addon, buffer);
+    if (fresh === undefined) return false;
+    region.resting.put(page, fresh);
+    return true;
   }
 
   #take(pages: number): Run {
@@ -195,7 +220,12 @@ export class MemfdMemory implements MemorySource {
       return;
     }
     this.#regions.splice(this.#regions.indexOf(region), 1);
+    this.#revoke(region);
+  }
+
+  #revoke(region: Region): void {
     this.#addon.regionRevoke(region.handle);
+    region.resting.clear();
   }
 
   /** Adds a region with at least `pages` contiguous free pages. */
@@ -209,7 +239,8 @@ export class MemfdMemory implements MemorySource {
     }
     if (handle < 0) throw this.#refused(wanted, handle);
     const total = this.#addon.regionSize(handle) / this.pageSize;
-    const region = { handle, pages: total, runs: new PageRuns(total) };
+    const runs = new PageRuns(total);
+    const region = { handle, pages: total, runs, resting: new RestingBuffers(this.#addon) };
     this.#regions.push(region);
     return region;
   }

@@ -35,6 +35,8 @@ export interface RegionFunctions {
    * of the page size. The caller must keep carvings apart.
    */
   regionCarve(region: Handle, offset: number, length: number): ArrayBuffer | number;
+  /** Zeroes the whole pages of [offset, offset + length), with the arguments of `regionCarve`. Returns 0. */
+  regionZero(region: Handle, offset: number, length: number): number;
   /**
    * Puts new zeroed pages in the place of [offset, offset + length), which is whole pages of the region's own size. A
    * dma-buf that holds the old pages keeps them. -ENOMEM: the old pages are gone, and there are no new ones. -EBUSY:
@@ -49,6 +51,16 @@ export interface RegionFunctions {
    * abort the process, and `ArrayBuffer.prototype.transfer` does it safely.
    */
   detach(buffer: ArrayBuffer): number;
+  /**
+   * Detaches the buffer and returns a new one with the same memory. A transfer list takes the new one, unless it is
+   * marked. 0: the buffer was detached before. -EOPNOTSUPP: from Node 22 on, as `detach`, and where V8 is not known.
+   */
+  renew(buffer: ArrayBuffer): ArrayBuffer | number;
+  /**
+   * Takes the detach key from the buffer, so that `transfer` can detach it. What else `markAsUntransferable` noted
+   * stays: a transfer list refuses the buffer. Returns 0. -EOPNOTSUPP where V8 is not known.
+   */
+  unlock(buffer: ArrayBuffer): number;
 }
 
 /** Memory to memory (native/copy.cc). */

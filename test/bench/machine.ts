@@ -4,6 +4,7 @@ import type { Access } from '../../lib/iommu/access.ts';
 import type { AddressSpace, IovaRange } from '../../lib/iommu/address-space.ts';
 import { SimulatedAddressSpace } from '../../lib/iommu/simulated.ts';
 import { HeapMemory } from '../../lib/memory/heap.ts';
+import type { MemorySource } from '../../lib/memory/source.ts';
 
 /** Counts what would be a system call with hardware. */
 export class CountingAddressSpace implements AddressSpace {
@@ -49,8 +50,8 @@ export interface Machine {
 /** How mappings go. */
 export type MachineOptions = Pick<DmaDeviceOptions, 'bounce' | 'copybreak' | 'copyMany'>;
 
-export function machine(options: MachineOptions = {}): Machine {
+export function machine(options: MachineOptions = {}, memory: MemorySource = new HeapMemory()): Machine {
   const space = new CountingAddressSpace(new SimulatedAddressSpace({ mappingLimit: 2 ** 24 }));
-  const dma = new DmaDevice({ name: 'bench', memory: new HeapMemory(), addressSpace: space, ...options });
+  const dma = new DmaDevice({ name: 'bench', memory, addressSpace: space, ...options });
   return { dma, space };
 }

@@ -9,6 +9,14 @@ const OPEN = `
   const region = addon.regionCreate(1 << 20, false);
   const views = [0, 4096, 8192].map((at) => new Uint8Array(addon.regionCarve(region, at, 4096)));
   globalThis.keep = views;
+  // As the memory of a freed allocation rests, and as it is handed out again (lib/memory/resting.ts).
+  const renew = (buffer) => ('transfer' in buffer ? buffer.transfer() : addon.renew(buffer));
+  for (const at of [12288, 16384]) {
+    const renewed = renew(addon.regionCarve(region, at, 4096));
+    require('node:worker_threads').markAsUntransferable(renewed);
+    addon.unlock(renewed);
+    keep.push(at === 12288 ? renewed : new Uint8Array(renew(renewed)));
+  }
   const revoked = addon.regionCreate(1 << 20, false);
   keep.push(new Uint8Array(addon.regionCarve(revoked, 0, 4096)));
   addon.regionRevoke(revoked);

@@ -106,6 +106,7 @@ for (const source of sources) {
       // Where JavaScript cannot keep memory from it and detach it later: lib/memory/heap-buffer.ts.
       if (NODE >= 24 && source.kind === 'JavaScript') return;
       using(source, (memory) => {
+        memory.free(memory.allocate(4096));
         const buffer = memory.allocate(4096);
         new Uint8Array(buffer).fill(5);
         const send = () => structuredClone(buffer, { transfer: [buffer] });
@@ -119,6 +120,7 @@ for (const source of sources) {
 
     it('never shows a thief the bytes of another allocation', () => {
       using(source, (memory) => {
+        memory.free(memory.allocate(4096));
         const buffer = memory.allocate(4096);
         new Uint8Array(buffer).fill(1);
         const stolen = new Uint8Array(steal(buffer));

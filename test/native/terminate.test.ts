@@ -16,7 +16,10 @@ const WORK = `
   const kept = [];
   for (let i = 0; ; i++) {
     const region = addon.regionCreate(workerData.bytes, false);
-    const buffer = addon.regionCarve(region, 0, 4096);
+    const carved = addon.regionCarve(region, 0, 4096);
+    // As memory of which buffers rest (lib/memory/resting.ts).
+    const buffer = 'transfer' in carved ? carved.transfer() : addon.renew(carved);
+    new Uint8Array(buffer).fill(i);
     addon.regionCarve(region, 4096, workerData.bytes - 4096);
     const window = addon.testing.windowFromRegion(region, 0, 4096, 0, 0);
     mmio.mmioWrite32(window, 0, i);
