@@ -52,7 +52,7 @@ const SCRIPT = `
     const worker = new Worker(${JSON.stringify(WORK)}, { eval: true, workerData: { bytes: big ? 2 ** 25 : 16384 } });
     await new Promise((done) => worker.once('message', done));
     const until = performance.now() + random(big ? 12 : 4000) / (big ? 1 : 1000);
-    if (big) await pause(until - performance.now()); else while (performance.now() < until);
+    if (big) await pause(Math.max(0, until - performance.now())); else while (performance.now() < until);
     await worker.terminate();
   };
   (async () => {
