@@ -12,13 +12,20 @@ describe('a virtio IOMMU', () => {
 
   it('has its own windows, all below 2^53', () => {
     const { space } = openSpace(address);
-    assert.equal(space.pageSize, 4096);
-    assert.deepEqual(space.ranges.at(-1), { start: 0xfef0_0000, end: Number.MAX_SAFE_INTEGER });
-    const buffer = new ArrayBuffer(8192);
-    const first = (4096 - space.pageOffset(buffer)) % 4096;
-    space.map(2 ** 52, buffer, first, 4096, 'read');
-    assert.equal(space.unmap(2 ** 52, 4096), 4096);
-    space.close();
+    try {
+      assert.equal(space.pageSize, 4096);
+      const { start, end } = space.ranges.at(-1)!;
+      assert.equal(start, 0xfef0_0000);
+      // QEMU 7.2 translates all 64 bits, later ones as many as their IOMMU was given: 39, if nobody says.
+      const last = end === Number.MAX_SAFE_INTEGER ? 2 ** 52 : (end + 1) / 2;
+      assert.ok(Number.isInteger(Math.log2(last)) && last >= 2 ** 38, `the window ends at ${end}`);
+      const buffer = new ArrayBuffer(8192);
+      const first = (4096 - space.pageOffset(buffer)) % 4096;
+      space.map(last, buffer, first, 4096, 'read');
+      assert.equal(space.unmap(last, 4096), 4096);
+    } finally {
+      space.close();
+    }
   });
 
   it('is refused when interrupts are not isolated, unless that is allowed', () => {
