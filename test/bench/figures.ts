@@ -6,7 +6,7 @@
  * What misses its target in any run comes first.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import type { Verdict } from './judge.ts';
+import type { Summary, Verdict } from './judge.ts';
 import type { RowReport, surroundings } from './report.ts';
 import type { Target } from './row.ts';
 import { short } from './table.ts';
@@ -20,31 +20,36 @@ const DOCUMENT = 'docs/performance.md';
 const BEGIN = '<!-- figures -->\n';
 const END = '<!-- end of figures -->\n';
 
+/** Nanoseconds, or milliseconds where they are long. */
+function time(value: number): string {
+  return Math.abs(value) >= 1e6 ? `${short(value / 1e6)} ms` : short(value);
+}
+
 function limitOf(target: Target): string {
   if ('count' in target) return `${target.most} ${target.count}`;
   if ('ratio' in target) return `${target.ratio} x`;
-  return 'time' in target ? `${short(target.time)} ns` : `C + ${short(target.added)} ns`;
+  const [limit, other] = 'time' in target ? [target.time, ''] : [target.added, 'C + '];
+  return `${other}${time(limit)}${limit >= 1e6 ? '' : ' ns'}`;
 }
 
-/** Bold is short of the target; the fastest round stands beside a median that only it mends. */
+/** The median, and the fastest round in brackets. Bold is short of the target in both. */
 function figureOf(verdict: Verdict | undefined): string {
   if (verdict === undefined) return '';
-  const { median, best, mark } = verdict;
-  if (mark === 'pass') return short(median);
-  return mark === 'short' ? `**${short(median)}** (${short(best)})` : `${short(median)} (${short(best)})`;
+  const { target, median, best, mark } = verdict;
+  const show = 'time' in target || 'added' in target ? time : short;
+  const middle = mark === 'short' ? `**${show(median)}**` : show(median);
+  return 'count' in target ? middle : `${middle} (${show(best)})`;
 }
 
-/** One line a target; a row without one has its time, or what it counted. */
+/** One line a target; a row without one has its time. */
 function linesOf(name: string, runs: readonly Run[]): string[][] {
   const found = runs.map(({ rows }) => rows.find((row) => row.name === name));
   const [first] = found.filter((row) => row !== undefined);
-  const theirs = first?.theirs === undefined ? '' : short(first.theirs.median);
+  const timed = (summary: Summary | undefined) =>
+    summary === undefined ? '' : `${time(summary.median)} (${time(summary.best)})`;
+  const theirs = timed(first?.theirs);
   const targets = first?.verdicts ?? [];
-  if (targets.length === 0) {
-    return [
-      [name, '-', theirs, ...found.map((row) => (row?.ours === undefined ? '' : short(row.ours.median)))],
-    ];
-  }
+  if (targets.length === 0) return [[name, '-', theirs, ...found.map((row) => timed(row?.ours))]];
   return targets.map(({ target }, i) => [
     ...(i === 0 ? [name, limitOf(target), theirs] : ['', limitOf(target), '']),
     ...found.map((row) => figureOf(row?.verdicts[i])),
