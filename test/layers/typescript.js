@@ -4,7 +4,7 @@
  *
  *      node --import ./test/layers/typescript.js node_modules/.bin/depcruise ...
  */
-import Module, { register } from 'node:module';
+import Module from 'node:module';
 
 const STAND_IN = '@typescript/typescript6';
 
@@ -13,6 +13,13 @@ const resolveFilename = Module._resolveFilename;
 Module._resolveFilename = (name, ...rest) =>
   resolveFilename(name === 'typescript/package.json' ? `${STAND_IN}/package.json` : name, ...rest);
 
-const hook = `export const resolve = (name, context, next) =>
-  next(name === 'typescript' ? '${STAND_IN}' : name, context);`;
-register(`data:text/javascript,${encodeURIComponent(hook)}`);
+// Node.js 20 has hooks in a thread of their own only, of which Node.js 26 warns.
+if (Module.registerHooks === undefined) {
+  const hook = `export const resolve = (name, context, next) =>
+    next(name === 'typescript' ? '${STAND_IN}' : name, context);`;
+  Module.register(`data:text/javascript,${encodeURIComponent(hook)}`);
+} else {
+  Module.registerHooks({
+    resolve: (name, context, next) => next(name === 'typescript' ? STAND_IN : name, context),
+  });
+}
