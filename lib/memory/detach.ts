@@ -1,4 +1,5 @@
 import type { RegionFunctions } from '../native/addon.ts';
+import { canDetachMarked, threads, transfer } from './transfer.ts';
 
 /**
  * Detaches a carved buffer: every view of it then has length 0. Returns false if the program made that impossible.
@@ -24,12 +25,6 @@ export function renew(addon: Renewing, buffer: ArrayBuffer): ArrayBuffer | undef
   return renewing?.(buffer);
 }
 
-/**
- * Exists on Node 22 and later. This module reads it once, so that a later patch of the prototype has no effect here.
- */
-const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size?: number) => ArrayBuffer })
-  .transfer;
-
 type Renewing = Pick<RegionFunctions, 'renew' | 'unlock'>;
 type Renew = (buffer: ArrayBuffer) => ArrayBuffer | undefined;
 
@@ -43,8 +38,9 @@ let renewing: Renew | null | undefined;
  *      24 and later       transfer()        the mark; its key would also keep us from detaching, so the addon removes it
  */
 function waysToRenew(addon: Renewing): Renew | null {
-  const { markAsUntransferable: mark } = process.getBuiltinModule('node:worker_threads');
-  if (transfer === undefined) {
+  const { markAsUntransferable: mark } = threads();
+  const move = transfer;
+  if (move === undefined) {
     if (typeof addon.renew(new ArrayBuffer(1)) === 'number') return null;
     return (buffer) => {
       const fresh = addon.renew(buffer);
@@ -55,11 +51,11 @@ function waysToRenew(addon: Renewing): Renew | null {
   }
   // In a runtime whose V8 the addon does not know, it is not known either what keeps a transfer list off.
   if (addon.unlock(new ArrayBuffer(1)) < 0) return null;
-  const locks = isLockedBy(mark);
+  const locks = !canDetachMarked();
   return (buffer) => {
     let fresh: ArrayBuffer;
     try {
-      fresh = transfer.call(buffer);
+      fresh = move.call(buffer);
     } catch {
       return undefined; // the buffer was marked untransferable
     }
@@ -67,16 +63,4 @@ function waysToRenew(addon: Renewing): Renew | null {
     if (locks) addon.unlock(fresh);
     return fresh;
   };
-}
-
-/** True if a marked buffer cannot be detached. */
-function isLockedBy(mark: (buffer: ArrayBuffer) => void): boolean {
-  const probe = new ArrayBuffer(1);
-  mark(probe);
-  try {
-    transfer!.call(probe, 0);
-    return false;
-  } catch {
-    return true;
-  }
 }

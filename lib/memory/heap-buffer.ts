@@ -10,9 +10,7 @@
  * From Node.js 24 on the mark also keeps the owner from detaching, so that the buffers have none there.
  */
 import { loadAddon } from '../native/load.ts';
-
-/** Loaded with the first buffer: a program that has no simulated device does not need it. */
-const threads = () => process.getBuiltinModule('node:worker_threads');
+import { canDetachMarked, threads, transfer } from './transfer.ts';
 
 type Detach = (buffer: ArrayBuffer) => void;
 
@@ -36,33 +34,14 @@ export function detachHeapBuffer(buffer: ArrayBuffer): void {
   }
 }
 
-/**
- * Exists on Node.js 22 and later. This module reads it once, so that a later patch of the prototype has no effect
- * here.
- */
-const transfer = (ArrayBuffer.prototype as { transfer?: (this: ArrayBuffer, size: number) => ArrayBuffer })
-  .transfer;
-
 /** Marks a buffer as untransferable; null where nobody must. Looking it up costs as much as a small buffer. */
 let mark: ((buffer: ArrayBuffer) => void) | null | undefined;
 let detach: Detach | undefined;
 
-/** True if this runtime marks buffers as untransferable, and still lets a marked one be detached. */
-function canDetachMarked(): boolean {
-  const probe = new ArrayBuffer(1);
-  try {
-    threads().markAsUntransferable(probe);
-    if (transfer === undefined) return true;
-    transfer.call(probe, 0);
-  } catch {
-    return false;
-  }
-  return probe.byteLength === 0;
-}
-
 /** Called when the first buffer is freed, because loading the addon takes milliseconds. */
 function detacher(): Detach {
-  if (transfer !== undefined) return (buffer) => void transfer.call(buffer, 0);
+  const move = transfer;
+  if (move !== undefined) return (buffer) => void move.call(buffer, 0);
   try {
     const addon = loadAddon();
     return (buffer) => void addon.detach(buffer);

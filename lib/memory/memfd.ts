@@ -5,8 +5,8 @@
  *
  * Invariants: a page belongs to at most one live ArrayBuffer. A run is not allocated again if its buffer could not be
  * detached (it was taken by `transfer()`, or marked untransferable). A free run may have an ArrayBuffer that rests
- * (resting.ts), which no program has. When a region is closed, anonymous memory takes
- * its place, so that a view that is still alive reaches no memory of a device.
+ * (resting.ts), which no program has. When a region is closed, anonymous memory takes its place, so that a view that is
+ * still alive reaches no memory of a device.
  */
 
 import { checkArrayLength, checkOptions, checkSize } from '../arguments.ts';
@@ -43,8 +43,8 @@ export interface MemoryFile {
 const REGION_SIZE = 2 * 1024 * 1024;
 /** Empty regions are kept for reuse, up to this many bytes. */
 const SPARE_LIMIT = 64 * 1024 * 1024;
-/** The longest run whose buffer rests when it is freed. For a longer one the buffer costs less than its zeros. */
-const RESTING_PAGES = 16;
+/** The longest run, in bytes, whose buffer rests when it is freed. For a longer one the buffer costs less than its zeros. */
+const RESTING_LIMIT = 64 * 1024;
 
 interface Region {
   readonly handle: Handle;
@@ -181,7 +181,7 @@ export class MemfdMemory implements MemorySource {
 
   /** Detaches the buffer of a run, and keeps its memory in one that rests. False: nothing was done. */
   #rest(buffer: ArrayBuffer, { region, page, pages, shared }: Run): boolean {
-    if (shared || pages > RESTING_PAGES) return false;
+    if (shared || pages * this.pageSize > RESTING_LIMIT) return false;
     const fresh = renew(this.#addon, buffer);
     if (fresh === undefined) return false;
     region.resting.put(page, fresh);
