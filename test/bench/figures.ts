@@ -6,6 +6,7 @@
  * What misses its target in any run comes first.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
+import { tableLines, withPart } from '../document-part.ts';
 import type { Summary, Verdict } from './judge.ts';
 import type { RowReport, surroundings } from './report.ts';
 import type { Target } from './row.ts';
@@ -17,8 +18,6 @@ type Run = ReturnType<typeof surroundings> & {
 };
 
 const DOCUMENT = 'docs/performance.md';
-const BEGIN = '<!-- figures -->\n';
-const END = '<!-- end of figures -->\n';
 
 /** Nanoseconds, or milliseconds where they are long. */
 function time(value: number): string {
@@ -59,8 +58,8 @@ function linesOf(name: string, runs: readonly Run[]): string[][] {
 function tableOf(names: readonly string[], runs: readonly Run[]): string {
   const versions = runs.map(({ node }) => node.slice(1).split('.').slice(0, 2).join('.'));
   const head = ['Row', 'Target', 'Theirs, ns', ...versions];
-  const lines = [head, head.map(() => '---'), ...names.flatMap((name) => linesOf(name, runs))];
-  return lines.map((cells) => `| ${cells.join(' | ')} |\n`).join('');
+  const rows = names.flatMap((name) => linesOf(name, runs));
+  return `${tableLines(head, rows).join('\n')}\n`;
 }
 
 const runs = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')) as Run);
@@ -83,8 +82,4 @@ const text = [
     runs,
   ),
 ].join('\n');
-const document = readFileSync(DOCUMENT, 'utf8');
-const begin = document.indexOf(BEGIN);
-const end = document.indexOf(END);
-if (begin < 0 || end < begin) throw new Error(`${DOCUMENT} has no place for the figures`);
-writeFileSync(DOCUMENT, document.slice(0, begin + BEGIN.length) + text + document.slice(end));
+writeFileSync(DOCUMENT, withPart(readFileSync(DOCUMENT, 'utf8'), 'figures', text));

@@ -40,7 +40,6 @@ function nodeOf({ node }: Cell): string {
 }
 
 const DOCUMENT = 'docs/testing.md';
-const COMPILED = `${process.cwd()}/dist/`;
 
 interface VitestReport {
   readonly numPassedTests: number;
@@ -110,8 +109,7 @@ async function runCell(cell: Cell): Promise<CellResult> {
       ...{ architecture: of('architecture'), linux: of('linux'), qemu: of('qemu'), iommu: of('iommu') },
       ...{ node: of('node'), passed: sum('passed'), failed: sum('failed'), skipped: sum('skipped') },
       seconds: Math.round(sum('seconds')),
-      // A file that ends before its tests has its path as its name.
-      failures: boots.flatMap(({ failures }) => failures.map(({ name }) => name.replace(COMPILED, ''))),
+      failures: boots.flatMap(({ failures }) => failures.map(({ name }) => name)),
       reasons: boots.flatMap(({ reasons }) => reasons),
       date: new Date().toISOString().slice(0, 10),
       commit: git('rev-parse', '--short', 'HEAD') + (git('status', '--porcelain', '-uno') === '' ? '' : '+'),

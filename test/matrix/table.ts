@@ -1,9 +1,7 @@
-/** The table of the matrix in a document, between its two marks. */
+/** The table of the matrix in a document. */
+import { tableLines, withPart } from '../document-part.ts';
 import { type Cell, keyOf } from './cells.ts';
 import type { CellResult } from './results.ts';
-
-const BEGIN = '<!-- matrix -->\n';
-const END = '<!-- end of matrix -->\n';
 
 const HEAD = ['Tests', 'Architecture, pages', 'Linux', 'QEMU', 'IOMMU', 'Node.js'];
 const COUNTS = ['Passed', 'Failed', 'Skipped', 'Seconds', 'Date', 'Commit'];
@@ -44,14 +42,12 @@ export function withTable(
   cells: readonly Cell[],
   results: ReadonlyMap<string, CellResult>,
 ): string {
-  const begin = document.indexOf(BEGIN);
-  const end = document.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error('the document has no marks for the matrix');
-  const head = [...HEAD, ...COUNTS];
   const of = (cell: Cell) => results.get(keyOf(cell));
-  const lines = [head, head.map(() => '---'), ...cells.map((cell) => row(cell, of(cell)))];
-  const table = lines.map((parts) => `| ${parts.map((part) => part.replaceAll('|', '\\|')).join(' | ')} |`);
+  const table = tableLines(
+    [...HEAD, ...COUNTS],
+    cells.map((cell) => row(cell, of(cell))),
+  );
   const below = cells.flatMap((cell) => remarks(cell, of(cell)));
-  const text = ['', ...table, '', ...(below.length === 0 ? [] : [...below, ''])].join('\n');
-  return `${document.slice(0, begin + BEGIN.length)}${text}\n${document.slice(end)}`;
+  const lines = ['', ...table, '', ...(below.length === 0 ? [] : [...below, ''])];
+  return withPart(document, 'matrix', `${lines.join('\n')}\n`);
 }

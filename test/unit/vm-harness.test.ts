@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 import { afterEach, beforeEach, describe, it, vi } from 'vitest';
 import { cpioArchive, directory, file } from '../../lib/vm/cpio.ts';
@@ -52,6 +52,15 @@ describe('the reporter', () => {
       'failed',
       { end: true },
     ]);
+  });
+
+  it('names a file by its path in the project', async () => {
+    async function* source() {
+      yield fail({ name: here }) as unknown as TestEvent;
+    }
+    const { value } = await report(source()).next();
+    const path = relative(process.cwd(), here);
+    assert.deepEqual(JSON.parse(value as string), { result: 'failed', name: path, file: path });
   });
 
   it('counts neither skipped tests nor those yet to do as passed', async () => {

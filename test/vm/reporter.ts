@@ -2,6 +2,7 @@
  * A reporter for `node --test` that writes one line of JSON for each test, at once, so that the host knows what
  * passed even when the guest dies on the next test. The last line says that the run came to its end.
  */
+import { relative } from 'node:path';
 import type { TestEvent } from 'node:test/reporters';
 
 export type Result = 'passed' | 'failed' | 'skipped';
@@ -33,8 +34,11 @@ export default async function* report(events: AsyncIterable<TestEvent>): AsyncGe
     const verdict = event.data as Verdict;
     const outcome = result(event.type, verdict);
     const why = [verdict.skip, verdict.todo].find((text) => typeof text === 'string' && text !== '');
+    const file = verdict.file === undefined ? '' : relative(process.cwd(), verdict.file);
+    // A file that fails as a whole has its path as its name.
+    const name = verdict.name === verdict.file ? file : verdict.name;
     const line: ReportLine = {
-      ...{ result: outcome!, name: verdict.name, file: verdict.file ?? '' },
+      ...{ result: outcome!, name, file },
       ...(typeof why === 'string' ? { reason: why } : {}),
     };
     if (outcome !== undefined) yield `${JSON.stringify(line)}\n`;
