@@ -1,6 +1,6 @@
 /** The library's side of requests that map in two steps (module/iova.c). */
 import type { DmaDevice, IovaState } from '../../lib/index.ts';
-import { DIRECTIONS, type Part, type Request, type Response } from './protocol.ts';
+import { answer, DIRECTIONS, type Part, type Request, type Response, refusal } from './protocol.ts';
 
 const ENOMEM = -12;
 
@@ -27,9 +27,9 @@ export class IovaSide {
     const { op, slot = 0, size = 0, offset = 0, buffer = 0, attrs = 0, value = 0n } = request;
     if (op === 'iovaAlloc') {
       const state = this.#dma.reserveIova(size, this.#view({ buffer, offset, size: 1 }));
-      if (state === null) return answer(ENOMEM);
+      if (state === null) return refusal(ENOMEM);
       this.#live.set(slot, state);
-      return answer(0, state.dmaAddress);
+      return answer(state.dmaAddress);
     }
     const state = this.#live.get(slot)!;
     switch (op) {
@@ -53,8 +53,4 @@ export class IovaSide {
     }
     return answer();
   }
-}
-
-function answer(error = 0, ...values: bigint[]): Response {
-  return { error, values, segments: [] };
 }

@@ -19,22 +19,19 @@ import { IovaSide } from './iova.ts';
 import { PoolSide } from './pools.ts';
 import {
   ALLOCATORS,
+  answer,
   BUFFER_SIZE,
   BUFFERS,
   DIRECTIONS,
   type Part,
   type Request,
   type Response,
+  refusal,
 } from './protocol.ts';
 import { Registers, ResourceSide } from './registers.ts';
 import { type Setting, simulation } from './settings.ts';
 
 const NONE: readonly never[] = [];
-
-/** An answer without segments. */
-function answer(...values: (bigint | boolean)[]): Response {
-  return { error: 0, values: values.map(BigInt), segments: NONE };
-}
 
 function range<T>(count: number, make: (index: number) => T): T[] {
   return Array.from({ length: count }, (_, index) => make(index));
@@ -100,7 +97,7 @@ export class Library {
       return this.#run(request);
     } catch (error) {
       if (!(error instanceof DmaError)) throw error;
-      return { error: error.errno, values: NONE, segments: NONE };
+      return refusal(error.errno);
     }
   }
 
@@ -250,7 +247,7 @@ export class Library {
       const piece = bytes.subarray(at, at + length);
       const { bus } = this.#model;
       const reached = op === 'deviceWrite' ? bus.dmaWrite(address, piece) : bus.dmaRead(address, piece);
-      if (!reached) return { error: -14, values: NONE, segments: NONE };
+      if (!reached) return refusal(-14);
       at += length;
       skip = 0;
     }

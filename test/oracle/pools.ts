@@ -1,6 +1,6 @@
 /** The library's side of requests for pools (module/memory.c). */
 import type { DmaDevice, DmaPool, DmaPoolBlock } from '../../lib/index.ts';
-import type { Request, Response } from './protocol.ts';
+import { answer, type Request, type Response, refusal } from './protocol.ts';
 
 const ENOMEM = -12;
 
@@ -38,11 +38,11 @@ export class PoolSide {
   alloc({ slot = 0, buffer = 0, arg = 0 }: Request): Response {
     const pool = this.#pools.get(slot)!;
     const block = arg === 0 ? pool.alloc() : pool.zalloc();
-    if (block === null) return answer(ENOMEM);
+    if (block === null) return refusal(ENOMEM);
     this.#blocks.set(buffer, block);
     const clear = block.bytes.every((byte) => byte === 0);
     block.bytes.fill(0x5a);
-    return answer(0, block.dmaAddress, BigInt(clear));
+    return answer(block.dmaAddress, clear);
   }
 
   free({ buffer = 0 }: Request): Response {
@@ -50,8 +50,4 @@ export class PoolSide {
     this.#blocks.delete(buffer);
     return answer();
   }
-}
-
-function answer(error = 0, ...values: bigint[]): Response {
-  return { error, values, segments: [] };
 }

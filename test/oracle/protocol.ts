@@ -87,12 +87,22 @@ export interface Response {
   /** 0, or a negative errno. */
   readonly error: number;
   /**
-   * map, mapResource: address, needs sync. iovaAlloc: address. reach: offset in the BAR. alloc, poolAlloc: address, all bytes were 0. readLimits: required mask, longest mapping,
-   * optimal mapping, merge boundary. hash, deviceHash: the hash.
+   * map, mapResource: address, needs sync. iovaAlloc: address. reach: offset in the BAR. alloc, poolAlloc: address, all
+   * bytes were 0. readLimits: required mask, longest mapping, optimal mapping, merge boundary. hash, deviceHash: the hash.
    */
   readonly values: readonly bigint[];
   /** Segments of mapList. */
   readonly segments: readonly Segment[];
+}
+
+/** An answer without segments. */
+export function answer(...values: (bigint | boolean)[]): Response {
+  return { error: 0, values: values.map(BigInt), segments: [] };
+}
+
+/** The answer that it cannot be done. @param error a negative errno */
+export function refusal(error: number): Response {
+  return { error, values: [], segments: [] };
 }
 
 const REQUEST_SIZE = 48;

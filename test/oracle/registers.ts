@@ -1,7 +1,7 @@
 /** Registers as a device reaches them by DMA: the model notes which one was accessed last. */
 import type { DmaDirection, PciFunction, StreamingMapping } from '../../lib/index.ts';
 import { Master } from '../master.ts';
-import { BAR_SIZE, DIRECTIONS, type Request, type Response } from './protocol.ts';
+import { answer, BAR_SIZE, DIRECTIONS, type Request, type Response, refusal } from './protocol.ts';
 
 /** A device with as many registers as edu. */
 export class Registers extends Master {
@@ -44,13 +44,13 @@ export class ResourceSide {
     const direction = DIRECTIONS[dir]!;
     const mapping = dma.mapResource(this.#fn.bar(0), offset, size, direction, attrs);
     this.#live.set(slot, { mapping, direction });
-    return { error: 0, values: [mapping.dmaAddress, BigInt(dma.needSync(mapping))], segments: [] };
+    return answer(mapping.dmaAddress, dma.needSync(mapping));
   }
 
   unmap({ slot = 0, attrs = 0 }: Request): Response {
     this.#live.get(slot)!.mapping.unmap(attrs);
     this.#live.delete(slot);
-    return { error: 0, values: [], segments: [] };
+    return answer();
   }
 
   /** The register that the device reaches at an offset of the mapping. */
@@ -60,6 +60,6 @@ export class ResourceSide {
     const address = mapping.dmaAddress + BigInt(offset);
     const word = new Uint8Array(1);
     const reached = direction === 'from-device' ? bus.dmaWrite(address, word) : bus.dmaRead(address, word);
-    return { error: reached ? 0 : -14, values: [BigInt(this.#model.accessed)], segments: [] };
+    return reached ? answer(BigInt(this.#model.accessed)) : refusal(-14);
   }
 }
