@@ -198,7 +198,10 @@ export class Buddy {
     this.held[(place & COLUMN) * this.rows + (place >>> COLUMN_BITS)] = pages;
   }
 
-  /** Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size there. */
+  /**
+   * Forgets an allocation. Returns false, and changes nothing, if there is no allocation of exactly that size there. The
+   * place is found here, not by `heldAt` and `hold`: V8 inlines only so much bytecode of an `IovaAllocator.free`.
+   */
   drop(place: number, pages: number): boolean {
     const row = place >>> COLUMN_BITS;
     const at = (place & COLUMN) * this.rows + row;

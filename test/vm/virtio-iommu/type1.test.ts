@@ -5,6 +5,8 @@ import { assert, describe, it } from '../../harness.ts';
 import { device, refuses } from '../devices.ts';
 import { openSpace } from '../space.ts';
 
+/** QEMU 7.2 translates 64 bits, of which the library uses 53; from QEMU 9 on it is 39 on this board. */
+const BITS = Number.parseInt(process.env.USERDMA_TEST_QEMU ?? '', 10) >= 9 ? 39 : 53;
 const PARAMETER = '/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts';
 
 describe('a virtio IOMMU', () => {
@@ -14,11 +16,8 @@ describe('a virtio IOMMU', () => {
     const { space } = openSpace(address);
     try {
       assert.equal(space.pageSize, 4096);
-      const { start, end } = space.ranges.at(-1)!;
-      assert.equal(start, 0xfef0_0000);
-      // QEMU 7.2 translates all 64 bits, later ones as many as their IOMMU was given: 39, if nobody says.
-      const last = end === Number.MAX_SAFE_INTEGER ? 2 ** 52 : (end + 1) / 2;
-      assert.ok(Number.isInteger(Math.log2(last)) && last >= 2 ** 38, `the window ends at ${end}`);
+      assert.deepEqual(space.ranges.at(-1), { start: 0xfef0_0000, end: 2 ** BITS - 1 });
+      const last = 2 ** (BITS - 1);
       const buffer = new ArrayBuffer(8192);
       const first = (4096 - space.pageOffset(buffer)) % 4096;
       space.map(last, buffer, first, 4096, 'read');
